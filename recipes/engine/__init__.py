@@ -1,0 +1,1 @@
+"""What the recipes share: data, networks, training, the store of finished runs, tables and plots."""

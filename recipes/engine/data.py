@@ -1,0 +1,385 @@
+"""Spike recordings in the format of the Spiking Heidelberg Digits, binned to counts.
+
+Cramer et al. (2020) publish SHD and SSC as HDF5 files, one per split, often gzipped:
+
+====================  =============================================  =========================
+dataset               type                                           meaning
+====================  =============================================  =========================
+``spikes/times``      one array of floats per sample                 time of each spike in s
+``spikes/units``      one array of integers per sample               its channel, 0 ... 699
+``labels``            integer per sample                             the class
+``extra/speaker``     integer per sample (may be absent)             who spoke
+``extra/keys``        one string per class (may be absent)           names of the classes
+====================  =============================================  =========================
+
+Any folder with ``NAME_train.h5[.gz]`` and ``NAME_test.h5[.gz]``, with or without ``NAME_valid.h5[.gz]``, is read:
+``shd_*``, ``ssc_*``, ``dsp20_*`` and your own. Counts stay in memory as ``uint8`` of shape ``[samples, steps, channels]``.
+
+Choices that the papers leave open
+    * Bin ``k`` holds the spikes with ``k dt <= t < (k + 1) dt``, computed in float64 from the stored float16 times.
+    * Spikes at or after the last bin are dropped (``Binning.late = "drop"``), as in a recording cut to one second;
+      ``late = "last bin"`` puts them into the last bin instead. The number of late spikes is kept in ``Recordings.late``.
+    * A sample without spikes is silence, which is valid; a warning names the file and the samples.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from recipes.engine import atomic
+
+log = logging.getLogger(__name__)
+
+PROTOCOLS = ("paper", "clean")
+_SPLITS = ("train", "valid", "test")
+_CACHE_FORMAT = 1  # raised whenever the meaning of a cached file changes
+_CHUNK = 256  # samples read and binned at once
+
+
+class DataError(ValueError):
+    """A recording that cannot be used. The message names the file and, where there is one, the sample."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Binning:
+    """From events to counts: ``steps`` equal bins over ``duration`` seconds, ``group`` neighbouring channels summed.
+
+    The default is Deckers et al., section 4.1: 10 ms bins over 1 s, 700 channels to 140.
+    """
+
+    duration: float = 1.0
+    steps: int = 100
+    units: int = 700
+    group: int = 5
+    late: str = "drop"
+
+    def __post_init__(self):
+        if self.steps < 1 or self.duration <= 0:
+            raise ValueError(f"binning needs a positive duration and at least one step, not {self}")
+        if self.group < 1 or self.units % self.group:
+            raise ValueError(f"group = {self.group} does not divide the {self.units} channels")
+        if self.late not in ("drop", "last bin"):
+            raise ValueError(f'late = {self.late!r}: use "drop" or "last bin"')
+
+    @property
+    def channels(self) -> int:
+        return self.units // self.group
+
+
+@dataclasses.dataclass(frozen=True)
+class Recordings:
+    """One split: ``counts`` uint8 [samples, steps, channels], ``labels`` int64 [samples], ``speakers`` likewise or None."""
+
+    counts: np.ndarray
+    labels: np.ndarray
+    speakers: np.ndarray | None
+    late: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, which: np.ndarray) -> "Recordings":
+        return Recordings(self.counts[which], self.labels[which], self.speakers[which])
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """What one protocol trains, validates and tests on.
+
+    ``valid`` is None under the protocol "paper", which chooses its epoch on the test set as published.
+    ``digest`` names the contents: two runs with equal digests saw the same numbers.
+    """
+
+    name: str
+    protocol: str
+    train: Recordings
+    valid: Recordings | None
+    test: Recordings
+    classes: int
+    validation: str
+    digest: str
+
+    @property
+    def evaluated(self) -> dict[str, Recordings]:
+        """The sets measured after every epoch; the first one steers the learning rate and chooses the epoch."""
+        return {"test": self.test} if self.valid is None else {"valid": self.valid, "test": self.test}
+
+
+# ---------------------------------------------------------------------------------------------------- splits
+
+
+def load(data_dir: Path, binning: Binning, protocol: str, held_out: float = 0.2, split_seed: int = 0) -> Splits:
+    """Read a folder in SHD's format for one protocol.
+
+    protocol "paper"
+        trains on the train file and chooses the epoch on the test file, as Deckers et al. do ("both a maximal and an average
+        accuracy on the validation set": SHD has no validation set, so it is the test set).
+    protocol "clean"
+        chooses the epoch on the valid file. Where there is none, ``held_out`` of the training speakers (rounded, at least one)
+        are taken out of training; which ones follows ``split_seed`` alone, so every run of a table has the same split.
+
+    Raises :class:`DataError` for a missing folder or file and for any malformed file.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
+    name, files = find_files(data_dir)
+    wanted = [split for split in _SPLITS if split in files and (split != "valid" or protocol == "clean")]
+    splits = {split: read(files[split], binning) for split in wanted}
+    classes = _count_classes(files, splits)
+    train, valid, test = splits["train"], splits.get("valid"), splits["test"]
+    if protocol == "paper":
+        validation = "test set (best test epoch, as published)"
+    elif valid is not None:
+        validation = f"{files['valid'].name} ({len(valid)} samples)"
+    else:
+        train, valid, who = _hold_out_speakers(files["train"], train, held_out, split_seed)
+        validation = f"speakers {', '.join(map(str, who))} held out of {files['train'].name} ({len(valid)} samples)"
+    digest = _digest(part for part in (train, valid, test) if part is not None)
+    return Splits(name, protocol, train, valid, test, classes, validation, digest)
+
+
+def find_files(data_dir: Path) -> tuple[str, dict[str, Path]]:
+    """The data set's name and its files by split. ``data_dir`` is a folder, or folder/NAME where it holds several sets."""
+    data_dir = Path(data_dir)
+    if data_dir.is_dir():
+        folder, names = data_dir, sorted({match["name"] for match in _split_files(data_dir)})
+    elif data_dir.parent.is_dir() and any(m["name"] == data_dir.name for m in _split_files(data_dir.parent)):
+        folder, names = data_dir.parent, [data_dir.name]
+    else:
+        raise DataError(f"{data_dir}: no such folder")
+    if not names:
+        raise DataError(f"{folder}: no spike recordings here; expected NAME_train.h5[.gz] and NAME_test.h5[.gz]")
+    if len(names) > 1:
+        choices = ", ".join(str(folder / name) for name in names)
+        raise DataError(f"{folder}: several data sets; name one of {choices}")
+    files = {}
+    for match in sorted(_split_files(folder), key=lambda m: m.string):  # ".h5" sorts before ".h5.gz" and is faster
+        if match["name"] == names[0]:
+            files.setdefault(match["split"], folder / match.string)
+    for split in ("train", "test"):
+        if split not in files:
+            raise DataError(f"{folder}: {names[0]}_{split}.h5[.gz] is missing")
+    return names[0].upper() if names[0] in ("shd", "ssc", "dsp20") else names[0], files
+
+
+def _split_files(folder: Path) -> list[re.Match]:
+    pattern = re.compile(r"(?P<name>.+)_(?P<split>train|valid|test)\.h5(\.gz)?")
+    return [match for entry in folder.iterdir() if (match := pattern.fullmatch(entry.name))]
+
+
+def _count_classes(files: dict[str, Path], splits: dict[str, Recordings]) -> int:
+    present = np.unique(splits["train"].labels)
+    gap = np.flatnonzero(present != np.arange(len(present)))
+    if len(gap):
+        label = present[gap[0]]
+        sample = int(np.flatnonzero(splits["train"].labels == label)[0])
+        raise DataError(
+            f"{files['train']}: sample {sample} has label {label}, but no sample has label {gap[0]}: "
+            "labels out of range or a class missing"
+        )
+    for split, part in splits.items():
+        wrong = np.flatnonzero(part.labels >= len(present))
+        if len(wrong):
+            raise DataError(
+                f"{files[split]}: sample {wrong[0]} has label {part.labels[wrong[0]]}, out of range: "
+                f"the training file has classes 0 to {len(present) - 1}"
+            )
+    return len(present)
+
+
+def _hold_out_speakers(path: Path, train: Recordings, share: float, seed: int):
+    if train.speakers is None:
+        raise DataError(f"{path}: no extra/speaker and no valid file, so the clean protocol has nobody to hold out")
+    speakers = np.unique(train.speakers)
+    if len(speakers) < 2:
+        raise DataError(f"{path}: one speaker only; the clean protocol needs a valid file or two speakers")
+    count = min(max(1, round(share * len(speakers))), len(speakers) - 1)
+    chosen = np.sort(np.random.default_rng(seed).choice(speakers, size=count, replace=False))
+    out = np.isin(train.speakers, chosen)
+    missing = np.setdiff1d(train.labels, train.labels[~out])
+    if len(missing):
+        raise DataError(f"{path}: holding out speakers {chosen.tolist()} leaves no training sample of class {missing[0]}")
+    return train.take(np.flatnonzero(~out)), train.take(np.flatnonzero(out)), chosen.tolist()
+
+
+def _digest(parts) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(repr(part.counts.shape).encode())
+        digest.update(np.ascontiguousarray(part.counts))
+        digest.update(np.ascontiguousarray(part.labels))
+    return digest.hexdigest()[:16]
+
+
+# ---------------------------------------------------------------------------------------------------- one file
+
+
+def read(path: Path, binning: Binning) -> Recordings:
+    """One file, binned; from the cache where these settings have seen this very file (name, size, time) before."""
+    path = Path(path)
+    cached = _cache_path(path, binning)
+    if cached.exists():
+        try:
+            return _load_cached(cached)
+        except (OSError, ValueError, KeyError, zlib.error) as error:
+            warnings.warn(f"{cached}: unreadable ({error}); binning {path} anew", stacklevel=2)
+    recordings = bin_file(path, binning)
+    with atomic.replacing(cached) as part, open(part, "wb") as file:
+        speakers = {} if recordings.speakers is None else {"speakers": recordings.speakers}
+        np.savez(file, counts=recordings.counts, labels=recordings.labels, late=recordings.late, **speakers)
+    return recordings
+
+
+def cache_dir() -> Path:
+    """Where binned data lie: $SNN_DELAY_PLUGINS_CACHE, else ~/.cache/snn_delay_plugins. Safe to delete at any time."""
+    return Path(os.environ.get("SNN_DELAY_PLUGINS_CACHE") or Path.home() / ".cache" / "snn_delay_plugins")
+
+
+def _cache_path(path: Path, binning: Binning) -> Path:
+    stat = path.stat()
+    key = [_CACHE_FORMAT, dataclasses.asdict(binning), str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
+    return cache_dir() / "binned" / f"{path.name.split('.')[0]}-{name}.npz"
+
+
+def _load_cached(path: Path) -> Recordings:
+    with np.load(path, allow_pickle=False) as stored:
+        speakers = stored["speakers"] if "speakers" in stored else None
+        return Recordings(stored["counts"], stored["labels"], speakers, int(stored["late"]))
+
+
+def bin_file(path: Path, binning: Binning) -> Recordings:
+    """Read and check one file; no cache. Raises :class:`DataError`."""
+    path = Path(path)
+    with _open_hdf5(path) as file:
+        times, units, labels = (_dataset(path, file, name) for name in ("spikes/times", "spikes/units", "labels"))
+        speakers = file["extra/speaker"] if "extra/speaker" in file else None
+        labels = _whole_numbers(path, "labels", labels)
+        speakers = None if speakers is None else _whole_numbers(path, "extra/speaker", speakers)
+        samples = len(labels)
+        lengths = {"spikes/times": len(times), "spikes/units": len(units)}
+        lengths |= {} if speakers is None else {"extra/speaker": len(speakers)}
+        for name, length in lengths.items():
+            if length != samples:
+                raise DataError(f"{path}: {length} samples in {name} but {samples} labels")
+        if not samples:
+            raise DataError(f"{path}: no samples")
+        _check_labels(path, file, labels)
+        _check_arrays(path, times, units)
+        counts = np.empty((samples, binning.steps, binning.channels), np.uint8)
+        late, silent = 0, []
+        for start in range(0, samples, _CHUNK):
+            chunk = slice(start, min(start + _CHUNK, samples))
+            try:
+                chunk_times, chunk_units = times[chunk], units[chunk]
+            except OSError as error:
+                raise DataError(f"{path}: damaged between samples {chunk.start} and {chunk.stop - 1} ({error})") from error
+            counts[chunk], chunk_late = _bin(path, start, chunk_times, chunk_units, binning)
+            late += chunk_late
+            silent += [start + i for i, sample in enumerate(chunk_times) if not len(sample)]
+    if silent:
+        named = ", ".join(map(str, silent[:5])) + (", ..." if len(silent) > 5 else "")
+        warnings.warn(f"{path}: {len(silent)} samples without spikes, kept as silence (sample {named})", stacklevel=2)
+    if late:
+        what = "dropped" if binning.late == "drop" else "put into the last bin"
+        log.info("%s: %d spikes at or after %g s %s", path.name, late, binning.duration, what)
+    return Recordings(counts, labels, speakers, late)
+
+
+@contextmanager
+def _open_hdf5(path: Path) -> Iterator[h5py.File]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if not path.stat().st_size:
+        raise DataError(f"{path}: the file is empty")
+    with tempfile.TemporaryFile() as plain:  # nameless: gone with the process, however it ends
+        source = path
+        if path.suffix == ".gz":
+            try:
+                with gzip.open(path, "rb") as packed:
+                    shutil.copyfileobj(packed, plain, 1 << 20)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise DataError(f"{path}: not a whole gzip file ({error})") from error
+            source = plain
+        try:
+            file = h5py.File(source, "r")
+        except OSError as error:
+            raise DataError(f"{path}: not an HDF5 file, or a damaged one ({error})") from error
+        with file:
+            yield file
+
+
+def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    if not isinstance(file.get(name), h5py.Dataset):
+        raise DataError(f"{path}: no dataset {name}; SHD's format has spikes/times, spikes/units and labels")
+    return file[name]
+
+
+def _whole_numbers(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
+    if dataset.ndim != 1 or not np.issubdtype(dataset.dtype, np.integer):
+        raise DataError(f"{path}: {name} must be one integer per sample, not {dataset.dtype} of shape {dataset.shape}")
+    return dataset[:].astype(np.int64)
+
+
+def _check_labels(path: Path, file: h5py.File, labels: np.ndarray) -> None:
+    keys = file.get("extra/keys")
+    top = len(keys) if isinstance(keys, h5py.Dataset) and keys.ndim == 1 else None
+    wrong = np.flatnonzero((labels < 0) | (labels >= top if top else False))
+    if len(wrong):
+        allowed = f"0 to {top - 1} (extra/keys)" if top else "0 and up"
+        raise DataError(f"{path}: sample {wrong[0]} has label {labels[wrong[0]]}, out of range: {allowed}")
+
+
+def _check_arrays(path: Path, times: h5py.Dataset, units: h5py.Dataset) -> None:
+    for name, dataset, kind in (("spikes/times", times, np.floating), ("spikes/units", units, np.integer)):
+        held = h5py.check_vlen_dtype(dataset.dtype)
+        if held is None or not np.issubdtype(held, kind):
+            word = "floats (seconds)" if kind is np.floating else "integers"
+            raise DataError(f"{path}: {name} must hold one array of {word} per sample, not {held or dataset.dtype}")
+
+
+def _bin(path: Path, first: int, times: np.ndarray, units: np.ndarray, binning: Binning) -> tuple[np.ndarray, int]:
+    """Counts [samples, steps, channels] of one chunk of samples, and the number of late spikes."""
+    lengths = np.array([len(sample) for sample in times])
+    wrong = np.flatnonzero(lengths != [len(sample) for sample in units])
+    if len(wrong):
+        i = wrong[0]
+        raise DataError(f"{path}: sample {first + i} has {lengths[i]} spike times but {len(units[i])} units")
+    sample = np.repeat(np.arange(len(times)), lengths)
+    time = np.concatenate(times).astype(np.float64)
+    unit = np.concatenate(units).astype(np.int64)
+
+    def refuse(wrong: np.ndarray, values: np.ndarray, complaint: str) -> None:
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            raise DataError(f"{path}: sample {first + sample[i]} has {complaint.format(values[i])}")
+
+    refuse(~np.isfinite(time), time, "the spike time {}")
+    refuse(time < 0, time, "a negative spike time ({} s)")
+    refuse((unit < 0) | (unit >= binning.units), unit, f"a spike of unit {{}}; units are 0 to {binning.units - 1}")
+
+    step = np.floor(time * binning.steps / binning.duration).astype(np.int64)
+    late = step >= binning.steps
+    cell = (sample * binning.steps + np.minimum(step, binning.steps - 1)) * binning.channels + unit // binning.group
+    if binning.late == "drop":
+        cell = cell[~late]
+    counts = np.bincount(cell, minlength=len(times) * binning.steps * binning.channels)
+    counts = counts.reshape(len(times), binning.steps, binning.channels)
+    if counts.max() > np.iinfo(np.uint8).max:
+        i = int(np.argmax(counts.max(axis=(1, 2))))
+        raise DataError(f"{path}: sample {first + i} has {counts[i].max()} spikes in one bin; at most 255 fit: use finer bins")
+    return counts.astype(np.uint8), int(late.sum())
