@@ -1,0 +1,257 @@
+r"""Adaptive leaky integrate-and-fire neurons: AdLIF, AdLIF+ and the symplectic SE-AdLIF.
+
+``variant="adlif"``: Deckers et al., Eq. 1 (membrane potential u, adaptation current w, spike s, input current I)
+
+.. math::
+    u[t] &= \alpha\, u[t-1] + (1 - \alpha) (I[t] - w[t-1]) - \theta\, s[t-1] \\
+    w[t] &= \beta\, w[t-1] + (1 - \beta)\, a\, u[t-1] + b\, s[t-1] \\
+    s[t] &= \Theta(u[t] - \theta)
+
+``variant="symplectic"``: Baronig et al. 2024, Eq. 6 (SE-AdLIF). The adaptation current sees the membrane potential
+of the same step, after its reset; this keeps the discretised oscillation stable.
+
+.. math::
+    \hat u[t] &= \alpha\, u[t-1] + (1 - \alpha) (I[t] - w[t-1]), \qquad s[t] = \Theta(\hat u[t] - \theta) \\
+    u[t] &= \hat u[t]\, (1 - s[t]) \\
+    w[t] &= \beta\, w[t-1] + (1 - \beta) (a\, u[t] + b\, s[t])
+
+Without ``beta, a, b`` both are a LIF neuron with leak alpha. Time runs in steps; nothing here has a unit.
+
+Shapes: current ``[T, N, *]`` (one step: ``[N, *]``), states ``[N, *]``, parameters any shape that broadcasts to ``*``.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .surrogate import Boxcar, fire
+
+__all__ = ["AdLIFState", "adlif", "adlif_step", "spikes_of"]
+
+VARIANTS = ("adlif", "symplectic")
+RESETS = ("subtract", "zero", "none")
+_BOXCAR = Boxcar()
+
+
+class AdLIFState(NamedTuple):
+    """State of adaptive LIF neurons after a step; each ``[N, *]``."""
+
+    u: Tensor
+    """Membrane potential."""
+    w: Tensor
+    """Adaptation current."""
+    s: Tensor
+    """Spike (0 or 1)."""
+
+
+class _Neuron(NamedTuple):
+    """Everything of one call that does not change from step to step."""
+
+    alpha: Tensor
+    beta: Tensor | None
+    a: Tensor | None
+    b: Tensor | None
+    threshold: Tensor | float
+    surrogate: Callable[[Tensor], Tensor]
+    variant: str
+    reset: str
+    detach_reset: bool
+
+
+def spikes_of(u: Tensor, threshold: Tensor | float, surrogate: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    r"""The spikes :math:`s = \Theta(u - \theta)` that belong to a membrane potential ``u`` (any shape).
+
+    Front doors whose users carry only (w, u) from step to step recover ``s[t-1]`` with it, gradient included.
+    """
+    return fire(u - threshold, surrogate or _BOXCAR)
+
+
+def adlif_step(
+    current: Tensor,
+    state: AdLIFState,
+    *,
+    alpha: Tensor,
+    beta: Tensor | None = None,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    threshold: Tensor | float = 1.0,
+    surrogate: Callable[[Tensor], Tensor] | None = None,
+    variant: str = "adlif",
+    reset: str | None = None,
+    detach_reset: bool = False,
+) -> AdLIFState:
+    """One time step of adaptive LIF neurons; the arguments are those of :func:`adlif`.
+
+    :param current: input current of this step, ``[N, *]``.
+    :param state: state after the previous step.
+    :returns: state after this step; its ``s`` is the output.
+
+    Example::
+
+        >>> import torch
+        >>> rest = AdLIFState(*torch.zeros(3, 1, 1))
+        >>> state = adlif_step(torch.full((1, 1), 2.5), rest, alpha=torch.tensor(0.5))
+        >>> state.u.item(), state.s.item()
+        (1.25, 1.0)
+    """
+    neuron = _neuron(current, current.shape[1:], alpha, beta, a, b, threshold, surrogate, variant, reset, detach_reset)
+    _check_state(state, current.shape)
+    state = _step(neuron, current, state)
+    if not current.is_cuda:  # on CUDA the check would wait for the device at every step
+        _check_finite(state.u)
+    return state
+
+
+def adlif(
+    current: Tensor,
+    state: AdLIFState | None = None,
+    *,
+    alpha: Tensor,
+    beta: Tensor | None = None,
+    a: Tensor | None = None,
+    b: Tensor | None = None,
+    threshold: Tensor | float = 1.0,
+    surrogate: Callable[[Tensor], Tensor] | None = None,
+    variant: str = "adlif",
+    reset: str | None = None,
+    detach_reset: bool = False,
+    traces: bool = False,
+) -> tuple[Tensor, AdLIFState] | tuple[Tensor, AdLIFState, tuple[Tensor, Tensor]]:
+    """A sequence of adaptive LIF neurons (equations: head of this module).
+
+    :param current: input current, ``[T, N, *]``, floating point.
+    :param state: initial (u, w, s), each ``[N, *]``; default: all zero.
+    :param alpha: leak of the membrane potential, broadcastable to ``*``.
+    :param beta: leak of the adaptation current. ``beta``, ``a``, ``b`` are given together, or not at all (LIF).
+    :param a: coupling of the adaptation current to the membrane potential.
+    :param b: adaptation per spike.
+    :param threshold: firing threshold theta, a number or a tensor that broadcasts to ``*``.
+    :param surrogate: surrogate gradient called on ``u - threshold``; default :class:`~.surrogate.Boxcar`, Eq. 6.
+    :param variant: ``"adlif"`` (Deckers et al., Eq. 1) or ``"symplectic"`` (Baronig et al. 2024, Eq. 6).
+    :param reset: ``"subtract"`` (default of ``"adlif"``: theta is subtracted), ``"zero"`` (default of
+        ``"symplectic"``: the membrane potential that is carried on is zero) or ``"none"``.
+    :param detach_reset: no gradient through the reset (the adaptation per spike keeps its gradient).
+    :param traces: also return the traces of u and w, each ``[T, N, *]``.
+    :returns: spikes ``[T, N, *]`` in the dtype of ``current`` and the final state; with ``traces``, ``(u, w)`` third.
+        States are computed in the wider of the dtypes of ``current`` and the parameters (under autocast: float32).
+    :raises ValueError: for shapes that do not fit, unknown options, incomplete adaptation parameters, or when the
+        membrane potential becomes NaN or infinite.
+    :raises TypeError: for a ``current`` that is not floating point or is wider than the parameters.
+
+    Example::
+
+        >>> import torch
+        >>> spikes, state = adlif(torch.full((8, 1, 1), 2.0), alpha=torch.tensor(0.5), beta=torch.tensor(0.97),
+        ...                       a=torch.tensor(0.5), b=torch.tensor(0.3))
+        >>> spikes.flatten().tolist()
+        [1.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    """
+    if current.dim() < 2:
+        raise ValueError(f"current must be [T, N, *], got shape {tuple(current.shape)}")
+    neuron = _neuron(current, current.shape[2:], alpha, beta, a, b, threshold, surrogate, variant, reset, detach_reset)
+    dtype = torch.promote_types(current.dtype, alpha.dtype)
+    if state is None:
+        state = AdLIFState(*(current.new_zeros(current.shape[1:], dtype=dtype) for _ in range(3)))
+    _check_state(state, current.shape[1:])
+
+    u, w, s = [], [], []
+    for current_t in current.unbind(0):
+        state = _step(neuron, current_t, state)
+        s.append(state.s)
+        if traces:
+            u.append(state.u)
+            w.append(state.w)
+    _check_finite(state.u)
+    spikes = _stack(s, current, current.dtype)
+    if traces:
+        return spikes, state, (_stack(u, current, dtype), _stack(w, current, dtype))
+    return spikes, state
+
+
+def _step(neuron: _Neuron, current: Tensor, state: AdLIFState) -> AdLIFState:
+    alpha, beta, a, b, theta = neuron.alpha, neuron.beta, neuron.a, neuron.b, neuron.threshold
+    u, w, s = state
+    drive = current if beta is None else current - w
+    if neuron.variant == "adlif":
+        s_reset = s.detach() if neuron.detach_reset else s
+        kept = u * (1 - s_reset) if neuron.reset == "zero" else u
+        u_new = alpha * kept + (1 - alpha) * drive
+        if neuron.reset == "subtract":
+            u_new = u_new - theta * s_reset
+        w_new = w if beta is None else beta * w + (1 - beta) * a * u + b * s
+        return AdLIFState(u_new, w_new, fire(u_new - theta, neuron.surrogate))
+
+    u_hat = alpha * u + (1 - alpha) * drive
+    s_new = fire(u_hat - theta, neuron.surrogate)
+    s_reset = s_new.detach() if neuron.detach_reset else s_new
+    if neuron.reset == "zero":
+        u_new = u_hat * (1 - s_reset)
+    elif neuron.reset == "subtract":
+        u_new = u_hat - theta * s_reset
+    else:
+        u_new = u_hat
+    w_new = w if beta is None else beta * w + (1 - beta) * (a * u_new + b * s_new)
+    return AdLIFState(u_new, w_new, s_new)
+
+
+def _neuron(
+    current, features, alpha, beta, a, b, threshold, surrogate, variant, reset, detach_reset
+) -> _Neuron:
+    if not current.is_floating_point():
+        raise TypeError(f"current must be floating point, got {current.dtype}; convert it, e.g. current.float()")
+    if variant not in VARIANTS:
+        raise ValueError(f"variant must be one of {VARIANTS}, got {variant!r}")
+    reset = reset or ("subtract" if variant == "adlif" else "zero")
+    if reset not in RESETS:
+        raise ValueError(f"reset must be one of {RESETS}, got {reset!r}")
+    adaptation = {"beta": beta, "a": a, "b": b}
+    missing = [name for name, value in adaptation.items() if value is None]
+    if missing and len(missing) < 3:
+        raise ValueError(f"beta, a and b are given together or not at all; {', '.join(missing)} missing")
+    for name, value in {"alpha": alpha, "threshold": threshold, **adaptation}.items():
+        if isinstance(value, Tensor):
+            _check_parameter(name, value, current, features)
+    return _Neuron(alpha, beta, a, b, threshold, surrogate or _BOXCAR, variant, reset, detach_reset)
+
+
+def _check_parameter(name: str, value: Tensor, current: Tensor, features: torch.Size) -> None:
+    try:
+        fits = torch.broadcast_shapes(value.shape, features) == features
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{name} of shape {tuple(value.shape)} does not broadcast to the neurons {tuple(features)} of a current "
+            f"of shape {tuple(current.shape)}"
+        )
+    if value.device != current.device and value.dim() > 0:
+        raise ValueError(f"{name} is on {value.device} but current on {current.device}; move one of them")
+    if torch.promote_types(value.dtype, current.dtype) != value.dtype:
+        raise TypeError(
+            f"current is {current.dtype} but {name} only {value.dtype}; convert the module (e.g. .double()) "
+            "or the current"
+        )
+
+
+def _check_state(state: AdLIFState, shape: torch.Size) -> None:
+    for name, value in zip(AdLIFState._fields, state, strict=True):
+        if value.shape != shape:
+            raise ValueError(f"state {name} has shape {tuple(value.shape)}, the input needs {tuple(shape)}")
+
+
+def _check_finite(u: Tensor) -> None:
+    # A NaN never leaves the recursion of u, so that the last step tells of every step before it.
+    if not torch.compiler.is_compiling() and u.numel() and not torch.isfinite(u.detach()).all():
+        raise ValueError(
+            "the membrane potential became NaN or infinite: look for NaN or infinite input currents or parameters, "
+            "or for an unstable neuron (alpha >= 1, strongly negative a)"
+        )
+
+
+def _stack(steps: list[Tensor], current: Tensor, dtype: torch.dtype) -> Tensor:
+    if not steps:
+        return current.new_zeros(current.shape, dtype=dtype)
+    return torch.stack(steps).to(dtype)

@@ -1,0 +1,291 @@
+r"""Linear layers whose every synapse has a weight and a delay.
+
+Deckers et al., Eq. 7: input current of neuron i from the spike trains s_j,
+
+.. math:: I_i[t] = \sum_j W_{ij}\, a_j[t - d_{ij}] + b_i, \qquad a_j = \varepsilon_d * s_j \; (\text{default } a_j = s_j)
+
+Delays are real numbers of time steps, d = k + f with k whole and 0 <= f < 1. Between steps the spike train is
+
+- ``interpolation="linear"``: :math:`a[t-d] = (1-f)\, a[t-k] + f\, a[t-k-1]`,
+- ``"round"``: k is the nearest whole number and f = 0, ``"floor"``: f = 0 (straight-through: only in the value).
+
+The gradient of the delay is the SLAYER rule (Shrestha & Orchard 2018; Deckers et al., Eq. 9), the time derivative of
+the delayed spike train of the synapse,
+
+.. math:: \frac{\partial L}{\partial d_{ij}}
+    = - W_{ij} \sum_t \frac{\partial L}{\partial I_i[t]}\, \bigl(a_j[t-k] - a_j[t-k-1]\bigr),
+
+which for linear interpolation is the exact derivative (at a whole delay: the derivative towards longer delays).
+
+A delay is a kernel over time with one or two entries, so that the layer is a causal convolution of ``max_delay + 2``
+taps; over many taps it is cheaper as one product per frequency.
+
+Shapes: spikes ``[T, N, in]``, weight ``[out, in]``, delay ``[out, in]`` (synaptic), ``[1, in]`` (axonal) or
+``[out, 1]`` (dendritic), output ``[T, N, out]``.
+"""
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["delay_kernel", "delayed_linear", "delayed_linear_step", "history_after"]
+
+INTERPOLATIONS = ("linear", "round", "floor")
+PADDINGS = ("same", "full")
+METHODS = ("direct", "fft")
+# One complex product per frequency costs about four real ones, and the transforms come on top.
+_FFT_FROM_TAPS = 12
+
+
+def delay_kernel(weight: Tensor, delay: Tensor, max_delay: int, interpolation: str = "linear") -> Tensor:
+    """The kernel over time that weights and delays stand for.
+
+    :param weight: ``[out, in]``.
+    :param delay: in time steps, ``[out, in]``, ``[1, in]`` or ``[out, 1]``, within ``[0, max_delay]``.
+    :param max_delay: longest delay; the kernel has ``max_delay + 2`` taps, the last for the derivative at the cap.
+    :returns: kernel ``[max_delay + 2, out, in]``: its tap tau weighs the spikes of tau steps ago. Differentiable in
+        ``weight`` and (SLAYER rule) ``delay``.
+    :raises ValueError: for shapes that do not fit, unknown options, or delays that are negative, NaN or too long.
+
+    Example::
+
+        >>> import torch
+        >>> delay_kernel(torch.tensor([[2.0]]), torch.tensor([[1.25]]), max_delay=2).flatten().tolist()
+        [0.0, 1.5, 0.5, 0.0]
+    """
+    _check_synapses(weight, delay)
+    _check_delays(delay, max_delay)
+    if interpolation == "round":
+        tap = delay.detach().round()
+    elif interpolation in ("linear", "floor"):
+        tap = delay.detach().floor()
+    else:
+        raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {interpolation!r}")
+    fraction = delay - (tap if interpolation == "linear" else delay.detach())  # else: zero, with the gradient of d
+    tap = tap.long().expand_as(weight)[None]
+    later = weight * fraction
+    kernel = weight.new_zeros(max_delay + 2, *weight.shape, dtype=later.dtype)
+    return kernel.scatter(0, tap, (weight - later)[None]).scatter(0, tap + 1, later[None])
+
+
+def delayed_linear(
+    spikes: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    bias: Tensor | None = None,
+    *,
+    max_delay: int | None = None,
+    interpolation: str = "linear",
+    padding: str = "same",
+    smoothing: Tensor | None = None,
+    history: Tensor | None = None,
+    method: str | None = None,
+) -> Tensor:
+    """Linear layer with a delay per synapse (equations: head of this module).
+
+    :param spikes: spike trains (graded spikes and any real input are allowed), ``[T, N, in]``.
+    :param weight: ``[out, in]``.
+    :param delay: in time steps, within ``[0, max_delay]``: ``[out, in]`` (synaptic), ``[1, in]`` (axonal: one per
+        sender) or ``[out, 1]`` (dendritic: one per receiver).
+    :param bias: ``[out]``.
+    :param max_delay: longest delay that can occur, whole steps; default: the longest in ``delay``.
+    :param interpolation: ``"linear"``, ``"round"`` or ``"floor"``.
+    :param padding: ``"same"``: T steps out, later arrivals are lost. ``"full"``: ``T + max_delay`` steps (plus
+        ``len(smoothing) - 1``), every spike arrives.
+    :param smoothing: the causal kernel eps_d over time, ``[taps]``, first tap at lag 0; default: none.
+    :param history: the spikes before the first step, newest first, ``[H, N, in]`` (see :func:`history_after`);
+        default: none came before.
+    :param method: ``"direct"`` (convolution, the reference) or ``"fft"`` (one product per frequency); default: by
+        the number of taps. The two agree up to rounding.
+    :returns: input currents ``[T, N, out]`` (``"full"``: longer) in the dtype of ``spikes``; half precision is
+        computed in float32.
+    :raises ValueError: for shapes or devices that do not fit, unknown options, or delays that are negative, NaN or
+        longer than ``max_delay``.
+    :raises TypeError: if ``spikes`` and ``weight`` have different dtypes (outside autocast) or are not floating point.
+
+    Example::
+
+        >>> import torch
+        >>> spikes = torch.tensor([1.0, 0, 0, 0]).reshape(4, 1, 1)
+        >>> current = delayed_linear(spikes, torch.tensor([[2.0]]), torch.tensor([[1.5]]))
+        >>> current.flatten().tolist()
+        [0.0, 1.0, 1.0, 0.0]
+    """
+    _check_synapses(weight, delay)
+    _check_input(spikes, weight, bias, steps=True)
+    if padding not in PADDINGS:
+        raise ValueError(f"padding must be one of {PADDINGS}, got {padding!r}")
+    if max_delay is None:
+        max_delay = _longest(delay)
+    before = 0
+    if history is not None:
+        spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
+    compute = _compute_dtype(spikes, weight)
+    with torch.autocast(spikes.device.type, enabled=False):
+        kernel = _smoothed_kernel(weight, delay, max_delay, interpolation, smoothing, compute)
+        trains = spikes.to(compute)
+        if padding == "full":
+            trains = F.pad(trains, (0, 0, 0, 0, 0, kernel.shape[0] - 2))
+        current = _causal_convolution(trains, kernel, method)[before:]
+        if bias is not None:
+            current = current + bias.to(compute)
+    return current.to(spikes.dtype)
+
+
+def delayed_linear_step(
+    spikes: Tensor,
+    history: Tensor | None,
+    weight: Tensor,
+    delay: Tensor,
+    bias: Tensor | None = None,
+    *,
+    max_delay: int,
+    interpolation: str = "linear",
+    smoothing: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One time step of :func:`delayed_linear`, whose arguments and errors these are.
+
+    :param spikes: the spikes of this step, ``[N, in]``.
+    :param history: the spikes before it as returned by the step before, ``None`` at the start.
+    :returns: input currents of this step ``[N, out]``, and the history for the next one.
+
+    Example::
+
+        >>> import torch
+        >>> weight, delay, history, currents = torch.tensor([[2.0]]), torch.tensor([[1.5]]), None, []
+        >>> for spike in (1.0, 0.0, 0.0):
+        ...     current, history = delayed_linear_step(torch.tensor([[spike]]), history, weight, delay, max_delay=2)
+        ...     currents.append(current.item())
+        >>> currents
+        [0.0, 1.0, 1.0]
+    """
+    _check_synapses(weight, delay)
+    _check_input(spikes, weight, bias, steps=False)
+    compute = _compute_dtype(spikes, weight)
+    with torch.autocast(spikes.device.type, enabled=False):
+        kernel = _smoothed_kernel(weight, delay, max_delay, interpolation, smoothing, compute)
+        if history is None:
+            history = spikes.new_zeros(kernel.shape[0] - 1, *spikes.shape)
+        _check_history(history, kernel.shape[0] - 1, spikes)
+        recent = torch.cat([spikes[None], history])
+        current = torch.einsum("lni,loi->no", recent.to(compute), kernel)
+        if bias is not None:
+            current = current + bias.to(compute)
+    return current.to(spikes.dtype), recent[:-1]
+
+
+def history_after(spikes: Tensor, history: Tensor | None, max_delay: int, smoothing: Tensor | None = None) -> Tensor:
+    """The history that :func:`delayed_linear` and :func:`delayed_linear_step` need after ``spikes`` ``[T, N, in]``.
+
+    :returns: the last ``max_delay + 1`` (plus ``len(smoothing) - 1``) steps, newest first, zero before the start.
+    """
+    length = max_delay + 1 + (0 if smoothing is None else smoothing.numel() - 1)
+    if history is None:
+        history = spikes.new_zeros(length, *spikes.shape[1:])
+    return torch.cat([spikes.flip(0), history])[:length]
+
+
+def _compute_dtype(spikes: Tensor, weight: Tensor) -> torch.dtype:
+    return torch.promote_types(torch.promote_types(spikes.dtype, weight.dtype), torch.float32)
+
+
+def _smoothed_kernel(
+    weight: Tensor, delay: Tensor, max_delay: int, interpolation: str, smoothing: Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    """The delay kernel after eps_d: convolutions commute, so the kernel is smoothed in place of every train."""
+    kernel = delay_kernel(weight.to(dtype), delay.to(dtype), max_delay, interpolation)
+    if smoothing is None:
+        return kernel
+    if smoothing.dim() != 1 or smoothing.numel() == 0:
+        raise ValueError(f"smoothing must be a kernel over time of shape [taps], got {tuple(smoothing.shape)}")
+    later = smoothing.numel() - 1
+    padded = F.pad(kernel, (0, 0, 0, 0, later, later))
+    return (padded.unfold(0, later + 1, 1) * smoothing.to(dtype).flip(0)).sum(-1)
+
+
+def _causal_convolution(trains: Tensor, kernel: Tensor, method: str | None) -> Tensor:
+    """``out[t] = sum_tau kernel[tau] @ trains[t - tau]``: trains [T, N, in], kernel [L, out, in] -> [T, N, out]."""
+    kernel = kernel[: max(trains.shape[0], 1)]  # later taps arrive past the end
+    steps, batch, _ = trains.shape
+    taps, out, _ = kernel.shape
+    if steps == 0 or batch == 0:
+        return trains.new_zeros(steps, batch, out) + 0 * (trains.sum() + kernel.sum())  # keeps the graph
+    if method is None:
+        method = "fft" if taps >= _FFT_FROM_TAPS else "direct"
+    if method == "direct":
+        padded = F.pad(trains.permute(1, 2, 0), (taps - 1, 0))
+        return F.conv1d(padded, kernel.permute(1, 2, 0).flip(-1)).permute(2, 0, 1)
+    if method == "fft":
+        length = _fast_length(steps + taps - 1)
+        spectrum = torch.fft.rfft(trains, length, dim=0)
+        response = torch.fft.rfft(kernel, length, dim=0)
+        return torch.fft.irfft(spectrum @ response.mT, length, dim=0)[:steps]
+    raise ValueError(f"method must be one of {METHODS}, got {method!r}")
+
+
+def _fast_length(length: int) -> int:
+    """The smallest number >= length whose prime factors are 2, 3 and 5 (fast Fourier transform sizes)."""
+    while True:
+        rest = length
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return length
+        length += 1
+
+
+def _longest(delay: Tensor) -> int:
+    longest = delay.detach().max().item() if delay.numel() else 0.0
+    if not math.isfinite(longest):
+        raise ValueError(f"delays must be finite, the largest is {longest}")
+    return math.ceil(longest)
+
+
+def _check_synapses(weight: Tensor, delay: Tensor) -> None:
+    if weight.dim() != 2:
+        raise ValueError(f"weight must be [out, in], got shape {tuple(weight.shape)}")
+    out, inputs = weight.shape
+    if delay.dim() != 2 or delay.shape[0] not in (1, out) or delay.shape[1] not in (1, inputs):
+        raise ValueError(
+            f"delay must be [{out}, {inputs}] (synaptic), [1, {inputs}] (axonal) or [{out}, 1] (dendritic) for a "
+            f"weight of shape {tuple(weight.shape)}, got {tuple(delay.shape)}"
+        )
+    if delay.device != weight.device:
+        raise ValueError(f"delay is on {delay.device} but weight on {weight.device}; move one of them")
+
+
+def _check_delays(delay: Tensor, max_delay: int) -> None:
+    if max_delay != int(max_delay) or max_delay < 0:
+        raise ValueError(f"max_delay must be a whole number of steps >= 0, got {max_delay}")
+    if torch.compiler.is_compiling() or delay.numel() == 0:
+        return
+    low, high = (value.item() for value in torch.aminmax(delay.detach()))
+    if not (low >= 0 and high <= max_delay):  # also catches NaN
+        raise ValueError(
+            f"delays must lie in [0, max_delay={max_delay}], got {low:g} ... {high:g}; clip them "
+            "(snn_delay_plugins.parameters.project_) or raise max_delay"
+        )
+
+
+def _check_input(spikes: Tensor, weight: Tensor, bias: Tensor | None, steps: bool) -> None:
+    if spikes.dim() != 2 + steps or spikes.shape[-1] != weight.shape[1]:
+        layout = f"[{'T, ' if steps else ''}N, {weight.shape[1]}]"
+        raise ValueError(f"spikes must be {layout}, got shape {tuple(spikes.shape)}")
+    if spikes.device != weight.device:
+        raise ValueError(f"spikes are on {spikes.device} but weight on {weight.device}; move one of them")
+    if not (spikes.is_floating_point() and weight.is_floating_point()):
+        raise TypeError(f"spikes and weight must be floating point, got {spikes.dtype} and {weight.dtype}")
+    if spikes.dtype != weight.dtype and not torch.is_autocast_enabled(spikes.device.type):
+        raise TypeError(f"spikes are {spikes.dtype} but weight is {weight.dtype}; convert one of them")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias must be [{weight.shape[0]}], got shape {tuple(bias.shape)}")
+
+
+def _check_history(history: Tensor, length: int, spikes: Tensor) -> None:
+    expected = (length, *spikes.shape)
+    if history.shape != expected:
+        raise ValueError(f"history must have shape {expected} for this input, got {tuple(history.shape)}")

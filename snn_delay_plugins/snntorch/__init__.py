@@ -1,0 +1,13 @@
+"""Adaptive neurons and delays as native snnTorch parts."""
+try:
+    import snntorch  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "snn_delay_plugins.snntorch needs snnTorch >= 1.0: pip install 'snn_delay_plugins[snntorch]'"
+    ) from error
+
+from .layer import DelayedLinear
+from .neuron import AdLIFPlus, StateAdLIFPlus
+from .reset import reset
+
+__all__ = ["AdLIFPlus", "DelayedLinear", "StateAdLIFPlus", "reset"]

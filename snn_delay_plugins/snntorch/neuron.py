@@ -1,0 +1,233 @@
+"""AdLIF+ as snnTorch neurons: one step per call, and a whole sequence per call."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from snntorch import SpikingNeuron
+from torch import Tensor
+
+from ..functional.adlif import AdLIFState, adlif, adlif_step, spikes_of
+from ..functional.surrogate import Boxcar
+from ..parameters import AdLIFParameters
+
+__all__ = ["AdLIFPlus", "StateAdLIFPlus"]
+
+_LEARNABLE = ("alpha", "beta", "a", "b")
+
+
+class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
+    """What the step and the sequence form share: construction and options."""
+
+    def __init__(
+        self,
+        alpha: float | Tensor | None = None,
+        beta: float | Tensor | None = None,
+        threshold: float | Tensor = 1.0,
+        spike_grad: Callable[[Tensor], Tensor] | None = None,
+        surrogate_disable: bool = False,
+        init_hidden: bool = False,
+        inhibition: bool = False,
+        learn_alpha: bool = True,
+        learn_beta: bool = True,
+        learn_threshold: bool = False,
+        reset_mechanism: str | None = None,
+        state_quant: Callable[[Tensor], Tensor] | bool = False,
+        output: bool = False,
+        reset_delay: bool = True,
+        *,
+        a: float | Tensor | None = None,
+        b: float | Tensor | None = None,
+        learn_a: bool = True,
+        learn_b: bool = True,
+        features: int | Iterable[int] | None = None,
+        preset: str = "adlif+",
+        bounds: dict[str, Iterable[float]] | None = None,
+        bound_mode: str = "project",
+        variant: str = "adlif",
+        init_state: str = "zeros",
+        graded_spikes_factor: float | Tensor = 1.0,
+        learn_graded_spikes_factor: bool = False,
+    ) -> None:
+        if not reset_delay:
+            raise ValueError(
+                "reset_delay=False: Eq. 1 resets in the step after the spike; variant='symplectic' resets in the same"
+            )
+        super().__init__(
+            threshold=threshold,
+            spike_grad=spike_grad or Boxcar(),
+            surrogate_disable=surrogate_disable,
+            init_hidden=init_hidden,
+            inhibition=inhibition,
+            learn_threshold=learn_threshold,
+            reset_mechanism=reset_mechanism or ("zero" if variant == "symplectic" else "subtract"),
+            state_quant=state_quant,
+            output=output,
+            graded_spikes_factor=graded_spikes_factor,
+            learn_graded_spikes_factor=learn_graded_spikes_factor,
+        )
+        self.variant = variant
+        self.create_adlif_parameters(
+            features,
+            preset,
+            initial={"alpha": alpha, "beta": beta, "a": a, "b": b},
+            learn=dict(zip(_LEARNABLE, (learn_alpha, learn_beta, learn_a, learn_b), strict=True)),
+            bounds=bounds,
+            bound_mode=bound_mode,
+            init_state=init_state,
+        )
+
+    def _options(self) -> dict:
+        return {
+            **self.neuron_parameters(),
+            "threshold": self.threshold,
+            "surrogate": self.spike_grad,
+            "variant": self.variant,
+            "reset": self.reset_mechanism,
+        }
+
+    def _state(self, w: Tensor, mem: Tensor) -> AdLIFState:
+        return AdLIFState(mem, w, spikes_of(mem, self.threshold, self.spike_grad))
+
+    def _graded(self, spikes: Tensor) -> Tensor:
+        return spikes * self.graded_spikes_factor.to(spikes.dtype)
+
+    def extra_repr(self) -> str:
+        return f"preset={self.preset!r}, variant={self.variant!r}, reset_mechanism={self.reset_mechanism!r}"
+
+
+class AdLIFPlus(_AdLIFPlusNeuron):
+    r"""Adaptive LIF neuron with bounded trainable parameters (Deckers et al., Eq. 1), used like ``snn.Synaptic``.
+
+    .. math::
+        u[t] &= \alpha\, u[t-1] + (1 - \alpha) (I[t] - w[t-1]) - \theta\, s[t-1] \\
+        w[t] &= \beta\, w[t-1] + (1 - \beta)\, a\, u[t-1] + b\, s[t-1] \\
+        s[t] &= \Theta(u[t] - \theta)
+
+    One step per call: input current ``[N, *]``, previous adaptation current ``w`` and membrane potential ``mem``
+    ``[N, *]``; returns ``spk, w, mem``, or ``spk`` alone with ``init_hidden=True`` and ``output=False``. States that
+    are not passed back persist inside the neuron, as in snnTorch, until :meth:`reset_mem`. Unlike snnTorch's own
+    neurons it fires at ``mem >= threshold`` and its gradient also flows through the reset, as Eq. 1 has it.
+
+    alpha, beta, a and b have one trainable value per neuron, drawn uniformly from their intervals and kept there
+    after every optimizer step. Note the names: alpha is the leak of the membrane, beta that of the adaptation.
+
+    :param alpha, beta, a, b: initial values (number or tensor) in place of the uniform draw.
+    :param threshold: firing threshold theta.
+    :param spike_grad: surrogate gradient; default: the boxcar of Eq. 6.
+    :param init_hidden: the states are kept inside and only spikes are returned.
+    :param inhibition: only the neuron with the highest membrane potential may pass on its spike.
+    :param learn_alpha, learn_beta, learn_a, learn_b, learn_threshold: what is trained.
+    :param reset_mechanism: ``"subtract"`` (Eq. 1), ``"zero"`` (the default of ``variant="symplectic"``) or ``"none"``.
+    :param state_quant: quantisation of the states after each step.
+    :param output: with ``init_hidden``: return the states too.
+    :param features: shape of the neurons, ``128`` or ``(32, 14, 14)``; ``None``: taken from the first input.
+    :param preset: ``"adlif+"``, ``"adlif"`` (Bittar & Garner's intervals) or ``"lif"`` (alpha only).
+    :param bounds: intervals that replace the preset's, e.g. ``{"alpha": (0.5, 0.9)}``.
+    :param bound_mode: ``"project"`` (clip after the optimizer's step) or ``"clamp"`` (clamp in the forward pass).
+    :param variant: ``"adlif"`` or ``"symplectic"`` (SE-AdLIF, Baronig et al. 2024).
+    :param init_state: ``"zeros"``, or ``"uniform"``: u, w ~ U(0, 1) as in the paper (evaluation: one fixed draw).
+    :param graded_spikes_factor: factor of the spikes that are returned.
+    :raises ValueError: for options or values that make no such neuron, and inputs or states that do not fit.
+    :raises TypeError: if states are passed although ``init_hidden=True``.
+
+    Example::
+
+        >>> import torch
+        >>> fc, neuron = torch.nn.Linear(700, 128), AdLIFPlus(features=128)
+        >>> w, mem = neuron.reset_mem()
+        >>> for x in torch.rand(100, 8, 700):
+        ...     spk, w, mem = neuron(fc(x), w, mem)
+        >>> spk.shape
+        torch.Size([8, 128])
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_buffer("w", torch.zeros(0), persistent=False)
+        self.register_buffer("mem", torch.zeros(0), persistent=False)
+
+    def reset_mem(self) -> tuple[Tensor, Tensor]:
+        """Forget the states and return them, empty; the next step starts from ``init_state``."""
+        self.w, self.mem = self.w.new_zeros(0), self.mem.new_zeros(0)
+        return self.w, self.mem
+
+    init_synaptic = reset_mem
+
+    def forward(self, input_: Tensor, w: Tensor | None = None, mem: Tensor | None = None):
+        if self.init_hidden and not (w is None and mem is None):
+            raise TypeError("`w` or `mem` should not be passed as an argument while `init_hidden=True`")
+        self.create_features(tuple(input_.shape[1:]))
+        w, mem = self._previous(input_, self.w if w is None else w, self.mem if mem is None else mem)
+        state = adlif_step(input_, self._state(w, mem), **self._options())
+        self.w, self.mem, spikes = state.w, state.u, state.s
+        if self.state_quant:
+            self.w, self.mem = self.state_quant(self.w), self.state_quant(self.mem)
+            spikes = spikes_of(self.mem, self.threshold, self.spike_grad)
+        if self.inhibition:
+            winner = self.mem.flatten(1).argmax(1, keepdim=True)
+            spikes = spikes * torch.zeros_like(spikes.flatten(1)).scatter_(1, winner, 1.0).view_as(spikes)
+        spikes = self._graded(spikes.to(input_.dtype))
+        if self.init_hidden and not self.output:
+            return spikes
+        return spikes, self.w, self.mem
+
+    def _previous(self, input_: Tensor, w: Tensor, mem: Tensor) -> tuple[Tensor, Tensor]:
+        initial_mem, initial_w = self.initial_state(input_) if not (w.numel() and mem.numel()) else (mem, w)
+        w, mem = (w if w.numel() else initial_w), (mem if mem.numel() else initial_mem)
+        for name, value in (("w", w), ("mem", mem)):
+            if value.shape != input_.shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(value.shape)} but the input {tuple(input_.shape)}: call reset_mem() or "
+                    "snn_delay_plugins.snntorch.reset(net) between batches"
+                )
+        return w, mem
+
+    @classmethod
+    def detach_hidden(cls) -> None:
+        """Detach the states of every neuron of this class from the graph (truncated backpropagation)."""
+        for neuron in SpikingNeuron.instances:
+            if isinstance(neuron, cls):
+                neuron.w, neuron.mem = neuron.w.detach(), neuron.mem.detach()
+
+    @classmethod
+    def reset_hidden(cls) -> None:
+        """Forget the states of every neuron of this class."""
+        for neuron in SpikingNeuron.instances:
+            if isinstance(neuron, cls):
+                neuron.reset_mem()
+
+
+class StateAdLIFPlus(_AdLIFPlusNeuron):
+    """:class:`AdLIFPlus` over a whole sequence per call, time first, like snnTorch's ``StateLeaky``.
+
+    Input current ``(T, B, C)`` or ``[T, N, *]``; returns the spikes of the same shape, or with ``output=True``
+    ``spk, w, mem``, the traces of the adaptation current and the membrane potential beside them. Every call starts
+    from ``init_state``; no state is kept. The arguments are those of :class:`AdLIFPlus`.
+
+    :raises ValueError: for ``init_hidden``, ``inhibition`` and ``state_quant``, which act between steps.
+
+    Example::
+
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Linear(700, 128), StateAdLIFPlus(features=128))
+        >>> net(torch.rand(100, 8, 700)).shape
+        torch.Size([100, 8, 128])
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        for option in ("init_hidden", "inhibition", "state_quant"):
+            if getattr(self, option):
+                raise ValueError(f"{option} acts between time steps and is not available on sequences; use AdLIFPlus")
+
+    def forward(self, input_: Tensor):
+        if input_.dim() < 3:
+            raise ValueError(f"input must be (T, B, C), got shape {tuple(input_.shape)}")
+        self.create_features(tuple(input_.shape[2:]))
+        mem, w = self.initial_state(input_.new_zeros(input_.shape[1:]))
+        if not self.output:
+            spikes, _ = adlif(input_, self._state(w, mem), **self._options())
+            return self._graded(spikes)
+        spikes, _, (mem, w) = adlif(input_, self._state(w, mem), traces=True, **self._options())
+        return self._graded(spikes), w, mem

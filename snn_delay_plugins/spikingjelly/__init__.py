@@ -1,0 +1,12 @@
+"""Adaptive neurons and delays as native SpikingJelly parts."""
+try:
+    import spikingjelly.activation_based  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "snn_delay_plugins.spikingjelly needs SpikingJelly >= 2.0: pip install 'snn_delay_plugins[spikingjelly]'"
+    ) from error
+
+from .layer import DelayedLinear
+from .neuron import AdLIFPlusNode
+
+__all__ = ["AdLIFPlusNode", "DelayedLinear"]
