@@ -1,0 +1,19 @@
+"""Losses on the membrane potential of a readout, ``[T, N, classes]``."""
+
+import torch
+from torch import Tensor
+
+
+def summed_softmax(membrane: Tensor) -> Tensor:
+    r"""Softmax of every step, summed over time: ``[T, N, classes] -> [N, classes]`` (Deckers et al., Eq. 3).
+
+    .. math:: u_{out} = \sum_t \frac{e^{u_{out}[t]}}{\sum_j e^{u_{out,j}[t]}}
+
+    The sum over the classes is T, so :math:`u_{out}` lies in [0, T].
+    """
+    return torch.softmax(membrane, dim=-1).sum(0)
+
+
+def summed_softmax_cross_entropy(membrane: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy with :func:`summed_softmax` as logits, mean over the batch (Deckers et al., Eq. 4)."""
+    return torch.nn.functional.cross_entropy(summed_softmax(membrane), labels)

@@ -1,0 +1,75 @@
+"""What a measurement was taken on, and how much memory it took."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+_PACKAGES = ("snn_delay_plugins", "torch", "lightning", "spikingjelly", "numpy", "numba", "h5py")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result may depend on (those that are installed)."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe() -> dict[str, object]:
+    """Processor, cores and operating system; no host name."""
+    return {"processor": _processor(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+@contextmanager
+def peak_memory():
+    """Peak resident memory of this process inside the block, as ``.peak`` and ``.before`` in MiB.
+
+    The peak includes Python, the libraries and the data, all of which are in ``before``, the resident memory at the block's start.
+    Linux can set its high-water mark back to the present; elsewhere the mark is that of the whole process (``.reset`` is False).
+    """
+    memory = SimpleNamespace(before=_status("VmRSS"), peak=None, reset=_reset_high_water_mark())
+    try:
+        yield memory
+    finally:
+        memory.peak = _status("VmHWM") or _max_rss()
+
+
+def _reset_high_water_mark() -> bool:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM to the present VmRSS
+        return True
+    except OSError:
+        return False
+
+
+def _status(field: str) -> float | None:
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    return None
+
+
+def _max_rss() -> float:
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -1,0 +1,121 @@
+"""The networks of the papers, written with the SpikingJelly front door. Time first: ``[T, N, features]``."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
+
+from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
+
+
+class Response(NamedTuple):
+    """What a network gives for a batch of N samples."""
+
+    membrane: Tensor
+    """Membrane potential of the readout, ``[T, N, classes]``."""
+    spikes: Tensor
+    """Mean number of spikes per hidden neuron during each sample, ``[N]``; without gradient."""
+
+
+class DeckersNetwork(nn.Module):
+    """Two (or any number of) hidden layers of adaptive neurons and a memoryless readout: Deckers et al., section 3.2, Fig. 4.
+
+    Each hidden layer is connection -> batch normalisation -> neurons -> dropout, the readout connection -> batch
+    normalisation. The text does not mention the normalisation nor that every layer has biases; its parameter counts do: only
+    affine normalisation and a bias on all three layers give 37.9k, 38.7k and 74.8k.
+
+    Args:
+        inputs, classes: number of input channels and of classes.
+        hidden: neurons per hidden layer.
+        preset: neuron model, "lif", "adlif" or "adlif+": which parameters are trained and between which bounds.
+        max_delay: cap of the synaptic delays in time steps, in all layers; None for a network without delays.
+        dropout: share of spikes dropped, drawn anew for every time step (as the sparch code, on which the paper's is based).
+        norm_momentum: of the running statistics. 0.05 is sparch's; the text gives none.
+        right_padding: silent steps appended to the input so that delayed spikes still arrive. The text appends them
+            "accordingly" without a number. Default: ``max_delay`` steps, and none without delays, where nothing arrives late and
+            silent steps would only add the readout's bias to Eq. 3. Three layers at the cap could delay a spike by three
+            times as much; the learned delays are far shorter than that (Fig. 8).
+        init_state: initial u and w of every neuron for every sample, "uniform" in [0, 1) as in section 4.2, or "zeros".
+
+    Shapes: input counts ``[T, N, inputs]``; output :class:`Response` with T + right_padding steps. Every call starts from fresh
+    states: a batch never sees the previous one.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        classes: int,
+        *,
+        hidden: Sequence[int] = (128, 128),
+        preset: str = "adlif+",
+        max_delay: int | None = None,
+        dropout: float = 0.5,
+        norm_momentum: float = 0.05,
+        right_padding: int | None = None,
+        init_state: str = "uniform",
+    ):
+        super().__init__()
+        widths = [inputs, *hidden]
+        self.hidden = nn.ModuleList(
+            HiddenLayer(
+                _connection(before, width, max_delay),
+                _NormOverTime(width, momentum=norm_momentum),
+                AdLIFPlusNode(features=width, preset=preset, init_state=init_state, step_mode="m"),
+                nn.Dropout(dropout),
+            )
+            for before, width in zip(widths, widths[1:], strict=False)
+        )
+        self.readout = nn.Sequential(
+            _connection(widths[-1], classes, max_delay), _NormOverTime(classes, momentum=norm_momentum)
+        )
+        self.right_padding = (max_delay or 0) if right_padding is None else right_padding
+
+    def forward(self, counts: Tensor) -> Response:
+        functional.reset_net(self)
+        x = nn.functional.pad(counts, (0, 0, 0, 0, 0, self.right_padding))
+        total, neurons = 0.0, 0
+        for layer in self.hidden:
+            x, spikes = layer(x)
+            total = total + spikes.detach().sum((0, 2))
+            neurons += spikes.shape[2]
+        return Response(self.readout(x), total / neurons)
+
+
+class HiddenLayer(nn.Module):
+    """connection -> norm -> neuron -> dropout; gives what goes on to the next layer, and the spikes before dropout."""
+
+    def __init__(self, connection: nn.Module, norm: nn.Module, neuron: nn.Module, dropout: nn.Module):
+        super().__init__()
+        self.connection, self.norm, self.neuron, self.dropout = connection, norm, neuron, dropout
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        spikes = self.neuron(self.norm(self.connection(x)))
+        return self.dropout(spikes), spikes
+
+
+class _NormOverTime(nn.BatchNorm1d):
+    """Batch normalisation whose statistics of each feature run over time and batch alike."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(0, 1)).view_as(x)
+
+
+def _connection(inputs: int, outputs: int, max_delay: int | None) -> nn.Module:
+    """All-to-all synapses with biases (Eq. 2, or Eq. 7 with a delay per synapse); weights Xavier uniform, the rest zero."""
+    if max_delay is not None:
+        return DelayedLinear(inputs, outputs, max_delay=max_delay, delay="zeros", step_mode="m")
+    linear = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def count_parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def as_input(counts: Tensor) -> Tensor:
+    """Counts as stored, uint8 ``[N, T, channels]``, to a network's input, float ``[T, N, channels]``."""
+    return counts.transpose(0, 1).to(torch.get_default_dtype())
