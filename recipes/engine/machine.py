@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-_PACKAGES = ("snn_delay_plugins", "torch", "lightning", "spikingjelly", "numpy", "numba", "h5py")
+import snn_delay_plugins
+
+_PACKAGES = ("torch", "lightning", "spikingjelly", "numpy", "numba", "h5py")
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result may depend on (those that are installed)."""
-    found = {"python": platform.python_version()}
+    found = {"snn_delay_plugins": snn_delay_plugins.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

@@ -6,7 +6,6 @@ epoch therefore ends, bit for bit, where the uninterrupted one would have (same 
 """
 
 import csv
-import dataclasses
 import io
 import logging
 import math
@@ -28,25 +27,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from recipes.engine import atomic, losses, machine
 from recipes.engine.data import Recordings, Splits
+from recipes.engine.hyperparameters import Hyperparameters
 from recipes.engine.networks import as_input, count_parameters
+
+
+_EVALUATION_BATCH = 256  # without a graph to keep, larger batches cost no more memory than training ones
 
 
 class Diverged(RuntimeError):
     """The loss is not a number any more."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Hyperparameters:
-    """How a network is trained: Adam, and a learning rate that falls by ``plateau_factor`` when the validation accuracy has not
-    risen for ``plateau_patience`` epochs. Delays learn ``delay_rate_factor`` times as fast as everything else."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    delay_rate_factor: float = 1.0
-    plateau_factor: float = 1.0
-    plateau_patience: int = 5
-    min_learning_rate: float = 0.0
 
 
 # -------------------------------------------------------------------------------------------------- seeds and batches
@@ -265,7 +254,7 @@ def train(
         trainer.fit(
             module,
             batches(splits.train, hyper.batch_size, shuffle_seed=seed),
-            [batches(part, hyper.batch_size) for part in evaluated.values()],
+            [batches(part, _EVALUATION_BATCH) for part in evaluated.values()],
             ckpt_path=checkpoint if resumed else None,
             weights_only=True,
         )

@@ -1,0 +1,91 @@
+"""``python -m recipes --list | run NAME | table NAME | plot NAME``."""
+
+import argparse
+import importlib
+import logging
+import pkgutil
+import sys
+
+import recipes
+
+ACTIONS = {
+    "run": "do what is not done yet, then show and write the result",
+    "table": "show and write the table of what has been run",
+    "plot": "draw what has been run",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    try:
+        found = find_recipes()
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] == "recipes":
+            raise
+        print(f"python -m recipes: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'", file=sys.stderr)
+        return 1
+    parser = _parser(found)
+    given = parser.parse_args(arguments)
+    if given.list:
+        for recipe in found.values():
+            print(f"{recipe.name:20}{recipe.title}")
+        return 0
+    if given.action is None:
+        parser.error("say what to do: --list, run NAME, table NAME or plot NAME")
+    return _perform(found[given.name], given)
+
+
+def find_recipes() -> dict:
+    """Every module of this package that defines RECIPE, by name."""
+    names = [module.name for module in pkgutil.iter_modules(recipes.__path__) if module.name not in ("__main__", "engine")]
+    modules = [importlib.import_module(f"recipes.{name}") for name in names]
+    return {module.RECIPE.name: module.RECIPE for module in modules}
+
+
+def _perform(recipe, given: argparse.Namespace) -> int:
+    import torch
+
+    from recipes.engine.data import DataError
+    from recipes.engine.options import OptionError
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    try:
+        return getattr(recipe, given.action)(given)
+    except (OptionError, DataError) as error:
+        print(f"python -m recipes {given.action} {recipe.name}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from the last finished epoch.", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for an error, without the usage before it."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def _parser(found: dict) -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m recipes", description=recipes.__doc__, allow_abbrev=False)
+    parser.add_argument("--list", action="store_true", help="name the recipes")
+    actions = parser.add_subparsers(dest="action", metavar="run | table | plot")
+    for action, what in ACTIONS.items():
+        of_action = actions.add_parser(action, help=what, description=what, allow_abbrev=False)
+        names = of_action.add_subparsers(dest="name", metavar="NAME", required=True)
+        for recipe in found.values():
+            of_recipe = names.add_parser(
+                recipe.name,
+                help=recipe.title,
+                description=recipe.title,
+                epilog=recipe.paper_used,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+                allow_abbrev=False,
+            )
+            recipe.add_options(of_recipe)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

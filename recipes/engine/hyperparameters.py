@@ -1,0 +1,17 @@
+"""The numbers of a training, in the papers' terms."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Hyperparameters:
+    """How a network is trained: Adam, and a learning rate that falls by ``plateau_factor`` when the validation accuracy has not
+    risen for ``plateau_patience`` epochs. Delays learn ``delay_rate_factor`` times as fast as everything else."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    delay_rate_factor: float = 1.0
+    plateau_factor: float = 1.0
+    plateau_patience: int = 5
+    min_learning_rate: float = 0.0

@@ -1,0 +1,61 @@
+"""Command-line options that mean the same in every recipe, checked before any work starts."""
+
+import argparse
+import os
+from pathlib import Path
+
+from recipes.engine.data import PROTOCOLS
+
+
+class OptionError(ValueError):
+    """An option that cannot be meant; the message is one line that says what to do."""
+
+
+def positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return number
+
+
+def seeds(text: str) -> list[int]:
+    """"3" -> 0, 1, 2; "0,4,9" or "4," -> these."""
+    if "," not in text:
+        return list(range(positive(text)))
+    numbers = [part.strip() for part in text.split(",") if part.strip()]
+    if not numbers or not all(number.isdecimal() for number in numbers) or len(set(numbers)) < len(numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of seeds nor a list of different ones like 0,1,2")
+    return [int(number) for number in numbers]
+
+
+def add_common(parser: argparse.ArgumentParser, out: str) -> None:
+    """The options of every recipe: where results go, how much of the machine is used, and the quick look."""
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder for results (default {out}, with --smoke {out}-smoke)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: torch's choice)")
+    parser.add_argument("--smoke", action="store_true", help="a quick look in under a minute, without any download")
+
+
+def add_training(parser: argparse.ArgumentParser, epochs: int, batch_size: int, protocol: str) -> None:
+    """The options of every recipe that trains."""
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="folder with NAME_train.h5[.gz], NAME_test.h5[.gz], perhaps NAME_valid.h5[.gz]"
+    )
+    parser.add_argument("--seeds", type=seeds, metavar="N", help="number of seeds, or a list like 0,1,2 (default as the paper)")
+    parser.add_argument("--epochs", type=positive, metavar="N", help=f"(default {epochs})")
+    parser.add_argument("--batch-size", type=positive, metavar="N", help=f"(default {batch_size})")
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        help="clean: choose the epoch on held-out speakers, test there once; paper: best test epoch, as published "
+        f"(default {protocol})",
+    )
+
+
+def writable_folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"--out {path}: {error.strerror.lower()}") from error
+    if not os.access(path, os.W_OK):
+        raise OptionError(f"--out {path}: not writable")
+    return path

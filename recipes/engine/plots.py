@@ -1,0 +1,73 @@
+"""Pictures of a table's runs."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from recipes.engine import atomic
+from recipes.engine.tables import summarise
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG whole or not at all."""
+    with atomic.replacing(path) as part:
+        figure.savefig(part, format="png", dpi=150, bbox_inches="tight")
+    plt.close(figure)
+    return path
+
+
+def write(recipe, runs: list[dict], out: Path) -> list[Path]:
+    """``NAME_accuracy.png`` and ``NAME_learning_curves.png`` in ``out``."""
+    return [
+        save(accuracy(recipe, runs), Path(out) / f"{recipe.name}_accuracy.png"),
+        save(learning_curves(recipe, runs), Path(out) / f"{recipe.name}_learning_curves.png"),
+    ]
+
+
+def accuracy(recipe, runs: list[dict]) -> Figure:
+    """Test accuracy of every seed beside the paper's mean and maximum."""
+    data, protocol = runs[0]["data"]["name"], runs[0]["settings"]["protocol"]
+    rows = summarise(recipe, runs)
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for x, row in enumerate(rows):
+        once = x == 0
+        paper = f"paper: {{}}, {recipe.paper_data}"
+        axes.plot(x - 0.2, row["paper"]["mean"], "s", color="tab:gray", label=paper.format("mean") if once else None)
+        axes.plot(x - 0.2, row["paper"]["max"], "^", color="tab:gray", mfc="none", label=paper.format("max") if once else None)
+        if row["runs"]:
+            values = row["test"]["values"]
+            spread = [0.06 * (i - (len(values) - 1) / 2) for i in range(len(values))]
+            axes.plot([x + 0.15 + d for d in spread], values, "o", color="tab:blue", alpha=0.6, ms=5)
+            axes.hlines(row["test"]["mean"], x + 0.0, x + 0.3, color="tab:blue")
+    axes.plot([], [], "o-", color="tab:blue", label=f"ours: each seed and mean, {data}, protocol {protocol}")
+    axes.set_xticks(range(len(rows)), [row["name"].replace("Synaptic delay ", "Synaptic delay\n") for row in rows])
+    axes.set(ylabel="test accuracy (%)", title=recipe.title)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize="small")
+    return figure
+
+
+def learning_curves(recipe, runs: list[dict]) -> Figure:
+    """Accuracy after every epoch: each seed thin, the mean thick."""
+    sets = [name for name in ("train", "valid", "test") if f"{name}_accuracy" in runs[0]["history"][0]]
+    figure, grid = plt.subplots(1, len(sets), figsize=(4.5 * len(sets), 4), sharey=True, squeeze=False, layout="constrained")
+    for axes, name in zip(grid[0], sets, strict=True):
+        for number, row in enumerate(recipe.rows):
+            curves = [[e[f"{name}_accuracy"] for e in run["history"]] for run in runs if run["network"] == row.key]
+            if not curves:
+                continue
+            epochs = range(1, len(curves[0]) + 1)
+            for curve in curves:
+                axes.plot(epochs, curve, color=f"C{number}", alpha=0.25, lw=0.8)
+            axes.plot(epochs, [sum(at) / len(at) for at in zip(*curves, strict=True)], color=f"C{number}", label=row.name)
+        axes.set(xlabel="epoch", title=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    grid[0][0].set_ylabel(f"accuracy (%), {runs[0]['data']['name']}")
+    grid[0][-1].legend(fontsize="small")
+    return figure

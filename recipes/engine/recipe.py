@@ -1,0 +1,257 @@
+"""A table of networks as a recipe: run it, show it, plot it."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
+
+from recipes.engine import data, machine, miniature, options, tables
+from recipes.engine.data import Binning, Splits
+from recipes.engine.hyperparameters import Hyperparameters
+from recipes.engine.options import OptionError
+from recipes.engine.runs import Busy, Run, RunStore
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One network of a table: what sets it apart from the others (``settings``), and the paper's figures for it."""
+
+    key: str
+    name: str
+    settings: dict
+    paper: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class TableRecipe:
+    """A table whose rows are networks trained alike on one data set.
+
+    ``network(inputs, classes, **settings)`` builds a row's network from ``network_settings`` and the row's own settings; all of
+    them are plain numbers and words, kept with every result. ``smoke`` holds what ``--smoke`` changes.
+    """
+
+    name: str
+    title: str
+    source: str
+    paper_data: str
+    paper_protocol: str
+    rows: tuple[Row, ...]
+    network: Callable[..., nn.Module]
+    network_settings: dict
+    training: Hyperparameters
+    binning: Binning
+    seeds: int
+    protocol: str
+    smoke: dict
+
+    # ------------------------------------------------------------------------------------------------- command line
+
+    @property
+    def paper_used(self) -> str:
+        """What ``--help`` says of the paper."""
+        lines = [f"{self.source}", f"The paper used: {self.paper_data}, {self.paper_protocol}, {self.seeds} seeds,"]
+        for part in (dataclasses.asdict(self.training), self.network_settings, dataclasses.asdict(self.binning)):
+            lines.append("  " + ", ".join(f"{name} {value}" for name, value in part.items()))
+        lines += ["Networks (--only):"] + [f"  {row.key:22}{row.name}" for row in self.rows]
+        return "\n".join(lines)
+
+    @property
+    def default_out(self) -> str:
+        return f"results/{self.name}"
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        options.add_training(parser, self.training.epochs, self.training.batch_size, self.protocol)
+        options.add_common(parser, self.default_out)
+        parser.add_argument("--only", metavar="NETWORK,...", help="these networks of the table alone")
+
+    def _rows(self, given: argparse.Namespace) -> list[Row]:
+        if given.only is None:
+            return list(self.rows)
+        wanted = [key.strip() for key in given.only.split(",")]
+        known = {row.key: row for row in self.rows}
+        for key in wanted:
+            if key not in known:
+                raise OptionError(f"--only {key}: unknown network; choose from {', '.join(known)}")
+        return [row for row in self.rows if row.key in wanted]
+
+    def _out(self, given: argparse.Namespace) -> Path:
+        return given.out or Path(self.default_out + ("-smoke" if given.smoke else ""))
+
+    # ------------------------------------------------------------------------------------------------------ actions
+
+    def run(self, given: argparse.Namespace) -> int:
+        """Train what is not finished yet, then show and write the table and its plots."""
+        rows = self._rows(given)
+        smoke = self.smoke if given.smoke else {}
+        if "threads" in smoke and not given.threads:
+            torch.set_num_threads(smoke["threads"])  # tiny networks are slower on more
+        if given.smoke and given.data_dir:
+            raise OptionError("--smoke makes its own data; drop --data-dir, or drop --smoke")
+        if not given.smoke and given.data_dir is None:
+            raise OptionError(
+                "--data-dir is missing: a folder with shd_train.h5.gz and shd_test.h5.gz, or any data in that format "
+                "(--smoke needs none)"
+            )
+        if given.data_dir:
+            data.find_files(given.data_dir)
+        protocol = given.protocol or self.protocol
+        seeds = given.seeds or list(range(smoke.get("seeds", self.seeds)))
+        hyper = dataclasses.replace(
+            self.training,
+            epochs=given.epochs or smoke.get("epochs", self.training.epochs),
+            batch_size=given.batch_size or smoke.get("batch_size", self.training.batch_size),
+        )
+        store = RunStore(options.writable_folder(self._out(given)))
+        splits = data.load(given.data_dir or miniature.make(), self.binning, protocol)
+        common = self.network_settings | smoke.get("network", {})
+        runs = [self._as_run(row, seed, common, hyper, splits) for seed in seeds for row in rows]
+        self._train_all(runs, hyper, splits, store)
+        finished = [result for run in runs if (result := store.result(run))]
+        if not finished:
+            print("Nothing finished yet: every run is being trained by another process.")
+            return 1
+        return self._show(finished, store.folder.parent, plot=True)
+
+    def table(self, given: argparse.Namespace) -> int:
+        """Show and write the table of the finished runs."""
+        return self._show(self._finished(given), self._out(given), plot=False)
+
+    def plot(self, given: argparse.Namespace) -> int:
+        """Draw the finished runs."""
+        from recipes.engine import plots
+
+        _announce(plots.write(self, self._finished(given), self._out(given)))
+        return 0
+
+    def _as_run(self, row: Row, seed: int, common: dict, hyper: Hyperparameters, splits: Splits) -> Run:
+        settings = {
+            "protocol": splits.protocol,
+            "data": f"{splits.name} {splits.digest}",
+            "binning": dataclasses.asdict(self.binning),
+            "network": common | row.settings,
+            "training": dataclasses.asdict(hyper),
+        }
+        return Run(self.name, row.key, seed, json.loads(json.dumps(settings)))
+
+    def _train_all(self, runs: list[Run], hyper: Hyperparameters, splits: Splits, store: RunStore) -> None:
+        done = [run for run in runs if store.result(run)]
+        self._mention(done, store)
+        with _progress() as bar:
+            task = bar.add_task(self.name, total=len(runs), completed=len(done))
+            for run in runs:
+                if run in done:
+                    continue
+                before = bar.tasks[task].completed
+
+                def report(share: float, epoch: dict | None, run=run, before=before) -> None:
+                    bar.update(task, description=_progress_text(run, epoch), completed=before + share)
+
+                try:
+                    with store.claimed(run) as folder:
+                        if store.result(run) is None:
+                            store.finish(run, self._train(run, hyper, splits, folder, report))
+                except Busy as busy:
+                    bar.console.print(f"left out: {busy}", highlight=False, soft_wrap=True)
+                    continue
+                bar.update(task, completed=before + 1)
+                bar.console.print(_line(store.result(run)), highlight=False, soft_wrap=True)
+
+    def _train(self, run: Run, hyper: Hyperparameters, splits: Splits, folder: Path, report) -> dict:
+        from recipes.engine import training  # imports Lightning, which takes seconds that a table or --help need not pay
+
+        def build() -> nn.Module:
+            return self.network(self.binning.channels, splits.classes, **run.settings["network"])
+
+        result = training.train(build, splits, hyper, run.seed, folder, report)
+        sizes = {name: len(part) for name, part in (("train", splits.train), *splits.evaluated.items())}
+        facts = {"name": splits.name, "samples": sizes, "classes": splits.classes, "validation": splits.validation}
+        return {"data": facts} | result
+
+    def _mention(self, done: list[Run], store: RunStore) -> None:
+        if not done:
+            return
+        print(f"{len(done)} finished runs in {store.folder} are kept and not repeated.")
+        ours = machine.versions().get("snn_delay_plugins")
+        others = {store.result(run)["versions"].get("snn_delay_plugins") for run in done} - {ours}
+        if others:
+            print(f"Some were made with snn_delay_plugins {', '.join(map(str, others))}; this is {ours}.")
+
+    def _finished(self, given: argparse.Namespace) -> list[dict]:
+        """The finished runs that the options describe. They must agree on all settings but network and seed."""
+        out = self._out(given)
+        keys = {row.key for row in self._rows(given)}
+        runs = [run for run in RunStore(out).results(self.name) if run["network"] in keys]
+        if given.data_dir:
+            name, _ = data.find_files(given.data_dir)
+            runs = [run for run in runs if run["data"]["name"] == name]
+        for value, read in (
+            (given.protocol, lambda s: s["protocol"]),
+            (given.epochs, lambda s: s["training"]["epochs"]),
+            (given.batch_size, lambda s: s["training"]["batch_size"]),
+        ):
+            runs = [run for run in runs if value is None or read(run["settings"]) == value]
+        runs = [run for run in runs if given.seeds is None or run["seed"] in given.seeds]
+        if not runs:
+            raise OptionError(f"no finished runs of {self.name} with these options in {out}; see: python -m recipes run {self.name}")
+        groups = {json.dumps(_without_row(self, run), sort_keys=True) for run in runs}
+        if len(groups) > 1:
+            differ = _differences([json.loads(group) for group in groups])
+            raise OptionError(f"{out} holds runs with different settings ({differ}); choose with --epochs, --protocol, ... or --out")
+        return runs
+
+    def _show(self, runs: list[dict], out: Path, plot: bool) -> int:
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=160)  # a file has no width; a table cut to 80 columns is hard to read
+        console.print(tables.as_rich(self, runs))
+        paths = tables.write(self, runs, out)
+        if plot:
+            from recipes.engine import plots
+
+            paths += plots.write(self, runs, out)
+        _announce(paths)
+        return 0
+
+
+def _without_row(recipe: TableRecipe, run: dict) -> dict:
+    own = next(row.settings for row in recipe.rows if row.key == run["network"])
+    network = {name: value for name, value in run["settings"]["network"].items() if name not in own}
+    return run["settings"] | {"network": network}
+
+
+def _differences(settings: list[dict]) -> str:
+    flat = [{f"{part} {k}": v for part, of in s.items() if isinstance(of, dict) for k, v in of.items()} for s in settings]
+    flat = [one | {k: v for k, v in s.items() if not isinstance(v, dict)} for one, s in zip(flat, settings, strict=True)]
+    names = sorted({name for one in flat for name in one if len({json.dumps(other.get(name)) for other in flat}) > 1})
+    return "; ".join(f"{name}: {', '.join(sorted({str(one.get(name)) for one in flat}))}" for name in names)
+
+
+def _progress() -> Progress:
+    done = TextColumn("{task.completed:.2f}/{task.total} runs")
+    return Progress(TextColumn("{task.description}"), BarColumn(), done, TimeElapsedColumn(), TimeRemainingColumn())
+
+
+def _progress_text(run: Run, epoch: dict | None) -> str:
+    if epoch is None:
+        return f"{run.network} seed {run.seed} epoch 1"
+    shown = next(f"{name} {epoch[f'{name}_accuracy']:.1f} %" for name in ("valid", "test") if f"{name}_accuracy" in epoch)
+    return f"{run.network} seed {run.seed} epoch {epoch['epoch'] + 1} ({shown})"
+
+
+def _line(result: dict) -> str:
+    chosen = result["best"][result["settings"]["protocol"]]
+    valid = f"valid {chosen['valid_accuracy']:.1f} %, " if "valid_accuracy" in chosen else ""
+    return (
+        f"{result['network']} seed {result['seed']}: {valid}test {chosen['test_accuracy']:.1f} % at epoch {chosen['epoch']} "
+        f"({result['settings']['protocol']}), {result['seconds_per_epoch']:.2f} s per epoch"
+    )
+
+
+def _announce(paths: list[Path]) -> None:
+    print("Written: " + ", ".join(str(path) for path in paths))

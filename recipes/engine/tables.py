@@ -1,0 +1,149 @@
+"""A paper's table beside ours: on the screen, and as Markdown, CSV and JSON. Plots of the same runs."""
+
+import csv
+import dataclasses
+import io
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+from rich import box
+from rich.table import Table as RichTable
+
+from recipes.engine import atomic
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column: a heading, and the text of its cell for one row of :func:`summarise`."""
+
+    heading: str
+    cell: Callable[[dict], str]
+
+
+def summarise(recipe, runs: list[dict]) -> list[dict]:
+    """One row per network of the recipe, in its order: the paper's figures and the statistics over our runs.
+
+    ``test`` statistics are over the test accuracies at the epoch that the runs' protocol chooses; ``best_test`` over those of the
+    best test epoch. Standard deviations are of the sample (n - 1), None for one run.
+    """
+    rows = []
+    for row in recipe.rows:
+        ours = [run for run in runs if run["network"] == row.key]
+        entry = {"key": row.key, "name": row.name, "paper": dict(row.paper), "runs": len(ours)}
+        if ours:
+            protocol = ours[0]["settings"]["protocol"]
+            chosen = [run["best"][protocol] for run in ours]
+            entry |= {
+                "parameters": ours[0]["parameters"],
+                "seeds": [run["seed"] for run in ours],
+                "test": _statistics([epoch["test_accuracy"] for epoch in chosen]),
+                "best_test": _statistics([run["best"]["paper"]["test_accuracy"] for run in ours]),
+                "epoch": [epoch["epoch"] for epoch in chosen],
+                "spikes_per_neuron": _statistics([epoch["test_spikes"] for epoch in chosen]),
+                "seconds_per_epoch": statistics.median(run["seconds_per_epoch"] for run in ours),
+                "peak_memory_mib": max(run["peak_memory_mib"] for run in ours),
+            }
+            if protocol == "clean":
+                entry["valid"] = _statistics([epoch["valid_accuracy"] for epoch in chosen])
+        rows.append(entry)
+    return rows
+
+
+def _statistics(values: list[float]) -> dict:
+    return {
+        "mean": statistics.mean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else None,
+        "max": max(values),
+        "values": values,
+    }
+
+
+def columns(recipe, runs: list[dict]) -> list[Column]:
+    data, protocol = runs[0]["data"]["name"], runs[0]["settings"]["protocol"]
+    best = [Column(f"{data}: best test epoch (%)", _ours("best_test", _spread, 1))] if protocol == "clean" else []
+    return [
+        Column("network", lambda row: row["name"]),
+        Column(f"paper, {recipe.paper_data}: mean / max (%)", lambda row: f"{row['paper']['mean']:.2f} / {row['paper']['max']:.2f}"),
+        Column(f"{data}: mean ± std (%)", _ours("test", _spread, 1)),
+        Column("max (%)", _ours("test", lambda values, digits: f"{values['max']:.{digits}f}", 1)),
+        Column("seeds", lambda row: str(row["runs"])),
+        *best,
+        Column("parameters (paper)", lambda row: f"{_number(row, 'parameters', ',d')} ({row['paper']['parameters']})"),
+        Column("spikes/neuron (paper)", lambda row: f"{_ours('spikes_per_neuron', _spread, 2)(row)} ({row['paper']['spikes']:g})"),
+        Column("s/epoch", lambda row: _number(row, "seconds_per_epoch", ".2f")),
+        Column("peak MiB", lambda row: _number(row, "peak_memory_mib", ".0f")),
+    ]
+
+
+def _ours(field: str, form: Callable, digits: int) -> Callable[[dict], str]:
+    return lambda row: form(row[field], digits) if field in row else "-"
+
+
+def _spread(values: dict, digits: int) -> str:
+    spread = "" if values["std"] is None else f" ± {values['std']:.{digits}f}"
+    return f"{values['mean']:.{digits}f}{spread}"
+
+
+def _number(row: dict, field: str, form: str) -> str:
+    return format(row[field], form) if field in row else "-"
+
+
+def notes(recipe, runs: list[dict]) -> list[str]:
+    """What a reader must know beside the numbers."""
+    first = runs[0]
+    settings, data, samples = first["settings"], first["data"], first["data"]["samples"]
+    protocol = {
+        "clean": f"clean: epoch chosen on {data['validation']}; its test accuracy is read once. "
+        '"best test epoch" is the published protocol on the same runs, for comparison.',
+        "paper": f"paper: epoch chosen on the {data['validation']}.",
+    }[settings["protocol"]]
+    hyper = settings["training"]
+    sizes = ", ".join(f"{split} {count}" for split, count in samples.items())
+    threads = "/".join(sorted({str(run["threads"]) for run in runs}))
+    processors = "/".join(sorted({run["machine"]["processor"] for run in runs}))
+    versions = sorted({", ".join(f"{name} {number}" for name, number in run["versions"].items()) for run in runs})
+    return [
+        f"Paper: {recipe.source}, measured on {recipe.paper_data} ({recipe.paper_protocol}).",
+        f"Ours: measured on {data['name']} ({sizes} samples), {hyper['epochs']} epochs, batch {hyper['batch_size']}. "
+        f"Protocol {protocol}",
+        "± is the standard deviation over seeds (n - 1). Spikes: mean over hidden neurons and test samples at the chosen epoch.",
+        f"Time: median training epoch, evaluation excluded; memory: peak resident memory of the process, libraries and data "
+        f"included; {threads} threads of {processors}.",
+        *(f"Versions: {text}." for text in versions),
+    ]
+
+
+def as_rich(recipe, runs: list[dict]) -> RichTable:
+    table = RichTable(title=recipe.title, caption="\n".join(notes(recipe, runs)), caption_justify="left", box=box.SIMPLE_HEAD)
+    shown = columns(recipe, runs)
+    for i, column in enumerate(shown):
+        table.add_column(column.heading, justify="right" if i else "left", overflow="fold")
+    for row in summarise(recipe, runs):
+        table.add_row(*(column.cell(row) for column in shown))
+    return table
+
+
+def write(recipe, runs: list[dict], out: Path) -> list[Path]:
+    """``NAME.md``, ``NAME.csv`` and ``NAME.json`` in ``out``."""
+    rows, shown = summarise(recipe, runs), columns(recipe, runs)
+    cells = [[column.cell(row) for column in shown] for row in rows]
+    headings = [column.heading for column in shown]
+    paths = [Path(out) / f"{recipe.name}{suffix}" for suffix in (".md", ".csv", ".json")]
+    atomic.write_text(paths[0], _markdown(recipe.title, headings, cells, notes(recipe, runs)))
+    atomic.write_text(paths[1], _csv(headings, cells))
+    settings = {"settings": runs[0]["settings"], "data": runs[0]["data"], "notes": notes(recipe, runs)}
+    atomic.write_json(paths[2], {"recipe": recipe.name, "title": recipe.title, **settings, "rows": rows})
+    return paths
+
+
+def _markdown(title: str, headings: list[str], cells: list[list[str]], remarks: list[str]) -> str:
+    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *cells]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"# {title}\n\n{table}\n\n" + "\n".join(f"- {remark}" for remark in remarks) + "\n"
+
+
+def _csv(headings: list[str], cells: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([headings, *cells])
+    return text.getvalue()
