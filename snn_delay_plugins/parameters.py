@@ -255,7 +255,8 @@ class AdLIFParameters(BoundedModule):
 
     def neuron_parameters(self) -> dict[str, Tensor | None]:
         """alpha, beta, a and b as the equations read them."""
-        return {name: None if getattr(self, name) is None else self.bounded(name) for name in ("alpha", "beta", "a", "b")}
+        names = ("alpha", "beta", "a", "b")
+        return {name: None if getattr(self, name) is None else self.bounded(name) for name in names}
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
         values = (*self._parameters.values(), *self._buffers.values())

@@ -1,4 +1,4 @@
-"""Our classes under the frameworks' own names: ``snntorch.AdLIFPlus``, ``neuron.AdLIFPlusNode``, ``layer.DelayedLinear``.
+"""Our classes under the frameworks' own names: ``snntorch.AdLIFPlus``, ``neuron.AdLIFPlusNode`` and the like.
 
 Neither framework has a registration API, so that this sets module attributes; :func:`unregister` takes every one back.
 """

@@ -21,13 +21,15 @@ Shapes: current ``[T, N, *]`` (one step: ``[N, *]``), states ``[N, *]``, paramet
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .surrogate import Boxcar, fire
+from ..kernels import dispatch
+from .surrogate import Boxcar, derivative, fire
 
 __all__ = ["AdLIFState", "adlif", "adlif_step", "spikes_of"]
 
@@ -119,6 +121,7 @@ def adlif(
     reset: str | None = None,
     detach_reset: bool = False,
     traces: bool = False,
+    method: str | None = None,
 ) -> tuple[Tensor, AdLIFState] | tuple[Tensor, AdLIFState, tuple[Tensor, Tensor]]:
     """A sequence of adaptive LIF neurons (equations: head of this module).
 
@@ -135,6 +138,8 @@ def adlif(
         ``"symplectic"``: the membrane potential that is carried on is zero) or ``"none"``.
     :param detach_reset: no gradient through the reset (the adaptation per spike keeps its gradient).
     :param traces: also return the traces of u and w, each ``[T, N, *]``.
+    :param method: ``"torch"`` (the plain form below, the reference) or ``"numba"`` (compiled, CPU, same values;
+        its gradients cannot be differentiated again); default: chosen by :mod:`snn_delay_plugins.kernels.dispatch`.
     :returns: spikes ``[T, N, *]`` in the dtype of ``current`` and the final state; with ``traces``, ``(u, w)`` third.
         States are computed in the wider of the dtypes of ``current`` and the parameters (under autocast: float32).
     :raises ValueError: for shapes that do not fit, unknown options, incomplete adaptation parameters, or when the
@@ -157,6 +162,14 @@ def adlif(
         state = AdLIFState(*(current.new_zeros(current.shape[1:], dtype=dtype) for _ in range(3)))
     _check_state(state, current.shape[1:])
 
+    chosen = dispatch.adlif_method(current, dtype, neuron.surrogate, method)
+    sequence = _compiled_sequence if chosen == "numba" else _plain_sequence
+    spikes, state, u_w = sequence(neuron, current, state, dtype, traces)
+    _check_finite(state.u)
+    return (spikes, state, u_w) if traces else (spikes, state)
+
+
+def _plain_sequence(neuron: _Neuron, current: Tensor, state: AdLIFState, dtype: torch.dtype, traces: bool) -> tuple:
     u, w, s = [], [], []
     for current_t in current.unbind(0):
         state = _step(neuron, current_t, state)
@@ -164,11 +177,67 @@ def adlif(
         if traces:
             u.append(state.u)
             w.append(state.w)
-    _check_finite(state.u)
-    spikes = _stack(s, current, current.dtype)
-    if traces:
-        return spikes, state, (_stack(u, current, dtype), _stack(w, current, dtype))
-    return spikes, state
+    u_w = (_stack(u, current, dtype), _stack(w, current, dtype)) if traces else None
+    return _stack(s, current, current.dtype), state, u_w
+
+
+def _compiled_sequence(neuron: _Neuron, current: Tensor, state: AdLIFState, dtype: torch.dtype, traces: bool) -> tuple:
+    steps, batch, *features = current.shape
+    columns = math.prod(features)
+
+    def per_neuron(value: Tensor | float | None) -> Tensor:
+        value = torch.as_tensor(0.0 if value is None else value, dtype=dtype)
+        return value.expand(features).reshape(columns)
+
+    parameters = (per_neuron(p) for p in (neuron.alpha, neuron.beta, neuron.a, neuron.b, neuron.threshold))
+    flat_state = (value.to(dtype).reshape(batch * columns) for value in state)
+    flat = current.to(dtype).reshape(steps, batch * columns)
+    spikes, *final, u, w = _CompiledAdLIF.apply(flat, *flat_state, *parameters, neuron, traces)
+    shape = current.shape
+    final_state = AdLIFState(*(value.view(shape[1:]) for value in final))
+    return spikes.view(shape).to(current.dtype), final_state, (u.view(shape), w.view(shape)) if traces else None
+
+
+class _CompiledAdLIF(torch.autograd.Function):
+    """The kernel on flattened columns (samples x neurons), parameters one per neuron."""
+
+    @staticmethod
+    def forward(ctx, current, u0, w0, s0, alpha, beta, a, b, theta, neuron: _Neuron, traces: bool):
+        from ..kernels import adlif_numba  # numba is imported when the first kernel runs
+
+        ctx.kernel, ctx.neuron, ctx.traces = adlif_numba, neuron, traces
+        ctx.options = (neuron.beta is not None, neuron.variant == "symplectic", neuron.reset)
+        parameters = (alpha, beta, a, b, theta)
+        spikes, u_seq, w_seq = adlif_numba.forward(current.contiguous(), (u0, w0, s0), parameters, *ctx.options)
+        ctx.save_for_backward(current, u0, w0, s0, *parameters, spikes, u_seq, w_seq)
+        u = _after_reset(neuron, u_seq if traces else u_seq[-1], spikes if traces else spikes[-1], theta)
+        w = w_seq if w_seq.numel() else w0.expand_as(u)
+        if not traces:
+            w = w_seq[-1] if w_seq.numel() else w0
+            return spikes, u.clone(), w.clone(), spikes[-1].clone(), None, None
+        return spikes, u[-1].clone(), w[-1].clone(), spikes[-1].clone(), u.clone(), w.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g_spikes, g_uT, g_wT, g_sT, g_u, g_w):
+        current, u0, w0, s0, *parameters, spikes, u_seq, w_seq = ctx.saved_tensors
+        theta = parameters[-1]
+        phi = derivative((u_seq.view(-1, theta.numel()) - theta).view_as(u_seq), ctx.neuron.surrogate)
+        g_current, g_state, g_columns = ctx.kernel.backward(
+            (g_spikes, g_u, g_w), phi, current, (spikes, u_seq, w_seq), (u0, w0, s0), tuple(parameters),
+            *ctx.options, ctx.neuron.detach_reset, (g_uT, g_wT, g_sT),
+        )  # fmt: skip
+        g_parameters = (g.view(-1, theta.numel()).sum(0) for g in g_columns)
+        return g_current, *g_state, *g_parameters, None, None
+
+
+def _after_reset(neuron: _Neuron, u: Tensor, s: Tensor, theta: Tensor) -> Tensor:
+    """The membrane potential that is carried on; the symplectic kernel traces it before its reset."""
+    if neuron.variant == "adlif" or neuron.reset == "none":
+        return u
+    if neuron.reset == "zero":
+        return u * (1 - s)
+    return u - (s.view(-1, theta.numel()) * theta).view_as(u)
 
 
 def _step(neuron: _Neuron, current: Tensor, state: AdLIFState) -> AdLIFState:

@@ -36,8 +36,8 @@ __all__ = ["delay_kernel", "delayed_linear", "delayed_linear_step", "history_aft
 INTERPOLATIONS = ("linear", "round", "floor")
 PADDINGS = ("same", "full")
 METHODS = ("direct", "fft")
-# One complex product per frequency costs about four real ones, and the transforms come on top.
-_FFT_FROM_TAPS = 12
+# Measured on 2 CPU cores at [125, 128, 140] -> 128, forward and backward: the FFT costs as much as about 5 taps.
+_FFT_FROM_TAPS = 6
 
 
 def delay_kernel(weight: Tensor, delay: Tensor, max_delay: int, interpolation: str = "linear") -> Tensor:
@@ -219,11 +219,83 @@ def _causal_convolution(trains: Tensor, kernel: Tensor, method: str | None) -> T
         padded = F.pad(trains.permute(1, 2, 0), (taps - 1, 0))
         return F.conv1d(padded, kernel.permute(1, 2, 0).flip(-1)).permute(2, 0, 1)
     if method == "fft":
-        length = _fast_length(steps + taps - 1)
-        spectrum = torch.fft.rfft(trains, length, dim=0)
-        response = torch.fft.rfft(kernel, length, dim=0)
-        return torch.fft.irfft(spectrum @ response.mT, length, dim=0)[:steps]
+        return _SpectralConvolution.apply(trains, kernel, _fast_length(steps + taps - 1))[0]
     raise ValueError(f"method must be one of {METHODS}, got {method!r}")
+
+
+class _SpectralConvolution(torch.autograd.Function):
+    r"""The causal convolution as one product per frequency, :math:`Y_\omega = S_\omega H_\omega`.
+
+    Its adjoints are correlations, :math:`\bar S = \bar Y H^*` and :math:`\bar H = S^* \bar Y`; written out here because
+    autograd would take complex transforms of real signals. A complex product of interleaved (real, imaginary) rows
+    with the block ``[[Re H, Im H], [-Im H, Re H]]`` is one real product, and the transposed block is that of ``H^*``.
+    """
+
+    @staticmethod
+    def forward(trains: Tensor, kernel: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
+        spectrum = _spectrum(trains, length)
+        block = _response_block(kernel, length)
+        return _signal(spectrum @ block, length)[: trains.shape[0]], spectrum, block
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        trains, kernel, ctx.length = inputs
+        _, spectrum, block = output
+        ctx.mark_non_differentiable(spectrum, block)
+        ctx.save_for_backward(spectrum, block)
+        ctx.steps, ctx.taps = trains.shape[0], kernel.shape[0]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor, *_):
+        spectrum, block = ctx.saved_tensors
+        grad = _spectrum(grad, ctx.length)
+        grad_trains = grad_kernel = None
+        if ctx.needs_input_grad[0]:
+            grad_trains = _signal(grad @ block.mT, ctx.length)[: ctx.steps]
+        if ctx.needs_input_grad[1]:
+            product = (spectrum.mT @ grad).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # [F, in, 2, out, 2]
+            real = product[:, :, 0, :, 0] + product[:, :, 1, :, 1]
+            imaginary = product[:, :, 0, :, 1] - product[:, :, 1, :, 0]
+            # every frequency but the first (and, for even lengths, the last) stands for its conjugate too
+            twice = real.new_full((real.shape[0], 1), 2 / ctx.length)
+            twice[0] = 1 / ctx.length
+            if ctx.length % 2 == 0:
+                twice[-1] = 1 / ctx.length
+            cosine, sine = _fourier_basis(ctx.taps, ctx.length, real)
+            lags = (twice * cosine).mT @ real.flatten(1) - (twice * sine).mT @ imaginary.flatten(1)
+            grad_kernel = lags.unflatten(1, real.shape[1:]).mT
+        return grad_trains, grad_kernel, None
+
+
+def _spectrum(signal: Tensor, length: int) -> Tensor:
+    """[T, N, C] -> [F, N, 2 C], real and imaginary parts interleaved."""
+    return torch.view_as_real(torch.fft.rfft(signal, length, dim=0)).flatten(-2)
+
+
+def _signal(spectrum: Tensor, length: int) -> Tensor:
+    """The inverse of :func:`_spectrum`."""
+    return torch.fft.irfft(torch.view_as_complex(spectrum.unflatten(-1, (-1, 2))), length, dim=0)
+
+
+def _fourier_basis(taps: int, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin of omega tau, each [F, taps]: with few taps a small matrix is the fastest transform."""
+    turns = torch.arange(length // 2 + 1, device=like.device)[:, None] * torch.arange(taps, device=like.device)
+    angle = (turns % length).double() * (2 * math.pi / length)
+    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+
+
+def _response_block(kernel: Tensor, length: int) -> Tensor:
+    """[L, out, in] -> [F, 2 in, 2 out], the block of the kernel's transform."""
+    taps, out, inputs = kernel.shape
+    cosine, sine = _fourier_basis(taps, length, kernel)
+    real = (cosine @ kernel.flatten(1)).view(-1, out, inputs).mT
+    imaginary = -(sine @ kernel.flatten(1)).view(-1, out, inputs).mT
+    block = kernel.new_empty(real.shape[0], inputs, 2, out, 2)
+    block[:, :, 0, :, 0] = block[:, :, 1, :, 1] = real
+    block[:, :, 0, :, 1] = imaginary
+    block[:, :, 1, :, 0] = -imaginary
+    return block.flatten(1, 2).flatten(2)
 
 
 def _fast_length(length: int) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Boxcar", "fire"]
+__all__ = ["Boxcar", "derivative", "fire"]
 
 
 class _BoxcarSpike(torch.autograd.Function):
@@ -87,3 +87,13 @@ def fire(x: Tensor, surrogate: Callable[[Tensor], Tensor]) -> Tensor:
         raise ValueError(f"surrogate changed the shape {tuple(x.shape)} to {tuple(spikes.shape)}")
     spikes = spikes.to(x.dtype)
     return spikes + ((x == 0) & (spikes == 0)).to(x.dtype)
+
+
+def derivative(x: Tensor, surrogate: Callable[[Tensor], Tensor]) -> Tensor:
+    r"""The surrogate derivative :math:`\varphi = \partial s / \partial x`, element by element, without graph."""
+    if isinstance(surrogate, Boxcar):
+        return surrogate.height * (x.detach().abs() <= surrogate.width).to(x.dtype)
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        (phi,) = torch.autograd.grad(surrogate(x).sum(), x)
+    return phi
