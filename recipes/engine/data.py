@@ -32,6 +32,7 @@ import re
 import shutil
 import tempfile
 import warnings
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -235,7 +236,7 @@ def read(path: Path, binning: Binning) -> Recordings:
     if cached.exists():
         try:
             return _load_cached(cached)
-        except (OSError, ValueError, KeyError, zlib.error) as error:
+        except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             warnings.warn(f"{cached}: unreadable ({error}); binning {path} anew", stacklevel=2)
     recordings = bin_file(path, binning)
     with atomic.replacing(cached) as part, open(part, "wb") as file:

@@ -5,11 +5,13 @@ seeded by (s, e) when it begins, and evaluation from one seeded by s. A run cont
 epoch therefore ends, bit for bit, where the uninterrupted one would have (same machine, versions and number of threads).
 """
 
+import contextlib
 import csv
 import io
 import logging
 import math
 import random
+import signal
 import statistics
 import sys
 import time
@@ -241,7 +243,7 @@ def train(
     checkpoint = folder / "last.ckpt"
     resumed = checkpoint.exists()
     started = datetime.now(UTC)
-    with machine.peak_memory() as memory, _quiet():
+    with machine.peak_memory() as memory, _quiet(), _interruptible():
         trainer = lightning.Trainer(
             accelerator="cpu",
             max_epochs=hyper.epochs,
@@ -258,8 +260,6 @@ def train(
             ckpt_path=checkpoint if resumed else None,
             weights_only=True,
         )
-    if trainer.interrupted or len(module.history) != hyper.epochs:
-        raise KeyboardInterrupt
     return {
         "parameters": count_parameters(network),
         "history": module.history,
@@ -298,6 +298,17 @@ def _as_csv(history: list[dict]) -> str:
     table.writeheader()
     table.writerows(history)
     return text.getvalue()
+
+
+@contextlib.contextmanager
+def _interruptible():
+    """Ctrl-C as a KeyboardInterrupt: Lightning turns it into sys.exit(1) and leaves the process deaf to the next one."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from error
 
 
 class _quiet(warnings.catch_warnings):

@@ -1,0 +1,46 @@
+"""Shared by the tests of the recipes. Without the recipes extra they are skipped, saying what is missing."""
+
+import os
+
+import pytest
+
+for needed in ("h5py", "lightning", "rich", "matplotlib", "spikingjelly"):
+    pytest.importorskip(needed, reason=f"{needed} is missing: pip install 'snn_delay_plugins[recipes]'")
+
+import torch
+
+from recipes.engine import data, miniature
+
+SIZES = {"train": 48, "valid": 16, "test": 16}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Nothing of a test goes into the user's cache; subprocesses inherit this one."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("SNN_DELAY_PLUGINS_CACHE")
+    os.environ["SNN_DELAY_PLUGINS_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["SNN_DELAY_PLUGINS_CACHE"]
+    else:
+        os.environ["SNN_DELAY_PLUGINS_CACHE"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory):
+    """A folder with a miniature data set of 48 + 16 + 16 samples."""
+    return miniature.make(tmp_path_factory.mktemp("data"), sizes=SIZES)
+
+
+@pytest.fixture(scope="session")
+def small_splits(small_data):
+    return data.load(small_data, data.Binning(steps=20), "clean")
