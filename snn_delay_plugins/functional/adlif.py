@@ -152,7 +152,7 @@ def adlif(
         >>> spikes, state = adlif(torch.full((8, 1, 1), 2.0), alpha=torch.tensor(0.5), beta=torch.tensor(0.97),
         ...                       a=torch.tensor(0.5), b=torch.tensor(0.3))
         >>> spikes.flatten().tolist()
-        [1.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+        [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
     """
     if current.dim() < 2:
         raise ValueError(f"current must be [T, N, *], got shape {tuple(current.shape)}")

@@ -2,7 +2,9 @@ r"""Linear layers whose every synapse has a weight and a delay.
 
 Deckers et al., Eq. 7: input current of neuron i from the spike trains s_j,
 
-.. math:: I_i[t] = \sum_j W_{ij}\, a_j[t - d_{ij}] + b_i, \qquad a_j = \varepsilon_d * s_j \; (\text{default } a_j = s_j)
+.. math:: I_i[t] = \sum_j W_{ij}\, a_j[t - d_{ij}] + b_i, \qquad a_j = \varepsilon_d * s_j
+
+(without a smoothing kernel eps_d: a_j = s_j).
 
 Delays are real numbers of time steps, d = k + f with k whole and 0 <= f < 1. Between steps the spike train is
 
@@ -31,7 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["delay_kernel", "delayed_linear", "delayed_linear_step", "history_after"]
+__all__ = ["check_delay_options", "delay_kernel", "delayed_linear", "delayed_linear_step", "history_after"]
 
 INTERPOLATIONS = ("linear", "round", "floor")
 PADDINGS = ("same", "full")
@@ -199,8 +201,7 @@ def _smoothed_kernel(
     kernel = delay_kernel(weight.to(dtype), delay.to(dtype), max_delay, interpolation)
     if smoothing is None:
         return kernel
-    if smoothing.dim() != 1 or smoothing.numel() == 0:
-        raise ValueError(f"smoothing must be a kernel over time of shape [taps], got {tuple(smoothing.shape)}")
+    _check_smoothing(smoothing)
     later = smoothing.numel() - 1
     padded = F.pad(kernel, (0, 0, 0, 0, later, later))
     return (padded.unfold(0, later + 1, 1) * smoothing.to(dtype).flip(0)).sum(-1)
@@ -270,12 +271,19 @@ class _SpectralConvolution(torch.autograd.Function):
 
 def _spectrum(signal: Tensor, length: int) -> Tensor:
     """[T, N, C] -> [F, N, 2 C], real and imaginary parts interleaved."""
-    return torch.view_as_real(torch.fft.rfft(signal, length, dim=0)).flatten(-2)
+    return _as_traced(torch.view_as_real(torch.fft.rfft(signal, length, dim=0))).flatten(-2)
 
 
 def _signal(spectrum: Tensor, length: int) -> Tensor:
     """The inverse of :func:`_spectrum`."""
-    return torch.fft.irfft(torch.view_as_complex(spectrum.unflatten(-1, (-1, 2))), length, dim=0)
+    return _as_traced(torch.fft.irfft(torch.view_as_complex(spectrum.unflatten(-1, (-1, 2))), length, dim=0))
+
+
+def _as_traced(transformed: Tensor) -> Tensor:
+    """torch.compile takes the output of a transform for contiguous, which on the CPU it is not."""
+    if torch.compiler.is_compiling():
+        return transformed.clone(memory_format=torch.contiguous_format)
+    return transformed
 
 
 def _fourier_basis(taps: int, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -315,6 +323,22 @@ def _longest(delay: Tensor) -> int:
     if not math.isfinite(longest):
         raise ValueError(f"delays must be finite, the largest is {longest}")
     return math.ceil(longest)
+
+
+def check_delay_options(interpolation: str, padding: str, smoothing: Tensor | None) -> None:
+    """Refuse options that :func:`delayed_linear` would refuse; the layers call it when they are constructed."""
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {interpolation!r}")
+    if padding not in PADDINGS:
+        raise ValueError(f"padding must be one of {PADDINGS}, got {padding!r}")
+    if smoothing is not None:
+        _check_smoothing(smoothing)
+
+
+def _check_smoothing(smoothing: Tensor) -> None:
+    if not isinstance(smoothing, Tensor) or smoothing.dim() != 1 or smoothing.numel() == 0:
+        got = tuple(smoothing.shape) if isinstance(smoothing, Tensor) else smoothing
+        raise ValueError(f"smoothing must be a tensor of shape [taps], a kernel over time, got {got}")
 
 
 def _check_synapses(weight: Tensor, delay: Tensor) -> None:

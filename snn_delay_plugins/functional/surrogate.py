@@ -95,5 +95,8 @@ def derivative(x: Tensor, surrogate: Callable[[Tensor], Tensor]) -> Tensor:
         return surrogate.height * (x.detach().abs() <= surrogate.width).to(x.dtype)
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        (phi,) = torch.autograd.grad(surrogate(x).sum(), x)
+        spikes = surrogate(x)
+        if not spikes.requires_grad:  # snnTorch's surrogate_disable=True: the plain step
+            return torch.zeros_like(x)
+        (phi,) = torch.autograd.grad(spikes.sum(), x)
     return phi

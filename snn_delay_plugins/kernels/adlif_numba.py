@@ -9,12 +9,12 @@ recursion, with :math:`\varphi[t]` the surrogate's derivative at :math:`u[t] - \
     \bar u[t] &= g_u[t] + \alpha\, \bar u[t+1] + (1-\beta)\, a\, \bar w[t+1] + \varphi[t]\, \bar s[t] \\
     \bar w[t] &= g_w[t] + \beta\, \bar w[t+1] - (1-\alpha)\, \bar u[t+1]
 
-Every sample is its own program, in chunks of neurons: results do not depend on the number of threads. Neurons and samples
-are flattened to M = N F columns; parameters are ``[F]``.
+Every sample is its own program, in chunks of neurons: results do not depend on the number of threads. Neurons and
+samples are flattened to M = N F columns; parameters are ``[F]``.
 """
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numba
 import numpy as np
@@ -25,16 +25,16 @@ from torch import Tensor
 # Columns of one program. All its rows live in one buffer at multiples of this constant: the compiler then sees that
 # they do not overlap and vectorises the loops over columns, which it cannot prove for two dozen separate arrays.
 _W = 256
-RESETS = ("subtract", "zero", "none")
+# What a spike does to the membrane potential, as numbers: (subtract theta, multiply by zero).
+RESETS = {"subtract": (1, 0), "zero": (0, 1), "none": (0, 0)}
 
 
-@lru_cache(maxsize=None)
-def _forward_kernel(adaptive: bool, symplectic: bool, reset: str):
-    subtract, to_zero = reset == "subtract", reset == "zero"
+@cache
+def _forward_kernel(adaptive: bool, symplectic: bool):
     U, W, S, X, ALPHA, THETA, BETA, A, B, ROWS = (np.int64(_W * row) for row in range(10))
 
     @njit(parallel=True, cache=True, nogil=True)
-    def kernel(current, u0, w0, s0, alpha, beta, a, b, theta, spikes, u_seq, w_seq):
+    def kernel(subtract, to_zero, current, u0, w0, s0, alpha, beta, a, b, theta, spikes, u_seq, w_seq):
         steps, columns = current.shape
         features = alpha.shape[0]
         chunks = (features + _W - 1) // _W
@@ -61,23 +61,13 @@ def _forward_kernel(adaptive: bool, symplectic: bool, reset: str):
                         u_hat = al * u + (one - al) * drive
                         s = one if u_hat - th >= zero else zero
                         r[X + m] = u_hat  # traced before the reset: this is what the surrogate looks at
-                        if subtract:
-                            u = u_hat - th * s
-                        elif to_zero:
-                            u = u_hat * (one - s)
-                        else:
-                            u = u_hat
+                        u = u_hat * (one - to_zero * s) - subtract * th * s
                         if adaptive:
                             be = r[BETA + m]
                             r[W + m] = be * r[W + m] + (one - be) * (r[A + m] * u + r[B + m] * s)
                         r[U + m] = u
                     else:
-                        kept = u
-                        if to_zero:
-                            kept = u * (one - s)
-                        u_new = al * kept + (one - al) * drive
-                        if subtract:
-                            u_new = u_new - th * s
+                        u_new = al * (u * (one - to_zero * s)) + (one - al) * drive - subtract * th * s
                         if adaptive:
                             be = r[BETA + m]
                             r[W + m] = be * r[W + m] + (one - be) * r[A + m] * u + r[B + m] * s
@@ -96,9 +86,8 @@ def _forward_kernel(adaptive: bool, symplectic: bool, reset: str):
     return kernel
 
 
-@lru_cache(maxsize=None)
-def _backward_kernel(adaptive: bool, symplectic: bool, reset: str, detach_reset: bool, traced: bool):
-    subtract, to_zero, through_reset = reset == "subtract", reset == "zero", not detach_reset
+@cache
+def _backward_kernel(adaptive: bool, symplectic: bool):
     (
         DU, DW, DS, ALPHA, THETA, BETA, A, B, G_ALPHA, G_THETA, G_BETA, G_A, G_B,
         X, PHI, GS, GU, GW, UO, WO, SO, UN, SN, ROWS,
@@ -106,7 +95,7 @@ def _backward_kernel(adaptive: bool, symplectic: bool, reset: str, detach_reset:
 
     @njit(parallel=True, cache=True, nogil=True)
     def kernel(
-        g_s, g_u, g_w, phi, current, spikes, u_seq, w_seq, u0, w0, s0, alpha, beta, a, b, theta,
+        subtract, to_zero, through_reset, traced, g_s, g_u, g_w, phi, current, spikes, u_seq, w_seq, u0, w0, s0, alpha, beta, a, b, theta,
         g_current, g_u0, g_w0, g_s0, g_alpha, g_beta, g_a, g_b, g_theta,
     ):  # fmt: skip
         steps, columns = current.shape
@@ -145,12 +134,10 @@ def _backward_kernel(adaptive: bool, symplectic: bool, reset: str, detach_reset:
                         r[UO + m] = u_seq[t - 1, c + m]
                     for m in range(n):
                         r[SO + m] = spikes[t - 1, c + m]
-                    if symplectic and subtract:
+                    if symplectic:
                         for m in range(n):
-                            r[UO + m] = r[UO + m] - r[THETA + m] * r[SO + m]
-                    if symplectic and to_zero:
-                        for m in range(n):
-                            r[UO + m] = r[UO + m] * (one - r[SO + m])
+                            s = r[SO + m]
+                            r[UO + m] = r[UO + m] * (one - to_zero * s) - subtract * r[THETA + m] * s
                     if adaptive:
                         for m in range(n):
                             r[WO + m] = w_seq[t - 1, c + m]
@@ -160,10 +147,7 @@ def _backward_kernel(adaptive: bool, symplectic: bool, reset: str, detach_reset:
                 for m in range(n):
                     al, th = r[ALPHA + m], r[THETA + m]
                     u_old, w_old, s_old = r[UO + m], r[WO + m], r[SO + m]
-                    d_u, d_w, d_s = r[DU + m], r[DW + m], r[DS + m] + r[GS + m]
-                    if traced:
-                        d_u += r[GU + m]
-                        d_w += r[GW + m]
+                    d_u, d_w, d_s = r[DU + m] + r[GU + m], r[DW + m] + r[GW + m], r[DS + m] + r[GS + m]
                     drive = r[X + m]
                     if adaptive:
                         drive -= w_old
@@ -172,24 +156,15 @@ def _backward_kernel(adaptive: bool, symplectic: bool, reset: str, detach_reset:
                     if symplectic:
                         u_hat, s_new = r[UN + m], r[SN + m]
                         if adaptive:
-                            u_new = u_hat
-                            if subtract:
-                                u_new = u_hat - th * s_new
-                            elif to_zero:
-                                u_new = u_hat * (one - s_new)
+                            u_new = u_hat * (one - to_zero * s_new) - subtract * th * s_new
                             r[G_BETA + m] += d_w * (w_old - (aa * u_new + bb * s_new))
                             r[G_A + m] += d_w * (one - be) * u_new
                             r[G_B + m] += d_w * (one - be) * s_new
                             d_u += d_w * (one - be) * aa
                             d_s += d_w * (one - be) * bb
-                        if subtract:
-                            g_th -= s_new * d_u
-                            if through_reset:
-                                d_s -= th * d_u
-                        elif to_zero:
-                            if through_reset:
-                                d_s -= u_hat * d_u
-                            d_u = d_u * (one - s_new)
+                        g_th -= subtract * s_new * d_u
+                        d_s -= through_reset * (subtract * th + to_zero * u_hat) * d_u
+                        d_u = d_u * (one - to_zero * s_new)
                         fired = r[PHI + m] * d_s
                         d_u += fired
                         g_th -= fired
@@ -200,20 +175,11 @@ def _backward_kernel(adaptive: bool, symplectic: bool, reset: str, detach_reset:
                         fired = r[PHI + m] * d_s
                         d_u += fired
                         g_th -= fired
-                        kept = u_old
-                        d_kept = al * d_u
-                        d_u_old = d_kept
-                        d_s_old = zero
-                        if subtract:
-                            g_th -= s_old * d_u
-                            if through_reset:
-                                d_s_old = -th * d_u
-                        elif to_zero:
-                            kept = u_old * (one - s_old)
-                            d_u_old = d_kept * (one - s_old)
-                            if through_reset:
-                                d_s_old = -u_old * d_kept
-                        r[G_ALPHA + m] += d_u * (kept - drive)
+                        g_th -= subtract * s_old * d_u
+                        kept = one - to_zero * s_old
+                        d_u_old = al * d_u * kept
+                        d_s_old = -through_reset * (subtract * th + to_zero * al * u_old) * d_u
+                        r[G_ALPHA + m] += d_u * (u_old * kept - drive)
                         if adaptive:
                             d_u_old += (one - be) * aa * d_w
                             d_s_old += bb * d_w
@@ -241,6 +207,12 @@ def _use_torch_threads() -> None:
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
 
 
+def _scalars(like: Tensor, *values: float) -> list[np.floating]:
+    """Numbers in the kernel's dtype, so that nothing is computed in a wider one."""
+    kind = np.float32 if like.dtype == torch.float32 else np.float64
+    return [kind(value) for value in values]
+
+
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
@@ -258,8 +230,8 @@ def forward(
     _use_torch_threads()
     spikes, u_seq = torch.empty_like(current), torch.empty_like(current)
     w_seq = torch.empty_like(current) if adaptive else current.new_empty(0, 0)
-    kernel = _forward_kernel(adaptive, symplectic, reset)
-    kernel(*_arrays(current, *state, *parameters, spikes, u_seq, w_seq))
+    kernel = _forward_kernel(adaptive, symplectic)
+    kernel(*_scalars(current, *RESETS[reset]), *_arrays(current, *state, *parameters, spikes, u_seq, w_seq))
     return spikes, u_seq, w_seq
 
 
@@ -281,8 +253,9 @@ def backward(
     g_current = torch.empty_like(current)
     g_state = tuple(g.contiguous().clone() for g in final)
     g_parameters = tuple(torch.empty_like(g_state[0]) for _ in range(5))
-    kernel = _backward_kernel(adaptive, symplectic, reset, detach_reset, traced)
+    kernel = _backward_kernel(adaptive, symplectic)
     kernel(
+        *_scalars(current, *RESETS[reset], not detach_reset), traced,
         *_arrays(gradients[0], *(gradients[1:] if traced else (nothing, nothing)), phi, current, *sequence),
         *_arrays(*state, *parameters, g_current, *g_state, *g_parameters),
     )
