@@ -22,7 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-__all__ = ["ADLIF_PRESETS", "AdLIFParameters", "AdLIFPreset", "BoundedModule", "DelayParameters", "project_"]
+__all__ = [
+    "ADLIF_PRESETS", "AdLIFParameters", "AdLIFPreset", "BoundedModule", "DelayParameters", "live_modules", "project_",
+]  # fmt: skip
 
 MODES = ("project", "clamp")
 INITIAL_STATES = ("zeros", "uniform")
@@ -33,8 +35,13 @@ _hook_installed = False
 
 def _project_after_step(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
     stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    for module in list(_live_modules):
+    for module in live_modules():
         module._project(stepped)
+
+
+def live_modules() -> list[BoundedModule]:
+    """Every module of this package that is alive in this process, copies included."""
+    return list(_live_modules)
 
 
 def _watch(module: BoundedModule) -> None:
@@ -52,8 +59,10 @@ class BoundedModule(nn.Module):
     ``torch.optim`` optimizer step that holds it; with ``mode="clamp"`` it is left alone and :meth:`bounded` clamps
     it where it is read, so that its gradient is zero outside the interval.
 
-    Copies (``copy.deepcopy``, ``pickle``, ``torch.load``) are projected like the original. An optimizer that does
-    not derive from ``torch.optim.Optimizer`` has to be followed by :func:`project_`.
+    Copies (``copy.deepcopy``, ``pickle``, ``torch.load``) are projected like the original, and take the values of its
+    states without their graph. An optimizer that does not derive from ``torch.optim.Optimizer`` has to be followed by
+    :func:`project_`; one that evaluates the loss several times per step (LBFGS) is projected only after the last, so
+    that ``mode="clamp"`` suits it better.
 
     Example::
 
@@ -75,6 +84,10 @@ class BoundedModule(nn.Module):
         self._bounds: dict[str, tuple[float, float]] = {}
         self._bound_mode = "project"
         _watch(self)
+
+    def __getstate__(self) -> dict:
+        # torch refuses to copy tensors that hang on a graph, which is what the states of a neuron in training do
+        return {name: _without_graph(value) for name, value in self.__dict__.items()}
 
     def __setstate__(self, state: dict) -> None:  # deepcopy and unpickling do not call __init__
         super().__setstate__(state)
@@ -109,11 +122,20 @@ class BoundedModule(nn.Module):
             return
         for name, (low, high) in self._bounds.items():
             value = getattr(self, name, None)
-            if value is None or nn.parameter.is_lazy(value):
+            if value is None or _is_lazy(value):
                 continue
             if only is None or id(value) in only:
                 with torch.no_grad():
                     value.clamp_(low, high)
+
+
+def _without_graph(value):
+    """``value`` itself, or where it is or directly holds tensors with a graph, the same without it."""
+    if isinstance(value, Tensor) and not value.is_leaf:
+        return value.detach()
+    if isinstance(value, dict) and any(isinstance(v, Tensor) and not v.is_leaf for v in value.values()):
+        return type(value)((name, _without_graph(v)) for name, v in value.items())
+    return value
 
 
 def project_(module: nn.Module) -> nn.Module:
@@ -159,6 +181,19 @@ ADLIF_PRESETS: dict[str, AdLIFPreset] = {
     # Deckers et al., section 4.2.
     "adlif+": AdLIFPreset(alpha=(0.36, 0.96), beta=(0.96, 0.99), a=(0.0, 1.0), b=(0.0, 2.0)),
 }
+
+
+def _is_lazy(value: Tensor) -> bool:
+    return isinstance(value, nn.parameter.UninitializedTensorMixin)  # torch's is_lazy stops torch.compile
+
+
+class _LazyBuffer(nn.parameter.UninitializedBuffer):
+    """torch's lazy buffer, which alone among the lazy tensors cannot be deep-copied."""
+
+    def __deepcopy__(self, memo: dict) -> _LazyBuffer:
+        if id(self) not in memo:
+            memo[id(self)] = type(self)(device=self.data.device, dtype=self.data.dtype)
+        return memo[id(self)]
 
 
 class AdLIFParameters(BoundedModule):
@@ -217,13 +252,13 @@ class AdLIFParameters(BoundedModule):
         if learn:
             self.register_parameter(name, nn.UninitializedParameter())
         else:
-            self.register_buffer(name, nn.parameter.UninitializedBuffer(requires_grad=False))
+            self.register_buffer(name, _LazyBuffer())
 
     def create_features(self, shape: tuple[int, ...]) -> None:
         """Give every lazy parameter one value per neuron of ``shape``."""
         for name in (*self._initial, "initial_u", "initial_w"):
             value = getattr(self, name, None)
-            if value is None or not nn.parameter.is_lazy(value):
+            if value is None or not _is_lazy(value):
                 continue
             initial = self._initial.get(name)
             low, high = self._bounds.get(name, (0.0, 1.0))
@@ -260,14 +295,14 @@ class AdLIFParameters(BoundedModule):
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
         values = (*self._parameters.values(), *self._buffers.values())
-        lazy = any(value is not None and nn.parameter.is_lazy(value) for value in values)
+        lazy = any(value is not None and _is_lazy(value) for value in values)
         super()._save_to_state_dict(destination, prefix, keep_vars or lazy)  # a lazy parameter cannot be detached
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         for name in (*self._initial, "initial_u", "initial_w"):
             value, saved = getattr(self, name, None), state_dict.get(prefix + name)
-            if value is not None and saved is not None and nn.parameter.is_lazy(value):
-                if not nn.parameter.is_lazy(saved):
+            if value is not None and saved is not None and _is_lazy(value):
+                if not _is_lazy(saved):
                     with torch.no_grad():
                         value.materialize(saved.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -285,7 +320,7 @@ class DelayParameters(BoundedModule):
         delay: float | str | Tensor,
         delay_type: str,
         learn_delay: bool,
-        bound_mode: str = "project",
+        bound_mode: str,
     ) -> None:
         """Create ``weight`` (Xavier uniform), ``bias`` (zero) and ``delay``, bounded to ``[0, max_delay]``.
 
@@ -307,9 +342,17 @@ class DelayParameters(BoundedModule):
         initial = _initial_delay(delay, shapes[delay_type], self.max_delay)
         if learn_delay:
             self.delay = nn.Parameter(initial)
-            self.bound("delay", 0.0, self.max_delay, mode=bound_mode)
         else:
             self.register_buffer("delay", initial)
+        self.bound("delay", 0.0, self.max_delay, mode=bound_mode)
+
+    def check_batch(self, history: Tensor | None, spikes: Tensor, remedy: str) -> None:
+        """Refuse spikes ``[..., N, in]`` of another batch size than the ``history`` ``[H, N, in]`` of earlier ones."""
+        if isinstance(history, Tensor) and spikes.dim() > 1 and spikes.shape[-2] != history.shape[1]:
+            raise ValueError(
+                f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
+                f"{spikes.shape[-2]}: call {remedy} between batches"
+            )
 
     def extra_repr(self) -> str:
         return (
@@ -336,6 +379,8 @@ def _inside(name: str, value: float | Tensor | None, interval: tuple[float, floa
     if value is None:
         return None
     given = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach()
+    if not torch.isfinite(given).all():
+        raise ValueError(f"{name} must be finite, got {value}")
     if name in ("alpha", "beta") and not ((given >= 0) & (given <= 1)).all():
         raise ValueError(f"{name} is a leak per time step and lies in [0, 1], got {value}; "
                          "the number of neurons is the argument features")
@@ -344,7 +389,7 @@ def _inside(name: str, value: float | Tensor | None, interval: tuple[float, floa
         warnings.warn(
             f"{name}={value} lies outside its interval [{interval[0]:.4g}, {interval[1]:.4g}] and is clipped; "
             f"pass bounds={{{name!r}: (low, high)}} to widen it",
-            stacklevel=5,
+            stacklevel=4,  # the caller of the neuron's constructor
         )
     return clipped if given.dim() else clipped.item()
 

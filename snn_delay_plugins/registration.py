@@ -24,7 +24,7 @@ _PLACES = {
     ),
 }
 _registered: list[tuple[ModuleType, str, object]] = []
-_original_reset = None
+_original_reset = _extended_reset = None
 
 
 def register() -> tuple[str, ...]:
@@ -75,18 +75,20 @@ def register() -> tuple[str, ...]:
 
 def unregister() -> None:
     """Take every name that :func:`register` set out of the frameworks again, and give ``snntorch.utils.reset`` back."""
-    global _original_reset
+    global _original_reset, _extended_reset
     while _registered:
         module, name, ours = _registered.pop()
         if getattr(module, name, None) is ours:
             delattr(module, name)
     if _original_reset is not None:
-        importlib.import_module("snntorch.utils").reset = _original_reset
-        _original_reset = None
+        utils = importlib.import_module("snntorch.utils")
+        if utils.reset is _extended_reset:  # else somebody wrapped it after us
+            utils.reset = _original_reset
+        _original_reset = _extended_reset = None
 
 
 def _extend_reset() -> None:
-    global _original_reset
+    global _original_reset, _extended_reset
     if _original_reset is not None:
         return
     utils = importlib.import_module("snntorch.utils")
@@ -98,4 +100,4 @@ def _extend_reset() -> None:
         original(net)
         ours.reset(net)
 
-    utils.reset = reset
+    utils.reset = _extended_reset = reset

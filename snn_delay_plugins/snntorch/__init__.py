@@ -2,6 +2,8 @@
 try:
     import snntorch  # noqa: F401
 except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "snntorch":  # it is there, but a module that it needs is not
+        raise
     raise ImportError(
         "snn_delay_plugins.snntorch needs snnTorch >= 1.0: pip install 'snn_delay_plugins[snntorch]'"
     ) from error

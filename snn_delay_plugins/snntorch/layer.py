@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..functional.delay import delayed_linear, delayed_linear_step
+from ..functional.delay import check_delay_options, delayed_linear, delayed_linear_step
 from ..parameters import DelayParameters
 
 __all__ = ["DelayedLinear"]
@@ -26,6 +26,7 @@ class DelayedLinear(DelayParameters):
     :param kernel: interpolation between whole steps: ``"linear"``, ``"round"`` or ``"floor"``.
     :param padding: ``"same"``, or ``"full"`` (sequences alone): ``T + max_delay`` steps, every spike arrives.
     :param smoothing: the causal kernel eps_d over time (Deckers et al., section 3.3), ``[taps]``.
+    :param bound_mode: ``"project"`` (clip after the optimizer's step) or ``"clamp"`` (clamp in the forward pass).
     :param step_mode: one step (default) or the whole sequence per call.
     :raises ValueError: for options or shapes that do not fit, and delays outside ``[0, max_delay]``.
 
@@ -51,11 +52,17 @@ class DelayedLinear(DelayParameters):
         padding: str = "same",
         smoothing: Tensor | None = None,
         step_mode: bool = True,
+        bound_mode: str = "project",
     ) -> None:
         super().__init__()
+        if not isinstance(step_mode, bool):
+            raise TypeError(f"step_mode must be True (one step per call) or False (sequences), got {step_mode!r}")
+        check_delay_options(kernel, padding, smoothing)
         if step_mode and padding == "full":
             raise ValueError('padding="full" lengthens a sequence and needs step_mode=False')
-        self.create_delay_parameters(in_features, out_features, bias, max_delay, delay, delay_type, learn_delay)
+        self.create_delay_parameters(
+            in_features, out_features, bias, max_delay, delay, delay_type, learn_delay, bound_mode
+        )
         self.kernel, self.padding, self.step_mode = kernel, padding, step_mode
         self.register_buffer("smoothing", smoothing)
         self.register_buffer("history", None, persistent=False)
@@ -71,6 +78,7 @@ class DelayedLinear(DelayParameters):
         options = {"max_delay": self.max_delay, "interpolation": self.kernel, "smoothing": self.smoothing}
         if not self.step_mode:
             return delayed_linear(input_, *synapses, padding=self.padding, **options)
+        self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
         current, self.history = delayed_linear_step(input_, self.history, *synapses, **options)
         return current
 

@@ -7,13 +7,20 @@ import torch
 from snntorch import SpikingNeuron
 from torch import Tensor
 
-from ..functional.adlif import AdLIFState, adlif, adlif_step, spikes_of
+from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
-from ..parameters import AdLIFParameters
+from ..parameters import AdLIFParameters, live_modules
 
 __all__ = ["AdLIFPlus", "StateAdLIFPlus"]
 
 _LEARNABLE = ("alpha", "beta", "a", "b")
+
+
+def _floating(value: float | Tensor) -> Tensor:
+    """snnTorch would keep ``threshold=1`` as an integer, which neither learns nor mixes with the states."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value
+    return torch.as_tensor(value, dtype=torch.get_default_dtype())
 
 
 class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
@@ -49,13 +56,17 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
         graded_spikes_factor: float | Tensor = 1.0,
         learn_graded_spikes_factor: bool = False,
     ) -> None:
+        if variant not in VARIANTS:
+            raise ValueError(f"variant must be one of {VARIANTS}, got {variant!r}")
+        if inhibition and variant == "symplectic":
+            raise ValueError("inhibition compares membrane potentials at the spike; variant='symplectic' has reset them")
         if not reset_delay:
             raise ValueError(
                 "reset_delay=False: Eq. 1 resets in the step after the spike; variant='symplectic' resets in the same"
             )
         super().__init__(
-            threshold=threshold,
-            spike_grad=spike_grad or Boxcar(),
+            threshold=_floating(threshold),
+            spike_grad=Boxcar() if spike_grad is None else spike_grad,
             surrogate_disable=surrogate_disable,
             init_hidden=init_hidden,
             inhibition=inhibition,
@@ -63,7 +74,7 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
             reset_mechanism=reset_mechanism or ("zero" if variant == "symplectic" else "subtract"),
             state_quant=state_quant,
             output=output,
-            graded_spikes_factor=graded_spikes_factor,
+            graded_spikes_factor=_floating(graded_spikes_factor),
             learn_graded_spikes_factor=learn_graded_spikes_factor,
         )
         self.variant = variant
@@ -76,6 +87,10 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
             bound_mode=bound_mode,
             init_state=init_state,
         )
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What the subclass adds to the construction (so that its signature stays the one above)."""
 
     def _options(self) -> dict:
         return {
@@ -142,8 +157,7 @@ class AdLIFPlus(_AdLIFPlusNeuron):
         torch.Size([8, 128])
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
+    def _prepare(self) -> None:
         self.register_buffer("w", torch.zeros(0), persistent=False)
         self.register_buffer("mem", torch.zeros(0), persistent=False)
 
@@ -163,7 +177,8 @@ class AdLIFPlus(_AdLIFPlusNeuron):
         self.w, self.mem, spikes = state.w, state.u, state.s
         if self.state_quant:
             self.w, self.mem = self.state_quant(self.w), self.state_quant(self.mem)
-            spikes = spikes_of(self.mem, self.threshold, self.spike_grad)
+            if self.variant == "adlif":  # symplectic: mem is reset already and no longer tells of the spike
+                spikes = spikes_of(self.mem, self.threshold, self.spike_grad)
         if self.inhibition:
             winner = self.mem.flatten(1).argmax(1, keepdim=True)
             spikes = spikes * torch.zeros_like(spikes.flatten(1)).scatter_(1, winner, 1.0).view_as(spikes)
@@ -185,15 +200,15 @@ class AdLIFPlus(_AdLIFPlusNeuron):
 
     @classmethod
     def detach_hidden(cls) -> None:
-        """Detach the states of every neuron of this class from the graph (truncated backpropagation)."""
-        for neuron in SpikingNeuron.instances:
+        """Detach the states of every neuron of this class, copies included, from the graph (truncated backpropagation)."""
+        for neuron in live_modules():
             if isinstance(neuron, cls):
                 neuron.w, neuron.mem = neuron.w.detach(), neuron.mem.detach()
 
     @classmethod
     def reset_hidden(cls) -> None:
-        """Forget the states of every neuron of this class."""
-        for neuron in SpikingNeuron.instances:
+        """Forget the states of every neuron of this class, copies included."""
+        for neuron in live_modules():
             if isinstance(neuron, cls):
                 neuron.reset_mem()
 
@@ -215,8 +230,7 @@ class StateAdLIFPlus(_AdLIFPlusNeuron):
         torch.Size([100, 8, 128])
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
+    def _prepare(self) -> None:
         for option in ("init_hidden", "inhibition", "state_quant"):
             if getattr(self, option):
                 raise ValueError(f"{option} acts between time steps and is not available on sequences; use AdLIFPlus")

@@ -2,6 +2,8 @@
 try:
     import spikingjelly.activation_based  # noqa: F401
 except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "spikingjelly":  # it is there, but a module that it needs is not
+        raise
     raise ImportError(
         "snn_delay_plugins.spikingjelly needs SpikingJelly >= 2.0: pip install 'snn_delay_plugins[spikingjelly]'"
     ) from error

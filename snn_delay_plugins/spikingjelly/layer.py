@@ -1,16 +1,16 @@
 """Layers with delays for SpikingJelly."""
 from __future__ import annotations
 
-from spikingjelly.activation_based.base import MemoryModule
 from torch import Tensor
 
-from ..functional.delay import delayed_linear, delayed_linear_step, history_after
+from ..functional.delay import check_delay_options, delayed_linear, delayed_linear_step, history_after
 from ..parameters import DelayParameters
+from .memory import DetachableMemories
 
 __all__ = ["DelayedLinear"]
 
 
-class DelayedLinear(DelayParameters, MemoryModule):
+class DelayedLinear(DelayParameters, DetachableMemories):
     r"""Linear layer with a trainable weight and delay per synapse (Deckers et al., Eq. 7), used like ``layer.Linear``.
 
     .. math:: I_i[t] = \sum_j W_{ij}\, s_j[t - d_{ij}] + b_i
@@ -28,6 +28,8 @@ class DelayedLinear(DelayParameters, MemoryModule):
     :param padding: ``"same"``, or ``"full"`` (mode ``"m"`` alone): ``T + max_delay`` steps, every spike arrives and
         nothing is left for the next call.
     :param smoothing: the causal kernel eps_d over time (Deckers et al., section 3.3), ``[taps]``.
+    :param step_mode: ``"s"`` or ``"m"``.
+    :param bound_mode: ``"project"`` (clip after the optimizer's step) or ``"clamp"`` (clamp in the forward pass).
     :raises ValueError: for options or shapes that do not fit, and delays outside ``[0, max_delay]``.
 
     Example::
@@ -52,9 +54,13 @@ class DelayedLinear(DelayParameters, MemoryModule):
         padding: str = "same",
         smoothing: Tensor | None = None,
         step_mode: str = "s",
+        bound_mode: str = "project",
     ) -> None:
         super().__init__()
-        self.create_delay_parameters(in_features, out_features, bias, max_delay, delay, delay_type, learn_delay)
+        check_delay_options(interpolation, padding, smoothing)
+        self.create_delay_parameters(
+            in_features, out_features, bias, max_delay, delay, delay_type, learn_delay, bound_mode
+        )
         self.interpolation, self.padding = interpolation, padding
         self.register_buffer("smoothing", smoothing)
         self.step_mode = step_mode
@@ -65,6 +71,10 @@ class DelayedLinear(DelayParameters, MemoryModule):
 
     def _options(self) -> dict:
         return {"max_delay": self.max_delay, "interpolation": self.interpolation, "smoothing": self.smoothing}
+
+    def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
+        self.check_batch(states[0], inputs[0], "spikingjelly.activation_based.functional.reset_net(net)")
+        return states
 
     def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
         if self.padding == "full":

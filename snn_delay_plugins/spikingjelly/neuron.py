@@ -3,17 +3,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import torch
 from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor
 
-from ..functional.adlif import AdLIFState, adlif, adlif_step, spikes_of
+from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters
+from .memory import DetachableMemories
 
 __all__ = ["AdLIFPlusNode"]
 
 
-class AdLIFPlusNode(AdLIFParameters, BaseNode):
+class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
     r"""Adaptive LIF neuron with bounded trainable parameters (Deckers et al., Eq. 1), used like ``neuron.LIFNode``.
 
     .. math::
@@ -29,7 +31,8 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode):
     :param tau: membrane time constant in steps, as in LIFNode: starts every alpha at ``1 - 1/tau``.
     :param decay_input: Eq. 1 scales the input by ``1 - alpha``; ``False`` is refused.
     :param v_threshold: firing threshold theta.
-    :param v_reset: ``None``: theta is subtracted (Eq. 1). ``0.0``: the membrane potential that is carried on is zero.
+    :param v_reset: ``None``: the reset of the variant (Eq. 1: theta is subtracted; symplectic: to zero).
+        ``0.0``: the membrane potential that is carried on is zero.
     :param surrogate_function: default: the boxcar of Eq. 6.
     :param detach_reset: no gradient through the reset.
     :param step_mode: ``"s"`` or ``"m"``.
@@ -84,6 +87,10 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode):
             raise ValueError("decay_input=False: Eq. 1 scales the input by 1 - alpha; scale the weights instead")
         if v_reset not in (None, 0.0):
             raise ValueError(f"v_reset must be None (subtract the threshold) or 0.0, got {v_reset}")
+        if not isinstance(v_threshold, (int, float)):
+            raise TypeError(f"v_threshold must be a number (SpikingJelly's nodes learn no threshold), got {v_threshold}")
+        if variant not in VARIANTS:
+            raise ValueError(f"variant must be one of {VARIANTS}, got {variant!r}")
         if tau is not None:
             if alpha is not None:
                 raise ValueError(f"tau={tau} and alpha={alpha} both give the leak; pass one of them")
@@ -91,9 +98,9 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode):
                 raise ValueError(f"tau must be longer than one step, got {tau}")
             alpha = 1 - 1 / tau
         super().__init__(
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            surrogate_function=surrogate_function or Boxcar(),
+            v_threshold=float(v_threshold),
+            v_reset=None if v_reset is None else float(v_reset),
+            surrogate_function=Boxcar() if surrogate_function is None else surrogate_function,
             detach_reset=detach_reset,
             step_mode=step_mode,
             store_v_seq=store_v_seq,
@@ -114,15 +121,21 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode):
         x = inputs[0]
         current = x.new_zeros(x.shape[1:]) if step_mode == "m" else x
         self.create_features(tuple(current.shape[1:]))
-        v, w = states
-        if not isinstance(v, Tensor):
-            return self.initial_state(current)
-        if v.shape != current.shape:
-            raise RuntimeError(
-                f"the state has shape {tuple(v.shape)} but the input of a step {tuple(current.shape)}: call "
-                "spikingjelly.activation_based.functional.reset_net(net) between batches"
-            )
-        return v, w
+        if all(isinstance(state, Tensor) for state in states):
+            initial = states
+        else:
+            initial = self.initial_state(current)
+        materialized = tuple(
+            state if isinstance(state, Tensor) else start if state == 0 else torch.full_like(start, state)
+            for state, start in zip(states, initial, strict=True)
+        )
+        for name, state in zip(self._memories, materialized, strict=True):
+            if state.shape != current.shape:
+                raise RuntimeError(
+                    f"{name} has shape {tuple(state.shape)} but the input of a step {tuple(current.shape)}: call "
+                    "spikingjelly.activation_based.functional.reset_net(net) between batches"
+                )
+        return materialized
 
     def _options(self) -> dict:
         return {
