@@ -1,0 +1,396 @@
+"""Sparse batches of spike trains with differentiable spike times.
+
+A :class:`SpikeEvents` holds, for every sample of a batch, a list of pairs (time, unit). It is what EventProp layers
+hand to each other: memory grows with the number of spikes and not with time steps x batch x units, and times are
+real numbers, so that ``loss.backward()`` can carry dL/dt from layer to layer.
+
+At the border to dense code two maps carry gradients (n(k) is the bin of spike k, g = dL/dX the gradient on the dense
+tensor X[T, N, C], dt the bin width):
+
+``to_dense``    dL/dt_k = (g[n+1] - g[n-1]) / (2 dt),   n = n(k); one-sided, (g[n+1] - g[n]) / dt, in the first bin and
+                alike in the last. g[n] samples phi(n dt), the first-order change of the loss when a spike is put at
+                time n dt, so the central difference is phi'(t_k) with an error of order dt^2.
+``from_dense``  g[n+1] += dt dL/dt_k,  g[n-1] -= dt dL/dt_k: the gradient of the centre of mass of the spike's
+                neighbourhood, t_k = sum_m m dt X[m] / sum_m X[m], m = n-1, n, n+1. It is a right inverse of the
+                first map: dense -> events -> dense hands an isolated spike's dL/dt back unchanged.
+
+Neither map says anything about creating or deleting a spike; EventProp has no such gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Union
+
+import torch
+from torch import Tensor
+
+__all__ = ["SpikeEvents"]
+
+Device = Union[str, torch.device, None]
+
+# Times are rounded numbers: n * dt / dt may come out just below n. A bin border within this fraction of a bin counts
+# as reached.
+_BIN_SLACK = 1e-6
+
+
+class SpikeEvents:
+    r"""A batch of spike trains.
+
+    Parameters
+    ----------
+    times : Tensor [n]
+        Spike times, float32 or float64, in the unit of all times of the network (ms by convention). May require grad.
+    units : Tensor [n]
+        int64, the unit (channel, neuron) that spiked, ``0 <= unit < num_units``. Several events with equal time and
+        unit are allowed and mean that many spikes.
+    offsets : Tensor [N + 1]
+        int64. Sample b owns events ``offsets[b]:offsets[b + 1]``.
+    num_units : int
+        Number of units of the layer that emitted the spikes.
+    duration : float
+        Length of a sample; every time lies in ``[0, duration]``.
+    potential : Tensor [n], optional
+        The membrane potential at each spike (the threshold). A gradient put on it is added to dL/dV just before
+        that spike; :func:`snn_delay_plugins.functional.losses.spike_count_regularisation` uses it.
+
+    Events of a sample are kept sorted by time; unsorted input is sorted (stably) here.
+
+    Raises
+    ------
+    TypeError
+        times not floating, units or offsets not int64.
+    ValueError
+        wrong shapes, NaN or infinite times, a time outside ``[0, duration]``, a unit outside ``[0, num_units)``,
+        offsets that do not run from 0 to n without falling. The message names the value.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from snn_delay_plugins.events import SpikeEvents
+    >>> e = SpikeEvents.from_lists([[0.0, 10.0], [2.5]], [[0, 1], [1]], num_units=2, duration=40.0)
+    >>> e.batch_size, len(e), e.counts().tolist()
+    (2, 3, [[1, 1], [0, 1]])
+    """
+
+    __slots__ = ("times", "units", "offsets", "num_units", "duration", "potential")
+
+    def __init__(self, times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float,
+                 potential: Tensor | None = None) -> None:
+        num_units, duration = int(num_units), float(duration)
+        _check_types(times, units, offsets, num_units, duration, potential)
+        _check_values(times, units, offsets, num_units, duration)
+        order = _sorting_order(times.detach(), offsets)
+        if order is not None:
+            times, units = times[order], units[order]
+            potential = None if potential is None else potential[order]
+        self.times = times
+        self.units = units
+        self.offsets = offsets
+        self.num_units = num_units
+        self.duration = duration
+        self.potential = potential
+
+    @classmethod
+    def _trusted(cls, times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float,
+                 potential: Tensor | None = None) -> SpikeEvents:
+        """Build without checks, from parts that are valid by construction."""
+        self = object.__new__(cls)
+        self.times, self.units, self.offsets = times, units, offsets
+        self.num_units, self.duration, self.potential = int(num_units), float(duration), potential
+        return self
+
+    # ---------------------------------------------------------------- size and place
+
+    @property
+    def batch_size(self) -> int:
+        return self.offsets.numel() - 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.times.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.times.device
+
+    def __len__(self) -> int:
+        return self.times.numel()
+
+    def __repr__(self) -> str:
+        return (f"SpikeEvents(batch_size={self.batch_size}, spikes={len(self)}, num_units={self.num_units}, "
+                f"duration={self.duration:g}, dtype={self.dtype}, device={self.device})")
+
+    def to(self, *args: Any, **kwargs: Any) -> SpikeEvents:
+        """Move to a device and / or cast the times, with the arguments of :meth:`torch.Tensor.to`."""
+        times = self.times.to(*args, **kwargs)
+        if not times.is_floating_point():
+            raise TypeError(f"spike times must stay floating point, got {times.dtype}")
+        potential = None if self.potential is None else self.potential.to(times.device, times.dtype)
+        return SpikeEvents._trusted(times, self.units.to(times.device), self.offsets.to(times.device), self.num_units,
+                                    self.duration, potential)
+
+    def detach(self) -> SpikeEvents:
+        """The same spikes, cut from the autograd graph."""
+        return SpikeEvents._trusted(self.times.detach(), self.units, self.offsets, self.num_units, self.duration, None)
+
+    # ---------------------------------------------------------------- batching
+
+    @staticmethod
+    def cat(batches: Sequence[SpikeEvents]) -> SpikeEvents:
+        """Join along the batch: samples of the first, then of the second, ..."""
+        batches = list(batches)
+        if not batches:
+            raise ValueError("SpikeEvents.cat needs at least one batch")
+        first = batches[0]
+        for other in batches[1:]:
+            if (other.num_units, other.duration) != (first.num_units, first.duration):
+                raise ValueError("cannot join batches of different num_units or duration: "
+                                 f"({first.num_units}, {first.duration}) and ({other.num_units}, {other.duration})")
+            if (other.dtype, other.device) != (first.dtype, first.device):
+                raise ValueError("cannot join batches of different dtype or device: "
+                                 f"{first.dtype} on {first.device} and {other.dtype} on {other.device}; use .to()")
+        starts = [0]
+        for events in batches:
+            starts.append(starts[-1] + len(events))
+        offsets = torch.cat([first.offsets] + [e.offsets[1:] + s for e, s in zip(batches[1:], starts[1:])])
+        potentials = [e.potential for e in batches]
+        potential = torch.cat(potentials) if all(p is not None for p in potentials) else None
+        return SpikeEvents._trusted(torch.cat([e.times for e in batches]), torch.cat([e.units for e in batches]),
+                                    offsets, first.num_units, first.duration, potential)
+
+    batch = cat
+
+    def __getitem__(self, index: int | slice) -> SpikeEvents:
+        """A sample (int) or a run of samples (slice with step 1), as a batch."""
+        if isinstance(index, slice):
+            start, stop, step = index.indices(self.batch_size)
+            if step != 1:
+                raise ValueError(f"slices of SpikeEvents need step 1, got {step}")
+            stop = max(start, stop)
+        else:
+            if not -self.batch_size <= index < self.batch_size:
+                raise IndexError(f"sample {index} is out of range for a batch of {self.batch_size}")
+            start = index % self.batch_size
+            stop = start + 1
+        lo, hi = int(self.offsets[start]), int(self.offsets[stop])
+        potential = None if self.potential is None else self.potential[lo:hi]
+        return SpikeEvents._trusted(self.times[lo:hi], self.units[lo:hi], self.offsets[start:stop + 1] - lo,
+                                    self.num_units, self.duration, potential)
+
+    # ---------------------------------------------------------------- views that losses use
+
+    def samples(self) -> Tensor:
+        """[n] int64: the sample of each event."""
+        sizes = self.offsets[1:] - self.offsets[:-1]
+        return torch.repeat_interleave(torch.arange(self.batch_size, device=self.device), sizes)
+
+    def counts(self) -> Tensor:
+        """[N, num_units] int64: number of spikes of each unit. A count has no gradient."""
+        index = self.samples() * self.num_units + self.units
+        return torch.bincount(index, minlength=self.batch_size * self.num_units).view(self.batch_size, -1)
+
+    def first_spike_times(self, silent: float = math.inf) -> Tensor:
+        """[N, num_units]: time of each unit's first spike, differentiable; ``silent`` where there is none."""
+        index = self.samples() * self.num_units + self.units
+        size = self.batch_size * self.num_units
+        first = torch.full((size,), len(self), dtype=torch.int64, device=self.device)
+        first.scatter_reduce_(0, index, torch.arange(len(self), device=self.device), reduce="amin")
+        padded = torch.cat([self.times, self.times.new_full((1,), silent)])
+        return padded[first].view(self.batch_size, self.num_units)
+
+    # ---------------------------------------------------------------- lists
+
+    @classmethod
+    def from_lists(cls, times: Sequence[Any], units: Sequence[Any], *, num_units: int, duration: float,
+                   dtype: torch.dtype = torch.float64, device: Device = None) -> SpikeEvents:
+        """From one sequence of times and one of units per sample, as SHD's ``spikes/times`` and ``spikes/units``.
+
+        Times must already be in the network's unit: SHD stores seconds, so hand over ``1000 * times`` for ms.
+        """
+        if len(times) != len(units):
+            raise ValueError(f"times holds {len(times)} samples but units holds {len(units)}")
+        all_times, all_units, offsets = [], [], [0]
+        for b, (t, u) in enumerate(zip(times, units)):
+            t, u = torch.as_tensor(t), torch.as_tensor(u)
+            if t.shape != u.shape or t.dim() != 1:
+                raise ValueError(f"sample {b}: times {tuple(t.shape)} and units {tuple(u.shape)} must be of one length")
+            if u.numel() and (u.is_floating_point() or u.is_complex()):
+                raise TypeError(f"sample {b}: units must be integers, got {u.dtype}")
+            all_times.append(t.to(device=device, dtype=dtype))
+            all_units.append(u.to(device=device, dtype=torch.int64))
+            offsets.append(offsets[-1] + t.numel())
+        times_ = torch.cat(all_times) if all_times else torch.zeros(0, dtype=dtype, device=device)
+        units_ = torch.cat(all_units) if all_units else torch.zeros(0, dtype=torch.int64, device=device)
+        return cls(times_, units_, torch.tensor(offsets, device=times_.device), num_units, duration)
+
+    def to_lists(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Times and units, one tensor per sample."""
+        bounds = self.offsets.tolist()
+        pairs = list(zip(bounds[:-1], bounds[1:]))
+        return [self.times[lo:hi] for lo, hi in pairs], [self.units[lo:hi] for lo, hi in pairs]
+
+    # ---------------------------------------------------------------- dense
+
+    @classmethod
+    def from_dense(cls, dense: Tensor, dt: float, *, dtype: torch.dtype | None = None) -> SpikeEvents:
+        """From spike counts [T, N, C]: an entry of k in bin n becomes k spikes at time ``n * dt``; duration T dt.
+
+        Times are float64 unless ``dtype`` says otherwise. The gradient on the counts is the one in the module's
+        heading. Entries that are not whole non-negative numbers cannot be written as spikes and raise a ValueError.
+        """
+        _check_step(dt)
+        if dense.dim() != 3:
+            raise ValueError(f"dense spikes must be [T, N, C], got shape {tuple(dense.shape)}")
+        if dense.is_complex():
+            raise TypeError(f"dense spikes must be real, got {dense.dtype}")
+        values = dense.detach()
+        bad = ~((values >= 0) & (values == values.floor()) & values.isfinite()) if values.is_floating_point() \
+            else values < 0
+        if bad.any():
+            n, b, c = bad.nonzero()[0].tolist()
+            raise ValueError(f"dense[{n}, {b}, {c}] = {values[n, b, c].item()} is not a spike count (0, 1, 2, ...); "
+                             "graded values have no spike times: binarise them or keep the layer dense")
+        steps, batch_size, num_units = dense.shape
+        where = values.permute(1, 0, 2).nonzero()                     # sorted by sample, then bin, then unit
+        repeats = values.permute(1, 0, 2)[tuple(where.T)].to(torch.int64)
+        sample, n, unit = torch.repeat_interleave(where, repeats, dim=0).unbind(1)
+        times = _DenseToTimes.apply(dense, n, sample, unit, float(dt), dtype or torch.float64)
+        per_sample = torch.bincount(sample, minlength=batch_size)
+        offsets = torch.cat([per_sample.new_zeros(1), per_sample.cumsum(0)])
+        return cls._trusted(times, unit.contiguous(), offsets, num_units, steps * float(dt))
+
+    def to_dense(self, dt: float, num_steps: int | None = None, *, dtype: torch.dtype | None = None) -> Tensor:
+        """Spike counts [T, N, num_units]: bin n counts the spikes in ``[n dt, (n + 1) dt)``.
+
+        ``num_steps`` defaults to ceil(duration / dt); a spike at the very end (t = duration) falls into the last bin.
+        The gradient on the times is the one in the module's heading; it needs at least two bins.
+
+        Raises
+        ------
+        ValueError
+            a spike lies beyond ``num_steps`` (none is ever dropped), or times require grad and there is one bin only.
+        """
+        _check_step(dt)
+        steps = _ceil_div(self.duration, dt)
+        bins = torch.floor(self.times.detach().to(torch.float64) / dt + _BIN_SLACK).to(torch.int64)
+        bins = bins.clamp(max=max(steps - 1, 0))
+        steps = steps if num_steps is None else int(num_steps)
+        if len(self) and int(bins.max()) >= steps:
+            k = int(bins.argmax())
+            raise ValueError(f"a spike at t = {self.times[k].item():g} falls into bin {int(bins[k])} but num_steps = "
+                             f"{steps}; use at least {int(bins[k]) + 1} steps")
+        if self.times.requires_grad and steps < 2 and len(self):
+            raise ValueError("times require grad but the dense tensor has a single bin: there is no gradient in time")
+        return _TimesToDense.apply(self.times, bins, self.samples(), self.units, float(dt),
+                                   (steps, self.batch_size, self.num_units), dtype or self.dtype)
+
+
+class _TimesToDense(torch.autograd.Function):
+    """Bin spikes; backward is the central difference in time (module heading)."""
+
+    @staticmethod
+    def forward(ctx, times, bins, samples, units, dt, shape, dtype):
+        ctx.save_for_backward(bins, samples, units)
+        ctx.dt, ctx.steps, ctx.dtype = dt, shape[0], times.dtype
+        dense = torch.zeros(shape, dtype=dtype, device=times.device)
+        ones = torch.ones(times.numel(), dtype=dtype, device=times.device)
+        return dense.index_put_((bins, samples, units), ones, accumulate=True)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        bins, samples, units = ctx.saved_tensors
+        after = (bins + 1).clamp(max=ctx.steps - 1)
+        before = (bins - 1).clamp(min=0)
+        span = (after - before).clamp(min=1).to(grad.dtype) * ctx.dt
+        return (((grad[after, samples, units] - grad[before, samples, units]) / span).to(ctx.dtype),
+                None, None, None, None, None, None)
+
+
+class _DenseToTimes(torch.autograd.Function):
+    """Spike times n dt; backward is the gradient of the local centre of mass (module heading)."""
+
+    @staticmethod
+    def forward(ctx, dense, n, samples, units, dt, dtype):
+        ctx.save_for_backward(n, samples, units)
+        ctx.dt, ctx.shape, ctx.dtype = dt, dense.shape, dense.dtype
+        return n.to(dtype) * dt
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        n, samples, units = ctx.saved_tensors
+        dense = torch.zeros(ctx.shape, dtype=grad.dtype, device=grad.device)
+        for shift in (1, -1):
+            inside = (n + shift >= 0) & (n + shift < ctx.shape[0])
+            index = ((n + shift)[inside], samples[inside], units[inside])
+            dense.index_put_(index, shift * ctx.dt * grad[inside], accumulate=True)
+        return dense.to(ctx.dtype), None, None, None, None, None
+
+
+def _ceil_div(duration: float, dt: float) -> int:
+    """Number of steps of length dt that cover the duration; a remainder within rounding is none."""
+    return max(int(math.ceil(duration / dt - _BIN_SLACK)), 0)
+
+
+def _check_step(dt: float) -> None:
+    if not (isinstance(dt, (int, float)) and math.isfinite(dt) and dt > 0):
+        raise ValueError(f"dt must be a positive finite number, got {dt!r}")
+
+
+def _check_types(times, units, offsets, num_units, duration, potential) -> None:
+    for name, tensor in (("times", times), ("units", units), ("offsets", offsets)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
+        if tensor.dim() != 1:
+            raise ValueError(f"{name} must be one-dimensional, got shape {tuple(tensor.shape)}")
+        if tensor.device != times.device:
+            raise ValueError(f"{name} is on {tensor.device} but times is on {times.device}")
+    if times.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"times must be float32 or float64, got {times.dtype}")
+    for name, tensor in (("units", units), ("offsets", offsets)):
+        if tensor.dtype != torch.int64:
+            raise TypeError(f"{name} must be int64, got {tensor.dtype}")
+    if units.numel() != times.numel():
+        raise ValueError(f"{times.numel()} times but {units.numel()} units")
+    if potential is not None and potential.shape != times.shape:
+        raise ValueError(f"{times.numel()} times but potential has shape {tuple(potential.shape)}")
+    if num_units < 1:
+        raise ValueError(f"num_units must be positive, got {num_units}")
+    if not (math.isfinite(duration) and duration > 0):
+        raise ValueError(f"duration must be positive and finite, got {duration}")
+
+
+def _check_values(times, units, offsets, num_units, duration) -> None:
+    n = times.numel()
+    if offsets.numel() < 1 or int(offsets[0]) != 0 or int(offsets[-1]) != n or bool((offsets.diff() < 0).any()):
+        raise ValueError(f"offsets must rise from 0 to the number of events {n}, got {offsets.tolist()[:8]}...")
+    if not n:
+        return
+    values = times.detach()
+    inside = (values >= 0) & (values <= duration)         # False for NaN
+    if not bool(inside.all()):
+        k = int((~inside).nonzero()[0])
+        raise ValueError(f"times[{k}] = {values[k].item()} is outside [0, duration = {duration:g}]")
+    inside = (units >= 0) & (units < num_units)
+    if not bool(inside.all()):
+        k = int((~inside).nonzero()[0])
+        raise ValueError(f"units[{k}] = {units[k].item()} is outside [0, num_units = {num_units})")
+
+
+def _sorting_order(times: Tensor, offsets: Tensor) -> Tensor | None:
+    """The permutation that sorts each sample by time, None if it is sorted already."""
+    if times.numel() < 2:
+        return None
+    falls = times[1:] < times[:-1]
+    starts = offsets[1:-1]
+    starts = starts[(starts > 0) & (starts < times.numel())]
+    falls[starts - 1] = False
+    if not bool(falls.any()):
+        return None
+    sizes = offsets[1:] - offsets[:-1]
+    samples = torch.repeat_interleave(torch.arange(sizes.numel(), device=times.device), sizes)
+    by_time = torch.argsort(times, stable=True)
+    return by_time[torch.argsort(samples[by_time], stable=True)]
