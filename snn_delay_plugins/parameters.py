@@ -301,10 +301,9 @@ class AdLIFParameters(BoundedModule):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         for name in (*self._initial, "initial_u", "initial_w"):
             value, saved = getattr(self, name, None), state_dict.get(prefix + name)
-            if value is not None and saved is not None and _is_lazy(value):
-                if not _is_lazy(saved):
-                    with torch.no_grad():
-                        value.materialize(saved.shape)
+            if value is not None and saved is not None and _is_lazy(value) and not _is_lazy(saved):
+                with torch.no_grad():
+                    value.materialize(saved.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

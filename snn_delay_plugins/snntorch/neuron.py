@@ -59,7 +59,7 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {VARIANTS}, got {variant!r}")
         if inhibition and variant == "symplectic":
-            raise ValueError("inhibition compares membrane potentials at the spike; variant='symplectic' has reset them")
+            raise ValueError("inhibition compares membrane potentials at the spike, where symplectic resets them")
         if not reset_delay:
             raise ValueError(
                 "reset_delay=False: Eq. 1 resets in the step after the spike; variant='symplectic' resets in the same"
@@ -200,7 +200,7 @@ class AdLIFPlus(_AdLIFPlusNeuron):
 
     @classmethod
     def detach_hidden(cls) -> None:
-        """Detach the states of every neuron of this class, copies included, from the graph (truncated backpropagation)."""
+        """Detach the states of every neuron of this class, copies included (truncated backpropagation)."""
         for neuron in live_modules():
             if isinstance(neuron, cls):
                 neuron.w, neuron.mem = neuron.w.detach(), neuron.mem.detach()

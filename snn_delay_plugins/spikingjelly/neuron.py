@@ -88,7 +88,7 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
         if v_reset not in (None, 0.0):
             raise ValueError(f"v_reset must be None (subtract the threshold) or 0.0, got {v_reset}")
         if not isinstance(v_threshold, (int, float)):
-            raise TypeError(f"v_threshold must be a number (SpikingJelly's nodes learn no threshold), got {v_threshold}")
+            raise TypeError(f"v_threshold must be a number (a node learns no threshold), got {v_threshold}")
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {VARIANTS}, got {variant!r}")
         if tau is not None:
@@ -121,10 +121,8 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
         x = inputs[0]
         current = x.new_zeros(x.shape[1:]) if step_mode == "m" else x
         self.create_features(tuple(current.shape[1:]))
-        if all(isinstance(state, Tensor) for state in states):
-            initial = states
-        else:
-            initial = self.initial_state(current)
+        given = all(isinstance(state, Tensor) for state in states)
+        initial = states if given else self.initial_state(current)
         materialized = tuple(
             state if isinstance(state, Tensor) else start if state == 0 else torch.full_like(start, state)
             for state, start in zip(states, initial, strict=True)

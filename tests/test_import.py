@@ -1,0 +1,120 @@
+"""What importing the package touches, and what is said where a framework is missing."""
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Python that makes some modules impossible to import, as if they were not installed
+BLOCK = """
+import sys
+class Blocker:
+    def __init__(self, names): self.names = names
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocker({names!r}))
+"""
+
+
+def python(code: str, blocked: tuple[str, ...] = ()) -> str:
+    """Run ``code`` in a fresh interpreter and return what it prints."""
+    code = BLOCK.replace("{names!r}", repr(set(blocked))) + code if blocked else code
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_the_package_loads_nothing_but_itself():
+    new = python(
+        "import sys, importlib; before = set(sys.modules); import snn_delay_plugins\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(new - set(sys.stdlib_module_names)))"
+    )
+    assert new == "['snn_delay_plugins']"
+
+
+def test_the_functional_core_needs_neither_framework_nor_numba():
+    out = python(
+        "import torch, snn_delay_plugins\n"
+        "from snn_delay_plugins import functional, parameters\n"
+        "import snn_delay_plugins.functional.adlif as f, snn_delay_plugins.functional.delay as d\n"
+        "from snn_delay_plugins.functional.surrogate import Boxcar\n"
+        "spikes, _ = f.adlif(torch.full((5, 1, 1), 3.0), alpha=torch.tensor(0.5), method='torch')\n"
+        "print(spikes.sum().item() > 0, d.delayed_linear(spikes, torch.ones(1, 1), torch.ones(1, 1)).shape)",
+        blocked=("snntorch", "spikingjelly", "numba", "torchvision", "torchaudio", "h5py", "lightning"),
+    )
+    assert out == "True torch.Size([5, 1, 1])"
+
+
+def test_the_spikingjelly_side_does_not_need_snntorch():
+    pytest.importorskip("spikingjelly.activation_based")
+    out = python("import snn_delay_plugins.spikingjelly as door; print(sorted(door.__all__))", blocked=("snntorch",))
+    assert out == "['AdLIFPlusNode', 'DelayedLinear']"
+
+
+@pytest.mark.parametrize("how", ["blocked", "none in sys.modules"])
+@pytest.mark.parametrize(
+    ("framework", "name"),
+    [("snntorch", "AdLIFPlus"), ("snntorch", "StateAdLIFPlus"), ("snntorch", "snntorch"),
+     ("spikingjelly", "AdLIFPlusNode"), ("spikingjelly", "spikingjelly")],
+)  # fmt: skip
+def test_a_missing_framework_is_an_import_error_that_names_the_extra(framework, name, how):
+    message = python(
+        (f"import sys; sys.modules[{framework!r}] = None\n" if how != "blocked" else "")
+        + f"try:\n    from snn_delay_plugins import {name}\nexcept ImportError as error:\n    print(error)",
+        blocked=(framework,) if how == "blocked" else (),
+    )
+    assert f"pip install 'snn_delay_plugins[{framework}]'" in message
+
+
+def test_a_framework_that_cannot_import_its_own_parts_is_not_called_missing():
+    pytest.importorskip("snntorch.surrogate")
+    message = python(
+        "import sys, importlib.abc, importlib.machinery\n"
+        "class Broken(importlib.abc.Loader):\n"
+        "    def create_module(self, spec): return None\n"
+        "    def exec_module(self, module): import a_module_that_nobody_has\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'snntorch': return importlib.machinery.ModuleSpec(name, Broken(), is_package=True)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "try:\n    from snn_delay_plugins import AdLIFPlus\nexcept ImportError as error:\n    print(error)"
+    )
+    assert "a_module_that_nobody_has" in message
+    assert "pip install" not in message
+
+
+def test_register_without_any_framework_names_both_extras():
+    message = python(
+        "import snn_delay_plugins\n"
+        "import importlib.util; importlib.util.find_spec = lambda name: None\n"
+        "try:\n    snn_delay_plugins.register()\nexcept ImportError as error:\n    print(error)"
+    )
+    assert "snn_delay_plugins[snntorch]" in message
+    assert "snn_delay_plugins[spikingjelly]" in message
+
+
+def test_register_serves_the_one_framework_that_is_there():
+    pytest.importorskip("snntorch.surrogate")
+    out = python(
+        "import importlib.util; find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name: None if name == 'spikingjelly' else find(name)\n"
+        "import snn_delay_plugins; print(snn_delay_plugins.register())",
+        blocked=("spikingjelly",),
+    )
+    assert out == "('snntorch.AdLIFPlus', 'snntorch.StateAdLIFPlus', 'snntorch.DelayedLinear')"
+
+
+def test_public_names_are_listed_and_an_unknown_one_is_an_attribute_error():
+    import snn_delay_plugins
+
+    assert {"AdLIFPlus", "AdLIFPlusNode", "register", "unregister", "functional"} <= set(dir(snn_delay_plugins))
+    with pytest.raises(AttributeError, match="no attribute 'AdLIFMinus'"):
+        _ = snn_delay_plugins.AdLIFMinus
