@@ -227,63 +227,47 @@ def _causal_convolution(trains: Tensor, kernel: Tensor, method: str | None) -> T
 class _SpectralConvolution(torch.autograd.Function):
     r"""The causal convolution as one product per frequency, :math:`Y_\omega = S_\omega H_\omega`.
 
-    Its adjoints are correlations, :math:`\bar S = \bar Y H^*` and :math:`\bar H = S^* \bar Y`; written out here because
-    autograd would take complex transforms of real signals. A complex product of interleaved (real, imaginary) rows
-    with the block ``[[Re H, Im H], [-Im H, Re H]]`` is one real product, and the transposed block is that of ``H^*``.
+    Its adjoints are correlations, :math:`\bar S = \bar Y H^*` and :math:`\bar H = S^* \bar Y`, written out here because
+    autograd would take complex transforms of real signals. Spectra of signals are stacked, real parts above
+    imaginary ones (``[F, 2 N, C]``), so that the complex products are two real ones.
     """
 
     @staticmethod
-    def forward(trains: Tensor, kernel: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(trains: Tensor, kernel: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         spectrum = _spectrum(trains, length)
-        block = _response_block(kernel, length)
-        return _signal(spectrum @ block, length)[: trains.shape[0]], spectrum, block
+        real, imaginary = _response(kernel, length)
+        by_real, by_imaginary = (spectrum @ real).chunk(2, 1), (spectrum @ imaginary).chunk(2, 1)
+        product = torch.complex(by_real[0] - by_imaginary[1], by_imaginary[0] + by_real[1])
+        return torch.fft.irfft(product, length, dim=0)[: trains.shape[0]], spectrum, real, imaginary
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
         trains, kernel, ctx.length = inputs
-        _, spectrum, block = output
-        ctx.mark_non_differentiable(spectrum, block)
-        ctx.save_for_backward(spectrum, block)
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
         ctx.steps, ctx.taps = trains.shape[0], kernel.shape[0]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor, *_):
-        spectrum, block = ctx.saved_tensors
+        spectrum, real, imaginary = ctx.saved_tensors
         grad = _spectrum(grad, ctx.length)
         grad_trains = grad_kernel = None
         if ctx.needs_input_grad[0]:
-            grad_trains = _signal(grad @ block.mT, ctx.length)[: ctx.steps]
+            by_real, by_imaginary = (grad @ real.mT).chunk(2, 1), (grad @ imaginary.mT).chunk(2, 1)
+            product = torch.complex(by_real[0] + by_imaginary[1], by_real[1] - by_imaginary[0])
+            grad_trains = torch.fft.irfft(product, ctx.length, dim=0)[: ctx.steps]
         if ctx.needs_input_grad[1]:
-            product = (spectrum.mT @ grad).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # [F, in, 2, out, 2]
-            real = product[:, :, 0, :, 0] + product[:, :, 1, :, 1]
-            imaginary = product[:, :, 0, :, 1] - product[:, :, 1, :, 0]
-            # every frequency but the first (and, for even lengths, the last) stands for its conjugate too
-            twice = real.new_full((real.shape[0], 1), 2 / ctx.length)
-            twice[0] = 1 / ctx.length
-            if ctx.length % 2 == 0:
-                twice[-1] = 1 / ctx.length
-            cosine, sine = _fourier_basis(ctx.taps, ctx.length, real)
-            lags = (twice * cosine).mT @ real.flatten(1) - (twice * sine).mT @ imaginary.flatten(1)
-            grad_kernel = lags.unflatten(1, real.shape[1:]).mT
+            above, below = grad.chunk(2, 1)
+            turned = torch.cat([below, -above], 1)
+            grad_kernel = _lags(spectrum.mT @ grad, spectrum.mT @ turned, ctx.taps, ctx.length)
         return grad_trains, grad_kernel, None
 
 
 def _spectrum(signal: Tensor, length: int) -> Tensor:
-    """[T, N, C] -> [F, N, 2 C], real and imaginary parts interleaved."""
-    return _as_traced(torch.view_as_real(torch.fft.rfft(signal, length, dim=0))).flatten(-2)
-
-
-def _signal(spectrum: Tensor, length: int) -> Tensor:
-    """The inverse of :func:`_spectrum`."""
-    return _as_traced(torch.fft.irfft(torch.view_as_complex(spectrum.unflatten(-1, (-1, 2))), length, dim=0))
-
-
-def _as_traced(transformed: Tensor) -> Tensor:
-    """torch.compile takes the output of a transform for contiguous, which on the CPU it is not."""
-    if torch.compiler.is_compiling():
-        return transformed.clone(memory_format=torch.contiguous_format)
-    return transformed
+    """[T, N, C] -> [F, 2 N, C], the real parts above the imaginary ones."""
+    parts = torch.view_as_real(torch.fft.rfft(signal, length, dim=0))
+    return parts.permute(0, 3, 1, 2).flatten(1, 2)
 
 
 def _fourier_basis(taps: int, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -293,17 +277,24 @@ def _fourier_basis(taps: int, length: int, like: Tensor) -> tuple[Tensor, Tensor
     return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
 
 
-def _response_block(kernel: Tensor, length: int) -> Tensor:
-    """[L, out, in] -> [F, 2 in, 2 out], the block of the kernel's transform."""
+def _response(kernel: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """[L, out, in] -> the real and imaginary parts of its transform, each [F, in, out]."""
     taps, out, inputs = kernel.shape
     cosine, sine = _fourier_basis(taps, length, kernel)
-    real = (cosine @ kernel.flatten(1)).view(-1, out, inputs).mT
-    imaginary = -(sine @ kernel.flatten(1)).view(-1, out, inputs).mT
-    block = kernel.new_empty(real.shape[0], inputs, 2, out, 2)
-    block[:, :, 0, :, 0] = block[:, :, 1, :, 1] = real
-    block[:, :, 0, :, 1] = imaginary
-    block[:, :, 1, :, 0] = -imaginary
-    return block.flatten(1, 2).flatten(2)
+    flat = kernel.mT.reshape(taps, inputs * out)
+    return (cosine @ flat).view(-1, inputs, out), (-sine @ flat).view(-1, inputs, out)
+
+
+def _lags(real: Tensor, imaginary: Tensor, taps: int, length: int) -> Tensor:
+    """The inverse transform of [F, in, out] at the first lags, [L, out, in]."""
+    # every frequency but the first (and, for even lengths, the last) stands for its conjugate too
+    share = real.new_full((real.shape[0], 1), 2 / length)
+    share[0] = 1 / length
+    if length % 2 == 0:
+        share[-1] = 1 / length
+    cosine, sine = _fourier_basis(taps, length, real)
+    lags = (share * cosine).mT @ real.flatten(1) - (share * sine).mT @ imaginary.flatten(1)
+    return lags.view(taps, *real.shape[1:]).mT
 
 
 def _fast_length(length: int) -> int:

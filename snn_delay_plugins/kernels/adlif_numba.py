@@ -30,10 +30,10 @@ RESETS = {"subtract": (1, 0), "zero": (0, 1), "none": (0, 0)}
 
 
 @cache
-def _forward_kernel(adaptive: bool, symplectic: bool):
+def _forward_kernel(adaptive: bool, symplectic: bool, parallel: bool):
     U, W, S, X, ALPHA, THETA, BETA, A, B, ROWS = (np.int64(_W * row) for row in range(10))
 
-    @njit(parallel=True, cache=True, nogil=True)
+    @njit(parallel=parallel, cache=True, nogil=True)
     def kernel(subtract, to_zero, current, u0, w0, s0, alpha, beta, a, b, theta, spikes, u_seq, w_seq):
         steps, columns = current.shape
         features = alpha.shape[0]
@@ -87,13 +87,13 @@ def _forward_kernel(adaptive: bool, symplectic: bool):
 
 
 @cache
-def _backward_kernel(adaptive: bool, symplectic: bool):
+def _backward_kernel(adaptive: bool, symplectic: bool, parallel: bool):
     (
         DU, DW, DS, ALPHA, THETA, BETA, A, B, G_ALPHA, G_THETA, G_BETA, G_A, G_B,
         X, PHI, GS, GU, GW, UO, WO, SO, UN, SN, ROWS,
     ) = (np.int64(_W * row) for row in range(24))  # fmt: skip
 
-    @njit(parallel=True, cache=True, nogil=True)
+    @njit(parallel=parallel, cache=True, nogil=True)
     def kernel(
         subtract, to_zero, through_reset, traced, g_s, g_u, g_w, phi, current, spikes, u_seq, w_seq, u0, w0, s0, alpha, beta, a, b, theta,
         g_current, g_u0, g_w0, g_s0, g_alpha, g_beta, g_a, g_b, g_theta,
@@ -203,8 +203,13 @@ def _backward_kernel(adaptive: bool, symplectic: bool):
     return kernel
 
 
-def _use_torch_threads() -> None:
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+def _parallel() -> bool:
+    """Whether to use several threads: as many as torch does. One thread runs without a thread pool, whose idle
+    threads would wait busily and take the processor from whatever else runs on it."""
+    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    if threads > 1:
+        numba.set_num_threads(threads)
+    return threads > 1
 
 
 def _scalars(like: Tensor, *values: float) -> list[np.floating]:
@@ -227,10 +232,9 @@ def forward(
     :param parameters: (alpha, beta, a, b, theta), each ``[F]`` in the dtype of ``current``.
     :returns: spikes, trace of u (symplectic: of u before the reset) and trace of w (empty if not ``adaptive``).
     """
-    _use_torch_threads()
     spikes, u_seq = torch.empty_like(current), torch.empty_like(current)
     w_seq = torch.empty_like(current) if adaptive else current.new_empty(0, 0)
-    kernel = _forward_kernel(adaptive, symplectic)
+    kernel = _forward_kernel(adaptive, symplectic, _parallel())
     kernel(*_scalars(current, *RESETS[reset]), *_arrays(current, *state, *parameters, spikes, u_seq, w_seq))
     return spikes, u_seq, w_seq
 
@@ -247,13 +251,12 @@ def backward(
     :param sequence: what :func:`forward` returned; :param final: gradients of the final (u, w, s), each ``[M]``.
     :returns: gradient of the current, of the initial (u, w, s), and per column of (alpha, beta, a, b, theta).
     """
-    _use_torch_threads()
     traced = gradients[1] is not None
     nothing = current.new_empty(0, 0)
     g_current = torch.empty_like(current)
     g_state = tuple(g.contiguous().clone() for g in final)
     g_parameters = tuple(torch.empty_like(g_state[0]) for _ in range(5))
-    kernel = _backward_kernel(adaptive, symplectic)
+    kernel = _backward_kernel(adaptive, symplectic, _parallel())
     kernel(
         *_scalars(current, *RESETS[reset], not detach_reset), traced,
         *_arrays(gradients[0], *(gradients[1:] if traced else (nothing, nothing)), phi, current, *sequence),
