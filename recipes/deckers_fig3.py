@@ -20,6 +20,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich import box
 from rich.console import Console
@@ -67,7 +68,7 @@ class Neuron:
         return self.respond(pairs_a, pairs_b)[0].sum(0).view(len(b), len(a)).long()
 
 
-def unstable(counts: Tensor) -> Tensor:
+def unstable(counts):
     """More spikes out than in."""
     return counts > INPUT_SPIKES
 
@@ -170,7 +171,7 @@ def _draw(neuron: Neuron, a: Tensor, b: Tensor):
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Patch
 
-    counts = neuron.plane(a, b)
+    counts, a, b = (x.numpy() for x in (neuron.plane(a, b), a, b))
     figure, panels = plt.subplot_mosaic(
         [["plane", "unstable"], ["plane", "lif"], ["plane", "6"], ["plane", "1"]],
         width_ratios=(1.3, 1),
@@ -178,7 +179,7 @@ def _draw(neuron: Neuron, a: Tensor, b: Tensor):
         layout="constrained",
     )
     plane = panels["plane"]
-    image = plane.pcolormesh(a, b, counts.clamp(min=1), norm=LogNorm(1, max(2, int(counts.max()))), cmap="Greys", shading="nearest")
+    image = plane.pcolormesh(a, b, counts.clip(min=1), norm=LogNorm(1, max(2, counts.max())), cmap="Greys", shading="nearest")
     figure.colorbar(image, ax=plane, label="output spikes", location="left")
     legend = []
     if unstable(counts).any():
@@ -198,7 +199,7 @@ def _draw(neuron: Neuron, a: Tensor, b: Tensor):
         "lif": (None, "tab:blue"),
         **{str(number): (counts == number, colour) for number, colour in MARKED.items()},
     }
-    arrivals = neuron.current().nonzero().flatten()
+    arrivals = neuron.current().numpy().nonzero()[0]
     for name, (where, colour) in examples.items():
         _draw_trace(panels[name], neuron, _point_inside(where, a, b), arrivals, colour)
         if where is not None and where.any():
@@ -207,27 +208,28 @@ def _draw(neuron: Neuron, a: Tensor, b: Tensor):
     return figure
 
 
-def _point_inside(where: Tensor | None, a: Tensor, b: Tensor) -> tuple[float, float] | None:
+def _point_inside(where: np.ndarray | None, a: np.ndarray, b: np.ndarray) -> tuple[float, float] | None:
     """The point of a region nearest to its middle; the LIF neuron without one, nothing for an empty region."""
     if where is None:
         return 0.0, 0.0
     if not where.any():
         return None
-    j, i = where.nonzero(as_tuple=True)
-    span = ((i - i.double().mean()) ** 2 + (j - j.double().mean()) ** 2).argmin()
-    return a[i[span]].item(), b[j[span]].item()
+    j, i = where.nonzero()
+    nearest = ((i - i.mean()) ** 2 + (j - j.mean()) ** 2).argmin()
+    return a[i[nearest]].item(), b[j[nearest]].item()
 
 
-def _draw_trace(axes, neuron: Neuron, point: tuple[float, float] | None, arrivals: Tensor, colour: str) -> None:
+def _draw_trace(axes, neuron: Neuron, point: tuple[float, float] | None, arrivals: np.ndarray, colour: str) -> None:
     axes.axhline(THRESHOLD, color="black", lw=0.5, ls=":")
     axes.set_ylabel("u")
     if point is None:
         axes.set_title("none in this plane", fontsize="small")
         return
-    spikes, u = (x[:, 0] for x in neuron.respond(*(torch.tensor([x], dtype=torch.float64) for x in point)))
+    spikes, u = (x[:, 0].numpy() for x in neuron.respond(*(torch.tensor([x], dtype=torch.float64) for x in point)))
     axes.plot(u, color=colour, lw=1)
-    axes.plot(arrivals, torch.full_like(arrivals, 0, dtype=torch.float64) + u.min(), "|", color="black", ms=6)
-    axes.plot(spikes.nonzero().flatten(), u[spikes.bool()], ".", color="black", ms=4)
+    axes.plot(arrivals, np.full(len(arrivals), u.min()), "|", color="black", ms=6)
+    fired = spikes.nonzero()[0]
+    axes.plot(fired, u[fired], ".", color="black", ms=4)
     axes.set_title(f"a = {point[0]:.3g}, b = {point[1]:.3g}: output spikes {int(spikes.sum())}", fontsize="small")
 
 

@@ -84,10 +84,12 @@ class _EpochShuffle(Sampler):
         return math.ceil(self.samples / self.batch_size)
 
 
-def batches(recordings: Recordings, batch_size: int, shuffle_seed: int | None = None) -> DataLoader:
-    """Batches from memory, the last one smaller where it has to be; unshuffled without a seed."""
+def batches(recordings: Recordings, batch_size: int, shuffle_seed: int | None = None, epoch: int = 0) -> DataLoader:
+    """Batches from memory, the last one smaller where it has to be; unshuffled without a seed. ``epoch`` is the first to come."""
     sampler = _EpochShuffle(len(recordings), batch_size, shuffle_seed)
-    return DataLoader(_InMemory(recordings), sampler=sampler, batch_size=None)
+    sampler.set_epoch(epoch)
+    # A DataLoader draws a number whenever it is iterated, which Lightning does before or after the epoch's seeding: give it its own.
+    return DataLoader(_InMemory(recordings), sampler=sampler, batch_size=None, generator=torch.Generator())
 
 
 # ----------------------------------------------------------------------------------------------------------- Lightning
@@ -242,6 +244,8 @@ def train(
     module = SpikingClassifier(network, hyper, seed, list(evaluated))
     checkpoint = folder / "last.ckpt"
     resumed = checkpoint.exists()
+    # Lightning tells the sampler the epoch too late on a resume: it has drawn the first batches by then.
+    done = len(torch.load(checkpoint, weights_only=True)["history"]) if resumed else 0
     started = datetime.now(UTC)
     with machine.peak_memory() as memory, _quiet(), _interruptible():
         trainer = lightning.Trainer(
@@ -255,7 +259,7 @@ def train(
         )
         trainer.fit(
             module,
-            batches(splits.train, hyper.batch_size, shuffle_seed=seed),
+            batches(splits.train, hyper.batch_size, shuffle_seed=seed, epoch=done),
             [batches(part, _EVALUATION_BATCH) for part in evaluated.values()],
             ckpt_path=checkpoint if resumed else None,
             weights_only=True,

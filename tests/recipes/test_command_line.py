@@ -1,0 +1,148 @@
+"""``python -m recipes``: options, their errors, and the smoke run of every recipe."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipes.__main__ import find_recipes, main
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted(find_recipes())
+
+
+def refused(capsys, *arguments):
+    """The one line that a refused command prints; nothing else may have happened."""
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        code = stop.code
+    printed = capsys.readouterr()
+    assert code == 2 and printed.out == "" and printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_the_list_names_every_recipe(capsys):
+    assert main(["--list"]) == 0
+    printed = capsys.readouterr().out
+    assert {"deckers_fig3", "deckers_table1"} <= set(RECIPES) and all(name in printed for name in RECIPES)
+
+
+def test_help_shows_what_the_paper_used(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "deckers_table1", "--help"])
+    printed = capsys.readouterr().out
+    for expected in ("epochs 100", "batch_size 128", "learning_rate 0.01", "10 seeds", "SHD", "delay_rate_factor 10.0", "dropout 0.5"):
+        assert expected in printed
+
+
+TABLE = ("run", "deckers_table1")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((), "--list"),
+        (("run",), "NAME"),
+        (("run", "deckers_table9"), "deckers_table9"),
+        (("paint", "deckers_table1"), "paint"),
+        (TABLE, "--data-dir is missing"),
+        ((*TABLE, "--data-dir", "/nowhere/at/all"), "/nowhere/at/all: no such folder"),
+        ((*TABLE, "--data-dir", "/nowhere", "--smoke"), "drop --data-dir"),
+        ((*TABLE, "--smoke", "--seeds", "0"), "'0' is not a whole number of at least 1"),
+        ((*TABLE, "--smoke", "--seeds", "-1"), "--seeds"),
+        ((*TABLE, "--smoke", "--seeds", "1,1"), "different ones"),
+        ((*TABLE, "--smoke", "--seeds", "1,x"), "list of different ones"),
+        ((*TABLE, "--smoke", "--epochs", "0"), "'0' is not a whole number of at least 1"),
+        ((*TABLE, "--smoke", "--epochs", "1.5"), "'1.5' is not a whole number"),
+        ((*TABLE, "--smoke", "--batch-size", "none"), "'none' is not a whole number"),
+        ((*TABLE, "--smoke", "--threads", "0"), "--threads"),
+        ((*TABLE, "--smoke", "--protocol", "dirty"), "dirty"),
+        ((*TABLE, "--smoke", "--only", "lif,glif"), "--only glif: unknown network"),
+        ((*TABLE, "--smoke", "--out", "/proc/nothing/here"), "--out /proc/nothing/here"),
+        ((*TABLE, "--smoke", "--epoch", "3"), "--epoch"),  # no abbreviations
+        ((*TABLE, "--smoke", "--gpu"), "--gpu"),
+        (("table", "deckers_table1", "--out", "/tmp/there is nothing here"), "no finished runs"),
+        (("plot", "deckers_table1", "--out", "/tmp/there is nothing here"), "no finished runs"),
+        (("run", "deckers_fig3", "--epochs", "3"), "--epochs"),
+        (("run", "deckers_fig3", "--steps", "10"), "--steps 10"),
+        (("run", "deckers_fig3", "--alpha", "1"), "--alpha 1.0"),
+        (("run", "deckers_fig3", "--a-range", "1", "-1"), "--a-range 1 -1"),
+        (("run", "deckers_fig3", "--points", "2"), "--points 2"),
+        (("run", "deckers_fig3", "--weight", "nan"), "--weight nan"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_an_impossible_command_is_one_clear_line_before_any_work(capsys, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("recipes.engine.data.bin_file", lambda *_: pytest.fail("work began"))
+    assert message in refused(capsys, *arguments)
+
+
+def test_a_malformed_file_is_one_clear_line(capsys, tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / f"shd_{split}.h5").write_bytes(b"garbage")
+    error = refused(capsys, *TABLE, "--data-dir", tmp_path, "--out", tmp_path / "out")
+    assert "shd_train.h5: not an HDF5 file" in error
+
+
+def test_a_missing_extra_is_one_line_that_names_it(tmp_path):
+    (tmp_path / "h5py.py").write_text("raise ModuleNotFoundError('No module named h5py', name='h5py')")
+    done = subprocess.run(
+        [sys.executable, "-m", "recipes", "--list"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1 and done.stderr.strip() == "python -m recipes: h5py is missing: pip install 'snn_delay_plugins[recipes]'"
+
+
+# -------------------------------------------------------------------------------------------------------------- smoke
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """The smoke run of Table 1, cut to one epoch."""
+    out = tmp_path_factory.mktemp("table")
+    assert main([*TABLE, "--smoke", "--epochs", "1", "--out", str(out)]) == 0
+    return out
+
+
+def test_smoke_gives_the_whole_table_and_its_plots(table):
+    names = {path.name for path in table.iterdir()}
+    endings = (".md", ".csv", ".json", "_accuracy.png", "_learning_curves.png")
+    assert names == {"runs", *(f"deckers_table1{ending}" for ending in endings)}
+    rows = json.loads((table / "deckers_table1.json").read_text())["rows"]
+    assert [row["runs"] for row in rows] == [1] * 5 and all(0 <= row["test"]["mean"] <= 100 for row in rows)
+
+
+def test_the_table_can_be_made_again_from_the_finished_runs(table, capsys):
+    before = (table / "deckers_table1.md").read_text()
+    (table / "deckers_table1.md").unlink()
+    assert main(["table", "deckers_table1", "--out", str(table)]) == 0
+    assert (table / "deckers_table1.md").read_text() == before and "Basic LIF" in capsys.readouterr().out
+    assert main(["plot", "deckers_table1", "--out", str(table)]) == 0
+
+
+def test_the_table_can_be_cut_to_some_networks_and_seeds(table, tmp_path, capsys):
+    assert main(["table", "deckers_table1", "--out", str(table), "--only", "lif", "--seeds", "1"]) == 0
+    assert "no finished runs" in refused(capsys.readouterr() and capsys, "table", "deckers_table1", "--out", table, "--seeds", "4,5")
+    assert "no finished runs" in refused(capsys, "table", "deckers_table1", "--out", table, "--protocol", "paper")
+
+
+def test_runs_with_different_settings_do_not_share_a_table(table, capsys):
+    assert main([*TABLE, "--smoke", "--epochs", "2", "--only", "lif", "--out", str(table)]) == 0
+    capsys.readouterr()
+    assert "training epochs: 1, 2" in refused(capsys, "table", "deckers_table1", "--out", table)
+    assert main(["table", "deckers_table1", "--out", str(table), "--epochs", "1"]) == 0
+
+
+def test_the_paper_protocol_can_be_run(tmp_path):
+    arguments = [*TABLE, "--smoke", "--epochs", "1", "--only", "lif", "--protocol", "paper", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    assert "Protocol paper" in (tmp_path / "deckers_table1.md").read_text()

@@ -1,0 +1,110 @@
+"""The paper's table beside ours: what is averaged, what is written, what is drawn."""
+
+import csv
+import json
+import math
+
+import pytest
+from rich.console import Console
+
+from recipes.deckers_table1 import RECIPE
+from recipes.engine import plots, tables
+
+
+def run(network, seed, valid, test, protocol="clean", **changes):
+    history = [
+        {"epoch": i + 1, "train_accuracy": 90.0, "valid_accuracy": v, "test_accuracy": t, "test_spikes": 2.0 + i}
+        for i, (v, t) in enumerate(zip(valid, test, strict=True))
+    ]
+    at_valid, at_test = (max(history, key=lambda e: e[name]) for name in ("valid_accuracy", "test_accuracy"))
+    return {
+        "recipe": RECIPE.name,
+        "network": network,
+        "seed": seed,
+        "settings": {"protocol": protocol, "training": {"epochs": len(valid), "batch_size": 128}},
+        "data": {"name": "DSP20", "samples": {"train": 2200, "valid": 400, "test": 400}, "validation": "dsp20_valid.h5.gz"},
+        "parameters": 37948,
+        "history": history,
+        "best": {"clean": at_valid, "paper": at_test},
+        "seconds_per_epoch": 3.0 + seed,
+        "peak_memory_mib": 900.0 + seed,
+        "threads": 2,
+        "machine": {"processor": "a processor"},
+        "versions": {"torch": "2.11.0"},
+    } | changes
+
+
+@pytest.fixture
+def runs():
+    return [
+        run("lif", 0, [50.0, 60.0, 40.0], [70.0, 52.0, 55.0]),
+        run("lif", 1, [50.0, 60.0, 70.0], [40.0, 50.0, 58.0]),
+        run("adlif-plus-delays", 0, [80.0], [81.0]),
+    ]
+
+
+def test_the_statistics_are_over_the_epochs_that_the_protocol_chose(runs):
+    lif, *_, delays = tables.summarise(RECIPE, runs)
+    assert lif["test"]["values"] == [52.0, 58.0] and lif["test"]["mean"] == 55.0 and lif["test"]["max"] == 58.0
+    assert lif["test"]["std"] == pytest.approx(math.sqrt(18.0))
+    assert lif["best_test"]["values"] == [70.0, 58.0] and lif["valid"]["values"] == [60.0, 70.0]
+    assert lif["epoch"] == [2, 3] and lif["spikes_per_neuron"]["mean"] == 3.5
+    assert lif["seconds_per_epoch"] == 3.5 and lif["peak_memory_mib"] == 901.0 and lif["seeds"] == [0, 1]
+    assert delays["test"]["std"] is None  # one run has no spread
+
+
+def test_under_the_paper_protocol_the_best_test_epoch_counts():
+    row = tables.summarise(RECIPE, [run("lif", 0, [50.0, 60.0], [70.0, 52.0], protocol="paper")])[0]
+    assert row["test"]["mean"] == 70.0 and "valid" not in row
+
+
+def test_the_papers_figures_stand_beside_ours(runs):
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))
+    console.print(tables.as_rich(RECIPE, runs))
+    text = console.export_text()
+    for expected in ("84.49 / 86.22", "95.02 / 96.26", "55.0 ± 4.2", "81.0", "37,948 (37.9k)", "3.50 ± 0.71 (10.75)", "DSP20", "SHD"):
+        assert expected in text
+    assert "Protocol clean" in text and "dsp20_valid.h5.gz" in text
+
+
+def test_a_network_without_a_run_keeps_its_row(runs):
+    rows = tables.summarise(RECIPE, runs)
+    assert [row["name"] for row in rows] == [row.name for row in RECIPE.rows] and rows[1]["runs"] == 0
+
+
+def test_the_table_is_written_as_markdown_csv_and_json(runs, tmp_path):
+    paths = tables.write(RECIPE, runs, tmp_path)
+    assert [path.name for path in paths] == ["deckers_table1.md", "deckers_table1.csv", "deckers_table1.json"]
+    markdown = paths[0].read_text().splitlines()
+    lines = [line for line in markdown if line.startswith("|")]
+    assert len(lines) == 2 + 5 and len({line.count("|") for line in lines}) == 1
+    with open(paths[1], newline="") as file:
+        heads, *rows = csv.reader(file)
+    assert len(rows) == 5 and all(len(row) == len(heads) for row in rows) and rows[0][0] == "Basic LIF"
+    stored = json.loads(paths[2].read_text())
+    assert stored["rows"][0]["test"]["mean"] == 55.0 and stored["rows"][0]["paper"]["mean"] == 84.49
+    assert stored["settings"]["protocol"] == "clean" and stored["data"]["name"] == "DSP20"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
+
+
+def test_the_plots_are_drawn_and_written(runs, tmp_path):
+    paths = plots.write(RECIPE, runs, tmp_path)
+    assert [path.name for path in paths] == ["deckers_table1_accuracy.png", "deckers_table1_learning_curves.png"]
+    assert all(path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for path in paths)
+
+
+def test_every_seed_is_a_point_beside_the_paper(runs):
+    figure = plots.accuracy(RECIPE, runs)
+    points = [(line.get_xdata(), line.get_ydata()) for line in figure.axes[0].lines]
+    drawn = [y for _, ys in points for y in (ys if hasattr(ys, "__len__") else [ys])]
+    for value in (52.0, 58.0, 81.0, 84.49, 86.22, 95.02, 96.26):
+        assert value in drawn
+    plots.plt.close(figure)
+
+
+def test_the_learning_curves_show_each_seed_and_the_mean(runs):
+    figure = plots.learning_curves(RECIPE, runs)
+    assert [axes.get_title() for axes in figure.axes] == ["train", "valid", "test"]
+    curves = [list(line.get_ydata()) for line in figure.axes[2].lines]
+    assert [70.0, 52.0, 55.0] in curves and [40.0, 50.0, 58.0] in curves and [55.0, 51.0, 56.5] in curves
+    plots.plt.close(figure)
