@@ -1,0 +1,765 @@
+r"""EventProp with delays: spiking layers whose gradients are exact and whose memory grows with the spikes.
+
+Equations (Meszaros, Knight, Nowotny, *Efficient Event-based Delay Learning in Spiking Neural Networks*, Table 1)
+
+    tau_m V' = -V + I,     tau_s I' = -I
+    a spike of i at t:     I_j <- I_j + w_ji      at the arrival t + d_ji
+    V_j reaches theta:     a spike of j, V_j <- 0
+
+    tau_m lambda_V' = -lambda_V - dl/dV,   tau_s lambda_I' = -lambda_I + lambda_V          (backwards in time)
+    lambda_V <- lambda_V + [theta lambda_V + dl/dt_k + sum_m w_m (lambda_V - lambda_I)_m] / (tau_m V'),   V' at the spike
+    dL/dw_ji = -tau_s sum lambda_I,j (t + d_ji)                                                (Eq. 5)
+    dL/dd_ji = -w_ji sum (lambda_I - lambda_V)_j (t + d_ji)                                    (Eq. 6)
+
+and beyond the paper, with p = (-tau_m lambda_V, -tau_s lambda_I) = dL/d(V, I):
+
+    dL/d theta = -sum_k p_V(t_k-),   dL/d tau_m = int p_V (V - I) / tau_m^2 dt,   dL/d tau_s = int p_I I / tau_s^2 dt
+    dL/dt_i = sum_j w_ji (p_I / tau_s - p_V / tau_m)_j (t_i + d_ji)                            (input spike times)
+
+Weights and delays are [out, in]; a delay of shape [1, in] is axonal, [out, 1] dendritic. All times share one unit, ms
+by convention. Spikes travel as :class:`snn_delay_plugins.events.SpikeEvents`.
+
+``spike_times="exact"``: spike and arrival times are real numbers, the result does not depend on dt beyond rounding.
+``spike_times="grid"``: the published scheme of mlGeNN. A spike at time t acts in step ceil(t / dt), delays are rounded
+to whole steps, an arrival is seen one step after: step + 1 + delay. The current over a step is its mean, and the
+backward pass is the continuous one sampled at the steps, not the derivative of the discretised system.
+
+Here are the public functions, the autograd glue, and the plain PyTorch form of both schemes (``*_reference``), slow and
+short, against which the compiled loops are tested.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+import warnings
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..events import SpikeEvents
+
+__all__ = ["eventprop_lif", "eventprop_li", "eventprop_lif_reference", "eventprop_li_reference"]
+
+SpikeTimes = Literal["exact", "grid"]
+Readout = Literal["voltage", "integral", "weighted_integral", "maximum"]
+
+
+def eventprop_lif(events: SpikeEvents, weight: Tensor, delay: Tensor | None = None, *, tau_mem: float | Tensor = 20.0,
+                  tau_syn: float | Tensor = 5.0, threshold: float | Tensor = 1.0, dt: float = 1.0,
+                  spike_times: SpikeTimes = "exact", recurrent_weight: Tensor | None = None,
+                  recurrent_delay: Tensor | None = None, max_spikes: int = 10_000) -> SpikeEvents:
+    r"""A layer of leaky integrate-and-fire neurons with exponential synapses and delays (module heading).
+
+    Parameters
+    ----------
+    events : SpikeEvents
+        Input spikes of N samples from ``in`` units.
+    weight : Tensor [out, in]
+        float32 or float64.
+    delay : Tensor [out, in], [1, in] or [out, 1], optional
+        Non-negative real delays; none means zero. Arrivals after the end of the sample have no effect.
+    tau_mem, tau_syn, threshold : float or 0-dimensional Tensor
+        Positive. tau_mem = tau_syn is allowed (the limit is taken).
+    dt : float
+        ``"exact"``: only bounds the work, the loops step by at most dt. ``"grid"``: the time step.
+    recurrent_weight, recurrent_delay : Tensor [out, out], optional
+        Synapses from the layer's spikes (second index) to its neurons, delays as above, also shorter than dt or zero.
+    max_spikes : int
+        Most spikes of one neuron in one sample. No spike is ever dropped: a neuron that exceeds it raises.
+
+    Returns
+    -------
+    SpikeEvents
+        The layer's spikes, times differentiable with respect to weight, delay, recurrent_*, ``events.times``, tau_mem,
+        tau_syn and threshold. Its ``potential`` (= threshold) takes the gradient of spike-count regularisation.
+
+    Arithmetic is float64 whatever the dtypes; times come out in the wider of the dtypes of ``events`` and ``weight``.
+    V must pass the threshold: a V that only touches it makes no spike. CUDA tensors are computed on the CPU.
+
+    Raises
+    ------
+    TypeError, ValueError
+        wrong dtype, shape, device; NaN; negative delay; non-positive constant; gradients that do not exist
+        (``"grid"`` has none for tau_mem, tau_syn).
+    RuntimeError
+        more than ``max_spikes`` spikes of a neuron.
+
+    Source: Table 1, Eqs. 5, 6, 67-70 of Meszaros et al.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from snn_delay_plugins.events import SpikeEvents
+    >>> from snn_delay_plugins.functional.eventprop import eventprop_lif
+    >>> inputs = SpikeEvents.from_lists([[1.0, 4.0]], [[0, 1]], num_units=2, duration=50.0)
+    >>> w = torch.tensor([[4.0, 4.0]], dtype=torch.float64, requires_grad=True)
+    >>> d = torch.tensor([[3.5, 0.25]], dtype=torch.float64, requires_grad=True)
+    >>> spikes = eventprop_lif(inputs, w, d, tau_mem=20.0, tau_syn=5.0)
+    >>> [round(t, 4) for t in spikes.times.tolist()]
+    [8.2009]
+    >>> spikes.times.sum().backward()
+    >>> [round(g, 4) for g in d.grad[0].tolist()]
+    [0.4883, 0.5117]
+    """
+    syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt, spike_times)
+    if not (isinstance(max_spikes, int) and max_spikes > 0):
+        raise ValueError(f"max_spikes must be a positive integer, got {max_spikes!r}")
+    times, potential, units, offsets = _Lif.apply(
+        events.times, syn.weight, syn.delay, syn.recurrent_weight, syn.recurrent_delay, syn.tau_mem, syn.tau_syn,
+        syn.threshold, events, float(dt), spike_times == "grid", max_spikes)
+    return SpikeEvents._trusted(times, units, offsets, weight.shape[0], events.duration, potential)
+
+
+def eventprop_li(events: SpikeEvents, weight: Tensor, delay: Tensor | None = None, *, tau_mem: float | Tensor = 20.0,
+                 tau_syn: float | Tensor = 5.0, dt: float = 1.0, spike_times: SpikeTimes = "exact",
+                 readout: Readout = "voltage") -> Tensor:
+    r"""A readout of leaky integrators: the module heading's equations without a threshold.
+
+    Parameters
+    ----------
+    events, weight, delay, tau_mem, tau_syn, spike_times
+        As in :func:`eventprop_lif`.
+    dt : float
+        Sampling interval of ``readout="voltage"`` and, with ``spike_times="grid"``, the time step.
+    readout : str
+        With T the duration of the sample, for every output:
+
+        * ``"voltage"``: V(n dt), n = 0 .. ceil(T / dt) - 1, dense [steps, N, out];
+        * ``"integral"``: int_0^T V dt, [N, out];
+        * ``"weighted_integral"``: int_0^T exp(-t / T) V dt, [N, out];
+        * ``"maximum"``: the largest V on [0, T], [N, out]. Its gradient is that of V at the time of the maximum.
+
+        In the exact scheme the last three are exact and do not depend on dt; in the grid scheme they are the sums over
+        steps times dt and the maximum over steps.
+
+    Returns
+    -------
+    Tensor
+        In the wider of the dtypes of ``weight`` and ``events``, differentiable with respect to weight, delay,
+        ``events.times``, tau_mem and tau_syn.
+
+    Raises
+    ------
+    TypeError, ValueError
+        as :func:`eventprop_lif`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from snn_delay_plugins.events import SpikeEvents
+    >>> from snn_delay_plugins.functional.eventprop import eventprop_li
+    >>> inputs = SpikeEvents.from_lists([[0.0, 10.0]], [[0, 1]], num_units=2, duration=40.0)
+    >>> w = torch.ones(1, 2, dtype=torch.float64)
+    >>> v = eventprop_li(inputs, w, tau_mem=10.0, tau_syn=5.0)
+    >>> v.shape, round(v.max().item(), 4)
+    (torch.Size([40, 1, 1]), 0.4123)
+    """
+    if readout not in ("voltage", "integral", "weighted_integral", "maximum"):
+        raise ValueError(f"readout must be 'voltage', 'integral', 'weighted_integral' or 'maximum', got {readout!r}")
+    syn = _Checked(events, weight, delay, None, None, tau_mem, tau_syn, 1.0, dt, spike_times)
+    grid = spike_times == "grid"
+
+    def run(kind: str) -> Tensor:
+        return _Li.apply(events.times, syn.weight, syn.delay, syn.tau_mem, syn.tau_syn, events, float(dt), grid, kind)
+
+    if readout == "voltage":
+        return run("voltage")
+    if grid:
+        return _reduce_steps(run("voltage"), dt, events.duration, readout)
+    if readout == "maximum":
+        return run("maximum")
+    # tau_s I' = -I + tau_s sum_k w_k delta(t - s_k) and tau_m V' = -V + I, both times exp(-r t), integrated over [0, T]:
+    rate = 1.0 / events.duration if readout == "weighted_integral" else 0.0
+    final = run("final")
+    voltage, current = final[..., 0], final[..., 1]
+    arrived = _Arrivals.apply(events.times, syn.weight, syn.delay, events, rate)
+    end = math.exp(-rate * events.duration)
+    tau_m, tau_s = syn.tau_mem.to(final), syn.tau_syn.to(final)
+    int_current = tau_s * (arrived - end * current) / (1 + rate * tau_s)
+    return (int_current - tau_m * end * voltage) / (1 + rate * tau_m)
+
+
+def _reduce_steps(voltage: Tensor, dt: float, duration: float, readout: Readout) -> Tensor:
+    if readout == "maximum":
+        return voltage.amax(0)
+    if readout == "integral":
+        return voltage.sum(0) * dt
+    t = torch.arange(voltage.shape[0], dtype=voltage.dtype, device=voltage.device) * dt
+    return torch.tensordot(torch.exp(-t / duration) * dt, voltage, 1)
+
+
+# ------------------------------------------------------------------------------------------------ checks
+
+class _Checked:
+    """The arguments of a layer, checked; constants as 0-dimensional float64 tensors, delays as given or zeros."""
+
+    def __init__(self, events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt,
+                 spike_times) -> None:
+        if not isinstance(events, SpikeEvents):
+            raise TypeError(f"events must be SpikeEvents, got {type(events).__name__}; "
+                            "dense spikes become events with SpikeEvents.from_dense(spikes, dt)")
+        if spike_times not in ("exact", "grid"):
+            raise ValueError(f"spike_times must be 'exact' or 'grid', got {spike_times!r}")
+        if not (isinstance(dt, (int, float)) and math.isfinite(dt) and dt > 0):
+            raise ValueError(f"dt must be a positive finite number, got {dt!r}")
+        self.weight = _checked_weight("weight", weight, events)
+        n_out, n_in = weight.shape
+        if n_in != events.num_units:
+            raise ValueError(f"weight is [out, in] = {tuple(weight.shape)} but events come from {events.num_units} units")
+        self.delay = _checked_delay("delay", delay, weight)
+        if recurrent_weight is None:
+            if recurrent_delay is not None:
+                raise ValueError("recurrent_delay was given without recurrent_weight")
+            self.recurrent_weight = self.recurrent_delay = None
+        else:
+            self.recurrent_weight = _checked_weight("recurrent_weight", recurrent_weight, events)
+            if tuple(recurrent_weight.shape) != (n_out, n_out):
+                raise ValueError(f"recurrent_weight must be [{n_out}, {n_out}], got {tuple(recurrent_weight.shape)}")
+            self.recurrent_delay = _checked_delay("recurrent_delay", recurrent_delay, recurrent_weight)
+        self.tau_mem = _checked_constant("tau_mem", tau_mem)
+        self.tau_syn = _checked_constant("tau_syn", tau_syn)
+        self.threshold = _checked_constant("threshold", threshold)
+        if spike_times == "grid" and (self.tau_mem.requires_grad or self.tau_syn.requires_grad):
+            raise ValueError("the grid scheme has no gradient for tau_mem and tau_syn; use spike_times='exact'")
+
+
+def _checked_weight(name: str, weight: Tensor, events: SpikeEvents) -> Tensor:
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(weight).__name__}")
+    if weight.dim() != 2:
+        raise ValueError(f"{name} must be [out, in], got shape {tuple(weight.shape)}")
+    if weight.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {weight.dtype}")
+    if weight.device != events.device:
+        raise ValueError(f"{name} is on {weight.device} but the events are on {events.device}")
+    if weight.shape[0] < 1:
+        raise ValueError(f"{name} must have at least one output, got shape {tuple(weight.shape)}")
+    _check_finite(name, weight)
+    return weight
+
+
+def _checked_delay(name: str, delay: Tensor | None, weight: Tensor) -> Tensor:
+    n_out, n_in = weight.shape
+    if delay is None:
+        return weight.new_zeros(1, 1)
+    if not isinstance(delay, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(delay).__name__}")
+    if tuple(delay.shape) not in ((n_out, n_in), (1, n_in), (n_out, 1)):
+        raise ValueError(f"{name} must be [{n_out}, {n_in}], axonal [1, {n_in}] or dendritic [{n_out}, 1], "
+                         f"got {tuple(delay.shape)}")
+    if delay.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {delay.dtype}")
+    if delay.device != weight.device:
+        raise ValueError(f"{name} is on {delay.device} but its weight is on {weight.device}")
+    _check_finite(name, delay)
+    if delay.numel() and float(delay.detach().min()) < 0:
+        j, i = divmod(int(delay.detach().argmin()), delay.shape[1])
+        raise ValueError(f"{name}[{j}, {i}] = {delay[j, i].item()} is negative; clamp delays after each update")
+    return delay
+
+
+def _check_finite(name: str, tensor: Tensor) -> None:
+    # NaN and infinity survive a sum; the reverse, an overflow of finite values, is sorted out below
+    if not math.isfinite(float(tensor.detach().sum())) and not bool(tensor.detach().isfinite().all()):
+        j, i = (~tensor.detach().isfinite()).nonzero()[0].tolist()
+        raise ValueError(f"{name}[{j}, {i}] = {tensor[j, i].item()} is not finite")
+
+
+def _checked_constant(name: str, value: float | Tensor) -> Tensor:
+    value = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+    if value.numel() != 1:
+        raise ValueError(f"{name} must be a single number for the layer, got shape {tuple(value.shape)}")
+    if not (math.isfinite(float(value)) and float(value) > 0):
+        raise ValueError(f"{name} must be positive and finite, got {float(value)}")
+    return value.reshape(())
+
+
+# ------------------------------------------------------------------------------------------------ autograd glue
+
+def _cpu():
+    from ..kernels import eventprop_cpu              # numba is imported when a layer first runs
+
+    return eventprop_cpu
+
+
+_warned_devices: set[str] = set()
+
+
+def _on_cpu(events: SpikeEvents):
+    if events.device.type != "cpu" and events.device.type not in _warned_devices:
+        _warned_devices.add(events.device.type)
+        warnings.warn(f"EventProp has no {events.device.type} kernel: spikes and parameters are copied to the CPU, "
+                      "computed there in float64 and copied back", stacklevel=4)
+    return _cpu().Spikes(_array(events.times), events.units.cpu().contiguous().numpy(),
+                         events.offsets.cpu().contiguous().numpy())
+
+
+def _array(tensor: Tensor, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    tensor = tensor.detach().to("cpu", torch.float64)
+    return (tensor if shape is None else tensor.expand(shape)).contiguous().numpy()
+
+
+def _like(array: np.ndarray, tensor: Tensor) -> Tensor:
+    """A gradient [out, in] in the shape (summed where it was broadcast), dtype and device of its tensor."""
+    grad = torch.from_numpy(array)
+    for dim in range(grad.dim()):
+        if tensor.shape[dim] == 1 != grad.shape[dim]:
+            grad = grad.sum(dim, keepdim=True)
+    return grad.to(tensor.device, tensor.dtype)
+
+
+def _scalar(value: float, tensor: Tensor) -> Tensor:
+    return torch.tensor(value, dtype=tensor.dtype, device=tensor.device)
+
+
+class _Lif(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, times, weight, delay, weight_r, delay_r, tau_mem, tau_syn, threshold, events, dt, grid, max_spikes):
+        cpu = _cpu()
+        spikes = _on_cpu(events)
+        constants = float(threshold), float(tau_mem), float(tau_syn)
+        neuron = cpu.grid_neuron(*constants, dt, events.duration) if grid else \
+            cpu.exact_neuron(*constants, dt, events.duration, sampled=False)
+        shape = tuple(weight.shape)
+        synapses = cpu.Synapses(_array(weight), _array(delay, shape), neuron, grid)
+        recurrent = None
+        if weight_r is not None:
+            recurrent = cpu.Synapses(_array(weight_r), _array(delay_r, tuple(weight_r.shape)), neuron, grid)
+        out, slope = cpu.lif_forward(spikes, synapses, recurrent, neuron, max_spikes, torch.get_num_threads())
+        ctx.save_for_backward(times, weight, delay, weight_r, delay_r, tau_mem, tau_syn, threshold)
+        ctx.state = spikes, synapses, recurrent, neuron, out, slope
+        dtype, device = torch.promote_types(times.dtype, weight.dtype), times.device
+        spike_times = torch.from_numpy(out.times).to(device, dtype, copy=True)
+        units = torch.from_numpy(out.units).to(device)
+        offsets = torch.from_numpy(out.offsets).to(device)
+        potential = torch.full_like(spike_times, float(threshold))
+        ctx.mark_non_differentiable(units, offsets)
+        return spike_times, potential, units, offsets
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g_time, g_potential, _units, _offsets):
+        times, weight, delay, weight_r, delay_r, tau_mem, tau_syn, threshold = ctx.saved_tensors
+        spikes, synapses, recurrent, neuron, out, slope = ctx.state
+        need = ctx.needs_input_grad
+        if slope.size and not slope.min() > 0:
+            k = int(np.argmin(slope))
+            raise RuntimeError(f"the spike of neuron {out.units[k]} at t = {out.times[k]:g} only grazes the threshold "
+                               f"(I - threshold = {slope[k]:g}): its time has no gradient")
+        n_out = synapses.shape[0]
+        end = np.zeros((spikes.batch_size, n_out, 2))
+        grads = _cpu().backward(
+            spikes, synapses, recurrent, neuron, out, slope, _array(g_time), _array(g_potential), np.empty((0, 0)), end,
+            need[0], need[5] or need[6], True, torch.get_num_threads())
+        grad_w, grad_d = grads.weight_and_delay(synapses, neuron, False)
+        result = [torch.from_numpy(grads.times).to(times) if need[0] else None,
+                  _like(grad_w, weight) if need[1] else None, _like(grad_d, delay) if need[2] else None, None, None,
+                  _scalar(grads.tau_mem, tau_mem) if need[5] else None,
+                  _scalar(grads.tau_syn, tau_syn) if need[6] else None,
+                  _scalar(grads.theta, threshold) if need[7] else None]
+        if recurrent is not None:
+            grad_w, grad_d = grads.weight_and_delay(recurrent, neuron, True)
+            result[3] = _like(grad_w, weight_r) if need[3] else None
+            result[4] = _like(grad_d, delay_r) if need[4] else None
+        return *result, None, None, None, None
+
+
+class _Li(torch.autograd.Function):
+    """kind: "voltage" [T, N, out], "final" (V, I) at the end [N, out, 2], "maximum" [N, out]."""
+
+    @staticmethod
+    def forward(ctx, times, weight, delay, tau_mem, tau_syn, events, dt, grid, kind):
+        cpu = _cpu()
+        spikes = _on_cpu(events)
+        constants = 1.0, float(tau_mem), float(tau_syn)
+        neuron = cpu.grid_neuron(*constants, dt, events.duration) if grid else \
+            cpu.exact_neuron(*constants, dt, events.duration, sampled=kind == "voltage")
+        synapses = cpu.Synapses(_array(weight), _array(delay, tuple(weight.shape)), neuron, grid)
+        samples = neuron.steps // neuron.every if kind == "voltage" else 0
+        voltage, final, peak, when = cpu.li_forward(spikes, synapses, neuron, samples, kind == "maximum",
+                                                    torch.get_num_threads())
+        ctx.save_for_backward(times, weight, delay, tau_mem, tau_syn)
+        ctx.state = spikes, synapses, neuron, kind, when
+        result = {"voltage": voltage, "final": final, "maximum": peak}[kind]
+        return torch.from_numpy(result).to(times.device, torch.promote_types(times.dtype, weight.dtype))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        cpu = _cpu()
+        times, weight, delay, tau_mem, tau_syn = ctx.saved_tensors
+        spikes, synapses, neuron, kind, when = ctx.state
+        need = ctx.needs_input_grad
+        n, n_out = spikes.batch_size, synapses.shape[0]
+        grad = _array(grad)
+        source, end = np.empty((0, 0)), np.zeros((n, n_out, 2))
+        instants, jump = cpu.Spikes(np.empty(0), np.empty(0, np.int64), np.zeros(n + 1, np.int64)), np.empty(0)
+        if kind == "voltage":
+            source = grad.reshape(grad.shape[0], n * n_out)
+        elif kind == "final":
+            end = grad
+        else:                       # V at a given time: dL/dV jumps there; one instant per output, in order of time
+            order = np.argsort(when, axis=1, kind="stable")
+            instants = cpu.Spikes(np.take_along_axis(when, order, 1).ravel(), order.ravel().astype(np.int64),
+                                  np.arange(n + 1, dtype=np.int64) * n_out)
+            jump = np.take_along_axis(grad, order, 1).ravel()
+        no_threshold = cpu.Neuron(0.0, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps, neuron.every,
+                                  neuron.duration)
+        grads = cpu.backward(spikes, synapses, None, no_threshold, instants, np.ones_like(jump), np.zeros_like(jump),
+                             np.ascontiguousarray(jump), source, end, need[0], need[3] or need[4], False,
+                             torch.get_num_threads())
+        grad_w, grad_d = grads.weight_and_delay(synapses, neuron, False)
+        return (torch.from_numpy(grads.times).to(times) if need[0] else None,
+                _like(grad_w, weight) if need[1] else None, _like(grad_d, delay) if need[2] else None,
+                _scalar(grads.tau_mem, tau_mem) if need[3] else None,
+                _scalar(grads.tau_syn, tau_syn) if need[4] else None, None, None, None, None)
+
+
+class _Arrivals(torch.autograd.Function):
+    """[N, out]: sum of w exp(-rate s) over the arrivals s <= duration."""
+
+    @staticmethod
+    def forward(ctx, times, weight, delay, events, rate):
+        spikes = _on_cpu(events)
+        arrays = _array(weight), _array(delay, tuple(weight.shape))
+        ctx.save_for_backward(times, weight, delay)
+        ctx.state = spikes, arrays, rate, events.duration
+        total = _cpu().arrivals_forward(spikes, *arrays, rate, events.duration, torch.get_num_threads())
+        return torch.from_numpy(total).to(times.device, torch.promote_types(times.dtype, weight.dtype))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        times, weight, delay = ctx.saved_tensors
+        spikes, arrays, rate, duration = ctx.state
+        need = ctx.needs_input_grad
+        grad_w, grad_d, grad_t = _cpu().arrivals_backward(spikes, *arrays, rate, duration, _array(grad), need[0],
+                                                          torch.get_num_threads())
+        return (torch.from_numpy(grad_t).to(times) if need[0] else None, _like(grad_w, weight) if need[1] else None,
+                _like(grad_d, delay) if need[2] else None, None, None)
+
+
+# ------------------------------------------------------------------------------------------------ plain PyTorch form
+
+def _decay(x: Tensor, tau: Tensor) -> Tensor:
+    return torch.exp(-x / tau)
+
+
+def _response(x: Tensor, tau_m: Tensor, tau_s: Tensor) -> Tensor:
+    """K(x): V at time x >= 0 after a unit arrival; zero for x < 0. Smooth through tau_m = tau_s."""
+    x = x.clamp(min=0)
+    z = x * (1 / tau_m - 1 / tau_s)
+    small = z.abs() < 1e-3
+    safe = torch.where(small, torch.ones_like(z), z)
+    phi = torch.where(small, 1 + z / 2 * (1 + z / 3 * (1 + z / 4 * (1 + z / 5))), torch.expm1(safe) / safe)
+    return x / tau_m * torch.exp(-x / tau_m) * phi
+
+
+def eventprop_lif_reference(events: SpikeEvents, weight: Tensor, delay: Tensor | None = None, *,
+                            tau_mem: float | Tensor = 20.0, tau_syn: float | Tensor = 5.0,
+                            threshold: float | Tensor = 1.0, dt: float = 1.0, spike_times: SpikeTimes = "exact",
+                            recurrent_weight: Tensor | None = None, recurrent_delay: Tensor | None = None) -> SpikeEvents:
+    """:func:`eventprop_lif` in plain PyTorch, for float64 and small networks.
+
+    Exact scheme: the order of the spikes is searched event by event without gradient. Then every spike time satisfies
+    V(t_k) = threshold, V being a sum of responses to the arrivals and to the resets before it; one Newton step from the
+    time found, its slope detached, gives t_k the gradient of the implicit function theorem, through autograd.
+    """
+    syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt, spike_times)
+    if spike_times == "grid":
+        return _lif_grid_reference(events, syn, dt)
+    tm, ts, theta = (x.to(torch.float64) for x in (syn.tau_mem, syn.tau_syn, syn.threshold))
+    w, d = weight.double(), syn.delay.double().expand_as(weight)
+    wr = dr = None
+    if syn.recurrent_weight is not None:
+        wr, dr = syn.recurrent_weight.double(), syn.recurrent_delay.double().expand_as(syn.recurrent_weight)
+    times, units, offsets = [], [], [0]
+    for sample in range(events.batch_size):
+        e = events[sample]
+        t_in = e.times.double()
+        found = _search(t_in.tolist(), e.units.tolist(), w, d, wr, dr, float(tm), float(ts), float(theta), e.duration)
+        done: list[Tensor] = []
+        own: dict[int, list[Tensor]] = {}
+        for t_k, j in found:
+            arrivals = t_in + d[j, e.units]
+            weights = w[j, e.units]
+            if wr is not None and done:
+                senders = torch.tensor([u for _, u in found[:len(done)]])
+                arrivals = torch.cat([arrivals, torch.stack(done) + dr[j, senders]])
+                weights = torch.cat([weights, wr[j, senders]])
+            seen = arrivals.detach() < t_k
+            x, weights = t_k - arrivals[seen], weights[seen]
+            v = (weights * _response(x, tm, ts)).sum()
+            for reset in own.get(j, []):
+                v = v - theta * _decay(t_k - reset, tm)
+            current = (weights * _decay(x, ts)).sum()
+            slope = ((current - theta) / tm).detach()
+            t = t_k - (v - theta) / slope
+            done.append(t)
+            own.setdefault(j, []).append(t)
+        times += done
+        units += [j for _, j in found]
+        offsets.append(len(times))
+    dtype = torch.promote_types(events.dtype, weight.dtype)
+    stacked = torch.stack(times).to(dtype) if times else torch.zeros(0, dtype=dtype)
+    return SpikeEvents._trusted(stacked, torch.tensor(units, dtype=torch.int64), torch.tensor(offsets),
+                                weight.shape[0], events.duration)
+
+
+def _search(times, units, w, d, wr, dr, tm, ts, theta, duration) -> list[tuple[float, int]]:
+    """All spikes of one sample in order, by solving for every neuron's next crossing and taking the earliest."""
+    n_out = w.shape[0]
+    w, d = w.detach().tolist(), d.detach().tolist()
+    wr, dr = (wr.detach().tolist(), dr.detach().tolist()) if wr is not None else (None, None)
+    pending = [sorted((t + d[j][u], w[j][u]) for t, u in zip(times, units)) for j in range(n_out)]
+    state = [(0.0, 0.0, 0.0)] * n_out                                           # time, V, I
+    upcoming = [_crossing(state[j], pending[j], tm, ts, theta, duration) for j in range(n_out)]
+    found: list[tuple[float, int]] = []
+    while True:
+        j = min(range(n_out), key=lambda m: upcoming[m][0])
+        t, current, taken = upcoming[j]
+        if t > duration:
+            return found
+        found.append((t, j))
+        state[j] = (t, 0.0, current)
+        del pending[j][:taken]
+        changed = {j}
+        if wr is not None:
+            for m in range(n_out):
+                arrival = t + dr[m][j]
+                bisect.insort(pending[m], (arrival, wr[m][j]))
+                if arrival < upcoming[m][0]:
+                    changed.add(m)
+        for m in changed:
+            upcoming[m] = _crossing(state[m], pending[m], tm, ts, theta, duration)
+
+
+def _crossing(state, pending, tm, ts, theta, duration) -> tuple[float, float, int]:
+    """Next upward crossing from a state through the pending arrivals: time (inf if none), I there, arrivals taken."""
+    t, v, i = state
+    for taken in range(len(pending) + 1):
+        until = min(pending[taken][0], duration) if taken < len(pending) else duration
+        length = until - t
+        if length > 0:
+            top = _maximum(v, i, length, tm, ts)
+            if _free(v, i, top, tm, ts)[0] > theta > v:
+                lo, hi = 0.0, top
+                while True:
+                    mid = 0.5 * (lo + hi)
+                    if not lo < mid < hi:
+                        break
+                    lo, hi = (mid, hi) if _free(v, i, mid, tm, ts)[0] < theta else (lo, mid)
+                return t + hi, _free(v, i, hi, tm, ts)[1], taken
+            v, i = _free(v, i, length, tm, ts)
+            t = until
+        if taken < len(pending):
+            i += pending[taken][1]
+    return math.inf, 0.0, 0
+
+
+def _free(v, i, x, tm, ts) -> tuple[float, float]:
+    """State a time x later."""
+    delta = 1 / tm - 1 / ts
+    m = x if abs(delta) * tm < 1e-14 else math.expm1(x * delta) / delta
+    return math.exp(-x / tm) * (v + i * m / tm), math.exp(-x / ts) * i
+
+
+def _maximum(v, i, length, tm, ts) -> float:
+    """Where V is largest on [0, length]: V' has the sign of I - V, which changes at most once."""
+    if i <= v:
+        return 0.0 if _free(v, i, length, tm, ts)[0] <= v else length
+    end_v, end_i = _free(v, i, length, tm, ts)
+    if end_i >= end_v:
+        return length
+    lo, hi = 0.0, length
+    for _ in range(200):
+        mid = 0.5 * (lo + hi)
+        mid_v, mid_i = _free(v, i, mid, tm, ts)
+        lo, hi = (mid, hi) if mid_i > mid_v else (lo, mid)
+    return 0.5 * (lo + hi)
+
+
+def eventprop_li_reference(events: SpikeEvents, weight: Tensor, delay: Tensor | None = None, *,
+                           tau_mem: float | Tensor = 20.0, tau_syn: float | Tensor = 5.0, dt: float = 1.0,
+                           spike_times: SpikeTimes = "exact", readout: Readout = "voltage") -> Tensor:
+    """:func:`eventprop_li` in plain PyTorch: V(t) = sum w K(t - s) over the arrivals, differentiated by autograd.
+
+    The integrals are trapezoidal sums over 200 points per dt and therefore approximate; the maximum is the largest of
+    the same points.
+    """
+    syn = _Checked(events, weight, delay, None, None, tau_mem, tau_syn, 1.0, dt, spike_times)
+    steps = max(1, math.ceil(events.duration / dt - 1e-6))
+    if spike_times == "grid":
+        taus = float(syn.tau_mem), float(syn.tau_syn)
+        voltage = _LiGridReference.apply(_grid_drive(events, syn.weight, syn.delay, dt, steps, taus), *taus, dt)
+        return voltage if readout == "voltage" else _reduce_steps(voltage, dt, events.duration, readout)
+    tm, ts = syn.tau_mem.double(), syn.tau_syn.double()
+    if readout == "voltage":
+        at = torch.arange(steps, dtype=torch.float64) * dt
+    else:
+        at = torch.linspace(0, events.duration, 200 * steps + 1, dtype=torch.float64)
+    samples = []
+    for sample in range(events.batch_size):
+        e = events[sample]
+        arrivals = e.times.double() + syn.delay.double().expand_as(weight)[:, e.units]               # [out, n]
+        samples.append((_response(at[:, None, None] - arrivals, tm, ts) * weight.double()[:, e.units]).sum(-1))
+    voltage = torch.stack(samples, 1)
+    if readout == "maximum":
+        voltage = voltage.amax(0)
+    elif readout != "voltage":
+        rate = 1 / events.duration if readout == "weighted_integral" else 0.0
+        voltage = torch.trapezoid(torch.exp(-rate * at)[:, None, None] * voltage, at, dim=0)
+    return voltage.to(torch.promote_types(events.dtype, weight.dtype))
+
+
+# The published scheme, dense. Forward, with S the synaptic variable, c = (1 - beta) tau_s / dt and I = c S:
+#     S[n] = beta S[n-1] + arrivals[n],  V[n] = alpha V[n-1] + (1 - alpha) c S[n],  spike if V[n] >= theta, then V[n] = 0
+# Backward, with A = tau_m / (tau_s - tau_m) and a drive D[n] = -dL/dV[n] / dt held over the step:
+#     lambda_I <- D + (lambda_I - D) beta + A (lambda_V - D) (beta - alpha),   lambda_V <- D + (lambda_V - D) alpha
+#     at a spike lambda_V <- lambda_V + (theta lambda_V + received) / (I - V)
+# and gradients read lambda[n] at the arrival step n, after all of this.
+
+def _grid_steps(times: Tensor, dt: float) -> Tensor:
+    return torch.ceil(times.detach().double() / dt - 1e-6).long()
+
+
+def _grid_lambda_step(lam_v, lam_i, drive, tm, ts, dt):
+    alpha, beta = math.exp(-dt / tm), math.exp(-dt / ts)
+    coupling = dt / ts * alpha if abs(1 / tm - 1 / ts) * tm < 1e-14 else tm / (ts - tm) * (beta - alpha)
+    return (drive + (lam_v - drive) * alpha, drive + (lam_i - drive) * beta + coupling * (lam_v - drive))
+
+
+class _GridDrive(torch.autograd.Function):
+    """arrivals [T, N, out] from spikes. The gradient handed back is (lambda_V, lambda_I) [2, T, N, out], read at the
+    arrival steps: -tau_s lambda_I for weights, and so on; it is no derivative of a dense tensor."""
+
+    @staticmethod
+    def forward(ctx, times, weight, delay, events, dt, steps, tm, ts):
+        n = _grid_steps(times, dt)[:, None] + 1 + torch.floor(delay.double().t()[events.units] / dt + 0.5).long()
+        inside = n < steps                                                                          # [events, out]
+        event, j = inside.nonzero().unbind(1)
+        n, sample, i = n[inside], events.samples()[event], events.units[event]
+        drive = torch.zeros(2, steps, events.batch_size, weight.shape[0], dtype=torch.float64)
+        drive[0].index_put_((n, sample, j), weight.double()[j, i], accumulate=True)
+        ctx.save_for_backward(times, weight, delay, event, j, n, sample, i)
+        ctx.taus = tm, ts
+        return drive
+
+    @staticmethod
+    def backward(ctx, lam):
+        times, weight, delay, event, j, n, sample, i = ctx.saved_tensors
+        tm, ts = ctx.taus
+        lam_v, lam_i = lam[0][n, sample, j], lam[1][n, sample, j]
+        w = weight.double()[j, i]
+        grad_w = torch.zeros(weight.shape, dtype=torch.float64).index_put((j, i), -ts * lam_i, accumulate=True)
+        grad_d = torch.zeros(delay.shape, dtype=torch.float64).index_put((j, i), -w * (lam_i - lam_v), accumulate=True)
+        grad_t = torch.zeros(times.shape, dtype=torch.float64).index_put((event,), -w * (lam_i - lam_v), accumulate=True)
+        return grad_t.to(times), grad_w.to(weight), grad_d.to(delay), None, None, None, None, None
+
+
+def _grid_drive(events, weight, delay, dt, steps, taus):
+    return _GridDrive.apply(events.times, weight, delay.expand_as(weight), events, dt, steps, *taus)
+
+
+class _LiGridReference(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, drive, tm, ts, dt):
+        ctx.constants = tm, ts, dt
+        alpha, beta = math.exp(-dt / tm), math.exp(-dt / ts)
+        scale = (1 - beta) * ts / dt
+        v = s = torch.zeros_like(drive[0, 0])
+        out = []
+        for arrivals in drive[0]:
+            s = beta * s + arrivals
+            v = alpha * v + (1 - alpha) * scale * s
+            out.append(v)
+        return torch.stack(out)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.stack(grid_adjoint(grad, *ctx.constants)), None, None, None
+
+
+def grid_adjoint(grad: Tensor, tau_mem: float, tau_syn: float, dt: float) -> tuple[Tensor, Tensor]:
+    """(lambda_V, lambda_I) [T, N, out] of a readout in the grid scheme, given dL/dV [T, N, out]."""
+    lam_v = lam_i = torch.zeros_like(grad[0])
+    vs, cs = [], []
+    for g in grad.flip(0):
+        lam_v, lam_i = _grid_lambda_step(lam_v, lam_i, -g / dt, tau_mem, tau_syn, dt)
+        vs.append(lam_v)
+        cs.append(lam_i)
+    return torch.stack(vs[::-1]), torch.stack(cs[::-1])
+
+
+def _lif_grid_reference(events, syn, dt) -> SpikeEvents:
+    steps = max(1, math.ceil(events.duration / dt - 1e-6))
+    tm, ts, theta = float(syn.tau_mem), float(syn.tau_syn), float(syn.threshold)
+    drive = _grid_drive(events, syn.weight, syn.delay, dt, steps, (tm, ts))
+    wr = dr = None
+    if syn.recurrent_weight is not None:
+        wr, dr = syn.recurrent_weight, syn.recurrent_delay.expand_as(syn.recurrent_weight)
+    times, units, offsets = _LifGridReference.apply(drive, wr, dr, tm, ts, theta, dt)
+    return SpikeEvents._trusted(times, units, offsets, syn.weight.shape[0], events.duration)
+
+
+class _LifGridReference(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, drive, wr, dr, tm, ts, theta, dt):
+        arrivals = drive[0].clone()
+        steps, batch, n_out = arrivals.shape
+        alpha, beta = math.exp(-dt / tm), math.exp(-dt / ts)
+        scale = (1 - beta) * ts / dt
+        v, s = torch.zeros_like(arrivals[0]), torch.zeros_like(arrivals[0])
+        rounded = torch.floor(dr.double() / dt + 0.5).long() if dr is not None else None
+        found, slope = [], {}
+        for n in range(steps):
+            s = beta * s + arrivals[n]
+            v = alpha * v + (1 - alpha) * scale * s
+            for b, j in (v >= theta).nonzero().tolist():
+                found.append((b, n, j))
+                slope[b, n, j] = float(scale * s[b, j] - v[b, j])
+                v[b, j] = 0
+                if wr is not None:
+                    for m in range(n_out):
+                        at = n + 1 + int(rounded[m, j])
+                        if at < steps:
+                            arrivals[at, b, m] += wr.double()[m, j]
+        found.sort()
+        ctx.found, ctx.slope, ctx.rounded = found, slope, rounded
+        ctx.constants, ctx.shape = (tm, ts, theta, dt), arrivals.shape
+        ctx.save_for_backward(wr, dr)
+        times = torch.tensor([n * dt for _, n, _ in found], dtype=torch.float64)
+        units = torch.tensor([j for _, _, j in found], dtype=torch.int64)
+        offsets = torch.tensor([0] + [sum(1 for f in found if f[0] <= b) for b in range(batch)])
+        ctx.mark_non_differentiable(units, offsets)
+        return times, units, offsets
+
+    @staticmethod
+    def backward(ctx, grad, _units, _offsets):
+        wr, dr = ctx.saved_tensors
+        tm, ts, theta, dt = ctx.constants
+        steps, batch, n_out = ctx.shape
+        lam_v, lam_i = torch.zeros(batch, n_out).double(), torch.zeros(batch, n_out).double()
+        history = torch.zeros(2, steps, batch, n_out, dtype=torch.float64)
+        index = {f: k for k, f in enumerate(ctx.found)}
+        grad_w = torch.zeros(n_out, n_out, dtype=torch.float64)
+        grad_d = torch.zeros(n_out, n_out, dtype=torch.float64)
+        for n in range(steps - 1, -1, -1):
+            lam_v, lam_i = _grid_lambda_step(lam_v, lam_i, 0.0, tm, ts, dt)
+            for b, _, j in [f for f in ctx.found if f[1] == n]:
+                received = float(grad[index[b, n, j]])
+                if wr is not None:
+                    for m in range(n_out):
+                        at = n + 1 + int(ctx.rounded[m, j])
+                        if at < steps:
+                            difference = history[0, at, b, m] - history[1, at, b, m]
+                            received += float(wr[m, j] * difference)
+                            grad_w[m, j] -= ts * history[1, at, b, m]
+                            grad_d[m, j] += wr[m, j] * difference
+                lam_v[b, j] += (theta * lam_v[b, j] + received) / ctx.slope[b, n, j]
+            history[0, n], history[1, n] = lam_v, lam_i
+        return (history, grad_w.to(wr) if wr is not None else None, grad_d.to(dr) if dr is not None else None,
+                None, None, None, None)
