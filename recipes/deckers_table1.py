@@ -23,6 +23,13 @@ ROWS = (
         {"preset": "adlif+", "max_delay": MAX_DELAY},
         dict(mean=95.02, max=96.26, parameters="75.8k", spikes=11.48),
     ),
+    # Not in the paper, which starts all delays at zero.
+    Row(
+        "adlif-plus-uniform-delays",
+        "Synaptic delay AdLIF+, uniform initial delays",
+        {"preset": "adlif+", "max_delay": MAX_DELAY, "initial_delay": "uniform"},
+        {},
+    ),
 )
 
 RECIPE = TableRecipe(

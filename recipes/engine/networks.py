@@ -31,6 +31,7 @@ class DeckersNetwork(nn.Module):
         hidden: neurons per hidden layer.
         preset: neuron model, "lif", "adlif" or "adlif+": which parameters are trained and between which bounds.
         max_delay: cap of the synaptic delays in time steps, in all layers; None for a network without delays.
+        initial_delay: "zeros" as in the paper, or "uniform" between 0 and ``max_delay``.
         dropout: share of spikes dropped, drawn anew for every time step (as the sparch code, on which the paper's is based).
         norm_momentum: of the running statistics. 0.05 is sparch's; the text gives none.
         right_padding: silent steps appended to the input so that delayed spikes still arrive. The text appends them
@@ -51,6 +52,7 @@ class DeckersNetwork(nn.Module):
         hidden: Sequence[int] = (128, 128),
         preset: str = "adlif+",
         max_delay: int | None = None,
+        initial_delay: str = "zeros",
         dropout: float = 0.5,
         norm_momentum: float = 0.05,
         right_padding: int | None = None,
@@ -60,7 +62,7 @@ class DeckersNetwork(nn.Module):
         widths = [inputs, *hidden]
         self.hidden = nn.ModuleList(
             HiddenLayer(
-                _connection(before, width, max_delay),
+                _connection(before, width, max_delay, initial_delay),
                 _NormOverTime(width, momentum=norm_momentum),
                 AdLIFPlusNode(features=width, preset=preset, init_state=init_state, step_mode="m"),
                 nn.Dropout(dropout),
@@ -68,7 +70,7 @@ class DeckersNetwork(nn.Module):
             for before, width in zip(widths, widths[1:], strict=False)
         )
         self.readout = nn.Sequential(
-            _connection(widths[-1], classes, max_delay), _NormOverTime(classes, momentum=norm_momentum)
+            _connection(widths[-1], classes, max_delay, initial_delay), _NormOverTime(classes, momentum=norm_momentum)
         )
         self.right_padding = (max_delay or 0) if right_padding is None else right_padding
 
@@ -102,10 +104,10 @@ class _NormOverTime(nn.BatchNorm1d):
         return super().forward(x.flatten(0, 1)).view_as(x)
 
 
-def _connection(inputs: int, outputs: int, max_delay: int | None) -> nn.Module:
+def _connection(inputs: int, outputs: int, max_delay: int | None, initial_delay: str) -> nn.Module:
     """All-to-all synapses with biases (Eq. 2, or Eq. 7 with a delay per synapse); weights Xavier uniform, the rest zero."""
     if max_delay is not None:
-        return DelayedLinear(inputs, outputs, max_delay=max_delay, delay="zeros", step_mode="m")
+        return DelayedLinear(inputs, outputs, max_delay=max_delay, delay=initial_delay, step_mode="m")
     linear = nn.Linear(inputs, outputs)
     nn.init.xavier_uniform_(linear.weight)
     nn.init.zeros_(linear.bias)

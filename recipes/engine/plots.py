@@ -37,15 +37,17 @@ def accuracy(recipe, runs: list[dict]) -> Figure:
     for x, row in enumerate(rows):
         once = x == 0
         paper = f"paper: {{}}, {recipe.paper_data}"
-        axes.plot(x - 0.2, row["paper"]["mean"], "s", color="tab:gray", label=paper.format("mean") if once else None)
-        axes.plot(x - 0.2, row["paper"]["max"], "^", color="tab:gray", mfc="none", label=paper.format("max") if once else None)
+        if row["paper"]:
+            label = paper.format if once else lambda what: None
+            axes.plot(x - 0.2, row["paper"]["mean"], "s", color="tab:gray", label=label("mean"))
+            axes.plot(x - 0.2, row["paper"]["max"], "^", color="tab:gray", mfc="none", label=label("max"))
         if row["runs"]:
             values = row["test"]["values"]
             spread = [0.06 * (i - (len(values) - 1) / 2) for i in range(len(values))]
             axes.plot([x + 0.15 + d for d in spread], values, "o", color="tab:blue", alpha=0.6, ms=5)
             axes.hlines(row["test"]["mean"], x + 0.0, x + 0.3, color="tab:blue")
     axes.plot([], [], "o-", color="tab:blue", label=f"ours: each seed and mean, {data}, protocol {protocol}")
-    axes.set_xticks(range(len(rows)), [row["name"].replace("Synaptic delay ", "Synaptic delay\n") for row in rows])
+    axes.set_xticks(range(len(rows)), [row["name"].replace("Synaptic delay ", "Synaptic delay\n").replace(", ", ",\n") for row in rows])
     axes.set(ylabel="test accuracy (%)", title=recipe.title)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize="small")

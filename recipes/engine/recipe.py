@@ -20,7 +20,7 @@ from recipes.engine.runs import Busy, Run, RunStore
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One network of a table: what sets it apart from the others (``settings``), and the paper's figures for it."""
+    """One network of a table: what sets it apart from the others (``settings``), and the paper's figures for it ({}: none)."""
 
     key: str
     name: str

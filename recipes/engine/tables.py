@@ -64,13 +64,13 @@ def columns(recipe, runs: list[dict]) -> list[Column]:
     best = [Column(f"{data}: best test epoch (%)", _ours("best_test", _spread, 1))] if protocol == "clean" else []
     return [
         Column("network", lambda row: row["name"]),
-        Column(f"paper, {recipe.paper_data}: mean / max (%)", lambda row: f"{row['paper']['mean']:.2f} / {row['paper']['max']:.2f}"),
+        Column(f"paper, {recipe.paper_data}: mean / max (%)", lambda row: _paper(row, "{mean:.2f} / {max:.2f}")),
         Column(f"{data}: mean ± std (%)", _ours("test", _spread, 1)),
         Column("max (%)", _ours("test", lambda values, digits: f"{values['max']:.{digits}f}", 1)),
         Column("seeds", lambda row: str(row["runs"])),
         *best,
-        Column("parameters (paper)", lambda row: f"{_number(row, 'parameters', ',d')} ({row['paper']['parameters']})"),
-        Column("spikes/neuron (paper)", lambda row: f"{_ours('spikes_per_neuron', _spread, 2)(row)} ({row['paper']['spikes']:g})"),
+        Column("parameters (paper)", lambda row: f"{_number(row, 'parameters', ',d')} ({_paper(row, '{parameters}')})"),
+        Column("spikes/neuron (paper)", lambda row: f"{_ours('spikes_per_neuron', _spread, 2)(row)} ({_paper(row, '{spikes:g}')})"),
         Column("s/epoch", lambda row: _number(row, "seconds_per_epoch", ".2f")),
         Column("peak MiB", lambda row: _number(row, "peak_memory_mib", ".0f")),
     ]
@@ -78,6 +78,11 @@ def columns(recipe, runs: list[dict]) -> list[Column]:
 
 def _ours(field: str, form: Callable, digits: int) -> Callable[[dict], str]:
     return lambda row: form(row[field], digits) if field in row else "-"
+
+
+def _paper(row: dict, form: str) -> str:
+    """The paper's figures, or a dash for a row that only we have."""
+    return form.format(**row["paper"]) if row["paper"] else "-"
 
 
 def _spread(values: dict, digits: int) -> str:

@@ -11,7 +11,14 @@ from recipes.engine.networks import DeckersNetwork, as_input, count_parameters
 from recipes.engine.training import parameter_groups
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
 
-COUNTS = {"lif": 37_948, "adlif": 38_716, "adlif-plus": 38_716, "lif-delays": 74_812, "adlif-plus-delays": 75_580}
+COUNTS = {
+    "lif": 37_948,
+    "adlif": 38_716,
+    "adlif-plus": 38_716,
+    "lif-delays": 74_812,
+    "adlif-plus-delays": 75_580,
+    "adlif-plus-uniform-delays": 75_580,
+}
 
 
 def small(**changes):
