@@ -232,8 +232,8 @@ def forward(
     :param parameters: (alpha, beta, a, b, theta), each ``[F]`` in the dtype of ``current``.
     :returns: spikes, trace of u (symplectic: of u before the reset) and trace of w (empty if not ``adaptive``).
     """
-    spikes, u_seq = torch.empty_like(current), torch.empty_like(current)
-    w_seq = torch.empty_like(current) if adaptive else current.new_empty(0, 0)
+    spikes, u_seq = (torch.empty_like(current, memory_format=torch.contiguous_format) for _ in range(2))
+    w_seq = torch.empty_like(u_seq) if adaptive else current.new_empty(0, 0)
     kernel = _forward_kernel(adaptive, symplectic, _parallel())
     kernel(*_scalars(current, *RESETS[reset]), *_arrays(current, *state, *parameters, spikes, u_seq, w_seq))
     return spikes, u_seq, w_seq
@@ -253,7 +253,7 @@ def backward(
     """
     traced = gradients[1] is not None
     nothing = current.new_empty(0, 0)
-    g_current = torch.empty_like(current)
+    g_current = torch.empty_like(current, memory_format=torch.contiguous_format)  # else the kernel fills a copy
     g_state = tuple(g.contiguous().clone() for g in final)
     g_parameters = tuple(torch.empty_like(g_state[0]) for _ in range(5))
     kernel = _backward_kernel(adaptive, symplectic, _parallel())
