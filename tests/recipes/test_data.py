@@ -60,7 +60,9 @@ def events(rng, samples=9, longest=300, end=1.7):
 
 
 @pytest.mark.parametrize("late", ["drop", "last bin"])
-@pytest.mark.parametrize("steps, group, duration", [(100, 5, 1.0), (100, 5, 1.4), (7, 1, 0.5), (250, 700, 1.0)])
+@pytest.mark.parametrize(
+    "steps, group, duration", [(100, 5, 1.0), (100, 5, 1.4), (7, 1, 0.5), (250, 700, 1.0)]
+)
 @pytest.mark.filterwarnings("ignore:.*without spikes")
 def test_binning_counts_the_raw_events(tmp_path, late, steps, group, duration):
     times, units = events(np.random.default_rng(steps))
@@ -128,7 +130,10 @@ MALFORMED = {
     "fewer labels than samples": (dict(labels=[0]), r"2 samples in spikes/times but 1 labels"),
     "fewer unit arrays": (dict(units=[[1, 2]]), r"1 samples in spikes/units but 2 labels"),
     "fewer speakers": (dict(speakers=[0]), r"1 samples in extra/speaker but 2 labels"),
-    "unequal lengths in one sample": (dict(units=[[1, 2], [3, 4]]), r"sample 1 has 1 spike times but 2 units"),
+    "unequal lengths in one sample": (
+        dict(units=[[1, 2], [3, 4]]),
+        r"sample 1 has 1 spike times but 2 units",
+    ),
     "unit 700": (dict(units=[[1, 2], [700]]), r"sample 1 has a spike of unit 700; units are 0 to 699"),
     "negative unit": (dict(units=[[-1, 2], [3]], units_type=np.int32), r"sample 0 has a spike of unit -1"),
     "NaN time": (dict(times=[[0.1, 0.2], [np.nan]]), r"sample 1 has the spike time nan"),
@@ -138,9 +143,18 @@ MALFORMED = {
     "units as floats": (dict(units_type=np.float32), r"spikes/units must hold one array of integers"),
     "labels as floats": (dict(labels=[0.0, 1.0]), r"labels must be one integer per sample"),
     "negative label": (dict(labels=[0, -1]), r"sample 1 has label -1, out of range"),
-    "label beyond the named classes": (dict(labels=[0, 2], keys=["null", "eins"]), r"sample 1 has label 2, out of range: 0 to 1"),
-    "no samples": (dict(times=[], units=[], labels=np.zeros(0, int), speakers=np.zeros(0, int)), r"no samples"),
-    "256 spikes in a bin": (dict(times=[[0.1, 0.2], [0.5] * 256], units=[[1, 2], [3] * 256]), r"sample 1 has 256 spikes in one bin"),
+    "label beyond the named classes": (
+        dict(labels=[0, 2], keys=["null", "eins"]),
+        r"sample 1 has label 2, out of range: 0 to 1",
+    ),
+    "no samples": (
+        dict(times=[], units=[], labels=np.zeros(0, int), speakers=np.zeros(0, int)),
+        r"no samples",
+    ),
+    "256 spikes in a bin": (
+        dict(times=[[0.1, 0.2], [0.5] * 256], units=[[1, 2], [3] * 256]),
+        r"sample 1 has 256 spikes in one bin",
+    ),
 }
 
 
@@ -225,7 +239,9 @@ def test_an_unpacked_file_is_preferred_to_the_gzipped_one(tmp_path):
 def shd_like(folder, train_labels, test_labels, speakers=None):
     for split, labels in (("train", train_labels), ("test", test_labels)):
         who = speakers if split == "train" else None
-        write(folder / f"shd_{split}.h5", [[0.1]] * len(labels), [[i] for i in range(len(labels))], labels, who)
+        write(
+            folder / f"shd_{split}.h5", [[0.1]] * len(labels), [[i] for i in range(len(labels))], labels, who
+        )
     return folder
 
 
@@ -235,7 +251,9 @@ def test_a_test_label_outside_the_training_classes_is_an_error(tmp_path):
 
 
 def test_a_training_label_beyond_a_gap_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"shd_train\.h5: sample 2 has label 60000, but no sample has label 2"):
+    with pytest.raises(
+        DataError, match=r"shd_train\.h5: sample 2 has label 60000, but no sample has label 2"
+    ):
         data.load(shd_like(tmp_path, [0, 1, 60000], [0, 1]), Binning(), "paper")
 
 
@@ -288,7 +306,9 @@ def test_the_second_reading_comes_from_the_cache(small_data, monkeypatch):
 @pytest.mark.parametrize("change", [{"steps": 50}, {"group": 7}, {"late": "last bin"}, {"duration": 0.5}])
 def test_other_settings_have_another_cache_file(small_data, change):
     path = small_data / "miniature_test.h5.gz"
-    assert data._cache_path(path, Binning()) != data._cache_path(path, dataclasses.replace(Binning(), **change))
+    assert data._cache_path(path, Binning()) != data._cache_path(
+        path, dataclasses.replace(Binning(), **change)
+    )
 
 
 def test_a_changed_file_is_binned_anew(tmp_path):
@@ -363,6 +383,10 @@ def test_real_recordings_are_binned_like_their_raw_events(tmp_path):
             times, units = file["spikes/times"][i], file["spikes/units"][i]
             edges = np.arange(101) / 100
             expected, _, _ = np.histogram2d(times.astype(float), units, [edges, np.arange(0, 701, 5)])
-            expected[-1] -= np.histogram(units[times.astype(float) == 1.0], np.arange(0, 701, 5))[0]  # histogram closes the last bin
+            expected[-1] -= np.histogram(units[times.astype(float) == 1.0], np.arange(0, 701, 5))[
+                0
+            ]  # histogram closes the last bin
             np.testing.assert_array_equal(binned.counts[i], expected)
-        assert binned.labels[399] == file["labels"][399] and binned.speakers[399] == file["extra/speaker"][399]
+        assert (
+            binned.labels[399] == file["labels"][399] and binned.speakers[399] == file["extra/speaker"][399]
+        )

@@ -58,7 +58,9 @@ def test_the_spikes_are_counted_per_hidden_neuron_and_sample():
     for layer in network.hidden:
         layer.neuron.register_forward_hook(lambda module, inputs, spikes: recorded.append(spikes))
     response = network(input_counts())
-    by_hand = [sum(s[:, n].sum() for s in recorded).item() / 9 for n in range(7)]  # before dropout, 5 + 4 neurons
+    by_hand = [
+        sum(s[:, n].sum() for s in recorded).item() / 9 for n in range(7)
+    ]  # before dropout, 5 + 4 neurons
     assert response.spikes.tolist() == pytest.approx(by_hand)
     assert sum(by_hand) > 0 and not response.spikes.requires_grad
 
@@ -107,24 +109,28 @@ def test_delays_learn_ten_times_as_fast():
     groups = parameter_groups(network, Hyperparameters(1, 1, 0.01, delay_rate_factor=10.0))
     assert [group["lr"] for group in groups] == pytest.approx([0.01, 0.1])
     assert [len(group["params"]) for group in groups] == [len(list(network.parameters())) - 3, 3]
-    assert {id(p) for p in groups[1]["params"]} == {id(m.delay) for m in network.modules() if isinstance(m, DelayedLinear)}
+    assert {id(p) for p in groups[1]["params"]} == {
+        id(m.delay) for m in network.modules() if isinstance(m, DelayedLinear)
+    }
     assert len(parameter_groups(small(max_delay=None), Hyperparameters(1, 1, 0.01))) == 1
 
 
 def test_delays_and_neuron_parameters_stay_in_their_bounds():
     network = small().train()
-    optimizer = torch.optim.Adam(parameter_groups(network, Hyperparameters(1, 1, 5.0, delay_rate_factor=10.0)))
+    optimizer = torch.optim.Adam(
+        parameter_groups(network, Hyperparameters(1, 1, 5.0, delay_rate_factor=10.0))
+    )
     for _ in range(3):
         optimizer.zero_grad()
         losses.summed_softmax_cross_entropy(network(input_counts()).membrane, torch.arange(7) % 3).backward()
         optimizer.step()
     for module in network.modules():
         if isinstance(module, DelayedLinear):
-            assert 0 <= module.delay.min() and module.delay.max() <= 3
+            assert module.delay.min() >= 0 and module.delay.max() <= 3
             assert module.delay.max() > 0
         if isinstance(module, AdLIFPlusNode):
-            assert 0.36 <= module.alpha.min() and module.alpha.max() <= 0.96 + 1e-6
-            assert 0 <= module.a.min() and module.a.max() <= 1
+            assert module.alpha.min() >= 0.36 and module.alpha.max() <= 0.96 + 1e-6
+            assert module.a.min() >= 0 and module.a.max() <= 1
 
 
 def test_the_normalisation_runs_over_time_and_batch():
@@ -147,11 +153,16 @@ def test_the_loss_is_equations_3_and_4():
     labels = torch.tensor([0, 2, 1, 1])
     total = 0.0
     for n in range(4):
-        u = [sum(membrane[t, n, c].exp().item() / membrane[t, n].exp().sum().item() for t in range(5)) for c in range(3)]
+        u = [
+            sum(membrane[t, n, c].exp().item() / membrane[t, n].exp().sum().item() for t in range(5))
+            for c in range(3)
+        ]
         e = torch.tensor(u, dtype=torch.float64).exp()
         total -= (e[labels[n]] / e.sum()).log().item()
     assert losses.summed_softmax_cross_entropy(membrane, labels).item() == pytest.approx(total / 4)
-    torch.testing.assert_close(losses.summed_softmax(membrane).sum(1), torch.full((4,), 5.0, dtype=torch.float64))
+    torch.testing.assert_close(
+        losses.summed_softmax(membrane).sum(1), torch.full((4,), 5.0, dtype=torch.float64)
+    )
 
 
 def test_stored_counts_become_time_first_numbers():

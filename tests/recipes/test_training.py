@@ -23,7 +23,9 @@ from recipes.engine.runs import Run, RunStore
 
 ROOT = Path(__file__).parents[2]
 # patience 0 and a small factor: the learning rate falls within four epochs, so that a resume has a scheduler to get wrong
-HYPER = Hyperparameters(4, 16, 0.02, delay_rate_factor=10.0, plateau_factor=0.3, plateau_patience=0, min_learning_rate=1e-6)
+HYPER = Hyperparameters(
+    4, 16, 0.02, delay_rate_factor=10.0, plateau_factor=0.3, plateau_patience=0, min_learning_rate=1e-6
+)
 build = functools.partial(DeckersNetwork, 140, 4, hidden=(8, 8), max_delay=3)
 
 
@@ -79,7 +81,9 @@ def test_a_run_stopped_anywhere_ends_where_the_uninterrupted_one_does(small_spli
     for name, value in weights(tmp_path).items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
     for name, value in torch.load(tmp_path / "best.pt", weights_only=True).items():
-        torch.testing.assert_close(value, torch.load(whole[1] / "best.pt", weights_only=True)[name], rtol=0, atol=0)
+        torch.testing.assert_close(
+            value, torch.load(whole[1] / "best.pt", weights_only=True)[name], rtol=0, atol=0
+        )
 
 
 def test_a_run_stopped_twice_ends_where_the_uninterrupted_one_does(small_splits, whole, tmp_path):
@@ -117,7 +121,17 @@ def test_every_sample_is_seen_once_and_the_last_batch_may_be_smaller(small_split
     assert sizes == [20, 20, 8]
 
 
-COMMAND = ["run", "deckers_table1", "--smoke", "--only", "adlif-plus-delays", "--epochs", "4", "--threads", "1"]
+COMMAND = [
+    "run",
+    "deckers_table1",
+    "--smoke",
+    "--only",
+    "adlif-plus-delays",
+    "--epochs",
+    "4",
+    "--threads",
+    "1",
+]
 
 
 def start(out):
@@ -161,8 +175,12 @@ def test_the_same_command_after_kill_9_gives_the_uninterrupted_result(tmp_path, 
     assert timeless(resumed["history"]) == timeless(whole["history"]) and resumed["best"] == whole["best"]
     assert not list(folder.glob(".*.part"))
     before = (folder / "result.json").stat().st_mtime_ns
-    assert main([*COMMAND, "--out", str(tmp_path / "killed")]) == 0  # everything is finished: only the table is made
-    assert "1 finished runs" in capsys.readouterr().out and (folder / "result.json").stat().st_mtime_ns == before
+    assert (
+        main([*COMMAND, "--out", str(tmp_path / "killed")]) == 0
+    )  # everything is finished: only the table is made
+    assert (
+        "1 finished runs" in capsys.readouterr().out and (folder / "result.json").stat().st_mtime_ns == before
+    )
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
@@ -208,7 +226,9 @@ HISTORY = [
 
 def test_the_clean_protocol_takes_the_test_accuracy_of_the_best_validation_epoch():
     chosen = training.chosen_epochs(HISTORY)
-    assert chosen["clean"] == HISTORY[1]  # the first of equals; the better test accuracy of epoch 3 plays no part
+    assert (
+        chosen["clean"] == HISTORY[1]
+    )  # the first of equals; the better test accuracy of epoch 3 plays no part
     assert chosen["paper"] == HISTORY[2]
 
 
@@ -273,7 +293,11 @@ def test_a_result_is_there_whole_or_not_at_all(tmp_path):
         store.finish(run, {"accuracy": float("nan")})
     assert store.result(run) is None and store.results("table") == []
     store.finish(run, {"accuracy": 1.0})
-    assert store.result(run)["accuracy"] == 1.0 and len(store.results("table")) == 1 and store.results("other") == []
+    assert (
+        store.result(run)["accuracy"] == 1.0
+        and len(store.results("table")) == 1
+        and store.results("other") == []
+    )
 
 
 def test_two_processes_do_not_train_the_same_run(tmp_path):
