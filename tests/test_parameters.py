@@ -86,7 +86,7 @@ def test_the_fast_forms_of_adam_are_projected_too(options):
     optimizer = torch.optim.Adam(module.parameters(), lr=5.0, **options)
     for _ in range(3):
         step_up(module, optimizer)
-        assert 0.36 <= module.alpha.min().item() and module.alpha.max().item() <= torch.tensor(0.96).item()
+        assert module.alpha.min().item() >= 0.36 and module.alpha.max().item() <= torch.tensor(0.96).item()
         assert 0.25 <= module.low.item() <= 0.75
     assert module.low.item() == (0.75 if options.get("maximize") else 0.25)
 
@@ -192,7 +192,7 @@ def test_a_copy_after_a_forward_pass_holds_the_values_of_its_states_without_thei
 
 @pytest.mark.parametrize(("low", "high", "mode"), [(1.0, 0.0, "project"), (math.nan, 1.0, "project"), (0, 1, "hope")])
 def test_bounds_that_make_no_sense_are_refused(low, high, mode):
-    with pytest.raises(ValueError, match="low <= high|bound mode"):
+    with pytest.raises(ValueError, match=r"low <= high|bound mode"):
         Leak().bound("free", low, high, mode=mode)
 
 
@@ -241,8 +241,8 @@ def test_initial_values_follow_the_seed():
 def test_bounds_replace_those_of_the_preset():
     neurons = Neurons(500, bounds={"alpha": (0.5, 0.6), "a": (-3, -2)})
     assert neurons.parameter_bounds["alpha"] == (0.5, 0.6)
-    assert 0.5 <= neurons.alpha.min() and neurons.alpha.max() <= 0.6
-    assert -3 <= neurons.a.min() and neurons.a.max() <= -2
+    assert neurons.alpha.min() >= 0.5 and neurons.alpha.max() <= 0.6
+    assert neurons.a.min() >= -3 and neurons.a.max() <= -2
     assert neurons.parameter_bounds["b"] == (0.0, 2.0)
 
 
@@ -348,7 +348,7 @@ def test_a_state_dict_goes_through_a_file(tmp_path):
 def test_a_state_dict_of_other_neurons_is_refused():
     with pytest.raises(RuntimeError, match="size mismatch for alpha"):
         Neurons(4).load_state_dict(Neurons(3).state_dict())
-    with pytest.raises(RuntimeError, match='Missing key.*"beta"'):
+    with pytest.raises(RuntimeError, match=r'Missing key.*"beta"'):
         Neurons(4).load_state_dict(Neurons(4, "lif").state_dict())
 
 
@@ -370,7 +370,7 @@ def test_uniform_initial_states_are_new_in_every_training_pass_and_fixed_in_eval
     current = torch.zeros(40, 50)
     first, second = neurons.initial_state(current), neurons.initial_state(current)
     for a, b in zip(first, second, strict=True):
-        assert a.shape == (40, 50) and 0 <= a.min() and a.max() < 1
+        assert a.shape == (40, 50) and a.min() >= 0 and a.max() < 1
         assert abs(a.mean().item() - 0.5) < 0.05
         assert not torch.equal(a, b)
         assert not torch.equal(a[0], a[1]), "every sample has its own draw"
@@ -421,7 +421,7 @@ def test_initial_delays_are_zero_uniform_or_given():
     given.zero_()
     assert synapses.delay.max() == 5.5, "the given tensor is copied"
     uniform = Synapses(100, 40, delay="uniform").delay.detach()
-    assert 0 <= uniform.min() and uniform.max() <= 10
+    assert uniform.min() >= 0 and uniform.max() <= 10
     assert abs(uniform.mean().item() - 5) < 0.2
 
 

@@ -36,7 +36,8 @@ def twins(**options):
 
 def gradients(layer, current, extra):
     torch.manual_seed(7)
-    return torch.autograd.grad((current * torch.randn(current.shape, dtype=current.dtype)).sum(), [*layer.parameters(), *extra])
+    loss = (current * torch.randn(current.shape, dtype=current.dtype)).sum()
+    return torch.autograd.grad(loss, [*layer.parameters(), *extra])
 
 
 @pytest.mark.parametrize("max_delay", [0, 1, 6, 30])
@@ -103,7 +104,7 @@ def test_inputs_that_do_not_fit_are_refused():
     with pytest.raises(TypeError, match="must be floating point"):
         sequence(spikes().long())
     step(spikes()[0])
-    with pytest.raises(ValueError, match=r"batch of 2 are still on their way but the input is a batch of 1: call reset"):
+    with pytest.raises(ValueError, match=r"batch of 2 are still on their way .* batch of 1: call reset"):
         step(spikes()[0, :1])
 
 
@@ -195,8 +196,7 @@ def test_a_state_dict_makes_another_layer_the_same_and_leaves_the_history_out():
     assert torch.equal(by_steps(layer, x), by_steps(other, x))
 
 
-@pytest.mark.parametrize("max_delay", [2, 9])
-@pytest.mark.parametrize("step_mode", [True, False])
+@pytest.mark.parametrize(("step_mode", "max_delay"), [(True, 9), (False, 2), (False, 9)])
 def test_the_layer_compiles_in_one_graph(step_mode, max_delay):
     torch._dynamo.reset()
     layer, sequence = twins(max_delay=max_delay)
