@@ -17,6 +17,7 @@ import warnings
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -246,7 +247,7 @@ class AdLIFParameters(BoundedModule):
             for name in ("initial_u", "initial_w"):
                 self._register_lazy(name, learn=False)
         if features is not None:
-            self.create_features((features,) if isinstance(features, int) else tuple(features))
+            self.create_features(_shape_of(features))
 
     def _register_lazy(self, name: str, learn: bool) -> None:
         if learn:
@@ -262,7 +263,9 @@ class AdLIFParameters(BoundedModule):
                 continue
             initial = self._initial.get(name)
             low, high = self._bounds.get(name, (0.0, 1.0))
-            with torch.no_grad():
+            if isinstance(initial, Tensor) and not _broadcasts(initial.shape, shape):
+                raise ValueError(f"{name} of shape {tuple(initial.shape)} does not broadcast to the neurons {shape}")
+            with torch.inference_mode(False), torch.no_grad():  # born in inference mode they could not be trained
                 value.materialize(initial.shape if isinstance(initial, Tensor) else shape)
                 if initial is None:
                     value.uniform_(low, high)
@@ -371,6 +374,18 @@ def _initial_delay(delay: float | str | Tensor, shape: tuple[int, int], max_dela
     if value.numel() and not (value.min() >= 0 and value.max() <= max_delay):
         raise ValueError(f"initial delays must lie in [0, {max_delay}], got {value.min():g} ... {value.max():g}")
     return value.expand(shape).clone()
+
+
+def _shape_of(features: int | Iterable[int]) -> tuple[int, ...]:
+    shape = tuple(features) if isinstance(features, Iterable) else (features,)
+    if not all(isinstance(size, Integral) and size > 0 for size in shape):
+        raise ValueError(f"features must be positive whole numbers, got {features!r}")
+    return shape
+
+
+def _broadcasts(shape: torch.Size, target: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(size in (1, wanted) for size, wanted in pairs)
 
 
 def _inside(name: str, value: float | Tensor | None, interval: tuple[float, float]) -> float | Tensor | None:

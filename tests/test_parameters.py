@@ -257,6 +257,7 @@ def test_bounds_replace_those_of_the_preset():
         ({"a": math.nan}, "a must be finite"),
         ({"b": torch.tensor([0.1, math.inf])}, "b must be finite"),
         ({"init_state": "random"}, "init_state must be one of"),
+        ({"alpha": torch.full((3,), 0.5)}, r"alpha of shape \(3,\) does not broadcast to the neurons \(4,\)"),
         ({"mode": "hope"}, "bound mode must be one of"),
     ],
 )
@@ -285,6 +286,25 @@ def test_preset_bounds_do_not_change_the_preset():
 
 
 # ---------------------------------------------------------------- lazy parameters
+
+
+@pytest.mark.parametrize("features", [0, -1, 3.0, "3", (2, 0)])
+def test_features_that_are_no_shape_are_refused(features):
+    with pytest.raises(ValueError, match="features must be positive whole numbers"):
+        Neurons(features)
+
+
+def test_a_given_tensor_may_hold_one_value_per_channel():
+    neurons = Neurons((4, 5, 5), alpha=torch.full((4, 1, 1), 0.5))
+    assert neurons.alpha.shape == (4, 1, 1) and neurons.b.shape == (4, 5, 5)
+
+
+def test_lazy_neurons_that_took_shape_in_inference_mode_can_still_be_trained():
+    neurons = Neurons()
+    with torch.inference_mode():
+        neurons.create_features((3,))
+    (neurons.alpha * 2).sum().backward()
+    assert neurons.alpha.grad.tolist() == [2.0] * 3
 
 
 @pytest.mark.parametrize("features", [7, (7,), [3, 4, 5], torch.Size([2, 3])])

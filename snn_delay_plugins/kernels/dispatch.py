@@ -48,6 +48,8 @@ def _adlif_obstacle(current: Tensor, dtype: torch.dtype, surrogate: Callable) ->
         return "the input is empty"
     if torch.compiler.is_compiling():
         return "torch.compile traces the plain form"
+    if torch.jit.is_tracing():
+        return "torch.jit.trace traces the plain form"
     if not _spikes_are_binary(surrogate):
         return "the surrogate is not known to emit 0 or 1"
     if isinstance(surrogate, torch.nn.Module) and any(p.requires_grad for p in surrogate.parameters()):

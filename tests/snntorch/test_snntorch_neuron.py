@@ -506,6 +506,14 @@ def test_lazy_neurons_can_be_compiled_after_their_first_forward():
     assert torch.equal(torch.compile(neuron, fullgraph=True, backend="aot_eager")(x), expected)
 
 
+@pytest.mark.filterwarnings("ignore")  # of the tracer about the checks of shapes
+def test_a_jit_trace_computes_with_its_input():
+    neuron = StateAdLIFPlus(features=3)
+    x, other = torch.rand(4, 2, 3), torch.rand(4, 2, 3) * 9
+    traced = torch.jit.trace(neuron, x)
+    assert torch.equal(traced(other), neuron(other)) and neuron(other).sum() > neuron(x).sum()
+
+
 def test_initial_parameters_follow_the_seed():
     def draw(seed):
         torch.manual_seed(seed)
