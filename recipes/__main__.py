@@ -21,7 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == "recipes":
             raise
-        print(f"python -m recipes: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'", file=sys.stderr)
+        print(
+            f"python -m recipes: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'",
+            file=sys.stderr,
+        )
         return 1
     parser = _parser(found)
     given = parser.parse_args(arguments)
@@ -36,7 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def find_recipes() -> dict:
     """Every module of this package that defines RECIPE, by name."""
-    names = [module.name for module in pkgutil.iter_modules(recipes.__path__) if module.name not in ("__main__", "engine")]
+    names = [
+        module.name
+        for module in pkgutil.iter_modules(recipes.__path__)
+        if module.name not in ("__main__", "engine")
+    ]
     modules = [importlib.import_module(f"recipes.{name}") for name in names]
     return {module.RECIPE.name: module.RECIPE for module in modules}
 

@@ -8,20 +8,35 @@ from recipes.engine.recipe import Row, TableRecipe
 MAX_DELAY = 25  # time steps of 10 ms; "Delay caps" in Table 3
 
 ROWS = (
-    Row("lif", "Basic LIF", {"preset": "lif"}, dict(mean=84.49, max=86.22, parameters="37.9k", spikes=10.75)),
-    Row("adlif", "AdLIF", {"preset": "adlif"}, dict(mean=91.67, max=93.85, parameters="38.7k", spikes=10.7)),
-    Row("adlif-plus", "AdLIF+", {"preset": "adlif+"}, dict(mean=94.19, max=95.14, parameters="38.7k", spikes=10.28)),
+    Row(
+        "lif",
+        "Basic LIF",
+        {"preset": "lif"},
+        {"mean": 84.49, "max": 86.22, "parameters": "37.9k", "spikes": 10.75},
+    ),
+    Row(
+        "adlif",
+        "AdLIF",
+        {"preset": "adlif"},
+        {"mean": 91.67, "max": 93.85, "parameters": "38.7k", "spikes": 10.7},
+    ),
+    Row(
+        "adlif-plus",
+        "AdLIF+",
+        {"preset": "adlif+"},
+        {"mean": 94.19, "max": 95.14, "parameters": "38.7k", "spikes": 10.28},
+    ),
     Row(
         "lif-delays",
         "Synaptic delay LIF",
         {"preset": "lif", "max_delay": MAX_DELAY},
-        dict(mean=92.18, max=93.02, parameters="74.8k", spikes=13.7),
+        {"mean": 92.18, "max": 93.02, "parameters": "74.8k", "spikes": 13.7},
     ),
     Row(
         "adlif-plus-delays",
         "Synaptic delay AdLIF+",
         {"preset": "adlif+", "max_delay": MAX_DELAY},
-        dict(mean=95.02, max=96.26, parameters="75.8k", spikes=11.48),
+        {"mean": 95.02, "max": 96.26, "parameters": "75.8k", "spikes": 11.48},
     ),
     # Not in the paper, which starts all delays at zero.
     Row(
@@ -35,8 +50,8 @@ ROWS = (
 RECIPE = TableRecipe(
     name="deckers_table1",
     title="Adaptation and synaptic delays: Deckers et al., Table 1",
-    source="Deckers, Van Damme, Tsang, Van Leekwijck, Latré: Co-learning synaptic delays, weights and adaptation in spiking "
-    "neural networks (2023), Tables 1, 3 and 4",
+    source="Deckers, Van Damme, Tsang, Van Leekwijck, Latré: Co-learning synaptic delays, weights and "
+    "adaptation in spiking neural networks (2023), Tables 1, 3 and 4",
     paper_data="SHD",
     paper_protocol="best epoch on the test set",
     rows=ROWS,
@@ -54,5 +69,11 @@ RECIPE = TableRecipe(
     binning=Binning(duration=1.0, steps=100, group=5),
     seeds=10,
     protocol="clean",
-    smoke={"epochs": 5, "batch_size": 48, "seeds": 1, "threads": 1, "network": {"hidden": [32, 32], "norm_momentum": 0.2}},
+    smoke={
+        "epochs": 5,
+        "batch_size": 48,
+        "seeds": 1,
+        "threads": 1,
+        "network": {"hidden": [32, 32], "norm_momentum": 0.2},
+    },
 )

@@ -35,7 +35,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """JSON without NaN or infinity (they are not JSON): a value that holds one is an error here, not at the reader."""
+    """JSON without NaN or infinity (they are not JSON): a value that holds one is an error here, not at the
+    reader."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 

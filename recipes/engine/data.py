@@ -12,13 +12,16 @@ dataset               type                                           meaning
 ``extra/keys``        one string per class (may be absent)           names of the classes
 ====================  =============================================  =========================
 
-Any folder with ``NAME_train.h5[.gz]`` and ``NAME_test.h5[.gz]``, with or without ``NAME_valid.h5[.gz]``, is read:
-``shd_*``, ``ssc_*``, ``dsp20_*`` and your own. Counts stay in memory as ``uint8`` of shape ``[samples, steps, channels]``.
+Any folder with ``NAME_train.h5[.gz]`` and ``NAME_test.h5[.gz]``, with or without ``NAME_valid.h5[.gz]``, is
+read: ``shd_*``, ``ssc_*``, ``dsp20_*`` and your own. Counts stay in memory as ``uint8`` of shape ``[samples,
+steps, channels]``.
 
 Choices that the papers leave open
-    * Bin ``k`` holds the spikes with ``k dt <= t < (k + 1) dt``, computed in float64 from the stored float16 times.
-    * Spikes at or after the last bin are dropped (``Binning.late = "drop"``), as in a recording cut to one second;
-      ``late = "last bin"`` puts them into the last bin instead. The number of late spikes is kept in ``Recordings.late``.
+    * Bin ``k`` holds the spikes with ``k dt <= t < (k + 1) dt``, computed in float64 from the stored float16
+      times.
+    * Spikes at or after the last bin are dropped (``Binning.late = "drop"``), as in a recording cut to one
+      second; ``late = "last bin"`` puts them into the last bin instead. The number of late spikes is kept in
+      ``Recordings.late``.
     * A sample without spikes is silence, which is valid; a warning names the file and the samples.
 """
 
@@ -57,7 +60,7 @@ class DataError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Binning:
-    """From events to counts: ``steps`` equal bins over ``duration`` seconds, ``group`` neighbouring channels summed.
+    """From events to counts: ``steps`` equal bins over ``duration`` seconds, ``group`` channels summed.
 
     The default is Deckers et al., section 4.1: 10 ms bins over 1 s, 700 channels to 140.
     """
@@ -83,7 +86,8 @@ class Binning:
 
 @dataclasses.dataclass(frozen=True)
 class Recordings:
-    """One split: ``counts`` uint8 [samples, steps, channels], ``labels`` int64 [samples], ``speakers`` likewise or None."""
+    """One split: ``counts`` uint8 [samples, steps, channels], ``labels`` int64 [samples], ``speakers``
+    likewise or None."""
 
     counts: np.ndarray
     labels: np.ndarray
@@ -116,22 +120,25 @@ class Splits:
 
     @property
     def evaluated(self) -> dict[str, Recordings]:
-        """The sets measured after every epoch; the first one steers the learning rate and chooses the epoch."""
+        """The sets measured after every epoch; the first steers the learning rate and chooses the epoch."""
         return {"test": self.test} if self.valid is None else {"valid": self.valid, "test": self.test}
 
 
 # ---------------------------------------------------------------------------------------------------- splits
 
 
-def load(data_dir: Path, binning: Binning, protocol: str, held_out: float = 0.2, split_seed: int = 0) -> Splits:
+def load(
+    data_dir: Path, binning: Binning, protocol: str, held_out: float = 0.2, split_seed: int = 0
+) -> Splits:
     """Read a folder in SHD's format for one protocol.
 
     protocol "paper"
-        trains on the train file and chooses the epoch on the test file, as Deckers et al. do ("both a maximal and an average
-        accuracy on the validation set": SHD has no validation set, so it is the test set).
+        trains on the train file and chooses the epoch on the test file, as Deckers et al. do ("both a maximal
+        and an average accuracy on the validation set": SHD has no validation set, so it is the test set).
     protocol "clean"
-        chooses the epoch on the valid file. Where there is none, ``held_out`` of the training speakers (rounded, at least one)
-        are taken out of training; which ones follows ``split_seed`` alone, so every run of a table has the same split.
+        chooses the epoch on the valid file. Where there is none, ``held_out`` of the training speakers
+        (rounded, at least one) are taken out of training; which ones follows ``split_seed`` alone, so every
+        run of a table has the same split.
 
     Raises :class:`DataError` for a missing folder or file and for any malformed file.
     """
@@ -148,13 +155,16 @@ def load(data_dir: Path, binning: Binning, protocol: str, held_out: float = 0.2,
         validation = f"{files['valid'].name} ({len(valid)} samples)"
     else:
         train, valid, who = _hold_out_speakers(files["train"], train, held_out, split_seed)
-        validation = f"speakers {', '.join(map(str, who))} held out of {files['train'].name} ({len(valid)} samples)"
+        validation = (
+            f"speakers {', '.join(map(str, who))} held out of {files['train'].name} ({len(valid)} samples)"
+        )
     digest = _digest(part for part in (train, valid, test) if part is not None)
     return Splits(name, protocol, train, valid, test, classes, validation, digest)
 
 
 def find_files(data_dir: Path) -> tuple[str, dict[str, Path]]:
-    """The data set's name and its files by split. ``data_dir`` is a folder, or folder/NAME where it holds several sets."""
+    """The data set's name and its files by split. ``data_dir`` is a folder, or folder/NAME where it holds
+    several sets."""
     data_dir = Path(data_dir)
     if data_dir.is_dir():
         folder, names = data_dir, sorted({match["name"] for match in _split_files(data_dir)})
@@ -163,12 +173,14 @@ def find_files(data_dir: Path) -> tuple[str, dict[str, Path]]:
     else:
         raise DataError(f"{data_dir}: no such folder")
     if not names:
-        raise DataError(f"{folder}: no spike recordings here; expected NAME_train.h5[.gz] and NAME_test.h5[.gz]")
+        raise DataError(
+            f"{folder}: no spike recordings here; expected NAME_train.h5[.gz] and NAME_test.h5[.gz]"
+        )
     if len(names) > 1:
         choices = ", ".join(str(folder / name) for name in names)
         raise DataError(f"{folder}: several data sets; name one of {choices}")
     files = {}
-    for match in sorted(_split_files(folder), key=lambda m: m.string):  # ".h5" sorts before ".h5.gz" and is faster
+    for match in sorted(_split_files(folder), key=lambda m: m.string):  # ".h5" is before ".h5.gz", and faster
         if match["name"] == names[0]:
             files.setdefault(match["split"], folder / match.string)
     for split in ("train", "test"):
@@ -204,7 +216,9 @@ def _count_classes(files: dict[str, Path], splits: dict[str, Recordings]) -> int
 
 def _hold_out_speakers(path: Path, train: Recordings, share: float, seed: int):
     if train.speakers is None:
-        raise DataError(f"{path}: no extra/speaker and no valid file, so the clean protocol has nobody to hold out")
+        raise DataError(
+            f"{path}: no extra/speaker and no valid file, so the clean protocol has nobody to hold out"
+        )
     speakers = np.unique(train.speakers)
     if len(speakers) < 2:
         raise DataError(f"{path}: one speaker only; the clean protocol needs a valid file or two speakers")
@@ -213,7 +227,9 @@ def _hold_out_speakers(path: Path, train: Recordings, share: float, seed: int):
     out = np.isin(train.speakers, chosen)
     missing = np.setdiff1d(train.labels, train.labels[~out])
     if len(missing):
-        raise DataError(f"{path}: holding out speakers {chosen.tolist()} leaves no training sample of class {missing[0]}")
+        raise DataError(
+            f"{path}: holding out speakers {chosen.tolist()} leaves no training sample of class {missing[0]}"
+        )
     return train.take(np.flatnonzero(~out)), train.take(np.flatnonzero(out)), chosen.tolist()
 
 
@@ -226,11 +242,11 @@ def _digest(parts) -> str:
     return digest.hexdigest()[:16]
 
 
-# ---------------------------------------------------------------------------------------------------- one file
+# --------------------------------------------------------------------------------------------------- one file
 
 
 def read(path: Path, binning: Binning) -> Recordings:
-    """One file, binned; from the cache where these settings have seen this very file (name, size, time) before."""
+    """One file, binned; from the cache where these settings have seen this file (name, size, time) before."""
     path = Path(path)
     cached = _cache_path(path, binning)
     if cached.exists():
@@ -246,7 +262,7 @@ def read(path: Path, binning: Binning) -> Recordings:
 
 
 def cache_dir() -> Path:
-    """Where binned data lie: $SNN_DELAY_PLUGINS_CACHE, else ~/.cache/snn_delay_plugins. Safe to delete at any time."""
+    """Where binned data lie: $SNN_DELAY_PLUGINS_CACHE, else ~/.cache/snn_delay_plugins. Safe to delete."""
     return Path(os.environ.get("SNN_DELAY_PLUGINS_CACHE") or Path.home() / ".cache" / "snn_delay_plugins")
 
 
@@ -259,16 +275,17 @@ def _cache_path(path: Path, binning: Binning) -> Path:
 
 def _load_cached(path: Path) -> Recordings:
     with np.load(path, allow_pickle=False) as stored:
-        speakers = stored["speakers"] if "speakers" in stored else None
-        return Recordings(stored["counts"], stored["labels"], speakers, int(stored["late"]))
+        return Recordings(stored["counts"], stored["labels"], stored.get("speakers"), int(stored["late"]))
 
 
 def bin_file(path: Path, binning: Binning) -> Recordings:
     """Read and check one file; no cache. Raises :class:`DataError`."""
     path = Path(path)
     with _open_hdf5(path) as file:
-        times, units, labels = (_dataset(path, file, name) for name in ("spikes/times", "spikes/units", "labels"))
-        speakers = file["extra/speaker"] if "extra/speaker" in file else None
+        times, units, labels = (
+            _dataset(path, file, name) for name in ("spikes/times", "spikes/units", "labels")
+        )
+        speakers = file.get("extra/speaker")
         labels = _whole_numbers(path, "labels", labels)
         speakers = None if speakers is None else _whole_numbers(path, "extra/speaker", speakers)
         samples = len(labels)
@@ -288,13 +305,17 @@ def bin_file(path: Path, binning: Binning) -> Recordings:
             try:
                 chunk_times, chunk_units = times[chunk], units[chunk]
             except OSError as error:
-                raise DataError(f"{path}: damaged between samples {chunk.start} and {chunk.stop - 1} ({error})") from error
+                raise DataError(
+                    f"{path}: damaged between samples {chunk.start} and {chunk.stop - 1} ({error})"
+                ) from error
             counts[chunk], chunk_late = _bin(path, start, chunk_times, chunk_units, binning)
             late += chunk_late
             silent += [start + i for i, sample in enumerate(chunk_times) if not len(sample)]
     if silent:
         named = ", ".join(map(str, silent[:5])) + (", ..." if len(silent) > 5 else "")
-        warnings.warn(f"{path}: {len(silent)} samples without spikes, kept as silence (sample {named})", stacklevel=2)
+        warnings.warn(
+            f"{path}: {len(silent)} samples without spikes, kept as silence (sample {named})", stacklevel=2
+        )
     if late:
         what = "dropped" if binning.late == "drop" else "put into the last bin"
         log.info("%s: %d spikes at or after %g s %s", path.name, late, binning.duration, what)
@@ -332,7 +353,9 @@ def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
 
 def _whole_numbers(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
     if dataset.ndim != 1 or not np.issubdtype(dataset.dtype, np.integer):
-        raise DataError(f"{path}: {name} must be one integer per sample, not {dataset.dtype} of shape {dataset.shape}")
+        raise DataError(
+            f"{path}: {name} must be one integer per sample, not {dataset.dtype} of shape {dataset.shape}"
+        )
     return dataset[:].astype(np.int64)
 
 
@@ -350,10 +373,14 @@ def _check_arrays(path: Path, times: h5py.Dataset, units: h5py.Dataset) -> None:
         held = h5py.check_vlen_dtype(dataset.dtype)
         if held is None or not np.issubdtype(held, kind):
             word = "floats (seconds)" if kind is np.floating else "integers"
-            raise DataError(f"{path}: {name} must hold one array of {word} per sample, not {held or dataset.dtype}")
+            raise DataError(
+                f"{path}: {name} must hold one array of {word} per sample, not {held or dataset.dtype}"
+            )
 
 
-def _bin(path: Path, first: int, times: np.ndarray, units: np.ndarray, binning: Binning) -> tuple[np.ndarray, int]:
+def _bin(
+    path: Path, first: int, times: np.ndarray, units: np.ndarray, binning: Binning
+) -> tuple[np.ndarray, int]:
     """Counts [samples, steps, channels] of one chunk of samples, and the number of late spikes."""
     lengths = np.array([len(sample) for sample in times])
     wrong = np.flatnonzero(lengths != [len(sample) for sample in units])
@@ -371,16 +398,23 @@ def _bin(path: Path, first: int, times: np.ndarray, units: np.ndarray, binning: 
 
     refuse(~np.isfinite(time), time, "the spike time {}")
     refuse(time < 0, time, "a negative spike time ({} s)")
-    refuse((unit < 0) | (unit >= binning.units), unit, f"a spike of unit {{}}; units are 0 to {binning.units - 1}")
+    refuse(
+        (unit < 0) | (unit >= binning.units),
+        unit,
+        f"a spike of unit {{}}; units are 0 to {binning.units - 1}",
+    )
 
     step = np.floor(time * binning.steps / binning.duration).astype(np.int64)
     late = step >= binning.steps
-    cell = (sample * binning.steps + np.minimum(step, binning.steps - 1)) * binning.channels + unit // binning.group
+    row = sample * binning.steps + np.minimum(step, binning.steps - 1)
+    cell = row * binning.channels + unit // binning.group
     if binning.late == "drop":
         cell = cell[~late]
     counts = np.bincount(cell, minlength=len(times) * binning.steps * binning.channels)
     counts = counts.reshape(len(times), binning.steps, binning.channels)
     if counts.max() > np.iinfo(np.uint8).max:
         i = int(np.argmax(counts.max(axis=(1, 2))))
-        raise DataError(f"{path}: sample {first + i} has {counts[i].max()} spikes in one bin; at most 255 fit: use finer bins")
+        raise DataError(
+            f"{path}: sample {first + i} has {counts[i].max()} spikes in one bin; 255 fit: use finer bins"
+        )
     return counts.astype(np.uint8), int(late.sum())

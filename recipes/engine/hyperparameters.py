@@ -5,8 +5,10 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Hyperparameters:
-    """How a network is trained: Adam, and a learning rate that falls by ``plateau_factor`` when the validation accuracy has not
-    risen for ``plateau_patience`` epochs. Delays learn ``delay_rate_factor`` times as fast as everything else."""
+    """How a network is trained: by Adam, with a learning rate that falls by ``plateau_factor`` when the
+    validation accuracy has not risen for ``plateau_patience`` epochs. Delays learn ``delay_rate_factor``
+    times as fast as everything else.
+    """
 
     epochs: int
     batch_size: int

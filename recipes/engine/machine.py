@@ -27,7 +27,11 @@ def versions() -> dict[str, str]:
 
 def describe() -> dict[str, object]:
     """Processor, cores and operating system; no host name."""
-    return {"processor": _processor(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def _processor() -> str:
@@ -44,8 +48,9 @@ def _processor() -> str:
 def peak_memory():
     """Peak resident memory of this process inside the block, as ``.peak`` and ``.before`` in MiB.
 
-    The peak includes Python, the libraries and the data, all of which are in ``before``, the resident memory at the block's start.
-    Linux can set its high-water mark back to the present; elsewhere the mark is that of the whole process (``.reset`` is False).
+    The peak includes Python, the libraries and the data, all of which are in ``before``, the resident memory
+    at the block's start. Linux can set its high-water mark back to the present; elsewhere the mark is that of
+    the whole process (``.reset`` is False).
     """
     memory = SimpleNamespace(before=_status("VmRSS"), peak=None, reset=_reset_high_water_mark())
     try:

@@ -1,8 +1,8 @@
 """A miniature data set in SHD's format, made in a second, for ``--smoke`` and for tests.
 
-Four classes: two bands of channels x two orders of the same two bursts. The band can be read from the summed counts of a
-sample; the order (low part of the band first, or high part first) cannot: it leaves only timing to tell the two apart. A
-classifier that is blind to time therefore reaches 50 %.
+Four classes: two bands of channels x two orders of the same two bursts. The band can be read from the summed
+counts of a sample; the order (low part of the band first, or high part first) cannot: it leaves only timing
+to tell the two apart. A classifier that is blind to time therefore reaches 50 %.
 """
 
 import gzip
@@ -34,14 +34,18 @@ def make(folder: Path | None = None, seed: int = 0, sizes: dict[str, int] | None
         if not path.exists():
             split_number = list(SIZES).index(split)
             with atomic.replacing(path) as part:
-                _write(part, *_recordings(samples, _SPEAKERS[split], np.random.default_rng([seed, split_number])))
+                _write(
+                    part, *_recordings(samples, _SPEAKERS[split], np.random.default_rng([seed, split_number]))
+                )
     return Path(folder)
 
 
 def _recordings(samples: int, speakers: range, rng: np.random.Generator):
     labels = rng.permutation(np.arange(samples) % CLASSES)
     who = rng.choice(list(speakers), samples)
-    times, units = zip(*(_sample(label, speaker, rng) for label, speaker in zip(labels, who, strict=True)), strict=True)
+    times, units = zip(
+        *(_sample(label, speaker, rng) for label, speaker in zip(labels, who, strict=True)), strict=True
+    )
     return times, units, labels, who
 
 

@@ -1,6 +1,7 @@
 """The networks of the papers, written with the SpikingJelly front door. Time first: ``[T, N, features]``."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -20,28 +21,33 @@ class Response(NamedTuple):
 
 
 class DeckersNetwork(nn.Module):
-    """Two (or any number of) hidden layers of adaptive neurons and a memoryless readout: Deckers et al., section 3.2, Fig. 4.
+    """Two (or any number of) hidden layers of adaptive neurons and a memoryless readout: Deckers et al.,
+    section 3.2, Fig. 4.
 
-    Each hidden layer is connection -> batch normalisation -> neurons -> dropout, the readout connection -> batch
-    normalisation. The text does not mention the normalisation nor that every layer has biases; its parameter counts do: only
-    affine normalisation and a bias on all three layers give 37.9k, 38.7k and 74.8k.
+    Each hidden layer is connection -> batch normalisation -> neurons -> dropout, the readout connection ->
+    batch normalisation. The text does not mention the normalisation nor that every layer has biases; its
+    parameter counts do: only affine normalisation and a bias on all three layers give 37.9k, 38.7k and 74.8k.
 
     Args:
         inputs, classes: number of input channels and of classes.
         hidden: neurons per hidden layer.
-        preset: neuron model, "lif", "adlif" or "adlif+": which parameters are trained and between which bounds.
+        preset: neuron model, "lif", "adlif" or "adlif+": which parameters are trained and between which
+            bounds.
         max_delay: cap of the synaptic delays in time steps, in all layers; None for a network without delays.
         initial_delay: "zeros" as in the paper, or "uniform" between 0 and ``max_delay``.
-        dropout: share of spikes dropped, drawn anew for every time step (as the sparch code, on which the paper's is based).
+        dropout: share of spikes dropped, drawn anew for every time step (as the sparch code, on which the
+            paper's is based).
         norm_momentum: of the running statistics. 0.05 is sparch's; the text gives none.
-        right_padding: silent steps appended to the input so that delayed spikes still arrive. The text appends them
-            "accordingly" without a number. Default: ``max_delay`` steps, and none without delays, where nothing arrives late and
-            silent steps would only add the readout's bias to Eq. 3. Three layers at the cap could delay a spike by three
-            times as much; the learned delays are far shorter than that (Fig. 8).
-        init_state: initial u and w of every neuron for every sample, "uniform" in [0, 1) as in section 4.2, or "zeros".
+        right_padding: silent steps appended to the input so that delayed spikes still arrive. The text
+            appends them "accordingly" without a number. Default: ``max_delay`` steps, and none without
+            delays, where nothing arrives late and silent steps would only add the readout's bias to Eq. 3.
+            Three layers at the cap could delay a spike by three times as much; the learned delays are far
+            shorter than that (Fig. 8).
+        init_state: initial u and w of every neuron for every sample, "uniform" in [0, 1) as in section 4.2,
+            or "zeros".
 
-    Shapes: input counts ``[T, N, inputs]``; output :class:`Response` with T + right_padding steps. Every call starts from fresh
-    states: a batch never sees the previous one.
+    Shapes: input counts ``[T, N, inputs]``; output :class:`Response` with T + right_padding steps. Every call
+    starts from fresh states: a batch never sees the previous one.
     """
 
     def __init__(
@@ -67,10 +73,11 @@ class DeckersNetwork(nn.Module):
                 AdLIFPlusNode(features=width, preset=preset, init_state=init_state, step_mode="m"),
                 nn.Dropout(dropout),
             )
-            for before, width in zip(widths, widths[1:], strict=False)
+            for before, width in pairwise(widths)
         )
         self.readout = nn.Sequential(
-            _connection(widths[-1], classes, max_delay, initial_delay), _NormOverTime(classes, momentum=norm_momentum)
+            _connection(widths[-1], classes, max_delay, initial_delay),
+            _NormOverTime(classes, momentum=norm_momentum),
         )
         self.right_padding = (max_delay or 0) if right_padding is None else right_padding
 
@@ -86,7 +93,8 @@ class DeckersNetwork(nn.Module):
 
 
 class HiddenLayer(nn.Module):
-    """connection -> norm -> neuron -> dropout; gives what goes on to the next layer, and the spikes before dropout."""
+    """connection -> norm -> neuron -> dropout; gives what goes on to the next layer, and the spikes before
+    dropout."""
 
     def __init__(self, connection: nn.Module, norm: nn.Module, neuron: nn.Module, dropout: nn.Module):
         super().__init__()
@@ -105,7 +113,8 @@ class _NormOverTime(nn.BatchNorm1d):
 
 
 def _connection(inputs: int, outputs: int, max_delay: int | None, initial_delay: str) -> nn.Module:
-    """All-to-all synapses with biases (Eq. 2, or Eq. 7 with a delay per synapse); weights Xavier uniform, the rest zero."""
+    """All-to-all synapses with biases (Eq. 2, or Eq. 7 with a delay per synapse); weights Xavier uniform, the
+    rest zero."""
     if max_delay is not None:
         return DelayedLinear(inputs, outputs, max_delay=max_delay, delay=initial_delay, step_mode="m")
     linear = nn.Linear(inputs, outputs)

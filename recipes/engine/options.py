@@ -19,34 +19,53 @@ def positive(text: str) -> int:
 
 
 def seeds(text: str) -> list[int]:
-    """"3" -> 0, 1, 2; "0,4,9" or "4," -> these."""
+    """Seeds 0, 1, 2 from "3"; these very ones from "0,4,9" or "4,"."""
     if "," not in text:
         return list(range(positive(text)))
     numbers = [part.strip() for part in text.split(",") if part.strip()]
     if not numbers or not all(number.isdecimal() for number in numbers) or len(set(numbers)) < len(numbers):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of seeds nor a list of different ones like 0,1,2")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number of seeds nor a list of different ones like 0,1,2"
+        )
     return [int(number) for number in numbers]
 
 
 def add_common(parser: argparse.ArgumentParser, out: str) -> None:
     """The options of every recipe: where results go, how much of the machine is used, and the quick look."""
-    parser.add_argument("--out", type=Path, metavar="DIR", help=f"folder for results (default {out}, with --smoke {out}-smoke)")
-    parser.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: torch's choice)")
-    parser.add_argument("--smoke", action="store_true", help="a quick look in under a minute, without any download")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"folder for results (default {out}, with --smoke {out}-smoke)",
+    )
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="processor threads (default: torch's choice)"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="a quick look in under a minute, without any download"
+    )
 
 
 def add_training(parser: argparse.ArgumentParser, epochs: int, batch_size: int, protocol: str) -> None:
     """The options of every recipe that trains."""
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="folder with NAME_train.h5[.gz], NAME_test.h5[.gz], perhaps NAME_valid.h5[.gz]"
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder with NAME_train.h5[.gz], NAME_test.h5[.gz], perhaps NAME_valid.h5[.gz]",
     )
-    parser.add_argument("--seeds", type=seeds, metavar="N", help="number of seeds, or a list like 0,1,2 (default as the paper)")
+    parser.add_argument(
+        "--seeds",
+        type=seeds,
+        metavar="N",
+        help="number of seeds, or a list like 0,1,2 (default as the paper)",
+    )
     parser.add_argument("--epochs", type=positive, metavar="N", help=f"(default {epochs})")
     parser.add_argument("--batch-size", type=positive, metavar="N", help=f"(default {batch_size})")
     parser.add_argument(
         "--protocol",
         choices=PROTOCOLS,
-        help="clean: choose the epoch on held-out speakers, test there once; paper: best test epoch, as published "
+        help="clean: choose the epoch on held-out speakers; paper: best test epoch, as published "
         f"(default {protocol})",
     )
 

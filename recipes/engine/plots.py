@@ -47,7 +47,10 @@ def accuracy(recipe, runs: list[dict]) -> Figure:
             axes.plot([x + 0.15 + d for d in spread], values, "o", color="tab:blue", alpha=0.6, ms=5)
             axes.hlines(row["test"]["mean"], x + 0.0, x + 0.3, color="tab:blue")
     axes.plot([], [], "o-", color="tab:blue", label=f"ours: each seed and mean, {data}, protocol {protocol}")
-    axes.set_xticks(range(len(rows)), [row["name"].replace("Synaptic delay ", "Synaptic delay\n").replace(", ", ",\n") for row in rows])
+    axes.set_xticks(
+        range(len(rows)),
+        [row["name"].replace("Synaptic delay ", "Synaptic delay\n").replace(", ", ",\n") for row in rows],
+    )
     axes.set(ylabel="test accuracy (%)", title=recipe.title)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize="small")
@@ -57,16 +60,25 @@ def accuracy(recipe, runs: list[dict]) -> Figure:
 def learning_curves(recipe, runs: list[dict]) -> Figure:
     """Accuracy after every epoch: each seed thin, the mean thick."""
     sets = [name for name in ("train", "valid", "test") if f"{name}_accuracy" in runs[0]["history"][0]]
-    figure, grid = plt.subplots(1, len(sets), figsize=(4.5 * len(sets), 4), sharey=True, squeeze=False, layout="constrained")
+    figure, grid = plt.subplots(
+        1, len(sets), figsize=(4.5 * len(sets), 4), sharey=True, squeeze=False, layout="constrained"
+    )
     for axes, name in zip(grid[0], sets, strict=True):
         for number, row in enumerate(recipe.rows):
-            curves = [[e[f"{name}_accuracy"] for e in run["history"]] for run in runs if run["network"] == row.key]
+            curves = [
+                [e[f"{name}_accuracy"] for e in run["history"]] for run in runs if run["network"] == row.key
+            ]
             if not curves:
                 continue
             epochs = range(1, len(curves[0]) + 1)
             for curve in curves:
                 axes.plot(epochs, curve, color=f"C{number}", alpha=0.25, lw=0.8)
-            axes.plot(epochs, [sum(at) / len(at) for at in zip(*curves, strict=True)], color=f"C{number}", label=row.name)
+            axes.plot(
+                epochs,
+                [sum(at) / len(at) for at in zip(*curves, strict=True)],
+                color=f"C{number}",
+                label=row.name,
+            )
         axes.set(xlabel="epoch", title=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)

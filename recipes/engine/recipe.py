@@ -20,7 +20,8 @@ from recipes.engine.runs import Busy, Run, RunStore
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One network of a table: what sets it apart from the others (``settings``), and the paper's figures for it ({}: none)."""
+    """One network of a table: what sets it apart from the others (``settings``), and the paper's figures for
+    it ({}: none)."""
 
     key: str
     name: str
@@ -32,8 +33,9 @@ class Row:
 class TableRecipe:
     """A table whose rows are networks trained alike on one data set.
 
-    ``network(inputs, classes, **settings)`` builds a row's network from ``network_settings`` and the row's own settings; all of
-    them are plain numbers and words, kept with every result. ``smoke`` holds what ``--smoke`` changes.
+    ``network(inputs, classes, **settings)`` builds a row's network from ``network_settings`` and the row's
+    own settings; all of them are plain numbers and words, kept with every result. ``smoke`` holds what
+    ``--smoke`` changes.
     """
 
     name: str
@@ -50,13 +52,20 @@ class TableRecipe:
     protocol: str
     smoke: dict
 
-    # ------------------------------------------------------------------------------------------------- command line
+    # ------------------------------------------------------------------------------------------- command line
 
     @property
     def paper_used(self) -> str:
         """What ``--help`` says of the paper."""
-        lines = [f"{self.source}", f"The paper used: {self.paper_data}, {self.paper_protocol}, {self.seeds} seeds,"]
-        for part in (dataclasses.asdict(self.training), self.network_settings, dataclasses.asdict(self.binning)):
+        lines = [
+            f"{self.source}",
+            f"The paper used: {self.paper_data}, {self.paper_protocol}, {self.seeds} seeds,",
+        ]
+        for part in (
+            dataclasses.asdict(self.training),
+            self.network_settings,
+            dataclasses.asdict(self.binning),
+        ):
             lines.append("  " + ", ".join(f"{name} {value}" for name, value in part.items()))
         lines += ["Networks (--only):"] + [f"  {row.key:22}{row.name}" for row in self.rows]
         return "\n".join(lines)
@@ -83,7 +92,7 @@ class TableRecipe:
     def _out(self, given: argparse.Namespace) -> Path:
         return given.out or Path(self.default_out + ("-smoke" if given.smoke else ""))
 
-    # ------------------------------------------------------------------------------------------------------ actions
+    # ------------------------------------------------------------------------------------------------ actions
 
     def run(self, given: argparse.Namespace) -> int:
         """Train what is not finished yet, then show and write the table and its plots."""
@@ -95,8 +104,8 @@ class TableRecipe:
             raise OptionError("--smoke makes its own data; drop --data-dir, or drop --smoke")
         if not given.smoke and given.data_dir is None:
             raise OptionError(
-                "--data-dir is missing: a folder with shd_train.h5.gz and shd_test.h5.gz, or any data in that format "
-                "(--smoke needs none)"
+                "--data-dir is missing: a folder with shd_train.h5.gz and shd_test.h5.gz, or any data in "
+                "that format (--smoke needs none)"
             )
         if given.data_dir:
             data.find_files(given.data_dir)
@@ -163,14 +172,19 @@ class TableRecipe:
                 bar.console.print(_line(store.result(run)), highlight=False, soft_wrap=True)
 
     def _train(self, run: Run, hyper: Hyperparameters, splits: Splits, folder: Path, report) -> dict:
-        from recipes.engine import training  # imports Lightning, which takes seconds that a table or --help need not pay
+        from recipes.engine import training  # Lightning: seconds that a table or --help need not pay
 
         def build() -> nn.Module:
             return self.network(self.binning.channels, splits.classes, **run.settings["network"])
 
         result = training.train(build, splits, hyper, run.seed, folder, report)
         sizes = {name: len(part) for name, part in (("train", splits.train), *splits.evaluated.items())}
-        facts = {"name": splits.name, "samples": sizes, "classes": splits.classes, "validation": splits.validation}
+        facts = {
+            "name": splits.name,
+            "samples": sizes,
+            "classes": splits.classes,
+            "validation": splits.validation,
+        }
         return {"data": facts} | result
 
     def _mention(self, done: list[Run], store: RunStore) -> None:
@@ -183,7 +197,8 @@ class TableRecipe:
             print(f"Some were made with snn_delay_plugins {', '.join(map(str, others))}; this is {ours}.")
 
     def _finished(self, given: argparse.Namespace) -> list[dict]:
-        """The finished runs that the options describe. They must agree on all settings but network and seed."""
+        """The finished runs that the options describe. They must agree on all settings but network and
+        seed."""
         out = self._out(given)
         keys = {row.key for row in self._rows(given)}
         runs = [run for run in RunStore(out).results(self.name) if run["network"] in keys]
@@ -198,11 +213,17 @@ class TableRecipe:
             runs = [run for run in runs if value is None or read(run["settings"]) == value]
         runs = [run for run in runs if given.seeds is None or run["seed"] in given.seeds]
         if not runs:
-            raise OptionError(f"no finished runs of {self.name} with these options in {out}; see: python -m recipes run {self.name}")
+            raise OptionError(
+                f"no finished runs with these options in {out}; make them with: "
+                f"python -m recipes run {self.name}"
+            )
         groups = {json.dumps(_without_row(self, run), sort_keys=True) for run in runs}
         if len(groups) > 1:
             differ = _differences([json.loads(group) for group in groups])
-            raise OptionError(f"{out} holds runs with different settings ({differ}); choose with --epochs, --protocol, ... or --out")
+            raise OptionError(
+                f"{out} holds runs with different settings ({differ}); "
+                "choose with --epochs, --protocol, ... or --out"
+            )
         return runs
 
     def _show(self, runs: list[dict], out: Path, plot: bool) -> int:
@@ -226,30 +247,45 @@ def _without_row(recipe: TableRecipe, run: dict) -> dict:
 
 
 def _differences(settings: list[dict]) -> str:
-    flat = [{f"{part} {k}": v for part, of in s.items() if isinstance(of, dict) for k, v in of.items()} for s in settings]
-    flat = [one | {k: v for k, v in s.items() if not isinstance(v, dict)} for one, s in zip(flat, settings, strict=True)]
-    names = sorted({name for one in flat for name in one if len({json.dumps(other.get(name)) for other in flat}) > 1})
+    flat = [
+        {f"{part} {k}": v for part, of in s.items() if isinstance(of, dict) for k, v in of.items()}
+        for s in settings
+    ]
+    flat = [
+        one | {k: v for k, v in s.items() if not isinstance(v, dict)}
+        for one, s in zip(flat, settings, strict=True)
+    ]
+    names = sorted(
+        {name for one in flat for name in one if len({json.dumps(other.get(name)) for other in flat}) > 1}
+    )
     return "; ".join(f"{name}: {', '.join(sorted({str(one.get(name)) for one in flat}))}" for name in names)
 
 
 def _progress() -> Progress:
     done = TextColumn("{task.completed:.2f}/{task.total} runs")
-    return Progress(TextColumn("{task.description}"), BarColumn(), done, TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), done, TimeElapsedColumn(), TimeRemainingColumn()
+    )
 
 
 def _progress_text(run: Run, epoch: dict | None) -> str:
     if epoch is None:
         return f"{run.network} seed {run.seed} epoch 1"
-    shown = next(f"{name} {epoch[f'{name}_accuracy']:.1f} %" for name in ("valid", "test") if f"{name}_accuracy" in epoch)
+    shown = next(
+        f"{name} {epoch[f'{name}_accuracy']:.1f} %"
+        for name in ("valid", "test")
+        if f"{name}_accuracy" in epoch
+    )
     return f"{run.network} seed {run.seed} epoch {epoch['epoch'] + 1} ({shown})"
 
 
 def _line(result: dict) -> str:
     chosen = result["best"][result["settings"]["protocol"]]
+    protocol = result["settings"]["protocol"]
     valid = f"valid {chosen['valid_accuracy']:.1f} %, " if "valid_accuracy" in chosen else ""
     return (
-        f"{result['network']} seed {result['seed']}: {valid}test {chosen['test_accuracy']:.1f} % at epoch {chosen['epoch']} "
-        f"({result['settings']['protocol']}), {result['seconds_per_epoch']:.2f} s per epoch"
+        f"{result['network']} seed {result['seed']}: {valid}test {chosen['test_accuracy']:.1f} % "
+        f"at epoch {chosen['epoch']} ({protocol}), {result['seconds_per_epoch']:.2f} s per epoch"
     )
 
 

@@ -25,7 +25,8 @@ class Busy(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One network trained with one seed. ``settings`` holds every number that the result depends on, as plain JSON values.
+    """One network trained with one seed. ``settings`` holds every number that the result depends on, as plain
+    JSON values.
 
     Equal settings mean the same run: change a number and a new run begins; the old one stays.
     """
@@ -67,7 +68,8 @@ class RunStore:
 
     @contextlib.contextmanager
     def claimed(self, run: Run) -> Iterator[Path]:
-        """The run's folder, held by this process. Raises :class:`Busy` where another holds it; a killed holder lets go."""
+        """The run's folder, held by this process. Raises :class:`Busy` where another holds it; a killed
+        holder lets go."""
         folder = self.folder_of(run)
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / ".lock", "w") as lock:

@@ -24,8 +24,9 @@ class Column:
 def summarise(recipe, runs: list[dict]) -> list[dict]:
     """One row per network of the recipe, in its order: the paper's figures and the statistics over our runs.
 
-    ``test`` statistics are over the test accuracies at the epoch that the runs' protocol chooses; ``best_test`` over those of the
-    best test epoch. Standard deviations are of the sample (n - 1), None for one run.
+    ``test`` statistics are over the test accuracies at the epoch that the runs' protocol chooses;
+    ``best_test`` over those of the best test epoch. Standard deviations are of the sample (n - 1), None for
+    one run.
     """
     rows = []
     for row in recipe.rows:
@@ -61,16 +62,24 @@ def _statistics(values: list[float]) -> dict:
 
 def columns(recipe, runs: list[dict]) -> list[Column]:
     data, protocol = runs[0]["data"]["name"], runs[0]["settings"]["protocol"]
-    best = [Column(f"{data}: best test epoch (%)", _ours("best_test", _spread, 1))] if protocol == "clean" else []
+    best = [Column(f"{data}: best test epoch (%)", _ours("best_test", _spread, 1))]
     return [
         Column("network", lambda row: row["name"]),
-        Column(f"paper, {recipe.paper_data}: mean / max (%)", lambda row: _paper(row, "{mean:.2f} / {max:.2f}")),
+        Column(
+            f"paper, {recipe.paper_data}: mean / max (%)", lambda row: _paper(row, "{mean:.2f} / {max:.2f}")
+        ),
         Column(f"{data}: mean ± std (%)", _ours("test", _spread, 1)),
         Column("max (%)", _ours("test", lambda values, digits: f"{values['max']:.{digits}f}", 1)),
         Column("seeds", lambda row: str(row["runs"])),
-        *best,
-        Column("parameters (paper)", lambda row: f"{_number(row, 'parameters', ',d')} ({_paper(row, '{parameters}')})"),
-        Column("spikes/neuron (paper)", lambda row: f"{_ours('spikes_per_neuron', _spread, 2)(row)} ({_paper(row, '{spikes:g}')})"),
+        *(best if protocol == "clean" else []),
+        Column(
+            "parameters (paper)",
+            lambda row: f"{_number(row, 'parameters', ',d')} ({_paper(row, '{parameters}')})",
+        ),
+        Column(
+            "spikes/neuron (paper)",
+            lambda row: f"{_ours('spikes_per_neuron', _spread, 2)(row)} ({_paper(row, '{spikes:g}')})",
+        ),
         Column("s/epoch", lambda row: _number(row, "seconds_per_epoch", ".2f")),
         Column("peak MiB", lambda row: _number(row, "peak_memory_mib", ".0f")),
     ]
@@ -107,20 +116,28 @@ def notes(recipe, runs: list[dict]) -> list[str]:
     sizes = ", ".join(f"{split} {count}" for split, count in samples.items())
     threads = "/".join(sorted({str(run["threads"]) for run in runs}))
     processors = "/".join(sorted({run["machine"]["processor"] for run in runs}))
-    versions = sorted({", ".join(f"{name} {number}" for name, number in run["versions"].items()) for run in runs})
+    versions = sorted(
+        {", ".join(f"{name} {number}" for name, number in run["versions"].items()) for run in runs}
+    )
     return [
         f"Paper: {recipe.source}, measured on {recipe.paper_data} ({recipe.paper_protocol}).",
-        f"Ours: measured on {data['name']} ({sizes} samples), {hyper['epochs']} epochs, batch {hyper['batch_size']}. "
-        f"Protocol {protocol}",
-        "± is the standard deviation over seeds (n - 1). Spikes: mean over hidden neurons and test samples at the chosen epoch.",
-        f"Time: median training epoch, evaluation excluded; memory: peak resident memory of the process, libraries and data "
-        f"included; {threads} threads of {processors}.",
+        f"Ours: measured on {data['name']} ({sizes} samples), {hyper['epochs']} epochs, "
+        f"batch {hyper['batch_size']}. Protocol {protocol}",
+        "± is the standard deviation over seeds (n - 1). Spikes: mean over hidden neurons and test samples at "
+        "the chosen epoch.",
+        "Time: median training epoch, evaluation excluded; memory: peak resident memory of the process, "
+        f"libraries and data included; {threads} threads of {processors}.",
         *(f"Versions: {text}." for text in versions),
     ]
 
 
 def as_rich(recipe, runs: list[dict]) -> RichTable:
-    table = RichTable(title=recipe.title, caption="\n".join(notes(recipe, runs)), caption_justify="left", box=box.SIMPLE_HEAD)
+    table = RichTable(
+        title=recipe.title,
+        caption="\n".join(notes(recipe, runs)),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
     shown = columns(recipe, runs)
     for i, column in enumerate(shown):
         table.add_column(column.heading, justify="right" if i else "left", overflow="fold")

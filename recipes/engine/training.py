@@ -1,8 +1,9 @@
 """Training one network with one seed, on Lightning; may be killed at any moment and continued.
 
-Every random choice follows the seed: epoch e of seed s draws its shuffling, dropout and initial states from generators
-seeded by (s, e) when it begins, and evaluation from one seeded by s. A run continued from the checkpoint of its last whole
-epoch therefore ends, bit for bit, where the uninterrupted one would have (same machine, versions and number of threads).
+Every random choice follows the seed: epoch e of seed s draws its shuffling, dropout and initial states from
+generators seeded by (s, e) when it begins, and evaluation from one seeded by s. A run continued from the
+checkpoint of its last whole epoch therefore ends, bit for bit, where the uninterrupted one would have (same
+machine, versions and number of threads).
 """
 
 import contextlib
@@ -32,7 +33,6 @@ from recipes.engine.data import Recordings, Splits
 from recipes.engine.hyperparameters import Hyperparameters
 from recipes.engine.networks import as_input, count_parameters
 
-
 _EVALUATION_BATCH = 256  # without a graph to keep, larger batches cost no more memory than training ones
 
 
@@ -40,7 +40,7 @@ class Diverged(RuntimeError):
     """The loss is not a number any more."""
 
 
-# -------------------------------------------------------------------------------------------------- seeds and batches
+# ------------------------------------------------------------------------------------------ seeds and batches
 
 
 def seed_everything(*parts: int) -> None:
@@ -65,7 +65,8 @@ class _InMemory(Dataset):
 
 
 class _EpochShuffle(Sampler):
-    """Batches of sample numbers; the order follows (seed, epoch) alone. Lightning tells the epoch, also after a resume."""
+    """Batches of sample numbers; the order follows (seed, epoch) alone. Lightning tells the epoch, also after
+    a resume."""
 
     def __init__(self, samples: int, batch_size: int, seed: int | None):
         self.samples, self.batch_size, self.seed, self.epoch = samples, batch_size, seed, 0
@@ -84,15 +85,19 @@ class _EpochShuffle(Sampler):
         return math.ceil(self.samples / self.batch_size)
 
 
-def batches(recordings: Recordings, batch_size: int, shuffle_seed: int | None = None, epoch: int = 0) -> DataLoader:
-    """Batches from memory, the last one smaller where it has to be; unshuffled without a seed. ``epoch`` is the first to come."""
+def batches(
+    recordings: Recordings, batch_size: int, shuffle_seed: int | None = None, epoch: int = 0
+) -> DataLoader:
+    """Batches from memory, the last one smaller where it has to be; unshuffled without a seed. ``epoch`` is
+    the first to come."""
     sampler = _EpochShuffle(len(recordings), batch_size, shuffle_seed)
     sampler.set_epoch(epoch)
-    # A DataLoader draws a number whenever it is iterated, which Lightning does before or after the epoch's seeding: give it its own.
+    # A DataLoader draws a number whenever it is iterated, which Lightning does before or after the epoch's
+    # seeding: give it its own.
     return DataLoader(_InMemory(recordings), sampler=sampler, batch_size=None, generator=torch.Generator())
 
 
-# ----------------------------------------------------------------------------------------------------------- Lightning
+# -------------------------------------------------------------------------------------------------- Lightning
 
 
 def parameter_groups(network: nn.Module, hyper: Hyperparameters) -> list[dict]:
@@ -108,7 +113,8 @@ def parameter_groups(network: nn.Module, hyper: Hyperparameters) -> list[dict]:
 class SpikingClassifier(lightning.LightningModule):
     """Deckers et al., Eq. 3-4, for any network that maps counts [T, N, channels] to a Response.
 
-    ``history`` gets one entry per epoch; ``evaluated`` names the evaluation sets, the first of which steers the learning rate.
+    ``history`` gets one entry per epoch; ``evaluated`` names the evaluation sets, the first of which steers
+    the learning rate.
     """
 
     def __init__(self, network: nn.Module, hyper: Hyperparameters, seed: int, evaluated: list[str]):
@@ -118,14 +124,19 @@ class SpikingClassifier(lightning.LightningModule):
 
     def configure_optimizers(self):
         optimizer = torch.optim.Adam(parameter_groups(self.network, self.hyper))
-        # Stepped below rather than by Lightning, which would skip the step of the epoch that a checkpoint was taken in.
-        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer,
-            mode="max",
-            factor=self.hyper.plateau_factor,
-            patience=self.hyper.plateau_patience,
-            min_lr=self.hyper.min_learning_rate,
-        ) if self.hyper.plateau_factor < 1 else None
+        # Stepped below rather than by Lightning, which would skip the step of the epoch that a checkpoint was
+        # taken in.
+        self.plateau = (
+            torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer,
+                mode="max",
+                factor=self.hyper.plateau_factor,
+                patience=self.hyper.plateau_patience,
+                min_lr=self.hyper.min_learning_rate,
+            )
+            if self.hyper.plateau_factor < 1
+            else None
+        )
         return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
@@ -150,8 +161,8 @@ class SpikingClassifier(lightning.LightningModule):
         loss = self._measure(batch, self._train)
         if not torch.isfinite(loss):
             raise Diverged(
-                f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {index + 1} (seed {self.seed}); "
-                "a smaller learning rate may help"
+                f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {index + 1} "
+                f"(seed {self.seed}); a smaller learning rate may help"
             )
         return loss
 
@@ -178,7 +189,9 @@ class SpikingClassifier(lightning.LightningModule):
         loss = losses.summed_softmax_cross_entropy(response.membrane, labels)
         with torch.no_grad():
             right = (losses.summed_softmax(response.membrane).argmax(1) == labels).sum()
-            tally.add(len(labels), loss=loss * len(labels), accuracy=right * 100.0, spikes=response.spikes.sum())
+            tally.add(
+                len(labels), loss=loss * len(labels), accuracy=right * 100.0, spikes=response.spikes.sum()
+            )
         return loss
 
 
@@ -198,7 +211,8 @@ class _Tally:
 
 
 class _KeepState(Checkpoint):
-    """After each epoch: the checkpoint, the weights when the epoch is the best so far, and the log; each whole or not at all."""
+    """After each epoch: the checkpoint, the weights when the epoch is the best so far, and the log; each
+    whole or not at all."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -223,7 +237,7 @@ class _Report(Callback):
         self.report(done / self.epochs, module.history[-1] if module.history else None)
 
 
-# -------------------------------------------------------------------------------------------------------- one whole run
+# ---------------------------------------------------------------------------------------------- one whole run
 
 
 def train(
@@ -234,9 +248,11 @@ def train(
     folder: Path,
     report: Callable[[float, dict | None], None] = lambda share, epoch: None,
 ) -> dict:
-    """Train one network; continue from ``folder/last.ckpt`` where there is one. Returns the result as plain JSON values.
+    """Train one network; continue from ``folder/last.ckpt`` where there is one. Returns the result as plain
+    JSON values.
 
-    ``build`` makes the network after the seed has been set. ``report`` is told of the progress. Raises :class:`Diverged`.
+    ``build`` makes the network after the seed has been set. ``report`` is told of the progress. Raises
+    :class:`Diverged`.
     """
     seed_everything(seed)
     network = build()
@@ -288,7 +304,8 @@ def best_epoch(history: list[dict], metric: str) -> dict:
 
 
 def chosen_epochs(history: list[dict]) -> dict[str, dict]:
-    """The epoch that each protocol chooses: "paper" by test accuracy, "clean" by validation accuracy (where it was measured)."""
+    """The epoch that each protocol chooses: "paper" by test accuracy, "clean" by validation accuracy (where
+    it was measured)."""
     chosen = {"paper": best_epoch(history, "test_accuracy")}
     if "valid_accuracy" in history[0]:
         chosen["clean"] = best_epoch(history, "valid_accuracy")
@@ -306,7 +323,8 @@ def _as_csv(history: list[dict]) -> str:
 
 @contextlib.contextmanager
 def _interruptible():
-    """Ctrl-C as a KeyboardInterrupt: Lightning turns it into sys.exit(1) and leaves the process deaf to the next one."""
+    """Ctrl-C as a KeyboardInterrupt: Lightning turns it into sys.exit(1) and leaves the process deaf to the
+    next one."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -316,11 +334,14 @@ def _interruptible():
 
 
 class _quiet(warnings.catch_warnings):
-    """Lightning's notes on devices, workers and checkpoints are for its own scripts; errors still come through."""
+    """Lightning's notes on devices, workers and checkpoints are for its own scripts; errors still come
+    through."""
 
     def __enter__(self):
         super().__enter__()
-        self._levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
+        self._levels = {
+            name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")
+        }
         for name in self._levels:
             logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=r"lightning\..*")

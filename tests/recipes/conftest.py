@@ -7,9 +7,9 @@ import pytest
 for needed in ("h5py", "lightning", "rich", "matplotlib", "spikingjelly"):
     pytest.importorskip(needed, reason=f"{needed} is missing: pip install 'snn_delay_plugins[recipes]'")
 
-import torch
+import torch  # noqa: E402
 
-from recipes.engine import data, miniature
+from recipes.engine import data, miniature  # noqa: E402
 
 SIZES = {"train": 48, "valid": 16, "test": 16}
 

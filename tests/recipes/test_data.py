@@ -1,4 +1,5 @@
-"""Reading and binning of spike recordings: against the raw events, and every way in which a file can be wrong."""
+"""Reading and binning of spike recordings: against the raw events, and every way in which a file can be
+wrong."""
 
 import dataclasses
 import gzip
@@ -56,7 +57,7 @@ def events(rng, samples=9, longest=300, end=1.7):
     return times, [rng.integers(0, 700, n).astype(np.uint16) for n in lengths]
 
 
-# ----------------------------------------------------------------------------------------------------------- binning
+# ---------------------------------------------------------------------------------------------------- binning
 
 
 @pytest.mark.parametrize("late", ["drop", "last bin"])
@@ -120,39 +121,39 @@ def test_impossible_binning_is_refused(wrong):
         Binning(**wrong)
 
 
-# ---------------------------------------------------------------------------------------------------- malformed files
+# -------------------------------------------------------------------------------------------- malformed files
 
-GOOD = dict(times=[[0.1, 0.2], [0.3]], units=[[1, 2], [3]], labels=[0, 1], speakers=[0, 1])
+GOOD = {"times": [[0.1, 0.2], [0.3]], "units": [[1, 2], [3]], "labels": [0, 1], "speakers": [0, 1]}
 MALFORMED = {
-    "no spikes/times": (dict(times=None), r"no dataset spikes/times"),
-    "no spikes/units": (dict(units=None), r"no dataset spikes/units"),
-    "no labels": (dict(labels=None), r"no dataset labels"),
-    "fewer labels than samples": (dict(labels=[0]), r"2 samples in spikes/times but 1 labels"),
-    "fewer unit arrays": (dict(units=[[1, 2]]), r"1 samples in spikes/units but 2 labels"),
-    "fewer speakers": (dict(speakers=[0]), r"1 samples in extra/speaker but 2 labels"),
+    "no spikes/times": ({"times": None}, r"no dataset spikes/times"),
+    "no spikes/units": ({"units": None}, r"no dataset spikes/units"),
+    "no labels": ({"labels": None}, r"no dataset labels"),
+    "fewer labels than samples": ({"labels": [0]}, r"2 samples in spikes/times but 1 labels"),
+    "fewer unit arrays": ({"units": [[1, 2]]}, r"1 samples in spikes/units but 2 labels"),
+    "fewer speakers": ({"speakers": [0]}, r"1 samples in extra/speaker but 2 labels"),
     "unequal lengths in one sample": (
-        dict(units=[[1, 2], [3, 4]]),
+        {"units": [[1, 2], [3, 4]]},
         r"sample 1 has 1 spike times but 2 units",
     ),
-    "unit 700": (dict(units=[[1, 2], [700]]), r"sample 1 has a spike of unit 700; units are 0 to 699"),
-    "negative unit": (dict(units=[[-1, 2], [3]], units_type=np.int32), r"sample 0 has a spike of unit -1"),
-    "NaN time": (dict(times=[[0.1, 0.2], [np.nan]]), r"sample 1 has the spike time nan"),
-    "infinite time": (dict(times=[[0.1, np.inf], [0.2]]), r"sample 0 has the spike time inf"),
-    "negative time": (dict(times=[[-0.5, 0.2], [0.3]]), r"sample 0 has a negative spike time \(-0.5 s\)"),
-    "times as integers": (dict(times_type=np.int32), r"spikes/times must hold one array of floats"),
-    "units as floats": (dict(units_type=np.float32), r"spikes/units must hold one array of integers"),
-    "labels as floats": (dict(labels=[0.0, 1.0]), r"labels must be one integer per sample"),
-    "negative label": (dict(labels=[0, -1]), r"sample 1 has label -1, out of range"),
+    "unit 700": ({"units": [[1, 2], [700]]}, r"sample 1 has a spike of unit 700; units are 0 to 699"),
+    "negative unit": ({"units": [[-1, 2], [3]], "units_type": np.int32}, r"sample 0 has a spike of unit -1"),
+    "NaN time": ({"times": [[0.1, 0.2], [np.nan]]}, r"sample 1 has the spike time nan"),
+    "infinite time": ({"times": [[0.1, np.inf], [0.2]]}, r"sample 0 has the spike time inf"),
+    "negative time": ({"times": [[-0.5, 0.2], [0.3]]}, r"sample 0 has a negative spike time \(-0.5 s\)"),
+    "times as integers": ({"times_type": np.int32}, r"spikes/times must hold one array of floats"),
+    "units as floats": ({"units_type": np.float32}, r"spikes/units must hold one array of integers"),
+    "labels as floats": ({"labels": [0.0, 1.0]}, r"labels must be one integer per sample"),
+    "negative label": ({"labels": [0, -1]}, r"sample 1 has label -1, out of range"),
     "label beyond the named classes": (
-        dict(labels=[0, 2], keys=["null", "eins"]),
+        {"labels": [0, 2], "keys": ["null", "eins"]},
         r"sample 1 has label 2, out of range: 0 to 1",
     ),
     "no samples": (
-        dict(times=[], units=[], labels=np.zeros(0, int), speakers=np.zeros(0, int)),
+        {"times": [], "units": [], "labels": np.zeros(0, int), "speakers": np.zeros(0, int)},
         r"no samples",
     ),
     "256 spikes in a bin": (
-        dict(times=[[0.1, 0.2], [0.5] * 256], units=[[1, 2], [3] * 256]),
+        {"times": [[0.1, 0.2], [0.5] * 256], "units": [[1, 2], [3] * 256]},
         r"sample 1 has 256 spikes in one bin",
     ),
 }
@@ -199,7 +200,7 @@ def test_a_missing_file_is_an_error(tmp_path):
         data.bin_file(tmp_path / "x_train.h5", Binning())
 
 
-# -------------------------------------------------------------------------------------------------- folders and splits
+# ----------------------------------------------------------------------------------------- folders and splits
 
 
 def folder_of(tmp_path, *names):
@@ -291,7 +292,7 @@ def test_one_speaker_cannot_be_held_out(tmp_path):
         data.load(shd_like(tmp_path, [0, 1], [0, 1], [7, 7]), Binning(), "clean")
 
 
-# -------------------------------------------------------------------------------------------------------------- cache
+# ------------------------------------------------------------------------------------------------------ cache
 
 
 def test_the_second_reading_comes_from_the_cache(small_data, monkeypatch):
@@ -346,7 +347,7 @@ def test_nothing_half_written_stays_behind(tmp_path, monkeypatch):
     assert not cached.exists() and not list(cached.parent.glob(f".{cached.name}*"))
 
 
-# ---------------------------------------------------------------------------------------------------------- miniature
+# -------------------------------------------------------------------------------------------------- miniature
 
 
 def test_the_miniature_follows_its_seed(tmp_path):

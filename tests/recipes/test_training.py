@@ -22,7 +22,8 @@ from recipes.engine.networks import DeckersNetwork
 from recipes.engine.runs import Run, RunStore
 
 ROOT = Path(__file__).parents[2]
-# patience 0 and a small factor: the learning rate falls within four epochs, so that a resume has a scheduler to get wrong
+# patience 0 and a small factor: the learning rate falls within four epochs, so that a resume has a scheduler
+# to get wrong
 HYPER = Hyperparameters(
     4, 16, 0.02, delay_rate_factor=10.0, plateau_factor=0.3, plateau_patience=0, min_learning_rate=1e-6
 )
@@ -61,7 +62,7 @@ def weights(folder):
     return torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
 
 
-# -------------------------------------------------------------------------------------------------- seeds and resuming
+# ----------------------------------------------------------------------------------------- seeds and resuming
 
 
 def test_the_learning_rate_falls_in_the_run_that_the_other_tests_compare_with(whole):
@@ -188,7 +189,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert code == 130 and "The same command goes on" in text and "Traceback" not in text
 
 
-# ------------------------------------------------------------------------------------------------------------- results
+# ---------------------------------------------------------------------------------------------------- results
 
 
 def test_the_result_holds_what_the_table_needs(whole):
@@ -272,7 +273,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(small_splits, 
     assert not list(tmp_path.iterdir())
 
 
-# ---------------------------------------------------------------------------------------------------------- run store
+# -------------------------------------------------------------------------------------------------- run store
 
 
 def test_a_run_is_known_by_all_of_its_settings():
