@@ -20,7 +20,8 @@ _NAMES = {
 }
 _SUBMODULES = ("functional", "parameters", "snntorch", "spikingjelly")
 
-__all__ = ["__version__", *_NAMES, *_SUBMODULES]
+# what needs no framework: `from snn_delay_plugins import *` works whichever of the two is installed
+__all__ = ["__version__", "functional", "parameters", "register", "unregister"]
 
 
 def __getattr__(name: str):
@@ -35,4 +36,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({"__version__", *_NAMES, *_SUBMODULES})

@@ -354,7 +354,7 @@ def _check_delays(delay: Tensor, max_delay: int) -> None:
     if not (low >= 0 and high <= max_delay):  # also catches NaN
         raise ValueError(
             f"delays must lie in [0, max_delay={max_delay}], got {low:g} ... {high:g}; clip them "
-            "(snn_delay_plugins.parameters.project_) or raise max_delay"
+            "(snn_delay_plugins.parameters.project_, or bound_mode='clamp' in a layer) or raise max_delay"
         )
 
 
