@@ -272,8 +272,9 @@ def _checked_constant(name: str, value: float | Tensor) -> Tensor:
     value = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
     if value.numel() != 1:
         raise ValueError(f"{name} must be a single number for the layer, got shape {tuple(value.shape)}")
-    if not (math.isfinite(float(value)) and float(value) > 0):
-        raise ValueError(f"{name} must be positive and finite, got {float(value)}")
+    number = float(value.detach())
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name} must be positive and finite, got {number}")
     return value.reshape(())
 
 

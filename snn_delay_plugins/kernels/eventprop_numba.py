@@ -39,7 +39,7 @@ _TRASH_ROWS = 8     # arrivals past the end are written here; several rows, so t
 _FRACTION = 2.0 ** 32
 OK, TOO_MANY_SPIKES = 0, 1
 
-_OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}}
+_OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
 
 # ------------------------------------------------------------------------------------------------ propagator
@@ -278,17 +278,44 @@ def _first_crossing(v, i, length, theta, tm, ts):
 def _grown(out):
     """The same columns in an array twice as long."""
     new = np.empty((out.shape[0], 2 * out.shape[1]))
-    new[:, :out.shape[1]] = out
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            new[row, column] = out[row, column]
     return new
+
+
+@njit(**_OPTIONS)
+def _order_of(t, lo, hi):
+    """The stable order of t[lo:hi], by merging (NumPy's own sort takes ten times as long to compile)."""
+    n = hi - lo
+    order, spare = np.arange(n), np.empty(n, np.int64)
+    width = 1
+    while width < n:
+        for start in range(0, n, 2 * width):
+            a, middle, stop = start, min(start + width, n), min(start + 2 * width, n)
+            b = middle
+            for c in range(start, stop):
+                if b >= stop or (a < middle and t[lo + order[a]] <= t[lo + order[b]]):
+                    spare[c] = order[a]
+                    a += 1
+                else:
+                    spare[c] = order[b]
+                    b += 1
+        order, spare = spare, order
+        width *= 2
+    return order
 
 
 @njit(**_OPTIONS)
 def _sort_by_time(out, lo, hi):
     """Sort columns lo..hi-1 by their first row, stably."""
-    if hi > lo:
-        order = np.argsort(out[0, lo:hi], kind="mergesort")
-        for row in range(out.shape[0]):
-            out[row, lo:hi] = out[row, lo:hi][order]
+    order = _order_of(out[0], lo, hi)
+    column = np.empty(hi - lo)
+    for row in range(out.shape[0]):
+        for c in range(hi - lo):
+            column[c] = out[row, lo + order[c]]
+        for c in range(hi - lo):
+            out[row, lo + c] = column[c]
 
 
 @njit(**_OPTIONS)
@@ -302,10 +329,13 @@ def _sort_pairs(s, w, m):
                 s[c + 1], w[c + 1] = s[c], w[c]
                 c -= 1
             s[c + 1], w[c + 1] = x, y
-    else:
-        order = np.argsort(s[:m], kind="mergesort")
-        s[:m] = s[:m][order]
-        w[:m] = w[:m][order]
+        return
+    order = _order_of(s, 0, m)
+    x, y = np.empty(m), np.empty(m)
+    for a in range(m):
+        x[a], y[a] = s[order[a]], w[order[a]]
+    for a in range(m):
+        s[a], w[a] = x[a], y[a]
 
 
 @njit(**_OPTIONS)
@@ -338,20 +368,20 @@ def _next_crossing(v, i, t, end, a, m, s, w, theta, tm, ts):
 
 
 @njit(**_OPTIONS)
-def _quiet_steps(bucket, inhibition, inhibited, lane, n, until, state, forth, back, rate, theta):
+def _quiet_steps(bucket, inhibition, inhibited, base, n, until, state, at, forth, back, rate, theta):
     """Advance a neuron from step n over the steps in which it cannot reach the threshold; the next step that may.
 
-    Were V to reach theta at the fraction x of a step, then theta <= V(n) + x a with a = (I_high - V(n)) dt / tau_m,
+    base: the row of the neuron's bucket -2; state[at:at + 2]: its (V, I). Were V to reach theta at the fraction x of a step, then theta <= V(n) + x a with a = (I_high - V(n)) dt / tau_m,
     and, if there were no reset, V(n + 1) >= theta - (1 - x) c with c = (theta - I_low) dt / tau_m (both slopes zero
     if negative). No x satisfies both if (theta - V(n)) c + (theta - V(n + 1)) a > a c. I_high and I_low bound I in
     the step: I(n) plus all positive or all negative arrivals.
     """
     em, k, es = forth
     bm, bk, bs = back
-    v, i = state[0], state[1]
+    v, i = state[at], state[at + 1]
     low = theta * (1 - 1e-9)
     while n < until:
-        r = np.uint64((2 * n + 1) * LANES + lane)
+        r = np.uint64((2 * n + 1) * LANES + base)
         r2 = r + np.uint64(LANES)
         di2 = bucket[r2, 0]
         di = bucket[r, 0] + bs * di2
@@ -367,19 +397,19 @@ def _quiet_steps(bucket, inhibition, inhibited, lane, n, until, state, forth, ba
         v = v2
         i = i2 + di
         n += 1
-    state[0], state[1] = v, i
+    state[at], state[at + 1] = v, i
     return n
 
 
 @njit(**_OPTIONS)
-def _step(bucket, n, lane, state, forth, back):
+def _step(bucket, n, base, state, at, forth, back):
     """One grid step of a neuron, spikes left out."""
     em, k, es = forth
     bm, bk, bs = back
-    r = (2 * n + 1) * LANES + lane
-    v, i = state[0], state[1]
-    state[0] = em * v + k * i + bucket[r, 1] + bm * bucket[r + LANES, 1] + bk * bucket[r + LANES, 0]
-    state[1] = es * i + bucket[r, 0] + bs * bucket[r + LANES, 0]
+    r = (2 * n + 1) * LANES + base
+    v, i = state[at], state[at + 1]
+    state[at] = em * v + k * i + bucket[r, 1] + bm * bucket[r + LANES, 1] + bk * bucket[r + LANES, 0]
+    state[at + 1] = es * i + bucket[r, 0] + bs * bucket[r + LANES, 0]
 
 
 @njit(**_OPTIONS)
@@ -442,7 +472,7 @@ def lif_exact_forward(times, units, offsets, lo, hi, weight, delay, where, facto
                 state[:] = 0
                 n = 0
                 while True:
-                    n = _quiet_steps(bucket, inhibition, inhibited, lane, n, steps, state, forth, back,
+                    n = _quiet_steps(bucket, inhibition, inhibited, lane, n, steps, state, 0, forth, back,
                                      dt / tm, theta)
                     if n >= steps:
                         break
@@ -464,7 +494,7 @@ def lif_exact_forward(times, units, offsets, lo, hi, weight, delay, where, facto
                         qm, qk, qs = propagator((n + 1) * dt - t, tm, ts)
                         reset += theta * qm
                         v = 0.0
-                    _step(bucket, n, lane, state, forth, back)
+                    _step(bucket, n, lane, state, 0, forth, back)
                     state[0] -= reset
                     n += 1
         count[b - lo] = total - first
@@ -473,54 +503,56 @@ def lif_exact_forward(times, units, offsets, lo, hi, weight, delay, where, facto
 
 
 @njit(**_OPTIONS)
-def _recurrent_arrivals(head, chain, echo, lane, n, j, times, units, weight, delay, out, first, weight_r, delay_r,
-                        since, t, end, v, i, s, w, tm, ts):
-    """As _arrivals, with the layer's own spikes (nodes from times.size on); arrivals before since were taken."""
+def _recurrent_crossing(head, chain, echo, base, entry, n, j, times, units, weight, delay, out, first,
+                        weight_r, delay_r, since, t, end, v, i, s, w, theta, tm, ts):
+    """Next crossing of neuron j in step n, given all arrivals known so far: (time, I there), time inf if none.
+
+    From state (v, i) at time t; arrivals before since are in it already. Chains lead through input events (nodes below
+    times.size, continued at chain[entry + node]) and spikes of the layer itself (continued at echo).
+    """
     m = 0
+    lane = j % LANES
     for row in range(2 * n + 1, 2 * n + 3):
-        e = head[row * LANES + lane]
-        while e >= 0:
-            if e < times.size:
-                u = units[e]
-                arrival, x = times[e] + delay[j, u], weight[j, u]
-                e = chain[e, lane]
+        node = head[row * LANES + base]
+        while node >= 0:
+            if node < times.size:
+                u = np.int64(units[node])
+                arrival, x = times[node] + delay[j, u], weight[j, u]
+                node = chain[entry + node, lane]
             else:
-                node = e - times.size
-                u = np.int64(out[1, first + node])
-                arrival, x = out[0, first + node] + delay_r[j, u], weight_r[j, u]
-                e = echo[node, j]
+                k = node - times.size
+                u = np.int64(out[1, first + k])
+                arrival, x = out[0, first + k] + delay_r[j, u], weight_r[j, u]
+                node = echo[k, j]
             if arrival >= since:
                 if arrival <= t:
-                    em, k, es = propagator(t - arrival, tm, ts)
-                    v += k * x
+                    em, k_, es = propagator(t - arrival, tm, ts)
+                    v += k_ * x
                     i += es * x
                 elif arrival < end:
-                    if m == s.size:
-                        return v, i, -1, s, w
                     s[m], w[m] = arrival, x
                     m += 1
     _sort_pairs(s, w, m)
-    return v, i, m, s, w
+    tc, ic, a = _next_crossing(v, i, t, end, 0, m, s, w, theta, tm, ts)
+    return (tc, ic) if tc >= 0 else (np.inf, 0.0)
 
 
 @njit(**_OPTIONS)
-def _neuron_crossing(head, chain, echo, n, j, times, units, weight, delay, out, first, weight_r, delay_r,
-                     spiked, since, state, last_i, end, dt, s, w, theta, tm, ts):
-    """Next crossing of neuron j in step n, given all arrivals known so far; (inf, 0) if none."""
-    block, lane = j // LANES, j % LANES
-    t = since if spiked else n * dt
-    while True:
-        v, i, m, s, w = _recurrent_arrivals(
-            head[block], chain[block], echo, lane, n, j, times, units, weight, delay, out, first, weight_r, delay_r,
-            since if spiked else -1.0, t, end, 0.0 if spiked else state[0], last_i if spiked else state[1],
-            s, w, tm, ts)
-        if m >= 0:
-            break
-        s, w = np.empty(2 * s.size), np.empty(2 * w.size)
-    tc, ic, a = _next_crossing(v, i, t, end, 0, m, s, w, theta, tm, ts)
-    if tc < 0:
-        return np.inf, 0.0, s, w
-    return tc, ic, s, w
+def _send(bucket, inhibition, head, echo, node, name, n, t, j, where_r, kick_r, weight_r, rows, last, dt, tm, ts):
+    """Put the arrivals of a spike of neuron j at time t in step n into the buckets and chains of all neurons."""
+    step = max(np.int64(t / dt), n)
+    x = max(_position(t / dt), np.int64(n) << 33) + (np.int64(2) << 32)
+    em, k, es = propagator(2 * dt - (t - step * dt), tm, ts)
+    for m in range(weight_r.shape[0]):
+        block, lane = m // LANES, m % LANES
+        r = block * rows + min(((x + where_r[block, j, lane]) >> 32) * LANES, last) + lane
+        y = kick_r[block, j, lane, 0]
+        bucket[r, 0] += y * es
+        bucket[r, 1] += y * k + kick_r[block, j, lane, 1] * em
+        if weight_r[m, j] < 0:
+            inhibition[r] -= weight_r[m, j]
+        echo[node, m] = head[r]
+        head[r] = name
 
 
 @njit(**_OPTIONS)
@@ -538,22 +570,22 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
     out = np.empty((3, 1024))
     total = 0
     rows, last = _rows(steps)
-    bucket, inhibition = np.zeros((blocks, rows, 2)), np.zeros((blocks, rows))
-    head = np.empty((blocks, rows), np.int32)
+    bucket, inhibition = np.zeros((blocks * rows, 2)), np.zeros(blocks * rows)
+    head = np.empty(blocks * rows, np.int32)
     longest = 0
     for b in range(lo, hi):
         longest = max(longest, offsets[b + 1] - offsets[b])
-    chain = np.empty((blocks, longest, LANES), np.int32)
-    echo = np.empty((256, blocks * LANES), np.int32)
-    s, w = np.empty(longest + 64), np.empty(longest + 64)
-    state, trial = np.empty((n_out, 2)), np.empty(2)
+    chain = np.empty((blocks * longest, LANES), np.int32)
+    echo = np.empty((256, n_out), np.int32)
+    s, w = np.empty(longest + 258), np.empty(longest + 258)
+    state, trial = np.empty(2 * n_out), np.empty(2)
     cross, cross_i = np.empty(n_out), np.empty(n_out)
     since, last_i, reset = np.empty(n_out), np.empty(n_out), np.empty(n_out)
-    spiked = np.empty(n_out, np.bool_)
     spikes = np.empty(n_out, np.int64)
     active, listed = np.empty(n_out, np.int64), np.zeros(n_out, np.bool_)
+    changed = np.empty(n_out, np.int64)
     forth, back = propagator(dt, tm, ts), propagator(-dt, tm, ts)
-    inhibited = negative.any() or (weight_r < 0).any()
+    inhibited = negative.any() or weight_r.min() < 0
     for b in range(lo, hi):
         first = total
         order, start, et, eu, position, eem, ek, ees = event_tables(
@@ -562,84 +594,74 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
         inhibition[:] = 0
         head[:] = -1
         for block in range(blocks):
-            _scatter(start, position, eem, ek, ees, where[block], kick[block], bucket[block], head[block],
-                     chain[block], last)
-            _scatter_negative(start, position, where[block], factor[block], negative[block], inhibition[block], last)
+            here = slice(block * rows, (block + 1) * rows)
+            _scatter(start, position, eem, ek, ees, where[block], kick[block], bucket[here], head[here],
+                     chain[block * longest:(block + 1) * longest], last)
+            _scatter_negative(start, position, where[block], factor[block], negative[block], inhibition[here], last)
         state[:] = 0
         spikes[:] = 0
         for n in range(steps):
-            end = min((n + 1) * dt, duration)
+            begin, end = n * dt, min((n + 1) * dt, duration)
             candidates = 0
             for j in range(n_out):
-                block = j // LANES
-                trial[:] = state[j]
-                if _quiet_steps(bucket[block], inhibition[block], inhibited, j % LANES, n, n + 1, trial, forth, back,
-                                dt / tm, theta) == n:
-                    spiked[j], reset[j], listed[j] = False, 0.0, True
-                    active[candidates] = j
-                    candidates += 1
-                    cross[j], cross_i[j], s, w = _neuron_crossing(
-                        head, chain, echo, n, j, et, eu, weight, delay, out, first, weight_r, delay_r,
-                        False, 0.0, state[j], 0.0, end, dt, s, w, theta, tm, ts)
-            while candidates > 0:
+                changed[j] = j
+            reached = n_out                              # at the start of a step every neuron may have a new crossing
+            while True:
+                for c in range(reached):
+                    m = changed[c]
+                    base = m // LANES * rows + m % LANES
+                    if not listed[m]:
+                        trial[0], trial[1] = state[2 * m], state[2 * m + 1]
+                        if _quiet_steps(bucket, inhibition, inhibited, base, n, n + 1, trial, 0, forth, back,
+                                        dt / tm, theta) > n:
+                            continue
+                        listed[m], reset[m], since[m] = True, 0.0, -1.0
+                        active[candidates] = m
+                        candidates += 1
+                    spiked = since[m] >= 0
+                    cross[m], cross_i[m] = _recurrent_crossing(
+                        head, chain, echo, base, m // LANES * longest, n, m, et, eu, weight, delay, out, first,
+                        weight_r, delay_r, since[m], since[m] if spiked else begin, end,
+                        0.0 if spiked else state[2 * m], last_i[m] if spiked else state[2 * m + 1],
+                        s, w, theta, tm, ts)
+                if candidates == 0:
+                    break
                 j = active[0]
                 for c in range(1, candidates):
                     if cross[active[c]] < cross[j]:
                         j = active[c]
-                if cross[j] == np.inf:
+                t = cross[j]
+                if t == np.inf:
                     break
                 if spikes[j] >= max_spikes:
                     return count, out[:, :0].copy(), TOO_MANY_SPIKES, b, j
                 if total == out.shape[1]:
                     out = _grown(out)
-                t = cross[j]
                 out[0, total], out[1, total], out[2, total] = t, j, cross_i[j] - theta
                 node = total - first
                 total += 1
                 spikes[j] += 1
-                qm, qk, qs = propagator((n + 1) * dt - t, tm, ts)
-                reset[j] += theta * qm
-                spiked[j], since[j], last_i[j] = True, t, cross_i[j]
+                em, k, es = propagator((n + 1) * dt - t, tm, ts)
+                reset[j] += theta * em
+                since[j], last_i[j] = t, cross_i[j]
                 if node == echo.shape[0]:
-                    longer = np.empty((2 * node, echo.shape[1]), np.int32)
+                    longer = np.empty((2 * node, n_out), np.int32)
                     longer[:node] = echo
                     echo = longer
-                step = max(np.int64(t / dt), n)
-                x = max(_position(t / dt), np.int64(n) << 33) + (np.int64(2) << 32)
-                qm, qk, qs = propagator(2 * dt - (t - step * dt), tm, ts)
-                name = np.int32(et.size + node)
+                    s, w = np.empty(longest + 2 * node + 2), np.empty(longest + 2 * node + 2)
+                _send(bucket, inhibition, head, echo, node, np.int32(et.size + node), n, t, j, where_r, kick_r,
+                      weight_r, rows, last, dt, tm, ts)
+                reached = 0
                 for m in range(n_out):
-                    block, lane = m // LANES, m % LANES
-                    row = min(((x + where_r[block, j, lane]) >> 32) * LANES, last) + lane
-                    y = kick_r[block, j, lane, 0]
-                    bucket[block, row, 0] += y * qs
-                    bucket[block, row, 1] += y * qk + kick_r[block, j, lane, 1] * qm
-                    if weight_r[m, j] < 0:
-                        inhibition[block, row] -= weight_r[m, j]
-                    echo[node, m] = head[block, row]
-                    head[block, row] = name
                     arrival = t + delay_r[m, j]
-                    if arrival < end and m != j:
-                        if not listed[m]:
-                            trial[:] = state[m]
-                            if _quiet_steps(bucket[block], inhibition[block], inhibited, lane, n, n + 1, trial, forth,
-                                            back, dt / tm, theta) > n:
-                                continue
-                            spiked[m], reset[m], listed[m], cross[m] = False, 0.0, True, np.inf
-                            active[candidates] = m
-                            candidates += 1
-                        if arrival < cross[m]:
-                            cross[m], cross_i[m], s, w = _neuron_crossing(
-                                head, chain, echo, n, m, et, eu, weight, delay, out, first, weight_r, delay_r,
-                                spiked[m], since[m], state[m], last_i[m], end, dt, s, w, theta, tm, ts)
-                cross[j], cross_i[j], s, w = _neuron_crossing(
-                    head, chain, echo, n, j, et, eu, weight, delay, out, first, weight_r, delay_r,
-                    True, t, state[j], last_i[j], end, dt, s, w, theta, tm, ts)
+                    if m == j or arrival < end and (not listed[m] or arrival < cross[m]):
+                        changed[reached] = m
+                        reached += 1
             for j in range(n_out):
-                _step(bucket[j // LANES], n, j % LANES, state[j], forth, back)
+                _step(bucket, n, j // LANES * rows + j % LANES, state, 2 * j, forth, back)
             for c in range(candidates):
                 j = active[c]
-                state[j, 0] -= reset[j]
+                state[2 * j] -= reset[j]
                 listed[j] = False
         count[b - lo] = total - first
         for k in range(first + 1, total):           # in order already, but for rounding of simultaneous spikes
@@ -855,7 +877,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
                 j = spike_u[bottom]
                 for r in range(2 * n + 1, 2 * n + 3):
                     rows_p[j // LANES, r * LANES + j % LANES, 0] = np.nan
-                    rows_p[j // LANES, r * LANES + j % LANES, 1] = place[bottom]
+                    rows_p[j // LANES, r * LANES + j % LANES, 1] = place[bottom - s0]
                 bottom -= 1
             while spike > bottom:
                 j, ts_k = spike_u[spike], spike_t[spike]
@@ -881,7 +903,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
                 p[j, 0] = a * p[j, 0]
                 now[j] = ts_k
                 jump = (theta * p[j, 0] - tm * (g_time[spike] + received)) / slope[spike] + g_jump[spike]
-                mu[place[spike]] = jump
+                mu[place[spike - s0]] = jump
                 mu_out[spike] = jump
                 p[j, 0] += jump
                 spike -= 1
@@ -929,7 +951,7 @@ def li_exact_forward(times, units, offsets, lo, hi, weight, delay, where, kick, 
                 state[:] = 0
                 for n in range(steps):
                     at[n, 0], at[n, 1] = state[0], state[1]
-                    _step(bucket, n, lane, state, forth, back)
+                    _step(bucket, n, lane, state, 0, forth, back)
                 at[steps, 0], at[steps, 1] = state[0], state[1]
                 final[b, j, 0], final[b, j, 1] = state[0], state[1]
                 for n in range(voltage.shape[0]):
@@ -1159,7 +1181,7 @@ def exact_tau_gradient(times, units, offsets, delay, where, factor, kick,
                         x, y = bucket[r, 1], bucket[r, 0]
                         total[0] += v * (back_by[0] * x + back_by[1] * y)
                         total[1] += (v * back_by[2] + q * back_by[3]) * y
-                    _step(bucket, n, lane, state, forth, back)
+                    _step(bucket, n, lane, state, 0, forth, back)
                     state[0] -= reset
             _gather_tau(start, position, ees, ek, eem, by_tau, where[block], factor[block], delay, rows_p, last, et, grid,
                         t, mu, s_start, neuron, n_out, dt, tm, ts, total)
