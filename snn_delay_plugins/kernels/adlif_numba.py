@@ -208,7 +208,10 @@ def _parallel() -> bool:
     threads would wait busily and take the processor from whatever else runs on it."""
     threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
     if threads > 1:
+        torchs = torch.get_num_threads()
         numba.set_num_threads(threads)
+        if torch.get_num_threads() != torchs:  # starting numba's pool can undo torch.set_num_threads
+            torch.set_num_threads(torchs)
     return threads > 1
 
 
