@@ -38,11 +38,17 @@ ROWS = (
         {"preset": "adlif+", "max_delay": MAX_DELAY},
         {"mean": 95.02, "max": 96.26, "parameters": "75.8k", "spikes": 11.48},
     ),
-    # Not in the paper, which starts all delays at zero.
+    # Not in the paper, which starts all delays at zero and does not augment.
     Row(
         "adlif-plus-uniform-delays",
         "Synaptic delay AdLIF+, uniform initial delays",
         {"preset": "adlif+", "max_delay": MAX_DELAY, "initial_delay": "uniform"},
+        {},
+    ),
+    Row(
+        "adlif-plus-uniform-delays-shifts",
+        "Synaptic delay AdLIF+, uniform initial delays, channels shifted in training",
+        {"preset": "adlif+", "max_delay": MAX_DELAY, "initial_delay": "uniform", "channel_shift": 8},
         {},
     ),
 )

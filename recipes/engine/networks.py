@@ -34,6 +34,8 @@ class DeckersNetwork(nn.Module):
         preset: neuron model, "lif", "adlif" or "adlif+": which parameters are trained and between which
             bounds.
         max_delay: cap of the synaptic delays in time steps, in all layers; None for a network without delays.
+        channel_shift: in training every sample's channels are moved by a whole number drawn from
+            -channel_shift ... channel_shift, as another voice would (0, the paper's: not at all).
         initial_delay: "zeros" as in the paper, or "uniform" between 0 and ``max_delay``.
         dropout: share of spikes dropped, drawn anew for every time step (as the sparch code, on which the
             paper's is based).
@@ -59,12 +61,14 @@ class DeckersNetwork(nn.Module):
         preset: str = "adlif+",
         max_delay: int | None = None,
         initial_delay: str = "zeros",
+        channel_shift: int = 0,
         dropout: float = 0.5,
         norm_momentum: float = 0.05,
         right_padding: int | None = None,
         init_state: str = "uniform",
     ):
         super().__init__()
+        self.augment = ChannelShift(channel_shift) if channel_shift else nn.Identity()
         widths = [inputs, *hidden]
         self.hidden = nn.ModuleList(
             HiddenLayer(
@@ -83,7 +87,7 @@ class DeckersNetwork(nn.Module):
 
     def forward(self, counts: Tensor) -> Response:
         functional.reset_net(self)
-        x = nn.functional.pad(counts, (0, 0, 0, 0, 0, self.right_padding))
+        x = nn.functional.pad(self.augment(counts), (0, 0, 0, 0, 0, self.right_padding))
         total, neurons = 0.0, 0
         for layer in self.hidden:
             x, spikes = layer(x)
@@ -103,6 +107,24 @@ class HiddenLayer(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         spikes = self.neuron(self.norm(self.connection(x)))
         return self.dropout(spikes), spikes
+
+
+class ChannelShift(nn.Module):
+    """Moves the channels of each sample ``[T, N, channels]`` by its own random number of channels, in training only;
+    what leaves at one edge is lost, and silence comes in at the other."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.most = most
+
+    def forward(self, counts: Tensor) -> Tensor:
+        if not self.training:
+            return counts
+        _, samples, channels = counts.shape
+        shift = torch.randint(-self.most, self.most + 1, (samples, 1), device=counts.device)
+        source = torch.arange(channels, device=counts.device) - shift
+        inside = (source >= 0) & (source < channels)
+        return counts.gather(2, source.clamp(0, channels - 1).expand_as(counts)) * inside
 
 
 class _NormOverTime(nn.BatchNorm1d):

@@ -7,7 +7,7 @@ from spikingjelly.activation_based import functional
 from recipes.deckers_table1 import ROWS
 from recipes.engine import losses
 from recipes.engine.hyperparameters import Hyperparameters
-from recipes.engine.networks import DeckersNetwork, as_input, count_parameters
+from recipes.engine.networks import ChannelShift, DeckersNetwork, as_input, count_parameters
 from recipes.engine.training import parameter_groups
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
 
@@ -18,6 +18,7 @@ COUNTS = {
     "lif-delays": 74_812,
     "adlif-plus-delays": 75_580,
     "adlif-plus-uniform-delays": 75_580,
+    "adlif-plus-uniform-delays-shifts": 75_580,
 }
 
 
@@ -176,3 +177,24 @@ def test_reset_is_spikingjellys_own():
     network(input_counts())
     functional.reset_net(network)  # finds every memory: nothing here hides its state
     assert all(not isinstance(m.v, torch.Tensor) for m in network.modules() if isinstance(m, AdLIFPlusNode))
+
+
+def test_shifted_channels_are_each_samples_own_and_training_alone_sees_them():
+    torch.manual_seed(0)
+    counts = input_counts(samples=40)
+    shift = ChannelShift(2)
+    seen = set()
+    moved = shift(counts)
+    for n in range(40):
+        for by in range(-2, 3):
+            wanted = torch.zeros_like(counts[:, n])
+            for channel in range(6):
+                if 0 <= channel + by < 6:
+                    wanted[:, channel + by] = counts[:, n, channel]
+            if torch.equal(moved[:, n], wanted):
+                seen.add(by)
+                break
+        else:
+            raise AssertionError(f"sample {n} was not shifted by a whole number of channels")
+    assert seen == {-2, -1, 0, 1, 2}
+    assert torch.equal(shift.eval()(counts), counts)

@@ -55,7 +55,7 @@ def runs():
 
 
 def test_the_statistics_are_over_the_epochs_that_the_protocol_chose(runs):
-    lif, *_, delays, _ = tables.summarise(RECIPE, runs)
+    lif, *_, delays, _, _ = tables.summarise(RECIPE, runs)
     assert (
         lif["test"]["values"] == [52.0, 58.0] and lif["test"]["mean"] == 55.0 and lif["test"]["max"] == 58.0
     )
