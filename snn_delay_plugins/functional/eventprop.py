@@ -494,8 +494,8 @@ def eventprop_lif_reference(events: SpikeEvents, weight: Tensor, delay: Tensor |
             seen = arrivals.detach() < t_k
             x, weights = t_k - arrivals[seen], weights[seen]
             v = (weights * _response(x, tm, ts)).sum()
-            for reset in own.get(j, []):
-                v = v - theta * _decay(t_k - reset, tm)
+            if j in own:
+                v = v - theta * _decay(t_k - torch.stack(own[j]), tm).sum()
             current = (weights * _decay(x, ts)).sum()
             slope = ((current - theta) / tm).detach()
             t = t_k - (v - theta) / slope
