@@ -1,0 +1,199 @@
+r"""Losses and training helpers of the EventProp papers.
+
+Voltage losses (readout V [T, N, C], or one number per output), with t = n dt and duration T:
+
+    sum  sum_n V[n] dt,   mean  sum / T,   exponential  sum_n exp(-t / T) V[n] dt,   maximum  max_n V[n]
+
+followed by softmax and cross-entropy. ``eventprop_li(..., readout="integral" | "weighted_integral" | "maximum")`` gives
+the first, third and fourth without a grid; hand its result to :func:`torch.nn.functional.cross_entropy`.
+
+Spike-time losses read the first spike of every output unit. A silent unit counts as spiking at the end of the sample;
+that constant has no gradient (EventProp cannot create spikes: see :func:`bump_silent_`).
+
+Sources: Meszaros, Knight, Nowotny, *Efficient Event-based Delay Learning in Spiking Neural Networks* (Eqs. 71, 72);
+Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with Eventprop* (voltage losses, spike-count
+regularisation); Wunderlich, Pehle, *Event-based backpropagation can compute exact gradients for spiking neural networks*
+(first-spike cross-entropy).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..events import SpikeEvents
+
+__all__ = ["bump_silent_", "ease_in", "first_spike_cross_entropy", "reduce_voltage", "spike_count_regularisation",
+           "time_invariant_mse", "voltage_cross_entropy"]
+
+Reduction = Literal["sum", "mean", "exponential", "maximum"]
+
+
+def reduce_voltage(voltage: Tensor, how: Reduction, *, dt: float = 1.0) -> Tensor:
+    """[T, N, C] -> [N, C], as in the module heading; the duration is T dt.
+
+    Examples
+    --------
+    >>> import torch
+    >>> reduce_voltage(torch.ones(4, 1, 2), "sum", dt=0.5).tolist()
+    [[2.0, 2.0]]
+    """
+    if voltage.dim() != 3:
+        raise ValueError(f"voltage must be [T, N, C], got shape {tuple(voltage.shape)}")
+    if not (math.isfinite(dt) and dt > 0):
+        raise ValueError(f"dt must be a positive finite number, got {dt!r}")
+    if voltage.shape[0] == 0:
+        raise ValueError("voltage has no time steps")
+    if how == "sum":
+        return voltage.sum(0) * dt
+    if how == "mean":
+        return voltage.mean(0)
+    if how == "maximum":
+        return voltage.amax(0)
+    if how == "exponential":
+        steps = voltage.shape[0]
+        n = torch.arange(steps, dtype=voltage.dtype, device=voltage.device)
+        return torch.tensordot(torch.exp(-n / steps) * dt, voltage, 1)
+    raise ValueError(f"how must be 'sum', 'mean', 'exponential' or 'maximum', got {how!r}")
+
+
+def voltage_cross_entropy(voltage: Tensor, target: Tensor, how: Reduction = "exponential", *, dt: float = 1.0) -> Tensor:
+    """Mean cross-entropy of softmax(:func:`reduce_voltage`) against class indices ``target`` [N]."""
+    return F.cross_entropy(reduce_voltage(voltage, how, dt=dt), _checked_target(target, voltage.shape[1:]))
+
+
+def first_spike_cross_entropy(events: SpikeEvents, target: Tensor, *, tau: float = 1.0, early: float = 0.0,
+                              tau_early: float = 1.0) -> Tensor:
+    r"""Cross-entropy on first-spike times: the earlier the spike of a class, the more likely the class.
+
+        L = mean_N [ -log softmax(-t / tau)[c] + early (exp(t_c / tau_early) - 1) ]
+
+    with t [N, C] the first spikes and c the target; the second term asks the true class to spike early.
+    """
+    if not (tau > 0 and tau_early > 0):
+        raise ValueError(f"tau and tau_early must be positive, got {tau} and {tau_early}")
+    target = _checked_target(target, (events.batch_size, events.num_units))
+    times = events.first_spike_times(silent=events.duration)
+    loss = F.cross_entropy(-times / tau, target)
+    if early:
+        loss = loss + early * torch.expm1(times.gather(1, target[:, None]) / tau_early).mean()
+    return loss
+
+
+def time_invariant_mse(events: SpikeEvents, target: Tensor, delta_t: float) -> Tensor:
+    r"""Time-invariant mean squared error of first-spike times (Eq. 71), averaged over the samples:
+
+        L = 1/2 sum_{i != c} (t_i - t_c - delta_t)^2
+
+    It asks every wrong class to spike delta_t after the true class c, whenever that is. Its gradient is Eq. 72.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from snn_delay_plugins.events import SpikeEvents
+    >>> e = SpikeEvents.from_lists([[3.0, 5.0]], [[0, 1]], num_units=2, duration=10.0)
+    >>> time_invariant_mse(e, torch.tensor([0]), 5.0).item()
+    4.5
+    """
+    target = _checked_target(target, (events.batch_size, events.num_units))
+    times = events.first_spike_times(silent=events.duration)
+    gap = times - times.gather(1, target[:, None]) - delta_t
+    wrong = torch.ones_like(gap).scatter(1, target[:, None], 0.0)
+    return 0.5 * (gap.square() * wrong).sum(1).mean()
+
+
+def spike_count_regularisation(events: SpikeEvents, strength: float, *, target: float = 14.0) -> Tensor:
+    r"""Pull every hidden neuron's mean spike count per sample, S_j / N, towards a target nu.
+
+        L = strength / 2 sum_j (S_j / N - nu)^2
+
+    Spike counts are piecewise constant, so the exact gradient is zero. As Nowotny et al., the backward pass instead adds
+
+        dL/dV_j += strength (S_j - nu N) / N^2       just before each spike of neuron j, on both sides of its reset,
+
+    through ``events.potential``; too many spikes push V down, too few push it up. mlGeNN writes the jump on its lambda_V
+    = -p_V / tau_m^2 (its drive carries one more 1 / tau_m, and its loss is a mean over time steps): its Lambda is
+    ``strength / tau_m^2``. A neuron without a spike gets no gradient: see :func:`bump_silent_`.
+    """
+    if events.potential is None:
+        raise ValueError("spike_count_regularisation needs the events returned by an EventProp LIF layer: these carry no "
+                         "membrane potential (input spikes, or cut by detach() or dense conversion)")
+    if not (math.isfinite(strength) and strength >= 0):
+        raise ValueError(f"strength must be finite and not negative, got {strength!r}")
+    return _SpikeCount.apply(events.potential, events.units, events.num_units, events.batch_size, float(strength),
+                             float(target))
+
+
+class _SpikeCount(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, potential, units, num_units, batch_size, strength, target):
+        if batch_size == 0:
+            ctx.save_for_backward(potential)
+            return potential.new_zeros(())
+        excess = torch.bincount(units, minlength=num_units).to(potential.dtype) / batch_size - target
+        ctx.save_for_backward(strength * excess[units] / batch_size)
+        return 0.5 * strength * excess.square().sum()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        (jump,) = ctx.saved_tensors
+        return grad * jump, None, None, None, None, None
+
+
+@torch.no_grad()
+def bump_silent_(weight: Tensor, spike_counts: Tensor, bump: float = 0.002) -> int:
+    """Add ``bump`` to all incoming weights [out, in] of the neurons that never spiked; returns how many there were.
+
+    ``spike_counts`` [out] or [samples, out], for instance summed over an epoch. Not in the paper; in its authors' code
+    with 0.002 after every epoch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> w = torch.zeros(2, 3)
+    >>> bump_silent_(w, torch.tensor([4, 0]), 0.5), w.tolist()
+    (1, [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
+    """
+    counts = spike_counts.reshape(-1, spike_counts.shape[-1]).sum(0)
+    if counts.numel() != weight.shape[0]:
+        raise ValueError(f"{counts.numel()} spike counts for {weight.shape[0]} neurons")
+    silent = counts == 0
+    weight[silent] += bump
+    return int(silent.sum())
+
+
+def ease_in(batch: int, final: float = 1e-3, *, start: float = 1e-5, growth: float = 1.05) -> float:
+    """Learning rate of batch 0, 1, 2, ...: from ``start``, multiplied by growth^batch after each batch, up to ``final``.
+
+    The growth compounds: lr = start growth^(batch (batch + 1) / 2), about 14 batches from 1e-5 to 1e-3.
+
+    Examples
+    --------
+    >>> ease_in(0), ease_in(100)
+    (1e-05, 0.001)
+    """
+    if batch < 0:
+        raise ValueError(f"batch must not be negative, got {batch}")
+    if not (0 < start <= final and growth > 1):
+        raise ValueError(f"need 0 < start <= final and growth > 1, got {start}, {final}, {growth}")
+    exponent = 0.5 * batch * (batch + 1)
+    if exponent * math.log(growth) >= math.log(final / start):
+        return final
+    return start * growth**exponent
+
+
+def _checked_target(target: Tensor, shape: tuple[int, ...]) -> Tensor:
+    n, classes = shape
+    if target.shape != (n,):
+        raise ValueError(f"target must be [{n}], got shape {tuple(target.shape)}")
+    if target.dtype != torch.int64:
+        raise TypeError(f"target must be int64, got {target.dtype}")
+    if n and not (0 <= int(target.min()) and int(target.max()) < classes):
+        bad = target[(target < 0) | (target >= classes)][0].item()
+        raise ValueError(f"target {bad} is outside [0, {classes})")
+    return target
