@@ -99,10 +99,10 @@ def eventprop_lif(events: SpikeEvents, weight: Tensor, delay: Tensor | None = No
     >>> d = torch.tensor([[3.5, 0.25]], dtype=torch.float64, requires_grad=True)
     >>> spikes = eventprop_lif(inputs, w, d, tau_mem=20.0, tau_syn=5.0)
     >>> [round(t, 4) for t in spikes.times.tolist()]
-    [8.2009]
+    [8.4942]
     >>> spikes.times.sum().backward()
     >>> [round(g, 4) for g in d.grad[0].tolist()]
-    [0.4883, 0.5117]
+    [0.5206, 0.4794]
     """
     syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt, spike_times)
     if not (isinstance(max_spikes, int) and max_spikes > 0):
@@ -155,7 +155,7 @@ def eventprop_li(events: SpikeEvents, weight: Tensor, delay: Tensor | None = Non
     >>> w = torch.ones(1, 2, dtype=torch.float64)
     >>> v = eventprop_li(inputs, w, tau_mem=10.0, tau_syn=5.0)
     >>> v.shape, round(v.max().item(), 4)
-    (torch.Size([40, 1, 1]), 0.4123)
+    (torch.Size([40, 1, 1]), 0.412)
     """
     if readout not in ("voltage", "integral", "weighted_integral", "maximum"):
         raise ValueError(f"readout must be 'voltage', 'integral', 'weighted_integral' or 'maximum', got {readout!r}")
