@@ -33,7 +33,7 @@ def accuracy(recipe, runs: list[dict]) -> Figure:
     """Test accuracy of every seed beside the paper's mean and maximum."""
     data, protocol = runs[0]["data"]["name"], runs[0]["settings"]["protocol"]
     rows = summarise(recipe, runs)
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(1.6 * len(rows) + 1, 4.8), layout="constrained")
     for x, row in enumerate(rows):
         once = x == 0
         paper = f"paper: {{}}, {recipe.paper_data}"

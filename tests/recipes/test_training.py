@@ -135,9 +135,9 @@ COMMAND = [
 ]
 
 
-def start(out):
+def start(out, *more):
     return subprocess.Popen(
-        [sys.executable, "-m", "recipes", *COMMAND, "--out", str(out)],
+        [sys.executable, "-m", "recipes", *COMMAND, *more, "--out", str(out)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -145,9 +145,9 @@ def start(out):
     )
 
 
-def start_and_stop(out, how):
+def start_and_stop(out, how, *more):
     """Send the signal once an epoch is safe; the exit code and what was printed."""
-    process = start(out)
+    process = start(out, *more)
     until = time.monotonic() + 600
     while not list(out.glob("runs/*/last.ckpt")):
         assert time.monotonic() < until and process.poll() is None, process.stdout.read().decode()
@@ -185,7 +185,7 @@ def test_the_same_command_after_kill_9_gives_the_uninterrupted_result(tmp_path, 
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
-    code, text = start_and_stop(tmp_path / "stopped", signal.SIGINT)
+    code, text = start_and_stop(tmp_path / "stopped", signal.SIGINT, "--epochs", "200")
     assert code == 130 and "The same command goes on" in text and "Traceback" not in text
 
 
