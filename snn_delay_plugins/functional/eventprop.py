@@ -380,11 +380,11 @@ class _Li(torch.autograd.Function):
             cpu.exact_neuron(*constants, dt, events.duration, sampled=kind == "voltage")
         synapses = cpu.Synapses(_array(weight), _array(delay, tuple(weight.shape)), neuron, grid)
         samples = neuron.steps // neuron.every if kind == "voltage" else 0
-        voltage, final, peak, when = cpu.li_forward(spikes, synapses, neuron, samples, kind == "maximum",
-                                                    torch.get_num_threads())
+        voltage, final, peak = cpu.li_forward(spikes, synapses, neuron, samples, kind == "maximum",
+                                               torch.get_num_threads())
         ctx.save_for_backward(times, weight, delay, tau_mem, tau_syn)
-        ctx.state = spikes, synapses, neuron, kind, when
-        result = {"voltage": voltage, "final": final, "maximum": peak}[kind]
+        ctx.state = spikes, synapses, neuron, kind, peak
+        result = {"voltage": voltage, "final": final, "maximum": peak.value}[kind]
         return torch.from_numpy(result).to(times.device, torch.promote_types(times.dtype, weight.dtype))
 
     @staticmethod
@@ -392,7 +392,7 @@ class _Li(torch.autograd.Function):
     def backward(ctx, grad):
         cpu = _cpu()
         times, weight, delay, tau_mem, tau_syn = ctx.saved_tensors
-        spikes, synapses, neuron, kind, when = ctx.state
+        spikes, synapses, neuron, kind, peak = ctx.state
         need = ctx.needs_input_grad
         n, n_out = spikes.batch_size, synapses.shape[0]
         grad = _array(grad)
@@ -403,8 +403,8 @@ class _Li(torch.autograd.Function):
         elif kind == "final":
             end = grad
         else:                       # V at a given time: dL/dV jumps there; one instant per output, in order of time
-            order = np.argsort(when, axis=1, kind="stable")
-            instants = cpu.Spikes(np.take_along_axis(when, order, 1).ravel(), order.ravel().astype(np.int64),
+            order = np.argsort(peak.time, axis=1, kind="stable")
+            instants = cpu.Spikes(np.take_along_axis(peak.time, order, 1).ravel(), order.ravel().astype(np.int64),
                                   np.arange(n + 1, dtype=np.int64) * n_out)
             jump = np.take_along_axis(grad, order, 1).ravel()
         no_threshold = cpu.Neuron(0.0, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps, neuron.every,
@@ -413,6 +413,12 @@ class _Li(torch.autograd.Function):
                              np.ascontiguousarray(jump), source, end, need[0], need[3] or need[4], False,
                              torch.get_num_threads())
         grad_w, grad_d = grads.weight_and_delay(synapses, neuron, False)
+        if kind == "maximum":       # a maximum at the arrival of an inhibitory spike moves with it: dV = V' ds
+            b, j = np.nonzero(peak.event >= 0)
+            event, shift = peak.event[b, j], grad[b, j] * peak.slope[b, j]
+            np.add.at(grad_d, (j, spikes.units[event]), shift)
+            if need[0]:
+                np.add.at(grads.times, event, shift)
         return (torch.from_numpy(grads.times).to(times) if need[0] else None,
                 _like(grad_w, weight) if need[1] else None, _like(grad_d, delay) if need[2] else None,
                 _scalar(grads.tau_mem, tau_mem) if need[3] else None,
@@ -481,7 +487,8 @@ def eventprop_lif_reference(events: SpikeEvents, weight: Tensor, delay: Tensor |
     for sample in range(events.batch_size):
         e = events[sample]
         t_in = e.times.double()
-        found = _search(t_in.tolist(), e.units.tolist(), w, d, wr, dr, float(tm), float(ts), float(theta), e.duration)
+        found = _search(t_in.tolist(), e.units.tolist(), w, d, wr, dr, float(syn.tau_mem.detach()),
+                        float(syn.tau_syn.detach()), float(syn.threshold.detach()), e.duration)
         done: list[Tensor] = []
         own: dict[int, list[Tensor]] = {}
         for t_k, j in found:
@@ -629,7 +636,9 @@ def _grid_steps(times: Tensor, dt: float) -> Tensor:
 
 def _grid_lambda_step(lam_v, lam_i, drive, tm, ts, dt):
     alpha, beta = math.exp(-dt / tm), math.exp(-dt / ts)
-    coupling = dt / ts * alpha if abs(1 / tm - 1 / ts) * tm < 1e-14 else tm / (ts - tm) * (beta - alpha)
+    delta = 1 / tm - 1 / ts
+    # tau_m / (tau_s - tau_m) (beta - alpha), in a form that is stable for tau_m near tau_s
+    coupling = alpha / ts * (dt if abs(delta) * tm < 1e-14 else math.expm1(dt * delta) / delta)
     return (drive + (lam_v - drive) * alpha, drive + (lam_i - drive) * beta + coupling * (lam_v - drive))
 
 

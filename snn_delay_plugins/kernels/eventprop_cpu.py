@@ -292,13 +292,25 @@ def _tau_gradient(gradients, events, synapses, recurrent, neuron, fired, slope, 
 
 # ---------------------------------------------------------------------------------------------------- LI
 
+@dataclass
+class Peak:
+    """Largest V of every output [N, out] and its time; the event at whose arrival V has a kink there (or -1) and V'
+    before it: such a maximum moves with the arrival."""
+
+    value: np.ndarray
+    time: np.ndarray
+    event: np.ndarray
+    slope: np.ndarray
+
+
 def li_forward(spikes: Spikes, synapses: Synapses, neuron: Neuron, samples: int, find_peak: bool,
-               threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Voltage [samples, N, out], final (V, I) [N, out, 2], largest voltage and its time [N, out]."""
+               threads: int) -> tuple[np.ndarray, np.ndarray, "Peak"]:
+    """Voltage [samples, N, out], final (V, I) [N, out, 2], largest voltage."""
     n_out, n_in = synapses.shape
     n = spikes.batch_size
     voltage = np.empty((samples, n, n_out))
-    final, peak, when = np.zeros((n, n_out, 2)), np.zeros((n, n_out)), np.zeros((n, n_out))
+    final = np.zeros((n, n_out, 2))
+    peak = Peak(np.zeros((n, n_out)), np.zeros((n, n_out)), np.full((n, n_out), -1), np.zeros((n, n_out)))
     events = (spikes.times, spikes.units, spikes.offsets)
     if synapses.grid:
         def task(lo, hi):
@@ -310,9 +322,9 @@ def li_forward(spikes: Spikes, synapses: Synapses, neuron: Neuron, samples: int,
         def task(lo, hi):
             loops.li_exact_forward(*events, lo, hi, synapses.weight, synapses.delay, synapses.where, kick,
                                    neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps, neuron.every, voltage,
-                                   final, find_peak, peak, when)
+                                   final, find_peak, peak.value, peak.time, peak.event, peak.slope)
     _run([lambda lo=lo, hi=hi: task(lo, hi) for lo, hi in _ranges(n, min(threads, max(n, 1)))], threads)
-    return voltage, final, peak, when
+    return voltage, final, peak
 
 
 def arrivals_forward(spikes: Spikes, weight: np.ndarray, delay: np.ndarray, rate: float, duration: float,

@@ -728,7 +728,7 @@ def _seen(s, n, first, hi, t, mu, grid, dt, tm, ts):
     em, k, es = propagator((n + 1) * dt - s, tm, ts)
     v, q = em * grid[n + 1, 0], k * grid[n + 1, 0] + es * grid[n + 1, 1]
     spike = first
-    while spike < hi and t[spike] < (n + 1) * dt:
+    while spike < hi and (t[spike] < (n + 1) * dt or n + 3 == grid.shape[0]):        # the last step takes t = steps dt
         if t[spike] > s:
             em, k, es = propagator(t[spike] - s, tm, ts)
             v += mu[spike] * em
@@ -922,12 +922,13 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
 
 @njit(**_OPTIONS)
 def li_exact_forward(times, units, offsets, lo, hi, weight, delay, where, kick, tm, ts, dt, steps, every,
-                     voltage, final, find_peak, peak, peak_time):
+                     voltage, final, find_peak, peak, peak_time, peak_event, peak_slope):
     """Leaky-integrator readout, samples lo..hi-1.
 
     voltage [T, N, out] gets V(n every dt) (T = 0: not wanted), final [N, out, 2] gets (V, I) at steps dt. With
     find_peak, peak and peak_time [N, out] get the largest V in [0, steps dt] and its time: steps whose bound exceeds
-    the largest V at the grid points are resolved arrival by arrival.
+    the largest V at the grid points are resolved arrival by arrival. V may peak in a kink, where an inhibitory spike
+    arrives while V rises: peak_event and peak_slope get that event and V' before it (else -1 and 0).
     """
     n_out, n_in = weight.shape
     rows, last = _rows(steps)
@@ -957,15 +958,19 @@ def li_exact_forward(times, units, offsets, lo, hi, weight, delay, where, kick, 
                 for n in range(voltage.shape[0]):
                     voltage[n, b, j] = at[n * every, 0]
                 if find_peak:
-                    peak[b, j], peak_time[b, j] = _peak(
+                    peak[b, j], peak_time[b, j], e, peak_slope[b, j] = _peak(
                         at, head, chain, lane, j, et, eu, weight, delay, dt, steps, s, w, tm, ts)
+                    peak_event[b, j] = order[e] if e >= 0 else -1
 
 
 @njit(**_OPTIONS)
 def _peak(at, head, chain, lane, j, times, units, weight, delay, dt, steps, s, w, tm, ts):
-    """Largest V over [0, steps dt] and its first time, V at the grid points given."""
-    n = np.argmax(at[:, 0])
-    best, when = at[n, 0], n * dt
+    """Largest V over [0, steps dt], its first time, the arrival at which it has a kink there (or -1), V' before it."""
+    least = 0.0
+    for n in range(steps + 1):
+        least = max(least, at[n, 0])
+    least -= 1e-12 * (1 + least)                    # grid values carry rounding
+    best, when, slope = 0.0, 0.0, 0.0
     for n in range(steps):
         v, i = at[n, 0], at[n, 1]
         high = max(i, 0.0)
@@ -974,28 +979,35 @@ def _peak(at, head, chain, lane, j, times, units, weight, delay, dt, steps, s, w
             while e >= 0:
                 high += max(weight[j, units[e]], 0.0)
                 e = chain[e, lane]
-        if v + max(high - v, 0.0) * dt / tm <= best:
+        if v + max(high - v, 0.0) * dt / tm < least:
             continue
         t, end = n * dt, (n + 1) * dt
         v, i, m = _arrivals(head, chain, lane, n, j, times, units, weight, delay, t, end, v, i, s, w, tm, ts)
         for a in range(m + 1):
             until = s[a] if a < m else end
-            # V' = 0 where I = V; free evolution from (v, i) has one extremum, a maximum if I > V now and I > 0
-            if i > v and i > 0:
+            if i > v and i > 0:                     # V' has the sign of I - V; from here it may fall through zero once
                 u = _extremum(v, i, until - t, tm, ts)
                 if u >= 0:
                     em, k, es = propagator(u, tm, ts)
                     if em * v + k * i > best:
-                        best, when = em * v + k * i, t + u
+                        best, when, slope = em * v + k * i, t + u, 0.0
             em, k, es = propagator(until - t, tm, ts)
             v = em * v + k * i
             i = es * i
             t = until
             if v > best:
-                best, when = v, t
+                best, when, slope = v, t, (i - v) / tm
             if a < m:
                 i += w[a]
-    return best, when
+    if slope > 1e-12 and when < steps * dt:
+        n = np.int64(when / dt)
+        for row in range(max(2 * n - 1, 1), min(2 * n + 5, 2 * steps + 1)):
+            e = head[row * LANES + lane]
+            while e >= 0:
+                if abs(times[e] + delay[j, units[e]] - when) <= 1e-12 * (1 + when) and weight[j, units[e]] < 0:
+                    return best, when, e, slope
+                e = chain[e, lane]
+    return best, when, -1, 0.0
 
 
 @njit(**_OPTIONS)
@@ -1092,7 +1104,8 @@ def _gather_tau(start, position, es_e, k_e, em_e, by_tau, where, factor, delay, 
                     total[0] += w * dm_k * grid[j, n + 1, 0]
                     total[1] += w * (ds_k * grid[j, n + 1, 0] + ds_es * grid[j, n + 1, 1])
                     spike = np.int64(q)
-                    while spike < spike_start[neuron + j + 1] and t[spike] < (n + 1) * dt:
+                    while spike < spike_start[neuron + j + 1] and (
+                            t[spike] < (n + 1) * dt or n + 3 == grid.shape[1]):
                         if t[spike] > s:
                             dm_em, dm_k, ds_k, ds_es = propagator_by_tau(t[spike] - s, tm, ts)
                             total[0] += w * mu[spike] * dm_k
@@ -1159,8 +1172,8 @@ def exact_tau_gradient(times, units, offsets, delay, where, factor, kick,
                     total[0] += v * (forth_by[0] * x + forth_by[1] * y)
                     total[1] += (v * forth_by[2] + q * forth_by[3]) * y
                     reset = 0.0
-                    if spike < stop and t[spike] < (n + 1) * dt:
-                        while spike < stop and t[spike] < (n + 1) * dt:
+                    if spike < stop and (t[spike] < (n + 1) * dt or n == steps - 1):
+                        while spike < stop and (t[spike] < (n + 1) * dt or n == steps - 1):
                             dm_em, dm_k, ds_k, ds_es = propagator_by_tau(t[spike] - n * dt, tm, ts)
                             total[0] += mu[spike] * (dm_em * x + dm_k * y)
                             total[1] += mu[spike] * ds_k * y
@@ -1170,7 +1183,7 @@ def exact_tau_gradient(times, units, offsets, delay, where, factor, kick,
                                 reset += theta * em
                                 total[0] -= theta * v * em * h / (tm * tm)
                                 later = spike + 1
-                                while later < stop and t[later] < (n + 1) * dt:
+                                while later < stop and (t[later] < (n + 1) * dt or n == steps - 1):
                                     h = t[later] - t[spike]
                                     em, k, es = propagator(h, tm, ts)
                                     total[0] -= theta * mu[later] * em * h / (tm * tm)
