@@ -15,13 +15,19 @@ _NAMES = {
     "AdLIFPlus": ".snntorch",
     "StateAdLIFPlus": ".snntorch",
     "AdLIFPlusNode": ".spikingjelly",
+    "EventPropLI": ".eventprop",
+    "EventPropLIF": ".eventprop",
+    "SpikeEvents": ".events",
     "register": ".registration",
     "unregister": ".registration",
 }
-_SUBMODULES = ("functional", "parameters", "snntorch", "spikingjelly")
+_SUBMODULES = ("eventprop", "events", "functional", "parameters", "snntorch", "spikingjelly")
 
 # what needs no framework: `from snn_delay_plugins import *` works whichever of the two is installed
-__all__ = ["__version__", "functional", "parameters", "register", "unregister"]
+__all__ = [
+    "EventPropLI", "EventPropLIF", "SpikeEvents", "__version__", "eventprop", "events", "functional", "parameters", "register",
+    "unregister",
+]  # fmt: skip
 
 
 def __getattr__(name: str):

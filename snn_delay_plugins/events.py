@@ -34,6 +34,8 @@ Device = Union[str, torch.device, None]
 # as reached.
 _BIN_SLACK = 1e-6
 
+_TO_DENSE = 'set output="dense" on the EventProp layer before, or call .to_dense(dt)'
+
 
 class SpikeEvents:
     r"""A batch of spike trains.
@@ -100,6 +102,15 @@ class SpikeEvents:
         self.times, self.units, self.offsets = times, units, offsets
         self.num_units, self.duration, self.potential = int(num_units), float(duration), potential
         return self
+
+    # ---------------------------------------------------------------- beside dense layers
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        raise TypeError(f"{getattr(function, '__name__', function)} takes tensors, not SpikeEvents: {_TO_DENSE}")
+
+    def __getattr__(self, name: str):
+        raise AttributeError(f"SpikeEvents has no attribute {name!r}; a layer for tensors needs dense spikes: {_TO_DENSE}")
 
     # ---------------------------------------------------------------- size and place
 

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 __all__ = [
-    "ADLIF_PRESETS", "AdLIFParameters", "AdLIFPreset", "BoundedModule", "DelayParameters", "live_modules", "project_",
+    "ADLIF_PRESETS", "AdLIFParameters", "AdLIFPreset", "BoundedModule", "DelayParameters", "initial_delay",
+    "live_modules", "project_",
 ]  # fmt: skip
 
 MODES = ("project", "clamp")
@@ -341,7 +342,7 @@ class DelayParameters(BoundedModule):
         self.max_delay, self.delay_type, self.learn_delay = int(max_delay), delay_type, learn_delay
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(out_features, in_features)))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-        initial = _initial_delay(delay, shapes[delay_type], self.max_delay)
+        initial = initial_delay(delay, shapes[delay_type], self.max_delay)
         if learn_delay:
             self.delay = nn.Parameter(initial)
         else:
@@ -363,16 +364,25 @@ class DelayParameters(BoundedModule):
         )
 
 
-def _initial_delay(delay: float | str | Tensor, shape: tuple[int, int], max_delay: int) -> Tensor:
+def initial_delay(
+    delay: float | str | Tensor, shape: tuple[int, int], max_delay: float, name: str = "delay"
+) -> Tensor:
+    """Initial delays of the given shape from a number, ``"zeros"``, ``"uniform"`` (U(0, max_delay)) or a tensor.
+
+    :raises ValueError: unless all of them are finite and in ``[0, max_delay]``; the message calls them ``name``.
+    """
     if isinstance(delay, str):
         if delay not in ("zeros", "uniform"):
-            raise ValueError(f"delay must be a number, a tensor, 'zeros' or 'uniform', got {delay!r}")
+            raise ValueError(f"{name} must be a number, a tensor, 'zeros' or 'uniform', got {delay!r}")
+        if delay == "uniform" and math.isinf(max_delay):
+            raise ValueError(f"{name}='uniform' draws from [0, max_delay]: give a finite max_delay")
         return torch.zeros(shape) if delay == "zeros" else torch.empty(shape).uniform_(0.0, max_delay)
     value = torch.as_tensor(delay, dtype=torch.get_default_dtype()).detach()
     if value.dim() > 0 and value.shape != shape:
-        raise ValueError(f"delay must be a number or have shape {shape}, got shape {tuple(value.shape)}")
-    if value.numel() and not (value.min() >= 0 and value.max() <= max_delay):
-        raise ValueError(f"initial delays must lie in [0, {max_delay}], got {value.min():g} ... {value.max():g}")
+        raise ValueError(f"{name} must be a number or have shape {shape}, got shape {tuple(value.shape)}")
+    if not bool((value.isfinite() & (value >= 0) & (value <= max_delay)).all()):
+        raise ValueError(f"initial delays must lie in [0, {max_delay:g}], got {value.min():g} ... {value.max():g}"
+                         + ("" if name == "delay" else f" for {name}"))
     return value.expand(shape).clone()
 
 

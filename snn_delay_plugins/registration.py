@@ -17,10 +17,14 @@ _PLACES = {
         ("snntorch", ".snntorch", "AdLIFPlus"),
         ("snntorch", ".snntorch", "StateAdLIFPlus"),
         ("snntorch", ".snntorch", "DelayedLinear"),
+        ("snntorch", ".snntorch", "EventPropLI"),
+        ("snntorch", ".snntorch", "EventPropLIF"),
     ),
     "spikingjelly": (
         ("spikingjelly.activation_based.neuron", ".spikingjelly", "AdLIFPlusNode"),
         ("spikingjelly.activation_based.layer", ".spikingjelly", "DelayedLinear"),
+        ("spikingjelly.activation_based.layer", ".spikingjelly", "EventPropLI"),
+        ("spikingjelly.activation_based.layer", ".spikingjelly", "EventPropLIF"),
     ),
 }
 _registered: list[tuple[ModuleType, str, object]] = []
@@ -30,8 +34,9 @@ _original_reset = _extended_reset = None
 def register() -> tuple[str, ...]:
     """Put our classes into the namespaces of the frameworks that are installed.
 
-    After it, ``snntorch.AdLIFPlus``, ``snntorch.DelayedLinear``, ``spikingjelly.activation_based.neuron.AdLIFPlusNode``
-    and ``spikingjelly.activation_based.layer.DelayedLinear`` exist, and ``snntorch.utils.reset`` reaches our modules
+    After it, ``snntorch.AdLIFPlus``, ``snntorch.DelayedLinear``, ``snntorch.EventPropLIF``,
+    ``spikingjelly.activation_based.neuron.AdLIFPlusNode``, ``spikingjelly.activation_based.layer.DelayedLinear`` and the
+    like exist, and ``snntorch.utils.reset`` reaches our modules
     at any depth. Calling it again changes nothing; :func:`unregister` undoes all of it.
 
     :returns: the qualified names that are registered.

@@ -20,8 +20,12 @@ PLACES = [
     (snn, "AdLIFPlus"),
     (snn, "StateAdLIFPlus"),
     (snn, "DelayedLinear"),
+    (snn, "EventPropLI"),
+    (snn, "EventPropLIF"),
     (neuron, "AdLIFPlusNode"),
     (layer, "DelayedLinear"),
+    (layer, "EventPropLI"),
+    (layer, "EventPropLIF"),
 ]
 ORIGINAL_RESET = utils.reset
 

@@ -1,4 +1,4 @@
-"""Adaptive neurons and delays as native snnTorch parts."""
+"""Adaptive neurons, delays and EventProp as native snnTorch parts."""
 try:
     import snntorch  # noqa: F401
 except ModuleNotFoundError as error:
@@ -8,8 +8,9 @@ except ModuleNotFoundError as error:
         "snn_delay_plugins.snntorch needs snnTorch >= 1.0: pip install 'snn_delay_plugins[snntorch]'"
     ) from error
 
+from .eventprop import EventPropLI, EventPropLIF
 from .layer import DelayedLinear
 from .neuron import AdLIFPlus, StateAdLIFPlus
 from .reset import reset
 
-__all__ = ["AdLIFPlus", "DelayedLinear", "StateAdLIFPlus", "reset"]
+__all__ = ["AdLIFPlus", "DelayedLinear", "EventPropLI", "EventPropLIF", "StateAdLIFPlus", "reset"]

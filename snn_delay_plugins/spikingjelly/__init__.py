@@ -1,4 +1,4 @@
-"""Adaptive neurons and delays as native SpikingJelly parts."""
+"""Adaptive neurons, delays and EventProp as native SpikingJelly parts."""
 try:
     import spikingjelly.activation_based  # noqa: F401
 except ModuleNotFoundError as error:
@@ -8,7 +8,8 @@ except ModuleNotFoundError as error:
         "snn_delay_plugins.spikingjelly needs SpikingJelly >= 2.0: pip install 'snn_delay_plugins[spikingjelly]'"
     ) from error
 
+from .eventprop import EventPropLI, EventPropLIF
 from .layer import DelayedLinear
 from .neuron import AdLIFPlusNode
 
-__all__ = ["AdLIFPlusNode", "DelayedLinear"]
+__all__ = ["AdLIFPlusNode", "DelayedLinear", "EventPropLI", "EventPropLIF"]

@@ -1,0 +1,275 @@
+"""EventProp layers that need no framework; both front doors hand them out as their own.
+
+A layer computes whole samples and keeps no state between calls, so that there is nothing to reset. The equations are
+in :mod:`snn_delay_plugins.functional.eventprop`. Times, delays and time constants share one unit, ms by convention.
+"""
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from .events import SpikeEvents
+from .functional.eventprop import eventprop_li, eventprop_lif
+from .parameters import BoundedModule, initial_delay
+
+__all__ = ["EventPropLI", "EventPropLIF"]
+
+OUTPUTS = ("events", "dense", "same")
+
+
+class _EventPropLayer(BoundedModule):
+    """Synapses and time constants: weight [out, in], delay (a parameter, a buffer or None), tau_mem, tau_syn."""
+
+    def _create_synapses(self, in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init) -> None:
+        if in_features < 1 or out_features < 1:
+            raise ValueError(f"in_features and out_features must be positive, got {in_features} and {out_features}")
+        if not max_delay >= 0:
+            raise ValueError(f"max_delay must be a number >= 0 (or inf), got {max_delay}")
+        self.in_features, self.out_features = in_features, out_features
+        self.max_delay, self.delay_type, self.learn_delay = float(max_delay), delay_type, learn_delay
+        self._create_connection("weight", "delay", in_features, out_features, delay, weight_init)
+
+    def _create_connection(self, weight: str, delay_name: str, senders: int, receivers: int, delay, init) -> None:
+        mean, std = init
+        self.register_parameter(weight, nn.Parameter(torch.empty(receivers, senders).normal_(mean, std)))
+        if delay is None:
+            self.register_parameter(delay_name, None)
+            return
+        shapes = {"synaptic": (receivers, senders), "axonal": (1, senders), "dendritic": (receivers, 1)}
+        if self.delay_type not in shapes:
+            raise ValueError(f"delay_type must be one of {sorted(shapes)}, got {self.delay_type!r}")
+        initial = initial_delay(delay, shapes[self.delay_type], self.max_delay, delay_name)
+        if self.learn_delay:
+            self.register_parameter(delay_name, nn.Parameter(initial))
+        else:
+            self.register_buffer(delay_name, initial)
+        self.bound(delay_name, 0.0, self.max_delay)
+
+    def _create_constant(self, name: str, value: float, learn: bool) -> None:
+        """A positive constant; a learnt one stays above a twentieth of its initial value."""
+        value = float(value)
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive and finite, got {value}")
+        if learn:
+            self.register_parameter(name, nn.Parameter(torch.tensor(value)))
+            self.bound(name, value / 20, math.inf)
+        else:
+            setattr(self, name, value)
+
+    def _constant(self, name: str) -> float | Tensor:
+        return self.bounded(name) if name in self._parameters else getattr(self, name)
+
+    def _events(self, input: SpikeEvents | Tensor) -> SpikeEvents:
+        """The input as events; dense spikes [T, N, in] stand dt apart."""
+        if isinstance(input, SpikeEvents):
+            return input
+        if not isinstance(input, Tensor):
+            raise TypeError(f"expected SpikeEvents or a tensor [T, N, {self.in_features}], got {type(input).__name__}")
+        if input.dim() != 3 or input.shape[2] != self.in_features:
+            raise ValueError(f"expected spikes [T, N, {self.in_features}], got shape {tuple(input.shape)}")
+        return SpikeEvents.from_dense(input, self.dt)
+
+    def _options(self) -> dict:
+        delay = None if self.delay is None else self.bounded("delay")
+        return {"delay": delay, "tau_mem": self._constant("tau_mem"), "tau_syn": self._constant("tau_syn"),
+                "dt": self.dt, "spike_times": self.spike_times}
+
+    def extra_repr(self) -> str:
+        delays = "no delays" if self.delay is None else f"max_delay={self.max_delay:g}, delay_type={self.delay_type!r}"
+        return (f"in_features={self.in_features}, out_features={self.out_features}, {delays}, dt={self.dt:g}, "
+                f"spike_times={self.spike_times!r}")
+
+
+class EventPropLIF(_EventPropLayer):
+    r"""Leaky integrate-and-fire neurons whose synapses have trainable weights and delays, with exact gradients.
+
+    .. math:: \tau_m \dot V = -V + I, \quad \tau_s \dot I = -I, \quad
+              I_j \leftarrow I_j + w_{ji} \text{ at } t_i + d_{ji}, \quad V_j = \vartheta: \text{spike}, V_j \leftarrow 0
+
+    Takes :class:`~snn_delay_plugins.events.SpikeEvents` or dense spike counts ``[T, N, in]`` (one bin is ``dt`` long).
+    Spike times are real numbers, and the gradient is that of the spike times themselves (Meszaros et al., Table 1,
+    Eq. 5 and 6): no surrogate is involved, and memory grows with the spikes, not with T. The gradient cannot create
+    spikes: a neuron that never fires does not learn, so start from weights that make neurons fire
+    (a layer without a single spike warns), or raise them with
+    :func:`snn_delay_plugins.functional.losses.bump_silent_`.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    recurrent : bool
+        Adds synapses ``recurrent_weight``, ``recurrent_delay`` [out, out] from the layer to itself.
+    delay, recurrent_delay : float, "zeros", "uniform", Tensor or None
+        Initial delays; "uniform": U(0, max_delay); None: the synapses have no delays.
+    max_delay : float
+        Delays stay in ``[0, max_delay]`` after every optimizer step; unbounded by default, and a long one costs nothing.
+    delay_type : str
+        ``"synaptic"`` (delay [out, in]), ``"axonal"`` ([1, in]) or ``"dendritic"`` ([out, 1]).
+    learn_delay : bool
+        False: the delays are buffers.
+    weight_init, recurrent_weight_init : (mean, std)
+        Normal distribution of the initial weights; the defaults are the paper's for SHD (700 inputs).
+    tau_mem, tau_syn, threshold : float
+        Trainable with ``learn_tau_mem``, ``learn_tau_syn``, ``learn_threshold``.
+    dt : float
+        Bin width of dense input and output. The result for events does not depend on it in the exact scheme.
+    spike_times : str
+        ``"exact"``, or ``"grid"``: the published scheme, whose spikes and delays are multiples of ``dt``.
+    output : str
+        ``"events"``; ``"dense"``: spike counts [T, N, out] for layers that know no events (spikes are binned, which
+        costs precision); ``"same"``: as the input.
+    max_spikes : int
+        Most spikes of a neuron in a sample; one that exceeds it raises.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        as :func:`snn_delay_plugins.functional.eventprop.eventprop_lif`; ValueError too for graded dense input.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from snn_delay_plugins import EventPropLI, EventPropLIF
+    >>> _ = torch.manual_seed(0)
+    >>> net = torch.nn.Sequential(EventPropLIF(700, 64, recurrent=True, delay="uniform", max_delay=50), EventPropLI(64, 20))
+    >>> voltage = net((torch.rand(100, 2, 700) < 0.05).float())
+    >>> voltage.shape
+    torch.Size([100, 2, 20])
+    >>> voltage.sum().backward()
+    >>> bool(net[0].delay.grad.abs().max() > 0)
+    True
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        recurrent: bool = False,
+        delay: float | str | Tensor | None = 0.0,
+        recurrent_delay: float | str | Tensor | None = 0.0,
+        max_delay: float = math.inf,
+        delay_type: str = "synaptic",
+        learn_delay: bool = True,
+        weight_init: tuple[float, float] = (0.03, 0.01),
+        recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
+        tau_mem: float = 20.0,
+        tau_syn: float = 5.0,
+        threshold: float = 1.0,
+        learn_tau_mem: bool = False,
+        learn_tau_syn: bool = False,
+        learn_threshold: bool = False,
+        dt: float = 1.0,
+        spike_times: str = "exact",
+        output: str = "events",
+        max_spikes: int = 10_000,
+    ) -> None:
+        super().__init__()
+        if output not in OUTPUTS:
+            raise ValueError(f"output must be one of {OUTPUTS}, got {output!r}")
+        self.recurrent, self.dt, self.spike_times = recurrent, dt, spike_times
+        self.output, self.max_spikes = output, max_spikes
+        self._create_synapses(in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init)
+        if recurrent:
+            self._create_connection("recurrent_weight", "recurrent_delay", out_features, out_features, recurrent_delay,
+                                    recurrent_weight_init)
+        else:
+            self.recurrent_weight = self.recurrent_delay = None
+        self._create_constant("tau_mem", tau_mem, learn_tau_mem)
+        self._create_constant("tau_syn", tau_syn, learn_tau_syn)
+        self._create_constant("threshold", threshold, learn_threshold)
+        self._warned = False
+
+    def forward(self, input: SpikeEvents | Tensor) -> SpikeEvents | Tensor:
+        events = self._events(input)
+        spikes = eventprop_lif(
+            events, self.weight, threshold=self._constant("threshold"), recurrent_weight=self.recurrent_weight,
+            recurrent_delay=None if self.recurrent_delay is None else self.bounded("recurrent_delay"),
+            max_spikes=self.max_spikes, **self._options())
+        self._warn_if_silent(events, spikes)
+        if self.output == "events" or (self.output == "same" and input is events):
+            return spikes
+        return spikes.to_dense(self.dt, None if input is events else input.shape[0], dtype=self.weight.dtype)
+
+    def _warn_if_silent(self, events: SpikeEvents, spikes: SpikeEvents) -> None:
+        if self.training and not self._warned and len(events) and not len(spikes):
+            self._warned = True
+            warnings.warn(f"no neuron of {type(self).__name__}({self.in_features}, {self.out_features}) fired on a batch of "
+                          f"{len(events)} input spikes: EventProp has no gradient without spikes. Raise weight_init "
+                          f"(mean weight {self.weight.mean().item():.3g} now) or use functional.losses.bump_silent_",
+                          stacklevel=3)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, recurrent={self.recurrent}, output={self.output!r}"
+
+
+class EventPropLI(_EventPropLayer):
+    r"""Leaky integrators without threshold, the readout of an EventProp network.
+
+    .. math:: \tau_m \dot V = -V + I, \quad \tau_s \dot I = -I, \quad I_j \leftarrow I_j + w_{ji} \text{ at } t_i + d_{ji}
+
+    Takes :class:`~snn_delay_plugins.events.SpikeEvents` or dense spike counts ``[T, N, in]`` and returns a tensor of the
+    weight's dtype.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    delay : float, "zeros", "uniform", Tensor or None
+        None (default, as in the paper): no delays to the readout. Else as :class:`EventPropLIF`, with ``max_delay``,
+        ``delay_type`` and ``learn_delay``.
+    weight_init : (mean, std)
+        The default is the paper's.
+    tau_mem, tau_syn : float
+        Trainable with ``learn_tau_mem``, ``learn_tau_syn``.
+    dt : float
+        Bin width of dense input and sampling interval of the voltage.
+    spike_times : str
+        ``"exact"`` or ``"grid"``.
+    readout : str
+        ``"voltage"`` [T, N, out]; ``"integral"``, ``"weighted_integral"`` (by e^(-t/T)) or ``"maximum"`` [N, out]: see
+        :func:`snn_delay_plugins.functional.eventprop.eventprop_li`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        as :func:`snn_delay_plugins.functional.eventprop.eventprop_li`; ValueError too for graded dense input.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from snn_delay_plugins import EventPropLI
+    >>> EventPropLI(64, 20, readout="weighted_integral")((torch.rand(100, 2, 64) < 0.1).float()).shape
+    torch.Size([2, 20])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        delay: float | str | Tensor | None = None,
+        max_delay: float = math.inf,
+        delay_type: str = "synaptic",
+        learn_delay: bool = True,
+        weight_init: tuple[float, float] = (0.02, 0.03),
+        tau_mem: float = 20.0,
+        tau_syn: float = 5.0,
+        learn_tau_mem: bool = False,
+        learn_tau_syn: bool = False,
+        dt: float = 1.0,
+        spike_times: str = "exact",
+        readout: str = "voltage",
+    ) -> None:
+        super().__init__()
+        self.dt, self.spike_times, self.readout = dt, spike_times, readout
+        self._create_synapses(in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init)
+        self._create_constant("tau_mem", tau_mem, learn_tau_mem)
+        self._create_constant("tau_syn", tau_syn, learn_tau_syn)
+
+    def forward(self, input: SpikeEvents | Tensor) -> Tensor:
+        return eventprop_li(self._events(input), self.weight, readout=self.readout, **self._options()).to(self.weight.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, readout={self.readout!r}"

@@ -1,0 +1,8 @@
+"""EventProp layers for snnTorch: sequence modules beside ``StateLeaky``, on (T, B, C) or on events.
+
+snnTorch's contract for a module that takes whole sequences is (T, B, C) in and out and nothing else; the layers keep no
+state, so that ``utils.reset`` has nothing to do for them.
+"""
+from ..eventprop import EventPropLI, EventPropLIF
+
+__all__ = ["EventPropLI", "EventPropLIF"]
