@@ -1,8 +1,9 @@
 """Deckers et al., Table 1 (and Table 4): what adaptation and synaptic delays add to a LIF network on SHD."""
 
-from recipes.engine.data import Binning
+from recipes.engine.data import BinnedCounts, Binning
 from recipes.engine.hyperparameters import Hyperparameters
 from recipes.engine.networks import DeckersNetwork
+from recipes.engine.objectives import SummedSoftmax
 from recipes.engine.recipe import Row, TableRecipe
 
 MAX_DELAY = 25  # time steps of 10 ms; "Delay caps" in Table 3
@@ -72,14 +73,14 @@ RECIPE = TableRecipe(
         plateau_patience=5,
         min_learning_rate=1e-6,  # sparch's; the text gives none
     ),
-    binning=Binning(duration=1.0, steps=100, group=5),
+    objective=SummedSoftmax,
+    source_of_data=BinnedCounts(Binning(duration=1.0, steps=100, group=5)),
     seeds=10,
     protocol="clean",
     smoke={
-        "epochs": 5,
-        "batch_size": 48,
         "seeds": 1,
         "threads": 1,
+        "training": {"epochs": 5, "batch_size": 48},
         "network": {"hidden": [32, 32], "norm_momentum": 0.2},
     },
 )

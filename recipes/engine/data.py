@@ -43,19 +43,17 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import torch
+from torch import Tensor
 
 from recipes.engine import atomic
+from recipes.engine.sources import PROTOCOLS, DataError, Source, Splits
 
 log = logging.getLogger(__name__)
 
-PROTOCOLS = ("paper", "clean")
 _SPLITS = ("train", "valid", "test")
 _CACHE_FORMAT = 1  # raised whenever the meaning of a cached file changes
 _CHUNK = 256  # samples read and binned at once
-
-
-class DataError(ValueError):
-    """A recording that cannot be used. The message names the file and, where there is one, the sample."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,31 +95,37 @@ class Recordings:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def batch(self, which: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Counts uint8 [N, T, channels] and labels [N]; nothing random."""
+        which = torch.from_numpy(which)
+        return torch.from_numpy(self.counts)[which], torch.from_numpy(self.labels)[which]
+
     def take(self, which: np.ndarray) -> "Recordings":
         return Recordings(self.counts[which], self.labels[which], self.speakers[which])
 
 
-@dataclasses.dataclass(frozen=True)
-class Splits:
-    """What one protocol trains, validates and tests on.
+class BinnedCounts(Source):
+    """A folder in SHD's format, binned: batches are counts uint8 [N, T, channels]."""
 
-    ``valid`` is None under the protocol "paper", which chooses its epoch on the test set as published.
-    ``digest`` names the contents: two runs with equal digests saw the same numbers.
-    """
+    folder = "a folder with shd_train.h5.gz and shd_test.h5.gz, or any data in that format"
 
-    name: str
-    protocol: str
-    train: Recordings
-    valid: Recordings | None
-    test: Recordings
-    classes: int
-    validation: str
-    digest: str
+    def __init__(self, binning: Binning):
+        self.binning = binning
 
     @property
-    def evaluated(self) -> dict[str, Recordings]:
-        """The sets measured after every epoch; the first steers the learning rate and chooses the epoch."""
-        return {"test": self.test} if self.valid is None else {"valid": self.valid, "test": self.test}
+    def settings(self) -> dict:
+        return {"binning": dataclasses.asdict(self.binning)}
+
+    def find(self, data_dir: Path) -> str:
+        return find_files(data_dir)[0]
+
+    def load(self, data_dir: Path | None, protocol: str) -> Splits:
+        return load(data_dir, self.binning, protocol)
+
+    def smoke(self) -> tuple["BinnedCounts", Path]:
+        from recipes.engine import miniature
+
+        return self, miniature.make()
 
 
 # ---------------------------------------------------------------------------------------------------- splits
@@ -159,7 +163,7 @@ def load(
             f"speakers {', '.join(map(str, who))} held out of {files['train'].name} ({len(valid)} samples)"
         )
     digest = _digest(part for part in (train, valid, test) if part is not None)
-    return Splits(name, protocol, train, valid, test, classes, validation, digest)
+    return Splits(name, protocol, train, valid, test, binning.channels, classes, validation, digest)
 
 
 def find_files(data_dir: Path) -> tuple[str, dict[str, Path]]:

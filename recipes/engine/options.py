@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from recipes.engine.data import PROTOCOLS
+from recipes.engine.sources import PROTOCOLS
 
 
 class OptionError(ValueError):
@@ -46,14 +46,11 @@ def add_common(parser: argparse.ArgumentParser, out: str) -> None:
     )
 
 
-def add_training(parser: argparse.ArgumentParser, epochs: int, batch_size: int, protocol: str) -> None:
-    """The options of every recipe that trains."""
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder with NAME_train.h5[.gz], NAME_test.h5[.gz], perhaps NAME_valid.h5[.gz]",
-    )
+def add_training(
+    parser: argparse.ArgumentParser, folder: str, epochs: int, batch_size: int, protocol: str
+) -> None:
+    """The options of every recipe that trains. ``folder`` says what --data-dir must hold."""
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help=folder)
     parser.add_argument(
         "--seeds",
         type=seeds,
@@ -65,7 +62,7 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, batch_size: int, 
     parser.add_argument(
         "--protocol",
         choices=PROTOCOLS,
-        help="clean: choose the epoch on held-out speakers; paper: best test epoch, as published "
+        help="clean: choose the epoch on held-out samples; paper: as published "
         f"(default {protocol})",
     )
 

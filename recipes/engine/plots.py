@@ -22,25 +22,25 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def write(recipe, runs: list[dict], out: Path) -> list[Path]:
-    """``NAME_accuracy.png`` and ``NAME_learning_curves.png`` in ``out``."""
-    return [
-        save(accuracy(recipe, runs), Path(out) / f"{recipe.name}_accuracy.png"),
-        save(learning_curves(recipe, runs), Path(out) / f"{recipe.name}_learning_curves.png"),
-    ]
+    """``NAME_FIGURE.png`` in ``out`` for each of the recipe's figures."""
+    drawings = {name: globals()[name] for name in recipe.figures}
+    return [save(draw(recipe, runs), Path(out) / f"{recipe.name}_{name}.png") for name, draw in drawings.items()]
 
 
 def accuracy(recipe, runs: list[dict]) -> Figure:
     """Test accuracy of every seed beside the paper's mean and maximum."""
     data, protocol = runs[0]["data"]["name"], runs[0]["settings"]["protocol"]
     rows = summarise(recipe, runs)
+    labelled = set()
     figure, axes = plt.subplots(figsize=(1.6 * len(rows) + 1, 4.8), layout="constrained")
     for x, row in enumerate(rows):
-        once = x == 0
         paper = f"paper: {{}}, {recipe.paper_data}"
-        if row["paper"]:
-            label = paper.format if once else lambda what: None
-            axes.plot(x - 0.2, row["paper"]["mean"], "s", color="tab:gray", label=label("mean"))
-            axes.plot(x - 0.2, row["paper"]["max"], "^", color="tab:gray", mfc="none", label=label("max"))
+        for what, marker in (("mean", "s"), ("max", "^")):
+            if what in row["paper"]:
+                face = "tab:gray" if what == "mean" else "none"
+                label = None if what in labelled else paper.format(what)
+                labelled.add(what)
+                axes.plot(x - 0.2, row["paper"][what], marker, color="tab:gray", mfc=face, label=label)
         if row["runs"]:
             values = row["test"]["values"]
             spread = [0.06 * (i - (len(values) - 1) / 2) for i in range(len(values))]

@@ -5,37 +5,42 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from recipes.engine import data, machine, miniature, options, tables
-from recipes.engine.data import Binning, Splits
-from recipes.engine.hyperparameters import Hyperparameters
+from recipes.engine import machine, options, tables
+from recipes.engine.objectives import Objective
 from recipes.engine.options import OptionError
 from recipes.engine.runs import Busy, Run, RunStore
+from recipes.engine.sources import Source, Splits
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One network of a table: what sets it apart from the others (``settings``), and the paper's figures for
-    it ({}: none)."""
+    """One network of a table: what sets it apart from the others in its build (``settings``) and in its
+    training (``training``), and the paper's figures for it ({}: none; else any of mean, std, max, parameters,
+    spikes)."""
 
     key: str
     name: str
     settings: dict
     paper: dict
+    training: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class TableRecipe:
-    """A table whose rows are networks trained alike on one data set.
+    """A table whose rows are networks trained on one data set.
 
     ``network(inputs, classes, **settings)`` builds a row's network from ``network_settings`` and the row's
-    own settings; all of them are plain numbers and words, kept with every result. ``smoke`` holds what
-    ``--smoke`` changes.
+    own settings, ``objective(network, hyper)`` what it is trained for, with ``training`` (any frozen dataclass
+    with ``epochs`` and ``batch_size``) and the row's own changes to it as ``hyper``; all of them are plain
+    numbers and words, kept with every result. ``smoke`` holds what ``--smoke`` changes: ``seeds``, ``threads``,
+    some of ``training``, some of ``network``. ``figures`` names functions of :mod:`recipes.engine.plots`.
     """
 
     name: str
@@ -46,11 +51,13 @@ class TableRecipe:
     rows: tuple[Row, ...]
     network: Callable[..., nn.Module]
     network_settings: dict
-    training: Hyperparameters
-    binning: Binning
+    training: Any
+    objective: Callable[[nn.Module, Any], Objective]
+    source_of_data: Source
     seeds: int
     protocol: str
     smoke: dict
+    figures: tuple[str, ...] = ("accuracy", "learning_curves")
 
     # ------------------------------------------------------------------------------------------- command line
 
@@ -64,7 +71,7 @@ class TableRecipe:
         for part in (
             dataclasses.asdict(self.training),
             self.network_settings,
-            dataclasses.asdict(self.binning),
+            *self.source_of_data.settings.values(),
         ):
             lines.append("  " + ", ".join(f"{name} {value}" for name, value in part.items()))
         lines += ["Networks (--only):"] + [f"  {row.key:22}{row.name}" for row in self.rows]
@@ -75,7 +82,9 @@ class TableRecipe:
         return f"results/{self.name}"
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        options.add_training(parser, self.training.epochs, self.training.batch_size, self.protocol)
+        folder = self.source_of_data.folder or "not needed: these data are generated"
+        options.add_training(parser, folder, self.training.epochs, self.training.batch_size, self.protocol)
+        self.source_of_data.add_options(parser)
         options.add_common(parser, self.default_out)
         parser.add_argument("--only", metavar="NETWORK,...", help="these networks of the table alone")
 
@@ -89,6 +98,28 @@ class TableRecipe:
                 raise OptionError(f"--only {key}: unknown network; choose from {', '.join(known)}")
         return [row for row in self.rows if row.key in wanted]
 
+    def _source(self, given: argparse.Namespace) -> tuple[Source, Path | None]:
+        """Where the samples of ``run`` come from; an error where the options do not fit together."""
+        source = self.source_of_data.with_options(given)
+        if given.smoke:
+            if given.data_dir:
+                raise OptionError("--smoke makes its own data; drop --data-dir, or drop --smoke")
+            return source.smoke()
+        if source.folder is None:
+            if given.data_dir:
+                raise OptionError(f"--data-dir {given.data_dir}: {self.name} generates its data; drop it")
+        elif given.data_dir is None:
+            raise OptionError(f"--data-dir is missing: {source.folder} (--smoke needs none)")
+        else:
+            source.find(given.data_dir)
+        return source, given.data_dir
+
+    def _hyper(self, row: Row, given: argparse.Namespace) -> Any:
+        """How the row is trained: as the paper, as the row, as ``--smoke``, as the options say; the last counts."""
+        changes = row.training | (self.smoke.get("training", {}) if given.smoke else {})
+        asked = {"epochs": given.epochs, "batch_size": given.batch_size}
+        return dataclasses.replace(self.training, **changes | {k: v for k, v in asked.items() if v})
+
     def _out(self, given: argparse.Namespace) -> Path:
         return given.out or Path(self.default_out + ("-smoke" if given.smoke else ""))
 
@@ -100,27 +131,13 @@ class TableRecipe:
         smoke = self.smoke if given.smoke else {}
         if "threads" in smoke and not given.threads:
             torch.set_num_threads(smoke["threads"])  # tiny networks are slower on more
-        if given.smoke and given.data_dir:
-            raise OptionError("--smoke makes its own data; drop --data-dir, or drop --smoke")
-        if not given.smoke and given.data_dir is None:
-            raise OptionError(
-                "--data-dir is missing: a folder with shd_train.h5.gz and shd_test.h5.gz, or any data in "
-                "that format (--smoke needs none)"
-            )
-        if given.data_dir:
-            data.find_files(given.data_dir)
+        source, data_dir = self._source(given)
         protocol = given.protocol or self.protocol
         seeds = given.seeds or list(range(smoke.get("seeds", self.seeds)))
-        hyper = dataclasses.replace(
-            self.training,
-            epochs=given.epochs or smoke.get("epochs", self.training.epochs),
-            batch_size=given.batch_size or smoke.get("batch_size", self.training.batch_size),
-        )
         store = RunStore(options.writable_folder(self._out(given)))
-        splits = data.load(given.data_dir or miniature.make(), self.binning, protocol)
-        common = self.network_settings | smoke.get("network", {})
-        runs = [self._as_run(row, seed, common, hyper, splits) for seed in seeds for row in rows]
-        self._train_all(runs, hyper, splits, store)
+        splits = source.load(data_dir, protocol)
+        runs = [self._as_run(row, seed, given, source, splits) for seed in seeds for row in rows]
+        self._train_all(runs, splits, store)
         finished = [result for run in runs if (result := store.result(run))]
         if not finished:
             print("Nothing finished yet: every run is being trained by another process.")
@@ -138,17 +155,18 @@ class TableRecipe:
         _announce(plots.write(self, self._finished(given), self._out(given)))
         return 0
 
-    def _as_run(self, row: Row, seed: int, common: dict, hyper: Hyperparameters, splits: Splits) -> Run:
+    def _as_run(self, row: Row, seed: int, given: argparse.Namespace, source: Source, splits: Splits) -> Run:
+        smoke = self.smoke.get("network", {}) if given.smoke else {}
         settings = {
             "protocol": splits.protocol,
             "data": f"{splits.name} {splits.digest}",
-            "binning": dataclasses.asdict(self.binning),
-            "network": common | row.settings,
-            "training": dataclasses.asdict(hyper),
+            **source.settings,
+            "network": self.network_settings | smoke | row.settings,
+            "training": dataclasses.asdict(self._hyper(row, given)),
         }
         return Run(self.name, row.key, seed, json.loads(json.dumps(settings)))
 
-    def _train_all(self, runs: list[Run], hyper: Hyperparameters, splits: Splits, store: RunStore) -> None:
+    def _train_all(self, runs: list[Run], splits: Splits, store: RunStore) -> None:
         done = [run for run in runs if store.result(run)]
         self._mention(done, store)
         with _progress() as bar:
@@ -164,20 +182,21 @@ class TableRecipe:
                 try:
                     with store.claimed(run) as folder:
                         if store.result(run) is None:
-                            store.finish(run, self._train(run, hyper, splits, folder, report))
+                            store.finish(run, self._train(run, splits, folder, report))
                 except Busy as busy:
                     bar.console.print(f"left out: {busy}", highlight=False, soft_wrap=True)
                     continue
                 bar.update(task, completed=before + 1)
                 bar.console.print(_line(store.result(run)), highlight=False, soft_wrap=True)
 
-    def _train(self, run: Run, hyper: Hyperparameters, splits: Splits, folder: Path, report) -> dict:
+    def _train(self, run: Run, splits: Splits, folder: Path, report) -> dict:
         from recipes.engine import training  # Lightning: seconds that a table or --help need not pay
 
-        def build() -> nn.Module:
-            return self.network(self.binning.channels, splits.classes, **run.settings["network"])
+        def build() -> Objective:
+            network = self.network(splits.inputs, splits.classes, **run.settings["network"])
+            return self.objective(network, type(self.training)(**run.settings["training"]))
 
-        result = training.train(build, splits, hyper, run.seed, folder, report)
+        result = training.train(build, splits, run.seed, folder, report)
         sizes = {name: len(part) for name, part in (("train", splits.train), *splits.evaluated.items())}
         facts = {
             "name": splits.name,
@@ -202,9 +221,11 @@ class TableRecipe:
         out = self._out(given)
         keys = {row.key for row in self._rows(given)}
         runs = [run for run in RunStore(out).results(self.name) if run["network"] in keys]
-        if given.data_dir:
-            name, _ = data.find_files(given.data_dir)
+        source = self.source_of_data.with_options(given)
+        if given.data_dir and source.folder:
+            name = source.find(given.data_dir)
             runs = [run for run in runs if run["data"]["name"] == name]
+        runs = [run for run in runs if source.matches(given, run["settings"])]
         for value, read in (
             (given.protocol, lambda s: s["protocol"]),
             (given.epochs, lambda s: s["training"]["epochs"]),
@@ -241,9 +262,12 @@ class TableRecipe:
 
 
 def _without_row(recipe: TableRecipe, run: dict) -> dict:
-    own = next(row.settings for row in recipe.rows if row.key == run["network"])
-    network = {name: value for name, value in run["settings"]["network"].items() if name not in own}
-    return run["settings"] | {"network": network}
+    row = next(row for row in recipe.rows if row.key == run["network"])
+    parts = {"network": row.settings, "training": row.training}
+    return run["settings"] | {
+        part: {name: value for name, value in run["settings"][part].items() if name not in own}
+        for part, own in parts.items()
+    }
 
 
 def _differences(settings: list[dict]) -> str:

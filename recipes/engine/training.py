@@ -1,9 +1,9 @@
 """Training one network with one seed, on Lightning; may be killed at any moment and continued.
 
-Every random choice follows the seed: epoch e of seed s draws its shuffling, dropout and initial states from
-generators seeded by (s, e) when it begins, and evaluation from one seeded by s. A run continued from the
-checkpoint of its last whole epoch therefore ends, bit for bit, where the uninterrupted one would have (same
-machine, versions and number of threads).
+Every random choice follows the seed: epoch e of seed s draws its shuffling, augmentation, dropout and initial
+states from generators seeded by (s, e) when it begins, and evaluation from one seeded by s. A run continued
+from the checkpoint of its last whole epoch therefore ends, bit for bit, where the uninterrupted one would have
+(same machine, versions and number of threads).
 """
 
 import contextlib
@@ -20,18 +20,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from recipes.engine import atomic, losses, machine
-from recipes.engine.data import Recordings, Splits
-from recipes.engine.hyperparameters import Hyperparameters
-from recipes.engine.networks import as_input, count_parameters
+from recipes.engine import atomic, machine
+from recipes.engine.networks import count_parameters
+from recipes.engine.objectives import Moment, Objective
+from recipes.engine.sources import DataError, Part, Splits
 
 _EVALUATION_BATCH = 256  # without a graph to keep, larger batches cost no more memory than training ones
 
@@ -51,113 +52,101 @@ def seed_everything(*parts: int) -> None:
     torch.manual_seed(word)
 
 
-class _InMemory(Dataset):
-    """Whole batches by lists of sample numbers: (counts uint8 [N, T, channels], labels [N])."""
+class Draw(NamedTuple):
+    """One batch to come: which examples, and the seed of what is random in them."""
 
-    def __init__(self, recordings: Recordings):
-        self.counts, self.labels = torch.from_numpy(recordings.counts), torch.from_numpy(recordings.labels)
+    which: np.ndarray
+    seed: tuple[int, ...]
 
-    def __getitem__(self, which: list[int]) -> tuple[Tensor, Tensor]:
-        return self.counts[which], self.labels[which]
+
+class _Batches(Dataset):
+    """Whole batches of a part by :class:`Draw`."""
+
+    def __init__(self, part: Part):
+        self.part = part
+
+    def __getitem__(self, draw: Draw) -> tuple[Any, Tensor]:
+        return self.part.batch(draw.which, np.random.default_rng(draw.seed))
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.part)
 
 
 class _EpochShuffle(Sampler):
-    """Batches of sample numbers; the order follows (seed, epoch) alone. Lightning tells the epoch, also after
-    a resume."""
+    """Batches of example numbers; the order follows (seed, epoch) alone. Lightning tells the epoch, also
+    after a resume."""
 
-    def __init__(self, samples: int, batch_size: int, seed: int | None):
-        self.samples, self.batch_size, self.seed, self.epoch = samples, batch_size, seed, 0
+    def __init__(self, examples: int, batch_size: int, seed: int | None):
+        self.examples, self.batch_size, self.seed, self.epoch = examples, batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[Tensor]:
-        if self.seed is None:
-            order = np.arange(self.samples)
-        else:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.samples)
-        return iter(torch.from_numpy(order).split(self.batch_size))
+    def __iter__(self) -> Iterator[Draw]:
+        seed = (0,) if self.seed is None else (self.seed, self.epoch)
+        order = np.arange(self.examples)
+        if self.seed is not None:
+            order = np.random.default_rng(seed).permutation(self.examples)
+        for number, start in enumerate(range(0, self.examples, self.batch_size)):
+            yield Draw(order[start : start + self.batch_size], (*seed, number))
 
     def __len__(self) -> int:
-        return math.ceil(self.samples / self.batch_size)
+        return math.ceil(self.examples / self.batch_size)
 
 
-def batches(
-    recordings: Recordings, batch_size: int, shuffle_seed: int | None = None, epoch: int = 0
-) -> DataLoader:
-    """Batches from memory, the last one smaller where it has to be; unshuffled without a seed. ``epoch`` is
-    the first to come."""
-    sampler = _EpochShuffle(len(recordings), batch_size, shuffle_seed)
+def batches(part: Part, batch_size: int, shuffle_seed: int | None = None, epoch: int = 0) -> DataLoader:
+    """Batches of a part, the last one smaller where it has to be; unshuffled without a seed. ``epoch`` is the
+    first to come."""
+    sampler = _EpochShuffle(len(part), batch_size, shuffle_seed)
     sampler.set_epoch(epoch)
     # A DataLoader draws a number whenever it is iterated, which Lightning does before or after the epoch's
     # seeding: give it its own.
-    return DataLoader(_InMemory(recordings), sampler=sampler, batch_size=None, generator=torch.Generator())
+    return DataLoader(_Batches(part), sampler=sampler, batch_size=None, generator=torch.Generator())
 
 
 # -------------------------------------------------------------------------------------------------- Lightning
 
 
-def parameter_groups(network: nn.Module, hyper: Hyperparameters) -> list[dict]:
-    """Every parameter named ``delay`` learns ``delay_rate_factor`` times as fast."""
-    delays = [p for name, p in network.named_parameters() if name.rpartition(".")[2] == "delay"]
-    others = [p for name, p in network.named_parameters() if name.rpartition(".")[2] != "delay"]
-    groups = [{"params": others, "lr": hyper.learning_rate}]
-    if delays:
-        groups.append({"params": delays, "lr": hyper.learning_rate * hyper.delay_rate_factor})
-    return groups
+class _Training(lightning.LightningModule):
+    """An objective as Lightning wants it.
 
-
-class SpikingClassifier(lightning.LightningModule):
-    """Deckers et al., Eq. 3-4, for any network that maps counts [T, N, channels] to a Response.
-
-    ``history`` gets one entry per epoch; ``evaluated`` names the evaluation sets, the first of which steers
-    the learning rate.
+    ``history`` gets one entry per epoch; ``evaluated`` names the evaluation sets, ``criterion`` the metric that
+    the protocol goes by.
     """
 
-    def __init__(self, network: nn.Module, hyper: Hyperparameters, seed: int, evaluated: list[str]):
+    def __init__(self, objective: Objective, seed: int, evaluated: list[str], criterion: str):
         super().__init__()
-        self.network, self.hyper, self.seed, self.evaluated = network, hyper, seed, evaluated
+        self.network = objective.network
+        self.objective, self.seed, self.evaluated, self.criterion = objective, seed, evaluated, criterion
         self.history: list[dict] = []
+        self._objective_state = None
 
     def configure_optimizers(self):
-        optimizer = torch.optim.Adam(parameter_groups(self.network, self.hyper))
-        # Stepped below rather than by Lightning, which would skip the step of the epoch that a checkpoint was
-        # taken in.
-        self.plateau = (
-            torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer,
-                mode="max",
-                factor=self.hyper.plateau_factor,
-                patience=self.hyper.plateau_patience,
-                min_lr=self.hyper.min_learning_rate,
-            )
-            if self.hyper.plateau_factor < 1
-            else None
-        )
-        return optimizer
+        return self.objective.optimizer()
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["history"] = self.history
-        checkpoint["plateau"] = self.plateau.state_dict() if self.plateau else None
+        checkpoint["objective"] = self.objective.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.history = checkpoint["history"]
-        self._plateau_to_load = checkpoint["plateau"]
+        self._objective_state = checkpoint["objective"]
 
     def on_train_start(self) -> None:
-        loaded = self.__dict__.pop("_plateau_to_load", None)
-        if self.plateau and loaded:
-            self.plateau.load_state_dict(loaded)
+        if self._objective_state is not None:  # only now does the optimizer exist that it may belong to
+            self.objective.load_state_dict(self._objective_state)
 
     def on_train_epoch_start(self) -> None:
         seed_everything(self.seed, self.current_epoch)
         self._train = _Tally()
+        self.objective.before_epoch(self.current_epoch)
         self._started = time.perf_counter()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+    def on_train_batch_start(self, batch: tuple[Any, Tensor], index: int) -> None:
+        moment = Moment(self.current_epoch, index, self.trainer.num_training_batches)
+        self.objective.before_batch(self.optimizers().optimizer, moment)
+
+    def training_step(self, batch: tuple[Any, Tensor], index: int) -> Tensor:
         loss = self._measure(batch, self._train)
         if not torch.isfinite(loss):
             raise Diverged(
@@ -171,7 +160,7 @@ class SpikingClassifier(lightning.LightningModule):
         seed_everything(self.seed)
         self._tallies = {name: _Tally() for name in self.evaluated}
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], index: int, dataloader_idx: int = 0) -> None:
+    def validation_step(self, batch: tuple[Any, Tensor], index: int, dataloader_idx: int = 0) -> None:
         self._measure(batch, self._tallies[self.evaluated[dataloader_idx]])
 
     def on_validation_epoch_end(self) -> None:
@@ -180,19 +169,24 @@ class SpikingClassifier(lightning.LightningModule):
             entry |= {f"{name}_{what}": value for what, value in tally.means().items()}
         entry["seconds"] = self._seconds  # training alone, without evaluation
         self.history.append(entry)
-        if self.plateau:
-            self.plateau.step(entry[f"{self.evaluated[0]}_accuracy"])
 
-    def _measure(self, batch: tuple[Tensor, Tensor], tally: "_Tally") -> Tensor:
-        counts, labels = batch
-        response = self.network(as_input(counts))
-        loss = losses.summed_softmax_cross_entropy(response.membrane, labels)
-        with torch.no_grad():
-            right = (losses.summed_softmax(response.membrane).argmax(1) == labels).sum()
-            tally.add(
-                len(labels), loss=loss * len(labels), accuracy=right * 100.0, spikes=response.spikes.sum()
-            )
-        return loss
+    def on_train_epoch_end(self) -> None:
+        # Schedulers are stepped here rather than by Lightning, which would skip the step of the epoch that a
+        # checkpoint was taken in.
+        self.objective.after_epoch(self.optimizers().optimizer, self.history[-1], self.criterion)
+        if self.objective.finished(self.history, self.criterion):
+            self.trainer.should_stop = True
+
+    def _measure(self, batch: tuple[Any, Tensor], tally: "_Tally") -> Tensor:
+        inputs, labels = batch
+        measured = self.objective.measure(inputs, labels)
+        tally.add(
+            len(labels),
+            loss=measured.loss * len(labels),
+            accuracy=measured.correct * 100.0,
+            spikes=measured.spikes,
+        )
+        return measured.loss
 
 
 class _Tally:
@@ -211,16 +205,20 @@ class _Tally:
 
 
 class _KeepState(Checkpoint):
-    """After each epoch: the checkpoint, the weights when the epoch is the best so far, and the log; each
-    whole or not at all."""
+    """After each epoch: the weights when the epoch is the best so far, the log and the checkpoint; each whole
+    or not at all."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: SpikingClassifier) -> None:
-        if best_epoch(module.history, f"{module.evaluated[0]}_accuracy") is module.history[-1]:
+    def on_validation_end(self, trainer: lightning.Trainer, module: _Training) -> None:
+        # before the objective's after_epoch, which may change the weights that were measured
+        if best_epoch(module.history, module.criterion) is module.history[-1]:
             with atomic.replacing(self.folder / "best.pt") as part:
                 torch.save(module.network.state_dict(), part)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: _Training) -> None:
+        # Lightning calls this after the module's own, so the checkpoint holds what the next epoch starts from
         atomic.write_text(self.folder / "metrics.csv", _as_csv(module.history))
         with atomic.replacing(self.folder / "last.ckpt") as part:
             trainer.save_checkpoint(part)
@@ -241,9 +239,8 @@ class _Report(Callback):
 
 
 def train(
-    build: Callable[[], nn.Module],
+    build: Callable[[], Objective],
     splits: Splits,
-    hyper: Hyperparameters,
     seed: int,
     folder: Path,
     report: Callable[[float, dict | None], None] = lambda share, epoch: None,
@@ -251,17 +248,17 @@ def train(
     """Train one network; continue from ``folder/last.ckpt`` where there is one. Returns the result as plain
     JSON values.
 
-    ``build`` makes the network after the seed has been set. ``report`` is told of the progress. Raises
+    ``build`` makes the network and its objective after the seed has been set; the objective's ``hyper`` says
+    how many ``epochs`` and of which ``batch_size``. ``report`` is told of the progress. Raises
     :class:`Diverged`.
     """
     seed_everything(seed)
-    network = build()
-    evaluated = splits.evaluated
-    module = SpikingClassifier(network, hyper, seed, list(evaluated))
+    objective = build()
+    network, hyper, evaluated = objective.network, objective.hyper, splits.evaluated
+    module = _Training(objective, seed, list(evaluated), splits.criterion)
     checkpoint = folder / "last.ckpt"
     resumed = checkpoint.exists()
-    # Lightning tells the sampler the epoch too late on a resume: it has drawn the first batches by then.
-    done = len(torch.load(checkpoint, weights_only=True)["history"]) if resumed else 0
+    history = _history_of(checkpoint) if resumed else []
     started = datetime.now(UTC)
     with machine.peak_memory() as memory, _quiet(), _interruptible():
         trainer = lightning.Trainer(
@@ -273,17 +270,21 @@ def train(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(
-            module,
-            batches(splits.train, hyper.batch_size, shuffle_seed=seed, epoch=done),
-            [batches(part, _EVALUATION_BATCH) for part in evaluated.values()],
-            ckpt_path=checkpoint if resumed else None,
-            weights_only=True,
-        )
+        if history and objective.finished(history, splits.criterion):
+            module.history = history  # stopped early, and then killed before its result was written
+        else:
+            trainer.fit(
+                module,
+                # Lightning tells the sampler the epoch too late on a resume: it has drawn the first batches by then.
+                batches(splits.train, hyper.batch_size, shuffle_seed=seed, epoch=len(history)),
+                [batches(part, _EVALUATION_BATCH) for part in evaluated.values()],
+                ckpt_path=checkpoint if resumed else None,
+                weights_only=True,
+            )
     return {
         "parameters": count_parameters(network),
         "history": module.history,
-        "best": chosen_epochs(module.history),
+        "best": chosen_epochs(module.history, splits.criteria),
         "seconds_per_epoch": statistics.median(entry["seconds"] for entry in module.history),
         "peak_memory_mib": memory.peak,
         "memory_before_mib": memory.before,
@@ -303,14 +304,23 @@ def best_epoch(history: list[dict], metric: str) -> dict:
     return max(history, key=lambda entry: entry[metric])
 
 
-def chosen_epochs(history: list[dict]) -> dict[str, dict]:
-    """The epoch that each protocol chooses: "paper" by test accuracy, "clean" by validation accuracy (where
-    it was measured)."""
-    chosen = {"paper": best_epoch(history, "test_accuracy")}
-    if "valid_accuracy" in history[0]:
-        chosen["clean"] = best_epoch(history, "valid_accuracy")
-    kept = ("epoch", "valid_accuracy", "test_accuracy", "test_spikes")
-    return {protocol: {k: v for k, v in entry.items() if k in kept} for protocol, entry in chosen.items()}
+def chosen_epochs(history: list[dict], criteria: dict[str, str]) -> dict[str, dict]:
+    """The epoch that each protocol chooses, by its criterion."""
+    kept = ("epoch", "train_accuracy", "valid_accuracy", "test_accuracy", "test_spikes")
+    return {
+        protocol: {name: value for name, value in best_epoch(history, metric).items() if name in kept}
+        for protocol, metric in criteria.items()
+    }
+
+
+def _history_of(checkpoint: Path) -> list[dict]:
+    kept = torch.load(checkpoint, weights_only=True)
+    if "objective" not in kept:
+        raise DataError(
+            f"{checkpoint}: written by an earlier version, which cannot be continued; "
+            f"delete {checkpoint.parent} to begin the run anew"
+        )
+    return kept["history"]
 
 
 def _as_csv(history: list[dict]) -> str:

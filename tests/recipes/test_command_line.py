@@ -133,7 +133,8 @@ def test_smoke_gives_the_whole_table_and_its_plots(table):
     endings = (".md", ".csv", ".json", "_accuracy.png", "_learning_curves.png")
     assert names == {"runs", *(f"deckers_table1{ending}" for ending in endings)}
     rows = json.loads((table / "deckers_table1.json").read_text())["rows"]
-    assert [row["runs"] for row in rows] == [1] * len(RECIPE.rows) and all(0 <= row["test"]["mean"] <= 100 for row in rows)
+    assert [row["runs"] for row in rows] == [1] * len(RECIPE.rows)
+    assert all(0 <= row["test"]["mean"] <= 100 for row in rows)
 
 
 def test_the_table_can_be_made_again_from_the_finished_runs(table, capsys):

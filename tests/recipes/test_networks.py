@@ -8,7 +8,7 @@ from recipes.deckers_table1 import ROWS
 from recipes.engine import losses
 from recipes.engine.hyperparameters import Hyperparameters
 from recipes.engine.networks import ChannelShift, DeckersNetwork, as_input, count_parameters
-from recipes.engine.training import parameter_groups
+from recipes.engine.objectives import parameter_groups
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
 
 COUNTS = {

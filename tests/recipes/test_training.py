@@ -18,7 +18,8 @@ import torch
 from recipes.__main__ import main
 from recipes.engine import runs, training
 from recipes.engine.hyperparameters import Hyperparameters
-from recipes.engine.networks import DeckersNetwork
+from recipes.engine.networks import DeckersNetwork, as_input
+from recipes.engine.objectives import SummedSoftmax
 from recipes.engine.runs import Run, RunStore
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 HYPER = Hyperparameters(
     4, 16, 0.02, delay_rate_factor=10.0, plateau_factor=0.3, plateau_patience=0, min_learning_rate=1e-6
 )
-build = functools.partial(DeckersNetwork, 140, 4, hidden=(8, 8), max_delay=3)
+network = functools.partial(DeckersNetwork, 140, 4, hidden=(8, 8), max_delay=3)
 
 
 class Stop(Exception):
@@ -44,7 +45,7 @@ def stop_at(share):
 
 def train(splits, folder, hyper=HYPER, seed=0, **options):
     folder.mkdir(exist_ok=True)
-    return training.train(build, splits, hyper, seed, folder, **options)
+    return training.train(lambda: SummedSoftmax(network(), hyper), splits, seed, folder, **options)
 
 
 def timeless(history):
@@ -110,7 +111,7 @@ def test_the_order_of_samples_follows_seed_and_epoch(small_splits):
         found = []
         for epoch in (0, 1, 0):
             loader.sampler.set_epoch(epoch)
-            found.append([int(i) for batch in loader.sampler for i in batch])
+            found.append([int(i) for draw in loader.sampler for i in draw.which])
         return found
 
     first, second, again = orders(0)
@@ -207,13 +208,13 @@ def test_the_result_holds_what_the_table_needs(whole):
 
 def test_the_recorded_accuracy_is_that_of_the_kept_weights(small_splits, whole):
     result, folder = whole
-    network = build().eval()
-    network.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
+    kept = network().eval()
+    kept.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
     training.seed_everything(0)
     right = 0
     with torch.no_grad():
         for counts, labels in training.batches(small_splits.valid, 256):
-            membrane = network(training.as_input(counts)).membrane
+            membrane = kept(as_input(counts)).membrane
             right += (membrane.softmax(-1).sum(0).argmax(1) == labels).sum().item()
     assert result["best"]["clean"]["valid_accuracy"] == pytest.approx(100 * right / len(small_splits.valid))
 
@@ -226,7 +227,7 @@ HISTORY = [
 
 
 def test_the_clean_protocol_takes_the_test_accuracy_of_the_best_validation_epoch():
-    chosen = training.chosen_epochs(HISTORY)
+    chosen = training.chosen_epochs(HISTORY, {"paper": "test_accuracy", "clean": "valid_accuracy"})
     assert (
         chosen["clean"] == HISTORY[1]
     )  # the first of equals; the better test accuracy of epoch 3 plays no part
@@ -235,7 +236,7 @@ def test_the_clean_protocol_takes_the_test_accuracy_of_the_best_validation_epoch
 
 def test_without_validation_only_the_paper_protocol_can_choose():
     history = [{k: v for k, v in entry.items() if k != "valid_accuracy"} for entry in HISTORY]
-    assert list(training.chosen_epochs(history)) == ["paper"]
+    assert list(training.chosen_epochs(history, {"paper": "test_accuracy"})) == ["paper"]
 
 
 def test_the_learning_rate_follows_the_first_evaluated_set(small_splits, tmp_path):
@@ -269,7 +270,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(small_splits, 
             return Response(x[:, :, :4] * self.scale * float("nan"), torch.zeros(x.shape[1]))
 
     with pytest.raises(training.Diverged, match=r"nan in epoch 1, batch 1 \(seed 5\)"):
-        training.train(Broken, small_splits, HYPER, 5, tmp_path)
+        training.train(lambda: SummedSoftmax(Broken(), HYPER), small_splits, 5, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

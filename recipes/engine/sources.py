@@ -1,0 +1,99 @@
+"""What a recipe needs of its data: a source that loads them, parts that give batches, the split of a protocol.
+
+A new data set is one subclass of :class:`Source` and one kind of part; the engine asks for nothing else.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+PROTOCOLS = ("paper", "clean")
+
+
+class DataError(ValueError):
+    """A recording that cannot be used. The message names the file and, where there is one, the sample."""
+
+
+class Part(Protocol):
+    """Samples for training or for evaluation."""
+
+    def __len__(self) -> int:
+        """Number of examples in an epoch (for training data that are augmented: of augmented ones)."""
+
+    def batch(self, which: np.ndarray, rng: np.random.Generator) -> tuple[Any, Tensor]:
+        """(inputs, labels) of these examples, numbered from 0. Every random choice (augmentation) is drawn
+        from ``rng``, which follows (seed, epoch, batch)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """What one protocol trains, validates and tests on.
+
+    ``valid`` is None where the protocol has no validation set. ``digest`` names the contents: two runs with
+    equal digests saw the same numbers. ``paper_criterion`` is the metric by which the paper chose its epoch.
+    """
+
+    name: str
+    protocol: str
+    train: Part
+    valid: Part | None
+    test: Part
+    inputs: int
+    classes: int
+    validation: str
+    digest: str
+    paper_criterion: str = "test_accuracy"
+
+    @property
+    def evaluated(self) -> dict[str, Part]:
+        """The sets measured after every epoch."""
+        return {"test": self.test} if self.valid is None else {"valid": self.valid, "test": self.test}
+
+    @property
+    def criteria(self) -> dict[str, str]:
+        """The metric by which each protocol chooses its epoch; no "clean" without a validation set."""
+        return {"paper": self.paper_criterion} | ({} if self.valid is None else {"clean": "valid_accuracy"})
+
+    @property
+    def criterion(self) -> str:
+        """The metric that chooses this protocol's epoch and steers learning rates."""
+        return self.criteria[self.protocol]
+
+
+class Source:
+    """Where a recipe's samples come from. ``settings`` are all the numbers that they depend on, as plain JSON
+    values; they are kept with every result and tell runs apart."""
+
+    folder: str | None = None
+    """What ``--data-dir`` must hold, in words; None for generated data, which need no folder."""
+
+    @property
+    def settings(self) -> dict:
+        raise NotImplementedError
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Options of this source alone."""
+
+    def with_options(self, given: argparse.Namespace) -> "Source":
+        """This source as the options of :meth:`add_options` want it."""
+        return self
+
+    def matches(self, given: argparse.Namespace, settings: dict) -> bool:
+        """Whether a finished run with these settings is one that the options ask for."""
+        return True
+
+    def find(self, data_dir: Path) -> str:
+        """The name of the data in ``data_dir``, found without reading them. Raises :class:`DataError`."""
+        raise NotImplementedError
+
+    def load(self, data_dir: Path | None, protocol: str) -> Splits:
+        """Raises :class:`DataError` for a missing folder or file and for any malformed file."""
+        raise NotImplementedError
+
+    def smoke(self) -> tuple["Source", Path | None]:
+        """A miniature of this source, and the folder of its data: for ``--smoke``, without any download."""
+        raise NotImplementedError
