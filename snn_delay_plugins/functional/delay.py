@@ -57,8 +57,8 @@ def delay_kernel(weight: Tensor, delay: Tensor, max_delay: int, interpolation: s
         >>> delay_kernel(torch.tensor([[2.0]]), torch.tensor([[1.25]]), max_delay=2).flatten().tolist()
         [0.0, 1.5, 0.5, 0.0]
     """
-    _check_synapses(weight, delay)
-    _check_delays(delay, max_delay)
+    check_synapses(weight, delay)
+    check_delays(delay, max_delay)
     if interpolation == "round":
         tap = delay.detach().round()
     elif interpolation in ("linear", "floor"):
@@ -80,7 +80,7 @@ def delayed_linear(
     *,
     max_delay: int | None = None,
     interpolation: str = "linear",
-    padding: str = "same",
+    padding: str | int = "same",
     smoothing: Tensor | None = None,
     history: Tensor | None = None,
     method: str | None = None,
@@ -95,7 +95,7 @@ def delayed_linear(
     :param max_delay: longest delay that can occur, whole steps; default: the longest in ``delay``.
     :param interpolation: ``"linear"``, ``"round"`` or ``"floor"``.
     :param padding: ``"same"``: T steps out, later arrivals are lost. ``"full"``: ``T + max_delay`` steps (plus
-        ``len(smoothing) - 1``), every spike arrives.
+        ``len(smoothing) - 1``), every spike arrives. A number: that many steps more than T.
     :param smoothing: the causal kernel eps_d over time, ``[taps]``, first tap at lag 0; default: none.
     :param history: the spikes before the first step, newest first, ``[H, N, in]`` (see :func:`history_after`);
         default: none came before.
@@ -115,21 +115,20 @@ def delayed_linear(
         >>> current.flatten().tolist()
         [0.0, 1.0, 1.0, 0.0]
     """
-    _check_synapses(weight, delay)
-    _check_input(spikes, weight, bias, steps=True)
-    if padding not in PADDINGS:
-        raise ValueError(f"padding must be one of {PADDINGS}, got {padding!r}")
+    check_synapses(weight, delay)
+    check_input(spikes, weight, bias, steps=True)
     if max_delay is None:
         max_delay = _longest(delay)
+    after = padded_steps(padding, max_delay + (0 if smoothing is None else smoothing.numel() - 1))
     before = 0
     if history is not None:
         spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
-    compute = _compute_dtype(spikes, weight)
+    compute = compute_dtype(spikes, weight)
     with torch.autocast(spikes.device.type, enabled=False):
         kernel = _smoothed_kernel(weight, delay, max_delay, interpolation, smoothing, compute)
         trains = spikes.to(compute)
-        if padding == "full":
-            trains = F.pad(trains, (0, 0, 0, 0, 0, kernel.shape[0] - 2))
+        if after:
+            trains = F.pad(trains, (0, 0, 0, 0, 0, after))
         current = causal_convolution(trains, kernel, method)[before:]
         if bias is not None:
             current = current + bias.to(compute)
@@ -163,14 +162,14 @@ def delayed_linear_step(
         >>> currents
         [0.0, 1.0, 1.0]
     """
-    _check_synapses(weight, delay)
-    _check_input(spikes, weight, bias, steps=False)
-    compute = _compute_dtype(spikes, weight)
+    check_synapses(weight, delay)
+    check_input(spikes, weight, bias, steps=False)
+    compute = compute_dtype(spikes, weight)
     with torch.autocast(spikes.device.type, enabled=False):
         kernel = _smoothed_kernel(weight, delay, max_delay, interpolation, smoothing, compute)
         if history is None:
             history = spikes.new_zeros(kernel.shape[0] - 1, *spikes.shape)
-        _check_history(history, kernel.shape[0] - 1, spikes)
+        check_history(history, kernel.shape[0] - 1, spikes)
         recent = torch.cat([spikes[None], history])
         current = torch.einsum("lni,loi->no", recent.to(compute), kernel)
         if bias is not None:
@@ -189,7 +188,7 @@ def history_after(spikes: Tensor, history: Tensor | None, max_delay: int, smooth
     return torch.cat([spikes.flip(0), history])[:length]
 
 
-def _compute_dtype(spikes: Tensor, weight: Tensor) -> torch.dtype:
+def compute_dtype(spikes: Tensor, weight: Tensor) -> torch.dtype:
     return torch.promote_types(torch.promote_types(spikes.dtype, weight.dtype), torch.float32)
 
 
@@ -213,12 +212,20 @@ def _longest(delay: Tensor) -> int:
     return math.ceil(longest)
 
 
-def check_delay_options(interpolation: str, padding: str, smoothing: Tensor | None) -> None:
+def padded_steps(padding: str | int, longest: int) -> int:
+    """How many silent steps ``padding`` appends where the last spike may arrive ``longest`` steps late."""
+    if padding in PADDINGS:
+        return longest if padding == "full" else 0
+    if isinstance(padding, int) and not isinstance(padding, bool) and padding >= 0:
+        return padding
+    raise ValueError(f"padding must be one of {PADDINGS} or a number of steps >= 0, got {padding!r}")
+
+
+def check_delay_options(interpolation: str, padding: str | int, smoothing: Tensor | None) -> None:
     """Refuse options that :func:`delayed_linear` would refuse; the layers call it when they are constructed."""
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {interpolation!r}")
-    if padding not in PADDINGS:
-        raise ValueError(f"padding must be one of {PADDINGS}, got {padding!r}")
+    padded_steps(padding, 0)
     if smoothing is not None:
         _check_smoothing(smoothing)
 
@@ -229,7 +236,7 @@ def _check_smoothing(smoothing: Tensor) -> None:
         raise ValueError(f"smoothing must be a tensor of shape [taps], a kernel over time, got {got}")
 
 
-def _check_synapses(weight: Tensor, delay: Tensor) -> None:
+def check_synapses(weight: Tensor, delay: Tensor) -> None:
     if weight.dim() != 2:
         raise ValueError(f"weight must be [out, in], got shape {tuple(weight.shape)}")
     out, inputs = weight.shape
@@ -242,7 +249,7 @@ def _check_synapses(weight: Tensor, delay: Tensor) -> None:
         raise ValueError(f"delay is on {delay.device} but weight on {weight.device}; move one of them")
 
 
-def _check_delays(delay: Tensor, max_delay: int) -> None:
+def check_delays(delay: Tensor, max_delay: int) -> None:
     if max_delay != int(max_delay) or max_delay < 0:
         raise ValueError(f"max_delay must be a whole number of steps >= 0, got {max_delay}")
     if torch.compiler.is_compiling() or delay.numel() == 0:
@@ -255,7 +262,7 @@ def _check_delays(delay: Tensor, max_delay: int) -> None:
         )
 
 
-def _check_input(spikes: Tensor, weight: Tensor, bias: Tensor | None, steps: bool) -> None:
+def check_input(spikes: Tensor, weight: Tensor, bias: Tensor | None, steps: bool) -> None:
     if spikes.dim() != 2 + steps or spikes.shape[-1] != weight.shape[1]:
         layout = f"[{'T, ' if steps else ''}N, {weight.shape[1]}]"
         raise ValueError(f"spikes must be {layout}, got shape {tuple(spikes.shape)}")
@@ -269,7 +276,7 @@ def _check_input(spikes: Tensor, weight: Tensor, bias: Tensor | None, steps: boo
         raise ValueError(f"bias must be [{weight.shape[0]}], got shape {tuple(bias.shape)}")
 
 
-def _check_history(history: Tensor, length: int, spikes: Tensor) -> None:
+def check_history(history: Tensor, length: int, spikes: Tensor) -> None:
     expected = (length, *spikes.shape)
     if history.shape != expected:
         raise ValueError(f"history must have shape {expected} for this input, got {tuple(history.shape)}")

@@ -1,0 +1,275 @@
+r"""Delays learned through a Gaussian: dilated convolutions with learnable spacings (DCLS).
+
+Hammouamri, Khalfaoui-Hassani, Masquelier, *Learning Delays in Spiking Neural Networks using Dilated Convolutions with
+Learnable Spacings*. The synapse from neuron j to neuron i is a convolution over time (Eq. 8) whose kernel has T_d taps,
+
+.. math:: I_i = \sum_j k_{ij} * s_j, \qquad
+    k_{ij}[n] = \frac{w_{ij}}{c} \exp\Bigl(-\frac12 \Bigl(\frac{n - T_d + d_{ij} + 1}{\sigma_{ij}}\Bigr)^2\Bigr)
+    \quad (9), \qquad
+    c = \epsilon + \sum_n \exp(\ldots) \quad (10),
+
+for n = 0 ... T_d - 1 and eps = 1e-7. Training sees this kernel, whose standard deviation sigma shrinks from epoch to
+epoch (:mod:`snn_delay_plugins.schedules`) and which is differentiable in the delay; evaluation and hardware see one tap
+per synapse, the rounded delay (Eq. 7: :func:`~snn_delay_plugins.functional.delay.delayed_linear` with ``"round"``).
+
+Conventions of this package: a kernel is indexed by its lag tau = T_d - 1 - n, the delay is a lag in time steps, and
+``max_delay`` = T_d - 1. In these,
+
+.. math:: K_{ij}[\tau] = \frac{w_{ij}}{c} \exp\Bigl(-\frac12 \Bigl(\frac{\tau - d_{ij}}{\sigma_{ij}}\Bigr)^2\Bigr).
+
+The ``dcls`` package names the same synapse by a position P around the middle of the kernel and a width SIG: see
+:func:`delay_from_position`, :func:`sigma_from_width` and their inverses. Its version ``"max"`` is a triangle of half
+base sigma in place of the Gaussian.
+
+eps takes weight away from a delay between two steps once sigma is small (all of it below sigma = 0.09 for a delay
+halfway between two): the discrete kernel is the limit for whole delays alone. :func:`gaussian_kernel` warns there.
+
+Shapes: spikes ``[T, N, in]``, weight, delay and sigma ``[out, in]`` (delay also ``[1, in]``, ``[out, 1]``; sigma also a
+number), output ``[T, N, out]``.
+"""
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .convolution import causal_convolution
+from .delay import check_delays, check_input, check_synapses, compute_dtype, padded_steps
+
+__all__ = [
+    "SMALLEST_SIGMA", "delay_from_position", "gaussian_delayed_linear", "gaussian_delayed_linear_step",
+    "gaussian_kernel", "parameters_from_dcls", "position_from_delay", "sigma_from_width", "width_from_sigma",
+]  # fmt: skip
+
+EPSILON = 1e-7  # Eq. 10
+SHAPES = ("gauss", "max")
+SMALLEST_SIGMA = {"gauss": 0.27, "max": 1.0}
+"""What the ``dcls`` package adds to ``|SIG|``."""
+_SIGMA_THAT_LOSES_WEIGHT = 0.5 / math.sqrt(-2 * math.log(EPSILON))  # exp(-(1/2 / sigma)^2 / 2) = eps
+
+
+def gaussian_kernel(
+    weight: Tensor, delay: Tensor, sigma: float | Tensor, max_delay: int, shape: str = "gauss"
+) -> Tensor:
+    """The kernels of Eq. 9 and 10 by lag.
+
+    :param weight: of any shape, one per synapse.
+    :param delay: in time steps, within ``[0, max_delay]``, broadcastable to ``weight``.
+    :param sigma: standard deviation in time steps, greater than zero: a number or a tensor broadcastable to ``weight``.
+    :param max_delay: T_d - 1.
+    :param shape: ``"gauss"``, or ``"max"``: max(0, sigma - |tau - d|) in place of the exponential.
+    :returns: ``[max_delay + 1, *weight.shape]``; tap tau weighs the spikes of tau steps ago. Differentiable in
+        ``weight``, ``delay`` and ``sigma``. The taps of a synapse sum up to its weight (but for eps).
+    :raises ValueError: for an unknown ``shape``, shapes that do not broadcast, a sigma that is not a positive number,
+        or delays that are negative, NaN or too long.
+
+    Example::
+
+        >>> import torch
+        >>> kernel = gaussian_kernel(torch.tensor([[2.0]]), torch.tensor([[1.0]]), sigma=0.5, max_delay=2)
+        >>> [round(tap, 3) for tap in kernel.flatten().tolist()]
+        [0.213, 1.574, 0.213]
+    """
+    if shape not in SHAPES:
+        raise ValueError(f"shape must be one of {SHAPES}, got {shape!r}")
+    check_delays(delay, max_delay)
+    sigma = _checked_sigma(sigma, weight, shape)
+    lag = torch.arange(max_delay + 1, dtype=weight.dtype, device=weight.device).view(-1, *[1] * weight.dim())
+    distance = lag - delay
+    bump = torch.exp(-0.5 * (distance / sigma) ** 2) if shape == "gauss" else (sigma - distance.abs()).relu()
+    return bump * (weight / (EPSILON + bump.sum(0)))
+
+
+def gaussian_delayed_linear(
+    spikes: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    sigma: float | Tensor,
+    bias: Tensor | None = None,
+    *,
+    max_delay: int,
+    shape: str = "gauss",
+    padding: str | int = "same",
+    history: Tensor | None = None,
+    method: str | None = None,
+) -> Tensor:
+    """Linear layer with a delay per synapse that is learned through a Gaussian (equations: head of this module).
+
+    On the left every spike train is preceded by ``max_delay`` = T_d - 1 silent steps, as published, or by ``history``.
+
+    :param spikes: spike trains or any real input, ``[T, N, in]``. :param weight: ``[out, in]``.
+    :param delay: ``[out, in]``, ``[1, in]`` or ``[out, 1]``, in time steps within ``[0, max_delay]``.
+    :param sigma: a number or a tensor broadcastable to ``[out, in]``. :param bias: ``[out]``.
+    :param max_delay: T_d - 1. :param shape: ``"gauss"`` or ``"max"``.
+    :param padding: silent steps appended on the right, that late spikes still arrive: a number (published:
+        ``max_delay // 2``), ``"same"`` (none) or ``"full"`` (``max_delay``).
+    :param history: the spikes before the first step, newest first, ``[H, N, in]``.
+    :param method: ``"direct"`` or ``"fft"``, see :func:`~snn_delay_plugins.functional.convolution.causal_convolution`.
+    :returns: input currents ``[T + padding, N, out]`` in the dtype of ``spikes``; half precision is computed
+        in float32.
+    :raises ValueError: for shapes or devices that do not fit, unknown options, a sigma that is not positive, or delays
+        that are negative, NaN or longer than ``max_delay``.
+    :raises TypeError: if ``spikes`` and ``weight`` have different dtypes (outside autocast) or are not floating point.
+
+    Example::
+
+        >>> import torch
+        >>> spikes = torch.tensor([1.0, 0, 0, 0]).reshape(4, 1, 1)
+        >>> synapse = torch.tensor([[2.0]]), torch.tensor([[1.0]])
+        >>> current = gaussian_delayed_linear(spikes, *synapse, sigma=0.5, max_delay=2)
+        >>> [round(value, 3) for value in current.flatten().tolist()]
+        [0.213, 1.574, 0.213, 0.0]
+    """
+    check_synapses(weight, delay)
+    check_input(spikes, weight, bias, steps=True)
+    after = padded_steps(padding, max_delay)
+    before = 0
+    if history is not None:
+        spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
+    compute = compute_dtype(spikes, weight)
+    with torch.autocast(spikes.device.type, enabled=False):
+        kernel = gaussian_kernel(weight.to(compute), delay.to(compute), sigma, max_delay, shape)
+        trains = F.pad(spikes.to(compute), (0, 0, 0, 0, 0, after)) if after else spikes.to(compute)
+        current = causal_convolution(trains, kernel, method)[before:]
+        if bias is not None:
+            current = current + bias.to(compute)
+    return current.to(spikes.dtype)
+
+
+def gaussian_delayed_linear_step(
+    spikes: Tensor,
+    history: Tensor | None,
+    weight: Tensor,
+    delay: Tensor,
+    sigma: float | Tensor,
+    bias: Tensor | None = None,
+    *,
+    max_delay: int,
+    shape: str = "gauss",
+) -> tuple[Tensor, Tensor]:
+    """One time step of :func:`gaussian_delayed_linear`, whose arguments and errors these are.
+
+    :param spikes: the spikes of this step, ``[N, in]``.
+    :param history: the spikes before it, newest first, ``[max_delay + 1, N, in]``; ``None`` at the start.
+    :returns: input currents of this step ``[N, out]``, and the history for the next one.
+
+    Example::
+
+        >>> import torch
+        >>> synapse, history = (torch.tensor([[2.0]]), torch.tensor([[1.0]])), None
+        >>> for spike in (1.0, 0.0):
+        ...     spikes = torch.tensor([[spike]])
+        ...     current, history = gaussian_delayed_linear_step(spikes, history, *synapse, sigma=0.5, max_delay=2)
+        >>> round(current.item(), 3)
+        1.574
+    """
+    check_synapses(weight, delay)
+    check_input(spikes, weight, bias, steps=False)
+    compute = compute_dtype(spikes, weight)
+    with torch.autocast(spikes.device.type, enabled=False):
+        kernel = gaussian_kernel(weight.to(compute), delay.to(compute), sigma, max_delay, shape)
+        if history is None:
+            history = spikes.new_zeros(max_delay + 1, *spikes.shape)
+        recent = torch.cat([spikes[None], history])
+        current = torch.einsum("lni,loi->no", recent[:-1].to(compute), kernel)
+        if bias is not None:
+            current = current + bias.to(compute)
+    return current.to(spikes.dtype), recent[:-1]
+
+
+# ------------------------------------------------------------------------------------ the dcls package's parameters
+
+
+def delay_from_position(position: Tensor, max_delay: int) -> Tensor:
+    """The delay of ``dcls``'s position ``P``: d = T_d - 1 - (P + T_d // 2).
+
+    Example::
+
+        >>> import torch
+        >>> delay_from_position(torch.tensor([-12.0, 0.0, 12.0]), max_delay=24).tolist()
+        [24.0, 12.0, 0.0]
+    """
+    return max_delay // 2 - position
+
+
+def position_from_delay(delay: Tensor, max_delay: int) -> Tensor:
+    """``dcls``'s position ``P`` of a delay, the inverse of :func:`delay_from_position` (and the same formula)."""
+    return max_delay // 2 - delay
+
+
+def sigma_from_width(width: Tensor, shape: str = "gauss") -> Tensor:
+    """The sigma of Eq. 9 of ``dcls``'s ``SIG``: sigma = abs(SIG) + 0.27 (``"gauss"``) or + 1 (``"max"``)."""
+    return width.abs() + SMALLEST_SIGMA[shape]
+
+
+def width_from_sigma(sigma: Tensor, shape: str = "gauss") -> Tensor:
+    """``dcls``'s ``SIG >= 0`` of a sigma.
+
+    :raises ValueError: for a sigma that ``dcls`` cannot have (below 0.27, or 1 for ``"max"``).
+    """
+    width = sigma - SMALLEST_SIGMA[shape]
+    if width.numel() and width.min() < 0:
+        raise ValueError(f"dcls has no sigma below {SMALLEST_SIGMA[shape]} (shape {shape!r}), got {sigma.min():g}")
+    return width
+
+
+def parameters_from_dcls(state: dict[str, Tensor], max_delay: int, shape: str = "gauss") -> dict[str, Tensor]:
+    """A state dict of a network with ``Dcls1d`` layers, as those of the published code, in this package's parameters.
+
+    ``NAME.weight`` loses its axis of kernel elements, ``NAME.P`` becomes ``NAME.delay`` and ``NAME.SIG`` ``NAME.sigma``
+    (a number where all synapses share one); everything else is passed on.
+
+    :param max_delay: T_d - 1 of these layers, their ``dilated_kernel_size - 1``, which a state dict does not hold.
+    :raises ValueError: for several kernel elements per synapse or positions outside the kernel, naming the entry.
+
+    Example::
+
+        >>> import torch
+        >>> ours = parameters_from_dcls({"0.weight": torch.ones(2, 3, 1), "0.P": torch.zeros(1, 2, 3, 1)}, max_delay=24)
+        >>> {name: tuple(value.shape) for name, value in ours.items()}
+        {'0.weight': (2, 3), '0.delay': (2, 3)}
+    """
+    ours = {}
+    for name, value in state.items():
+        prefix, _, last = name.rpartition(".")
+        prefix += "." if prefix else ""
+        if f"{prefix}P" not in state or last not in ("weight", "P", "SIG"):
+            ours[name] = value
+            continue
+        if value.dim() != 3 + (last != "weight") or value.shape[-1] != 1 or (last != "weight" and len(value) != 1):
+            raise ValueError(f"{name}: not of a Dcls1d with one kernel element per synapse, shape {tuple(value.shape)}")
+        value = value.squeeze(-1)
+        if last == "weight":
+            ours[name] = value
+        elif last == "P":
+            delay = delay_from_position(value[0], max_delay)
+            if not (delay.min() >= 0 and delay.max() <= max_delay):
+                raise ValueError(
+                    f"{name}: positions mean delays of {delay.min():g} ... {delay.max():g} steps, outside "
+                    f"[0, max_delay={max_delay}]; max_delay is dilated_kernel_size - 1"
+                )
+            ours[f"{prefix}delay"] = delay
+        else:
+            sigma = sigma_from_width(value[0], shape)
+            ours[f"{prefix}sigma"] = sigma.flatten()[0] if (sigma == sigma.flatten()[0]).all() else sigma
+    return ours
+
+
+def _checked_sigma(sigma: float | Tensor, weight: Tensor, shape: str) -> Tensor:
+    sigma = torch.as_tensor(sigma, dtype=weight.dtype, device=weight.device)
+    if torch.compiler.is_compiling() or sigma.numel() == 0:
+        return sigma
+    smallest = sigma.detach().min().item()
+    if not (smallest > 0 and math.isfinite(sigma.detach().max().item())):  # also catches NaN
+        raise ValueError(f"sigma must be a positive number of time steps, got {smallest:g}")
+    if smallest < _SIGMA_THAT_LOSES_WEIGHT and shape == "gauss":
+        warnings.warn(
+            f"sigma = {smallest:g}: below {_SIGMA_THAT_LOSES_WEIGHT:.2f} eps in Eq. 10 takes the weight of delays "
+            "between two steps away; for one tap per synapse use evaluation mode, discretize() or "
+            "delayed_linear(..., interpolation='round')",
+            stacklevel=3,
+        )
+    return sigma
