@@ -260,6 +260,10 @@ def parameters_from_dcls(state: dict[str, Tensor], max_delay: int, shape: str = 
 
 def _checked_sigma(sigma: float | Tensor, weight: Tensor, shape: str) -> Tensor:
     sigma = torch.as_tensor(sigma, dtype=weight.dtype, device=weight.device)
+    if sigma.dim() > weight.dim() or any(
+        size not in (1, of) for size, of in zip(sigma.shape[::-1], weight.shape[::-1], strict=False)
+    ):
+        raise ValueError(f"sigma of shape {tuple(sigma.shape)} does not broadcast to weight {tuple(weight.shape)}")
     if torch.compiler.is_compiling() or sigma.numel() == 0:
         return sigma
     smallest = sigma.detach().min().item()
