@@ -3,29 +3,36 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..functional.delay import check_delay_options, delayed_linear, delayed_linear_step
-from ..parameters import DelayParameters
+from ..delayed import DelayedSynapses
 
 __all__ = ["DelayedLinear"]
 
 
-class DelayedLinear(DelayParameters):
+class DelayedLinear(DelayedSynapses):
     r"""Linear layer with a trainable weight and delay per synapse (Deckers et al., Eq. 7), in place of ``nn.Linear``.
 
     .. math:: I_i[t] = \sum_j W_{ij}\, s_j[t - d_{ij}] + b_i
 
     With ``step_mode=True`` it is called once per time step on spikes ``(N, in)`` and keeps the last inputs until
     :meth:`reset_delay`; with ``step_mode=False`` it takes the whole sequence ``(T, N, in)`` and keeps nothing. Both
-    give equal outputs; delays count time steps. The delay learns by the SLAYER rule and stays in ``[0, max_delay]``
-    after every optimizer step.
+    give equal outputs; delays count time steps. The delay stays in ``[0, max_delay]`` after every optimizer step.
 
     :param max_delay: longest delay.
     :param delay: initial delays: a number, ``"zeros"``, ``"uniform"`` (U(0, max_delay)) or a tensor.
     :param learn_delay: ``False``: the delays are a buffer.
     :param delay_type: ``"synaptic"`` (delay ``[out, in]``), ``"axonal"`` (``[1, in]``), ``"dendritic"`` (``[out, 1]``).
-    :param kernel: interpolation between whole steps: ``"linear"``, ``"round"`` or ``"floor"``.
-    :param padding: ``"same"``, or ``"full"`` (sequences alone): ``T + max_delay`` steps, every spike arrives.
-    :param smoothing: the causal kernel eps_d over time (Deckers et al., section 3.3), ``[taps]``.
+    :param delay_gradient: ``"slayer"``, or ``"gaussian"``: in training a Gaussian around the delay, in evaluation the
+        rounded delay (Hammouamri et al., Eq. 9 and Eq. 7).
+    :param kernel: SLAYER: interpolation between whole steps: ``"linear"``, ``"round"`` or ``"floor"``.
+    :param padding: ``"same"``, or for sequences alone a number of steps after the last, that late spikes still arrive
+        (published DCLS models: ``max_delay // 2``), or ``"full"`` (``max_delay``).
+    :param smoothing: SLAYER: the causal kernel eps_d over time (Deckers et al., section 3.3), ``[taps]``.
+    :param sigma: Gaussian: standard deviation in time steps. Default: T_d // 2 + 0.27 with T_d = max_delay + 1, where
+        the published annealing starts; bring it down to 0.5 with :mod:`snn_delay_plugins.schedules`.
+    :param learn_sigma: Gaussian: sigma is a parameter, at least 0.27, instead of a buffer.
+    :param sigma_type: ``"shared"`` (one number) or ``"synaptic"`` (``[out, in]``).
+    :param synapses: number of synapses per neuron, from random senders (``mask``). Default: from all senders.
+    :param density: the same as a share of the senders.
     :param bound_mode: ``"project"`` (clip after the optimizer's step) or ``"clamp"`` (clamp in the forward pass).
     :param step_mode: one step (default) or the whole sequence per call.
     :raises ValueError: for options or shapes that do not fit, and delays outside ``[0, max_delay]``.
@@ -49,22 +56,29 @@ class DelayedLinear(DelayParameters):
         learn_delay: bool = True,
         delay_type: str = "synaptic",
         kernel: str = "linear",
-        padding: str = "same",
+        padding: str | int = "same",
         smoothing: Tensor | None = None,
+        delay_gradient: str = "slayer",
+        sigma: float | None = None,
+        learn_sigma: bool = False,
+        sigma_type: str = "shared",
+        synapses: int | None = None,
+        density: float | None = None,
         step_mode: bool = True,
         bound_mode: str = "project",
     ) -> None:
         super().__init__()
         if not isinstance(step_mode, bool):
             raise TypeError(f"step_mode must be True (one step per call) or False (sequences), got {step_mode!r}")
-        check_delay_options(kernel, padding, smoothing)
-        if step_mode and padding == "full":
-            raise ValueError('padding="full" lengthens a sequence and needs step_mode=False')
-        self.create_delay_parameters(
-            in_features, out_features, bias, max_delay, delay, delay_type, learn_delay, bound_mode
-        )
-        self.kernel, self.padding, self.step_mode = kernel, padding, step_mode
-        self.register_buffer("smoothing", smoothing)
+        self.create_synapses(
+            in_features, out_features, bias, max_delay=max_delay, delay=delay, delay_type=delay_type,
+            learn_delay=learn_delay, bound_mode=bound_mode, delay_gradient=delay_gradient, interpolation=kernel,
+            padding=padding, smoothing=smoothing, sigma=sigma, learn_sigma=learn_sigma, sigma_type=sigma_type,
+            synapses=synapses, density=density,
+        )  # fmt: skip
+        if step_mode and self.padding != "same":
+            raise ValueError(f"padding={padding!r} lengthens a sequence and needs step_mode=False")
+        self.step_mode = step_mode
         self.register_buffer("history", None, persistent=False)
 
     def reset_delay(self) -> None:
@@ -73,13 +87,16 @@ class DelayedLinear(DelayParameters):
 
     reset_mem = reset_delay  # what snnTorch's utils.reset calls
 
+    @property
+    def kernel(self) -> str:
+        """Interpolation between whole steps, in the vocabulary of snnTorch's coming ``SynapticDelay``."""
+        return self.interpolation
+
     def forward(self, input_: Tensor) -> Tensor:
-        synapses = self.weight, self.bounded("delay"), self.bias
-        options = {"max_delay": self.max_delay, "interpolation": self.kernel, "smoothing": self.smoothing}
         if not self.step_mode:
-            return delayed_linear(input_, *synapses, padding=self.padding, **options)
+            return self.sequence_currents(input_)
         self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
-        current, self.history = delayed_linear_step(input_, self.history, *synapses, **options)
+        current, self.history = self.step_currents(input_, self.history)
         return current
 
     def extra_repr(self) -> str:

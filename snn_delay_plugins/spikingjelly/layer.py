@@ -3,31 +3,39 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..functional.delay import check_delay_options, delayed_linear, delayed_linear_step, history_after
-from ..parameters import DelayParameters
+from ..delayed import DelayedSynapses
 from .memory import DetachableMemories
 
 __all__ = ["DelayedLinear"]
 
 
-class DelayedLinear(DelayParameters, DetachableMemories):
+class DelayedLinear(DelayedSynapses, DetachableMemories):
     r"""Linear layer with a trainable weight and delay per synapse (Deckers et al., Eq. 7), used like ``layer.Linear``.
 
     .. math:: I_i[t] = \sum_j W_{ij}\, s_j[t - d_{ij}] + b_i
 
     Spikes ``[N, in]`` (``step_mode="s"``) or ``[T, N, in]`` (``"m"``) in, currents ``[N, out]`` or ``[T, N, out]``
     out; delays count time steps. Both modes give equal outputs. The memory ``history`` holds the last inputs,
-    ``[max_delay + 1, N, in]``, until ``functional.reset_net``: a sequence may be fed in parts. The delay learns by the
-    SLAYER rule and stays in ``[0, max_delay]`` after every optimizer step.
+    ``[max_delay + 1, N, in]``, until ``functional.reset_net``: a sequence may be fed in parts. The delay stays in
+    ``[0, max_delay]`` after every optimizer step.
 
     :param max_delay: longest delay.
     :param delay: initial delays: a number, ``"zeros"``, ``"uniform"`` (U(0, max_delay)) or a tensor.
     :param delay_type: ``"synaptic"`` (delay ``[out, in]``), ``"axonal"`` (``[1, in]``), ``"dendritic"`` (``[out, 1]``).
     :param learn_delay: ``False``: the delays are a buffer.
-    :param interpolation: ``"linear"``, ``"round"`` or ``"floor"`` between whole steps.
-    :param padding: ``"same"``, or ``"full"`` (mode ``"m"`` alone): ``T + max_delay`` steps, every spike arrives and
-        nothing is left for the next call.
-    :param smoothing: the causal kernel eps_d over time (Deckers et al., section 3.3), ``[taps]``.
+    :param delay_gradient: ``"slayer"``, or ``"gaussian"``: in training a Gaussian around the delay, in evaluation the
+        rounded delay (Hammouamri et al., Eq. 9 and Eq. 7).
+    :param interpolation: SLAYER: ``"linear"``, ``"round"`` or ``"floor"`` between whole steps.
+    :param padding: ``"same"``, or with mode ``"m"`` alone a number of steps after the last, that late spikes still
+        arrive (published DCLS models: ``max_delay // 2``), or ``"full"`` (``max_delay``); then nothing is left for the
+        next call.
+    :param smoothing: SLAYER: the causal kernel eps_d over time (Deckers et al., section 3.3), ``[taps]``.
+    :param sigma: Gaussian: standard deviation in time steps. Default: T_d // 2 + 0.27 with T_d = max_delay + 1, where
+        the published annealing starts; bring it down to 0.5 with :mod:`snn_delay_plugins.schedules`.
+    :param learn_sigma: Gaussian: sigma is a parameter, at least 0.27, instead of a buffer.
+    :param sigma_type: ``"shared"`` (one number) or ``"synaptic"`` (``[out, in]``).
+    :param synapses: number of synapses per neuron, from random senders (``mask``). Default: from all senders.
+    :param density: the same as a share of the senders.
     :param step_mode: ``"s"`` or ``"m"``.
     :param bound_mode: ``"project"`` (clip after the optimizer's step) or ``"clamp"`` (clamp in the forward pass).
     :raises ValueError: for options or shapes that do not fit, and delays outside ``[0, max_delay]``.
@@ -51,46 +59,44 @@ class DelayedLinear(DelayParameters, DetachableMemories):
         delay_type: str = "synaptic",
         learn_delay: bool = True,
         interpolation: str = "linear",
-        padding: str = "same",
+        padding: str | int = "same",
         smoothing: Tensor | None = None,
+        delay_gradient: str = "slayer",
+        sigma: float | None = None,
+        learn_sigma: bool = False,
+        sigma_type: str = "shared",
+        synapses: int | None = None,
+        density: float | None = None,
         step_mode: str = "s",
         bound_mode: str = "project",
     ) -> None:
         super().__init__()
-        check_delay_options(interpolation, padding, smoothing)
-        self.create_delay_parameters(
-            in_features, out_features, bias, max_delay, delay, delay_type, learn_delay, bound_mode
-        )
-        self.interpolation, self.padding = interpolation, padding
-        self.register_buffer("smoothing", smoothing)
+        self.create_synapses(
+            in_features, out_features, bias, max_delay=max_delay, delay=delay, delay_type=delay_type,
+            learn_delay=learn_delay, bound_mode=bound_mode, delay_gradient=delay_gradient,
+            interpolation=interpolation, padding=padding, smoothing=smoothing, sigma=sigma, learn_sigma=learn_sigma,
+            sigma_type=sigma_type, synapses=synapses, density=density,
+        )  # fmt: skip
         self.step_mode = step_mode
         self.register_memory("history", 0.0)
-
-    def _synapses(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        return self.weight, self.bounded("delay"), self.bias
-
-    def _options(self) -> dict:
-        return {"max_delay": self.max_delay, "interpolation": self.interpolation, "smoothing": self.smoothing}
 
     def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
         self.check_batch(states[0], inputs[0], "spikingjelly.activation_based.functional.reset_net(net)")
         return states
 
     def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
-        if self.padding == "full":
-            raise ValueError('padding="full" lengthens a sequence and needs step_mode="m"')
+        if self.padding != "same":
+            raise ValueError(f'padding={self.padding!r} lengthens a sequence and needs step_mode="m"')
         history = states[0] if isinstance(states[0], Tensor) else None
-        current, history = delayed_linear_step(inputs[0], history, *self._synapses(), **self._options())
+        current, history = self.step_currents(inputs[0], history)
         return (current,), (history,)
 
     def multi_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
         history = states[0] if isinstance(states[0], Tensor) else None
-        current = delayed_linear(
-            inputs[0], *self._synapses(), padding=self.padding, history=history, **self._options()
-        )
-        if self.padding == "full":
+        current = self.sequence_currents(inputs[0], history)
+        if self.padding != "same":
             return (current,), (0.0,)
-        return (current,), (history_after(inputs[0], history, self.max_delay, self.smoothing),)
+        return (current,), (self.history_after(inputs[0], history),)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, interpolation={self.interpolation!r}, step_mode={self.step_mode!r}"

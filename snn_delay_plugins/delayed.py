@@ -1,0 +1,165 @@
+"""What the layers with delays of both frameworks share: parameters, and which form of the equations they run.
+
+``delay_gradient="slayer"``: delays between whole steps, learned by the SLAYER rule (Deckers et al.), the same in
+training and evaluation: :mod:`snn_delay_plugins.functional.delay`.
+
+``delay_gradient="gaussian"``: in training a Gaussian of standard deviation sigma around every delay, in evaluation one
+tap at the rounded delay (Hammouamri et al., Eq. 9 and Eq. 7): :mod:`snn_delay_plugins.functional.dcls`. The parameters
+are the same in both modes.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .functional.dcls import SMALLEST_SIGMA, gaussian_delayed_linear, gaussian_delayed_linear_step
+from .functional.delay import check_delay_options, delayed_linear, delayed_linear_step, history_after
+from .parameters import DelayParameters
+
+__all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "connection_mask"]
+
+DELAY_GRADIENTS = ("slayer", "gaussian")
+
+
+class DelayedSynapses(DelayParameters):
+    """A weight and a delay per synapse, perhaps only some synapses per neuron; without any state."""
+
+    def create_synapses(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool,
+        *,
+        max_delay: int,
+        delay: float | str | Tensor,
+        delay_type: str,
+        learn_delay: bool,
+        bound_mode: str,
+        delay_gradient: str,
+        interpolation: str,
+        padding: str | int,
+        smoothing: Tensor | None,
+        sigma: float | None,
+        learn_sigma: bool,
+        sigma_type: str,
+        synapses: int | None,
+        density: float | None,
+    ) -> None:
+        """Create ``weight``, ``bias`` and ``delay``, with ``delay_gradient="gaussian"`` ``sigma`` (a buffer, or a
+        parameter with ``learn_sigma``), and for sparse connections ``mask``; called once by a layer's constructor."""
+        check_delay_options(interpolation, padding, smoothing)
+        if delay_gradient not in DELAY_GRADIENTS:
+            raise ValueError(f"delay_gradient must be one of {DELAY_GRADIENTS}, got {delay_gradient!r}")
+        self.create_delay_parameters(
+            in_features, out_features, bias, max_delay, delay, delay_type, learn_delay, bound_mode
+        )
+        self.delay_gradient, self.interpolation = delay_gradient, interpolation
+        self.padding = padding or "same"
+        self.register_buffer("smoothing", smoothing)
+        self.learn_sigma = learn_sigma
+        if delay_gradient == "gaussian":
+            if smoothing is not None or interpolation != "linear":
+                raise ValueError('smoothing and interpolation belong to delay_gradient="slayer"')
+            self._create_sigma(sigma, learn_sigma, sigma_type, bound_mode)
+        elif sigma is not None or learn_sigma:
+            raise ValueError('sigma belongs to delay_gradient="gaussian"')
+        self.register_buffer("mask", connection_mask(out_features, in_features, synapses, density))
+        if self.mask is not None:
+            with torch.no_grad():
+                self.weight.mul_(self.mask)
+
+    def _create_sigma(self, sigma: float | None, learn: bool, sigma_type: str, bound_mode: str) -> None:
+        shapes = {"shared": (), "synaptic": self.weight.shape}
+        if sigma_type not in shapes:
+            raise ValueError(f"sigma_type must be one of {sorted(shapes)}, got {sigma_type!r}")
+        smallest = SMALLEST_SIGMA["gauss"]
+        value = (self.max_delay + 1) // 2 + smallest if sigma is None else float(sigma)
+        if not value > 0 or value == float("inf"):
+            raise ValueError(f"sigma must be a positive number of time steps, got {sigma}")
+        initial = torch.full(shapes[sigma_type], value)
+        if learn:
+            self.sigma = nn.Parameter(initial)
+            self.bound("sigma", smallest, max(value, self.max_delay + 1.0), mode=bound_mode)
+        else:
+            self.register_buffer("sigma", initial)
+
+    def set_sigma(self, sigma: float) -> None:
+        """Set every sigma, as an annealing schedule does (:mod:`snn_delay_plugins.schedules`).
+
+        :raises ValueError: if sigma is not a positive number, or the layer has none.
+        """
+        if self.delay_gradient != "gaussian":
+            raise ValueError('only layers with delay_gradient="gaussian" have a sigma')
+        if not sigma > 0:
+            raise ValueError(f"sigma must be a positive number of time steps, got {sigma}")
+        with torch.no_grad():
+            self.sigma.fill_(sigma)
+
+    def effective_weight(self) -> Tensor:
+        """The weights of the synapses that exist, zero elsewhere."""
+        return self.weight if self.mask is None else self.weight * self.mask
+
+    def sequence_currents(self, spikes: Tensor, history: Tensor | None = None) -> Tensor:
+        """Input currents of a sequence ``[T, N, in]``."""
+        synapses = self.effective_weight(), self.bounded("delay")
+        options = {"max_delay": self.max_delay, "padding": self.padding, "history": history}
+        if self._gaussian:
+            return gaussian_delayed_linear(spikes, *synapses, self.bounded("sigma"), self.bias, **options)
+        return delayed_linear(spikes, *synapses, self.bias, **options, **self._kernel)
+
+    def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Input currents of one step ``[N, in]``, and the history for the next one."""
+        synapses = self.effective_weight(), self.bounded("delay")
+        options = {"max_delay": self.max_delay}
+        if self._gaussian:
+            return gaussian_delayed_linear_step(
+                spikes, history, *synapses, self.bounded("sigma"), self.bias, **options
+            )
+        return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
+
+    def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
+        """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
+        return history_after(spikes, history, self.max_delay, self.smoothing)
+
+    @property
+    def _gaussian(self) -> bool:
+        return self.delay_gradient == "gaussian" and self.training
+
+    @property
+    def _kernel(self) -> dict:
+        """One tap per synapse in evaluation of Gaussian delays (Eq. 7), else as chosen."""
+        interpolation = "round" if self.delay_gradient == "gaussian" else self.interpolation
+        return {"interpolation": interpolation, "smoothing": self.smoothing}
+
+    def extra_repr(self) -> str:
+        sparse = "" if self.mask is None else f", synapses={int(self.mask.sum())}"
+        return f"{super().extra_repr()}, delay_gradient={self.delay_gradient!r}{sparse}"
+
+
+def connection_mask(
+    out_features: int, in_features: int, synapses: int | None = None, density: float | None = None
+) -> Tensor | None:
+    """Which synapses exist, bool ``[out, in]``, drawn from torch's global generator; ``None``: all of them.
+
+    Every neuron has the same number of synapses, from different senders (Hammouamri et al., section 4.3).
+
+    :param synapses: synapses per neuron. :param density: the same as a share of the senders, at least one.
+    :raises ValueError: if both are given, or there are not that many senders.
+
+    Example::
+
+        >>> connection_mask(3, 8, synapses=2).sum(1).tolist()
+        [2, 2, 2]
+    """
+    if synapses is None and density is None:
+        return None
+    if synapses is not None and density is not None:
+        raise ValueError("give synapses (a number per neuron) or density (a share), not both")
+    if density is not None:
+        if not 0 < density <= 1:
+            raise ValueError(f"density must lie in (0, 1], got {density}")
+        synapses = max(1, round(density * in_features))
+    if synapses != int(synapses) or not 1 <= synapses <= in_features:
+        raise ValueError(f"synapses must be a whole number of 1 to {in_features} senders per neuron, got {synapses}")
+    chosen = torch.rand(out_features, in_features).topk(int(synapses), dim=1).indices
+    return torch.zeros(out_features, in_features, dtype=torch.bool).scatter_(1, chosen, True)
