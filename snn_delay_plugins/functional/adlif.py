@@ -138,8 +138,8 @@ def adlif(
         ``"symplectic"``: the membrane potential that is carried on is zero) or ``"none"``.
     :param detach_reset: no gradient through the reset (the adaptation per spike keeps its gradient).
     :param traces: also return the traces of u and w, each ``[T, N, *]``.
-    :param method: ``"torch"`` (the plain form below, the reference) or ``"numba"`` (compiled, CPU, same values;
-        its gradients cannot be differentiated again); default: chosen by :mod:`snn_delay_plugins.kernels.dispatch`.
+    :param method: ``"torch"`` (the plain form below, the reference), ``"numba"`` (compiled, CPU, same values) or
+        ``"triton"`` (compiled, CUDA); the gradients of the compiled forms cannot be differentiated again; default: chosen by :mod:`snn_delay_plugins.kernels.dispatch`.
     :returns: spikes ``[T, N, *]`` in the dtype of ``current`` and the final state; with ``traces``, ``(u, w)`` third.
         States are computed in the wider of the dtypes of ``current`` and the parameters (under autocast: float32).
     :raises ValueError: for shapes that do not fit, unknown options, incomplete adaptation parameters, or when the
@@ -163,7 +163,7 @@ def adlif(
     _check_state(state, current.shape[1:])
 
     chosen = dispatch.adlif_method(current, dtype, neuron.surrogate, method)
-    sequence = _compiled_sequence if chosen == "numba" else _plain_sequence
+    sequence = _plain_sequence if chosen == "torch" else _compiled_sequence
     spikes, state, u_w = sequence(neuron, current, state, dtype, traces)
     _check_finite(state.u)
     return (spikes, state, u_w) if traces else (spikes, state)
@@ -182,59 +182,70 @@ def _plain_sequence(neuron: _Neuron, current: Tensor, state: AdLIFState, dtype: 
 
 
 def _compiled_sequence(neuron: _Neuron, current: Tensor, state: AdLIFState, dtype: torch.dtype, traces: bool) -> tuple:
+    from ..kernels.adlif import adlif as operator
+
     steps, batch, *features = current.shape
     columns = math.prod(features)
 
     def per_neuron(value: Tensor | float | None) -> Tensor:
-        value = torch.as_tensor(0.0 if value is None else value, dtype=dtype)
+        value = torch.as_tensor(0.0 if value is None else value, dtype=dtype, device=current.device)
         return value.expand(features).reshape(columns)
 
-    parameters = (per_neuron(p) for p in (neuron.alpha, neuron.beta, neuron.a, neuron.b, neuron.threshold))
+    parameters = [per_neuron(p) for p in (neuron.alpha, neuron.beta, neuron.a, neuron.b, neuron.threshold)]
     flat_state = (value.to(dtype).reshape(batch * columns) for value in state)
     flat = current.to(dtype).reshape(steps, batch * columns)
-    spikes, *final, u, w = _CompiledAdLIF.apply(flat, *flat_state, *parameters, neuron, traces)
+    arguments = (flat, *flat_state, *parameters)
+    options = (neuron.beta is not None, neuron.variant == "symplectic", neuron.reset, neuron.detach_reset)
+    if isinstance(neuron.surrogate, Boxcar):
+        out = operator(*arguments, *options, traces, neuron.surrogate.width, neuron.surrogate.height)
+    else:
+        out = _WithSurrogate.apply(*arguments, options, traces, neuron.surrogate)
+    spikes, u_seq, w_seq, u, w, s = out
     shape = current.shape
-    final_state = AdLIFState(*(value.view(shape[1:]) for value in final))
-    return spikes.view(shape).to(current.dtype), final_state, (u.view(shape), w.view(shape)) if traces else None
+    if neuron.beta is None:
+        w = state.w.to(dtype).reshape(batch * columns)
+        w_seq = w.expand_as(u_seq)
+    final = AdLIFState(*(value.view(shape[1:]) for value in (_after_reset(neuron, u, s, parameters[-1]), w, s)))
+    u_w = None
+    if traces:
+        u_w = _after_reset(neuron, u_seq, spikes, parameters[-1]).view(shape), w_seq.reshape(shape)
+    return spikes.view(shape).to(current.dtype), final, u_w
 
 
-class _CompiledAdLIF(torch.autograd.Function):
-    """The kernel on flattened columns (samples x neurons), parameters one per neuron."""
+class _WithSurrogate(torch.autograd.Function):
+    """The operator with the derivative of a surrogate that is not the boxcar."""
 
     @staticmethod
-    def forward(ctx, current, u0, w0, s0, alpha, beta, a, b, theta, neuron: _Neuron, traces: bool):
-        from ..kernels import adlif_numba  # numba is imported when the first kernel runs
+    def forward(ctx, current, u, w, s, alpha, beta, a, b, theta, options, traces, surrogate):
+        from ..kernels.adlif import adlif as operator
 
-        ctx.kernel, ctx.neuron, ctx.traces = adlif_numba, neuron, traces
-        ctx.options = (neuron.beta is not None, neuron.variant == "symplectic", neuron.reset)
-        parameters = (alpha, beta, a, b, theta)
-        spikes, u_seq, w_seq = adlif_numba.forward(current.contiguous(), (u0, w0, s0), parameters, *ctx.options)
-        ctx.save_for_backward(current, u0, w0, s0, *parameters, spikes, u_seq, w_seq)
-        u = _after_reset(neuron, u_seq if traces else u_seq[-1], spikes if traces else spikes[-1], theta)
-        w = w_seq if w_seq.numel() else w0.expand_as(u)
+        inputs = (current, u, w, s, alpha, beta, a, b, theta)
+        output = operator(*inputs, *options, traces, 0.0, 0.0)
+        ctx.save_for_backward(*inputs, *output[1:3])
+        ctx.options, ctx.surrogate = options, surrogate
+        ctx.set_materialize_grads(False)
         if not traces:
-            w = w_seq[-1] if w_seq.numel() else w0
-            return spikes, u.clone(), w.clone(), spikes[-1].clone(), None, None
-        return spikes, u[-1].clone(), w[-1].clone(), spikes[-1].clone(), u.clone(), w.clone()
+            ctx.mark_non_differentiable(*output[1:3])
+        return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, g_spikes, g_uT, g_wT, g_sT, g_u, g_w):
-        current, u0, w0, s0, *parameters, spikes, u_seq, w_seq = ctx.saved_tensors
+    def backward(ctx, *gradients):
+        from ..kernels.adlif import adlif_backward
+
+        *inputs, u_seq, w_seq = ctx.saved_tensors
+        current, state, parameters = inputs[0], inputs[1:4], inputs[4:]
         theta = parameters[-1]
-        phi = derivative((u_seq.view(-1, theta.numel()) - theta).view_as(u_seq), ctx.neuron.surrogate)
-        g_current, g_state, g_columns = ctx.kernel.backward(
-            (g_spikes, g_u, g_w), phi, current, (spikes, u_seq, w_seq), (u0, w0, s0), tuple(parameters),
-            *ctx.options, ctx.neuron.detach_reset, (g_uT, g_wT, g_sT),
-        )  # fmt: skip
-        g_parameters = (g.view(-1, theta.numel()).sum(0) for g in g_columns)
-        return g_current, *g_state, *g_parameters, None, None
+        phi = derivative((u_seq.view(-1, theta.numel()) - theta).view_as(u_seq), ctx.surrogate).to(u_seq.dtype)
+        arguments = (*gradients, phi, current, u_seq, w_seq, *state, *parameters, *ctx.options, 0.0, 0.0)
+        return *adlif_backward(*arguments), None, None, None
 
 
 def _after_reset(neuron: _Neuron, u: Tensor, s: Tensor, theta: Tensor) -> Tensor:
-    """The membrane potential that is carried on; the symplectic kernel traces it before its reset."""
+    """The membrane potential that is carried on; the symplectic kernel gives it before its reset."""
     if neuron.variant == "adlif" or neuron.reset == "none":
         return u
+    s = s.detach() if neuron.detach_reset else s
     if neuron.reset == "zero":
         return u * (1 - s)
     return u - (s.view(-1, theta.numel()) * theta).view_as(u)

@@ -58,6 +58,8 @@ class Boxcar(nn.Module):
         ([0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 0.5, 0.0])
     """
 
+    is_boxcar = True  # the kernels know its gradient
+
     def __init__(self, width: float = 0.5, height: float = 0.5) -> None:
         super().__init__()
         if not (width > 0 and height > 0):

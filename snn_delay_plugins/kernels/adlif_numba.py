@@ -9,49 +9,54 @@ recursion, with :math:`\varphi[t]` the surrogate's derivative at :math:`u[t] - \
     \bar u[t] &= g_u[t] + \alpha\, \bar u[t+1] + (1-\beta)\, a\, \bar w[t+1] + \varphi[t]\, \bar s[t] \\
     \bar w[t] &= g_w[t] + \beta\, \bar w[t+1] - (1-\alpha)\, \bar u[t+1]
 
-Every sample is its own program, in chunks of neurons: results do not depend on the number of threads. Neurons and
-samples are flattened to M = N F columns; parameters are ``[F]``.
+Neurons and samples are flattened to M = N F columns; parameters are ``[F]``. A column never sees another one: results
+depend neither on the number of threads nor on how columns are grouped.
 """
 from __future__ import annotations
 
 from functools import cache
 
-import numba
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 from torch import Tensor
 
-# Columns of one program. All its rows live in one buffer at multiples of this constant: the compiler then sees that
-# they do not overlap and vectorises the loops over columns, which it cannot prove for two dozen separate arrays.
-_W = 256
+from .threads import over_ranges
+
+# Columns that run through time together; their states stay in the cache. All rows live in one buffer, so that the
+# compiler sees that they do not overlap and vectorises the loops over columns, which it cannot prove for two dozen
+# arrays; a row is a little longer than its columns, or all rows would compete for the same lines of the cache.
+_W = 1024
+_ROW = _W + 16
 # What a spike does to the membrane potential, as numbers: (subtract theta, multiply by zero).
-RESETS = {"subtract": (1, 0), "zero": (0, 1), "none": (0, 0)}
+_RESETS = {"subtract": (1, 0), "zero": (0, 1), "none": (0, 0)}
 
 
 @cache
-def _forward_kernel(adaptive: bool, symplectic: bool, parallel: bool):
-    U, W, S, X, ALPHA, THETA, BETA, A, B, ROWS = (np.int64(_W * row) for row in range(10))
+def _forward_kernel(adaptive: bool, symplectic: bool):
+    U, W, S, X, ALPHA, THETA, BETA, A, B, ROWS = (np.int64(_ROW * row) for row in range(10))
 
-    @njit(parallel=parallel, cache=True, nogil=True)
-    def kernel(subtract, to_zero, current, u0, w0, s0, alpha, beta, a, b, theta, spikes, u_seq, w_seq):
-        steps, columns = current.shape
+    @njit(cache=True, nogil=True)
+    def kernel(
+        begin, end, subtract, to_zero, current, u0, w0, s0, alpha, beta, a, b, theta, spikes, u_seq, w_seq, u_T, w_T, s_T
+    ):  # fmt: skip
+        steps = current.shape[0]
         features = alpha.shape[0]
-        chunks = (features + _W - 1) // _W
         one = current.dtype.type(1)
         zero = current.dtype.type(0)
-        for program in prange(columns // features * chunks):
-            first = program % chunks * _W
-            n = min(_W, features - first)
-            c = program // chunks * features + first
-            r = np.empty(ROWS, current.dtype)
+        for c in range(begin, end, _W):
+            n = min(_W, end - c)
+            r = np.zeros(ROWS, current.dtype)
             for m in range(n):
+                f = (c + m) % features
                 r[U + m], r[W + m], r[S + m] = u0[c + m], w0[c + m], s0[c + m]
-                r[ALPHA + m], r[THETA + m], r[BETA + m] = alpha[first + m], theta[first + m], beta[first + m]
-                r[A + m], r[B + m] = a[first + m], b[first + m]
+                r[ALPHA + m], r[THETA + m], r[BETA + m] = alpha[f], theta[f], beta[f]
+                r[A + m], r[B + m] = a[f], b[f]
             for t in range(steps):
+                # rows as slices: with an offset in the index the compiler guards it against being negative
+                source = current[t, c : c + n]
                 for m in range(n):
-                    r[X + m] = current[t, c + m]
+                    r[X + m] = source[m]
                 for m in range(n):
                     u, s, al, th = r[U + m], r[S + m], r[ALPHA + m], r[THETA + m]
                     drive = r[X + m]
@@ -75,105 +80,121 @@ def _forward_kernel(adaptive: bool, symplectic: bool, parallel: bool):
                         r[U + m] = u_new
                         r[X + m] = u_new
                     r[S + m] = s
+                target = spikes[t, c : c + n]
                 for m in range(n):
-                    spikes[t, c + m] = r[S + m]
+                    target[m] = r[S + m]
+                target = u_seq[t, c : c + n]
                 for m in range(n):
-                    u_seq[t, c + m] = r[X + m]
+                    target[m] = r[X + m]
                 if adaptive:
+                    target = w_seq[t, c : c + n]
                     for m in range(n):
-                        w_seq[t, c + m] = r[W + m]
+                        target[m] = r[W + m]
+            for m in range(n):
+                u_T[c + m], w_T[c + m], s_T[c + m] = r[X + m], r[W + m], r[S + m]
 
     return kernel
 
 
 @cache
-def _backward_kernel(adaptive: bool, symplectic: bool, parallel: bool):
+def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
     (
         DU, DW, DS, ALPHA, THETA, BETA, A, B, G_ALPHA, G_THETA, G_BETA, G_A, G_B,
-        X, PHI, GS, GU, GW, UO, WO, SO, UN, SN, ROWS,
-    ) = (np.int64(_W * row) for row in range(24))  # fmt: skip
+        X, GU, GW, UO, SO, UN, ROWS,
+    ) = (np.int64(_ROW * row) for row in range(20))  # fmt: skip
 
-    @njit(parallel=parallel, cache=True, nogil=True)
+    @njit(cache=True, nogil=True)
     def kernel(
-        subtract, to_zero, through_reset, traced, g_s, g_u, g_w, phi, current, spikes, u_seq, w_seq, u0, w0, s0, alpha, beta, a, b, theta,
+        begin, end, subtract, to_zero, through_reset, width, height, traced,
+        g_s, g_u, g_w, g_uT, g_wT, g_sT, phi, current, u_seq, w_seq, u0, w0, s0, alpha, beta, a, b, theta,
         g_current, g_u0, g_w0, g_s0, g_alpha, g_beta, g_a, g_b, g_theta,
     ):  # fmt: skip
-        steps, columns = current.shape
+        steps = current.shape[0]
         features = alpha.shape[0]
-        chunks = (features + _W - 1) // _W
         one = current.dtype.type(1)
         zero = current.dtype.type(0)
-        for program in prange(columns // features * chunks):
-            first = program % chunks * _W
-            n = min(_W, features - first)
-            c = program // chunks * features + first
+        for c in range(begin, end, _W):
+            n = min(_W, end - c)
             r = np.zeros(ROWS, current.dtype)
             for m in range(n):
-                r[DU + m], r[DW + m], r[DS + m] = g_u0[c + m], g_w0[c + m], g_s0[c + m]
-                r[ALPHA + m], r[THETA + m], r[BETA + m] = alpha[first + m], theta[first + m], beta[first + m]
-                r[A + m], r[B + m] = a[first + m], b[first + m]
+                f = (c + m) % features
+                r[ALPHA + m], r[THETA + m], r[BETA + m] = alpha[f], theta[f], beta[f]
+                r[A + m], r[B + m] = a[f], b[f]
+                r[UO + m] = u_seq[steps - 1, c + m]
             for t in range(steps - 1, -1, -1):
-                for m in range(n):
-                    r[X + m] = current[t, c + m]
-                for m in range(n):
-                    r[PHI + m] = phi[t, c + m]
-                for m in range(n):
-                    r[GS + m] = g_s[t, c + m]
-                if traced:
+                last = t == steps - 1
+                if traced or last:  # the final state is an output of its own
                     for m in range(n):
-                        r[GU + m] = g_u[t, c + m]
+                        r[GU + m] = g_uT[c + m] if last else zero
+                        r[GW + m] = g_wT[c + m] if last else zero
+                    if traced:
+                        row = g_u[t, c : c + n]
+                        for m in range(n):
+                            r[GU + m] += row[m]
+                        row = g_w[t, c : c + n]
+                        for m in range(n):
+                            r[GW + m] += row[m]
+                if last:
                     for m in range(n):
-                        r[GW + m] = g_w[t, c + m]
-                if symplectic:
+                        r[DS + m] += g_sT[c + m]
+                if t == steps - 2 and not traced:
                     for m in range(n):
-                        r[UN + m] = u_seq[t, c + m]
-                    for m in range(n):
-                        r[SN + m] = spikes[t, c + m]
+                        r[GU + m] = zero
+                        r[GW + m] = zero
                 if t > 0:
+                    row = u_seq[t - 1, c : c + n]
                     for m in range(n):
-                        r[UO + m] = u_seq[t - 1, c + m]
-                    for m in range(n):
-                        r[SO + m] = spikes[t - 1, c + m]
-                    if symplectic:
-                        for m in range(n):
-                            s = r[SO + m]
-                            r[UO + m] = r[UO + m] * (one - to_zero * s) - subtract * r[THETA + m] * s
-                    if adaptive:
-                        for m in range(n):
-                            r[WO + m] = w_seq[t - 1, c + m]
+                        u = row[m]
+                        r[UN + m] = r[UO + m]
+                        r[UO + m] = u
+                        r[SO + m] = one if u - r[THETA + m] >= zero else zero
                 else:
                     for m in range(n):
-                        r[UO + m], r[WO + m], r[SO + m] = u0[c + m], w0[c + m], s0[c + m]
+                        r[UN + m] = r[UO + m]
+                        r[UO + m], r[SO + m] = u0[c + m], s0[c + m]
+                i_t = current[t, c : c + n]
+                g_t = g_s[t, c : c + n]
+                phi_t = g_t if boxcar else phi[t, c : c + n]
+                w_t = g_t
+                if adaptive:
+                    w_t = w0[c : c + n] if t == 0 else w_seq[t - 1, c : c + n]
                 for m in range(n):
                     al, th = r[ALPHA + m], r[THETA + m]
-                    u_old, w_old, s_old = r[UO + m], r[WO + m], r[SO + m]
-                    d_u, d_w, d_s = r[DU + m] + r[GU + m], r[DW + m] + r[GW + m], r[DS + m] + r[GS + m]
-                    drive = r[X + m]
+                    u_new, u_old, s_old = r[UN + m], r[UO + m], r[SO + m]
+                    d_u, d_w, d_s = r[DU + m], r[DW + m] + r[GW + m], r[DS + m] + g_t[m]
+                    if boxcar:
+                        slope = height if abs(u_new - th) <= width else zero
+                    else:
+                        slope = phi_t[m]
+                    drive = i_t[m]
                     if adaptive:
+                        w_old = w_t[m]
                         drive -= w_old
                         be, aa, bb = r[BETA + m], r[A + m], r[B + m]
                     g_th = zero
                     if symplectic:
-                        u_hat, s_new = r[UN + m], r[SN + m]
+                        s_new = one if u_new - th >= zero else zero
+                        if t > 0:
+                            u_old = u_old * (one - to_zero * s_old) - subtract * th * s_old
                         if adaptive:
-                            u_new = u_hat * (one - to_zero * s_new) - subtract * th * s_new
-                            r[G_BETA + m] += d_w * (w_old - (aa * u_new + bb * s_new))
-                            r[G_A + m] += d_w * (one - be) * u_new
+                            u_reset = u_new * (one - to_zero * s_new) - subtract * th * s_new
+                            r[G_BETA + m] += d_w * (w_old - (aa * u_reset + bb * s_new))
+                            r[G_A + m] += d_w * (one - be) * u_reset
                             r[G_B + m] += d_w * (one - be) * s_new
                             d_u += d_w * (one - be) * aa
                             d_s += d_w * (one - be) * bb
                         g_th -= subtract * s_new * d_u
-                        d_s -= through_reset * (subtract * th + to_zero * u_hat) * d_u
-                        d_u = d_u * (one - to_zero * s_new)
-                        fired = r[PHI + m] * d_s
+                        d_s -= through_reset * (subtract * th + to_zero * u_new) * d_u
+                        d_u = d_u * (one - to_zero * s_new) + r[GU + m]
+                        fired = slope * d_s
                         d_u += fired
                         g_th -= fired
                         r[G_ALPHA + m] += d_u * (u_old - drive)
                         r[DU + m] = al * d_u
                         r[DS + m] = zero
                     else:
-                        fired = r[PHI + m] * d_s
-                        d_u += fired
+                        fired = slope * d_s
+                        d_u = d_u + r[GU + m] + fired
                         g_th -= fired
                         g_th -= subtract * s_old * d_u
                         kept = one - to_zero * s_old
@@ -193,26 +214,15 @@ def _backward_kernel(adaptive: bool, symplectic: bool, parallel: bool):
                     if adaptive:
                         d_w = be * d_w - (one - al) * d_u
                     r[DW + m] = d_w
+                row = g_current[t, c : c + n]
                 for m in range(n):
-                    g_current[t, c + m] = r[X + m]
+                    row[m] = r[X + m]
             for m in range(n):
                 g_u0[c + m], g_w0[c + m], g_s0[c + m] = r[DU + m], r[DW + m], r[DS + m]
                 g_alpha[c + m], g_beta[c + m], g_theta[c + m] = r[G_ALPHA + m], r[G_BETA + m], r[G_THETA + m]
                 g_a[c + m], g_b[c + m] = r[G_A + m], r[G_B + m]
 
     return kernel
-
-
-def _parallel() -> bool:
-    """Whether to use several threads: as many as torch does. One thread runs without a thread pool, whose idle
-    threads would wait busily and take the processor from whatever else runs on it."""
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-    if threads > 1:
-        torchs = torch.get_num_threads()
-        numba.set_num_threads(threads)
-        if torch.get_num_threads() != torchs:  # starting numba's pool can undo torch.set_num_threads
-            torch.set_num_threads(torchs)
-    return threads > 1
 
 
 def _scalars(like: Tensor, *values: float) -> list[np.floating]:
@@ -226,43 +236,50 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
 
 
 def forward(
-    current: Tensor, state: tuple[Tensor, Tensor, Tensor], parameters: tuple[Tensor, ...],
+    current: Tensor, state: tuple[Tensor, ...], parameters: tuple[Tensor, ...],
     adaptive: bool, symplectic: bool, reset: str,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, ...]:  # fmt: skip
     """Run the neurons.
 
-    :param current: ``[T, M]``, contiguous; :param state: (u, w, s), each ``[M]``;
+    :param current: ``[T, M]``; :param state: (u, w, s), each ``[M]``;
     :param parameters: (alpha, beta, a, b, theta), each ``[F]`` in the dtype of ``current``.
-    :returns: spikes, trace of u (symplectic: of u before the reset) and trace of w (empty if not ``adaptive``).
+    :returns: spikes, trace of u (symplectic: of u before the reset), trace of w (empty if not ``adaptive``), each
+        ``[T, M]``, and the last u, w and s, each ``[M]``.
     """
-    spikes, u_seq = (torch.empty_like(current, memory_format=torch.contiguous_format) for _ in range(2))
+    spikes, u_seq = (torch.empty(current.shape, dtype=current.dtype) for _ in range(2))
     w_seq = torch.empty_like(u_seq) if adaptive else current.new_empty(0, 0)
-    kernel = _forward_kernel(adaptive, symplectic, _parallel())
-    kernel(*_scalars(current, *RESETS[reset]), *_arrays(current, *state, *parameters, spikes, u_seq, w_seq))
-    return spikes, u_seq, w_seq
+    final = tuple(current.new_empty(current.shape[1]) for _ in range(3))
+    kernel = _forward_kernel(adaptive, symplectic)
+    arguments = _scalars(current, *_RESETS[reset])
+    arguments += _arrays(current, *state, *parameters, spikes, u_seq, w_seq, *final)
+    over_ranges(lambda begin, end: kernel(begin, end, *arguments), current.shape[1], grain=_W)
+    return spikes, u_seq, w_seq, *final
 
 
 def backward(
-    gradients: tuple[Tensor, Tensor | None, Tensor | None], phi: Tensor, current: Tensor,
-    sequence: tuple[Tensor, Tensor, Tensor], state: tuple[Tensor, Tensor, Tensor], parameters: tuple[Tensor, ...],
-    adaptive: bool, symplectic: bool, reset: str, detach_reset: bool, final: tuple[Tensor, Tensor, Tensor],
-) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:  # fmt: skip
+    gradients: tuple[Tensor | None, ...], phi: Tensor | None, boxcar: tuple[float, float], current: Tensor,
+    traces: tuple[Tensor, Tensor], state: tuple[Tensor, ...], parameters: tuple[Tensor, ...],
+    adaptive: bool, symplectic: bool, reset: str, detach_reset: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
     """The gradients of :func:`forward`.
 
-    :param gradients: of the spikes and of the traces of u and w (``None``: not asked for), each ``[T, M]``.
-    :param phi: derivative of the surrogate at every step, ``[T, M]``.
-    :param sequence: what :func:`forward` returned; :param final: gradients of the final (u, w, s), each ``[M]``.
-    :returns: gradient of the current, of the initial (u, w, s), and per column of (alpha, beta, a, b, theta).
+    :param gradients: of what :func:`forward` returned, ``None`` where there is none.
+    :param phi: derivative of the surrogate at every step, ``[T, M]``; ``None``: the boxcar of that half-width and
+        height. :param traces: of u and w, as :func:`forward` returned them.
+    :returns: gradient of the current ``[T, M]``, of the initial (u, w, s) ``[M]`` and of (alpha, beta, a, b, theta)
+        per column, ``[M]``.
     """
-    traced = gradients[1] is not None
+    steps, columns = current.shape
+    g_s, g_u, g_w, *g_final = gradients
+    traced = g_u is not None or g_w is not None
+    zeros = current.new_zeros(()).expand_as(current)
     nothing = current.new_empty(0, 0)
-    g_current = torch.empty_like(current, memory_format=torch.contiguous_format)  # else the kernel fills a copy
-    g_state = tuple(g.contiguous().clone() for g in final)
-    g_parameters = tuple(torch.empty_like(g_state[0]) for _ in range(5))
-    kernel = _backward_kernel(adaptive, symplectic, _parallel())
-    kernel(
-        *_scalars(current, *RESETS[reset], not detach_reset), traced,
-        *_arrays(gradients[0], *(gradients[1:] if traced else (nothing, nothing)), phi, current, *sequence),
-        *_arrays(*state, *parameters, g_current, *g_state, *g_parameters),
-    )
-    return g_current, g_state, g_parameters
+    g_u, g_w = (zeros if g is None or not g.numel() else g for g in (g_u, g_w)) if traced else (nothing, nothing)
+    g_final = [current.new_zeros(columns) if g is None else g for g in g_final]
+    out = [torch.empty(current.shape, dtype=current.dtype), *(current.new_empty(columns) for _ in range(8))]
+    kernel = _backward_kernel(adaptive, symplectic, phi is None)
+    arguments = _scalars(current, *_RESETS[reset], not detach_reset, *boxcar)
+    arguments += [traced, *_arrays(zeros if g_s is None else g_s, g_u, g_w, *g_final, nothing if phi is None else phi)]
+    arguments += _arrays(current, *traces, *state, *parameters, *out)
+    over_ranges(lambda begin, end: kernel(begin, end, *arguments), columns, grain=_W)
+    return tuple(out)

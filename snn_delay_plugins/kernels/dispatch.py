@@ -2,13 +2,17 @@
 
 The choice can be overridden per call (argument ``method``) or for the whole process with the environment variable
 ``SNN_DELAY_PLUGINS_METHOD`` (``torch``: the plain form everywhere). What was chosen is logged at debug level under
-the logger ``snn_delay_plugins``.
+the logger ``snn_delay_plugins``; where a kernel was expected and a slow form runs, one warning says why.
 """
 from __future__ import annotations
 
 import logging
 import os
+import warnings
+import weakref
 from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -16,49 +20,115 @@ from torch import Tensor
 __all__ = ["adlif_method"]
 
 _log = logging.getLogger("snn_delay_plugins")
-METHODS = ("torch", "numba")
+METHODS = ("torch", "numba", "triton")
+
+
+def wanted_method(method: str | None, known: tuple[str, ...]) -> str | None:
+    """The method that the caller or else the environment asks for.
+
+    :raises ValueError: for an unknown method.
+    """
+    if method is not None:
+        if method not in known:
+            raise ValueError(f"method must be one of {known}, got {method!r}")
+        return method
+    wanted = os.environ.get("SNN_DELAY_PLUGINS_METHOD") or None
+    if wanted not in (None, *METHODS):
+        raise ValueError(f"SNN_DELAY_PLUGINS_METHOD must be one of {METHODS}, got {wanted!r}")
+    return wanted
 
 
 def adlif_method(current: Tensor, dtype: torch.dtype, surrogate: Callable, method: str | None = None) -> str:
-    """``"numba"`` where the compiled AdLIF kernel applies, else ``"torch"``.
+    """``"numba"`` or ``"triton"`` where the compiled AdLIF kernel applies, else ``"torch"``.
 
     :param current: the input sequence; :param dtype: the dtype that the states are computed in.
     :param surrogate: the kernel handles every surrogate that spikes with 0 or 1; a smooth one needs ``"torch"``.
     :param method: what the caller asks for.
-    :raises ValueError: for an unknown method, or ``"numba"`` where the kernel does not apply, saying why.
+    :raises ValueError: for an unknown method, or a kernel where it does not apply, saying why.
     """
-    wanted = method or os.environ.get("SNN_DELAY_PLUGINS_METHOD") or None
-    if wanted is not None and wanted not in METHODS:
-        raise ValueError(f"method must be one of {METHODS}, got {wanted!r}")
-    obstacle = _adlif_obstacle(current, dtype, surrogate)
-    if method == "numba" and obstacle:
-        raise ValueError(f"method='numba' is not possible here: {obstacle}")
-    chosen = "torch" if wanted == "torch" or obstacle else "numba"
+    wanted = wanted_method(method, METHODS)
+    compiled = "triton" if current.is_cuda else "numba"
+    if wanted == "torch":
+        return _chose("adlif", current, "torch")
+    if method is not None and method != compiled:
+        raise ValueError(f"method={method!r} is not possible here: current is on {current.device}")
+    if current.numel() == 0:
+        obstacle = "the input is empty"
+    elif torch.jit.is_tracing():
+        obstacle = "torch.jit.trace traces the plain form"
+    else:
+        obstacle = _device_obstacle(current, dtype) or _surrogate_obstacle(surrogate)
+        if obstacle:
+            warn_once(f"AdLIF runs in its plain PyTorch form, step by step and many times slower: {obstacle}")
+    if method is not None and obstacle:
+        raise ValueError(f"method={method!r} is not possible here: {obstacle}")
+    return _chose("adlif", current, "torch" if obstacle else compiled, obstacle)
+
+
+def _chose(function: str, tensor: Tensor, method: str, why: str | None = None) -> str:
     if not torch.compiler.is_compiling():
-        _log.debug("adlif %s: %s%s", tuple(current.shape), chosen, f" ({obstacle})" if obstacle else "")
-    return chosen
+        _log.debug("%s %s: %s%s", function, tuple(tensor.shape), method, f" ({why})" if why else "")
+    return method
 
 
-def _adlif_obstacle(current: Tensor, dtype: torch.dtype, surrogate: Callable) -> str | None:
-    if current.device.type != "cpu":
-        return f"the kernel runs on the CPU, current is on {current.device}"
+@cache
+def _warned(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=5)
+
+
+def warn_once(message: str) -> None:
+    """A warning that a process sees once."""
+    if not torch.compiler.is_compiling():
+        _warned(message)
+
+
+def _device_obstacle(tensor: Tensor, dtype: torch.dtype) -> str | None:
     if dtype not in (torch.float32, torch.float64):
         return f"the kernel computes in float32 or float64, not {dtype}"
-    if current.numel() == 0:
-        return "the input is empty"
-    if torch.compiler.is_compiling():
-        return "torch.compile traces the plain form"
-    if torch.jit.is_tracing():
-        return "torch.jit.trace traces the plain form"
-    if not _spikes_are_binary(surrogate):
-        return "the surrogate is not known to emit 0 or 1"
-    if isinstance(surrogate, torch.nn.Module) and any(p.requires_grad for p in surrogate.parameters()):
-        return "the surrogate has trainable parameters"
+    if tensor.is_cuda:
+        return None if _has_triton() else "triton is not installed"
+    if tensor.device.type != "cpu":
+        return f"there are kernels for cpu and cuda, the input is on {tensor.device}"
     return None
 
 
-def _spikes_are_binary(surrogate: Callable) -> bool:
-    if hasattr(surrogate, "spiking"):  # SpikingJelly: spiking=False is the smooth primitive function
-        return bool(surrogate.spiking)
-    home = type(surrogate).__module__ if isinstance(surrogate, torch.nn.Module) else surrogate.__module__
-    return home.startswith(("snn_delay_plugins.", "snntorch."))
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+# ------------------------------------------------------------------------------------------------ surrogates
+
+_probed: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def _surrogate_obstacle(surrogate: Callable) -> str | None:
+    if getattr(surrogate, "is_boxcar", False):
+        return None
+    if torch.compiler.is_compiling():
+        return "torch.compile traces through the kernel with the boxcar surrogate alone"
+    if isinstance(surrogate, torch.nn.Module) and any(p.requires_grad for p in surrogate.parameters()):
+        return "the surrogate has trainable parameters"
+    if not getattr(surrogate, "spiking", True):  # SpikingJelly: the smooth primitive function
+        return "the surrogate is not known to emit 0 or 1 (spiking=False)"
+    if surrogate not in _probed:
+        _probed[surrogate] = _probe(surrogate)
+    return _probed[surrogate]
+
+
+def _probe(surrogate: Callable) -> str | None:
+    """Why the kernel, which needs nothing of a surrogate but the number ds/dx of each neuron, cannot stand for it."""
+    x = torch.linspace(-3, 3, 128)  # without zero, where surrogates differ and the neuron's own rule decides
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        leaf = x.clone().requires_grad_()
+        spikes = surrogate(leaf)
+        if spikes.shape != x.shape or not torch.equal(spikes.detach().to(x.dtype), (x > 0).to(x.dtype)):
+            return "the surrogate is not known to emit 0 or 1 (it does not spike exactly above the threshold)"
+        if not spikes.requires_grad:
+            return None
+        g = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(spikes.dtype)
+        (slope,) = torch.autograd.grad(surrogate(leaf), leaf, torch.ones_like(g))
+        (pulled,) = torch.autograd.grad(spikes, leaf, g)
+    if not torch.allclose(pulled, g.to(slope.dtype) * slope, rtol=1e-4, atol=1e-6):
+        return "the surrogate's backward is not ds/dx times the incoming gradient"
+    return None

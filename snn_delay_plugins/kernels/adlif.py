@@ -1,0 +1,88 @@
+"""AdLIF sequences as torch operators, so that ``torch.compile``, autocast and data-parallel training pass through them.
+
+``snn_delay_plugins::adlif`` runs the neurons; its own gradient is that of a boxcar surrogate.
+``snn_delay_plugins::adlif_backward`` is the adjoint, also for any other surrogate's derivative ``phi``. Both run
+:mod:`.adlif_numba` on the CPU and :mod:`.adlif_triton` on CUDA. Shapes: current ``[T, M]`` (M = samples x neurons),
+states ``[M]``, parameters ``[F]``.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["adlif", "adlif_backward"]
+
+
+def _kernels(current: Tensor):
+    """The module of the device; numba and triton are imported when the first kernel runs."""
+    if current.is_cuda:
+        from . import adlif_triton
+
+        return adlif_triton
+    from . import adlif_numba
+
+    return adlif_numba
+
+
+@torch.library.custom_op("snn_delay_plugins::adlif", mutates_args=())
+def adlif(
+    current: Tensor, u: Tensor, w: Tensor, s: Tensor,
+    alpha: Tensor, beta: Tensor, a: Tensor, b: Tensor, theta: Tensor,
+    adaptive: bool, symplectic: bool, reset: str, detach_reset: bool, traces: bool, width: float, height: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Spikes, trace of u (symplectic: before the reset), trace of w (empty if not ``adaptive``), last u, w and s.
+
+    ``traces``: whether the two traces are outputs with a gradient. ``width``, ``height``: the boxcar.
+    """
+    return _kernels(current).forward(
+        current, (u, w, s), (alpha, beta, a, b, theta), adaptive, symplectic, reset
+    )
+
+
+@adlif.register_fake
+def _(current, u, w, s, alpha, beta, a, b, theta, adaptive, symplectic, reset, detach_reset, traces, width, height):
+    sequence = torch.empty_like(current, memory_format=torch.contiguous_format)
+    w_seq = torch.empty_like(sequence) if adaptive else current.new_empty(0, 0)
+    return sequence, torch.empty_like(sequence), w_seq, *(torch.empty_like(u) for _ in range(3))
+
+
+@torch.library.custom_op("snn_delay_plugins::adlif_backward", mutates_args=())
+def adlif_backward(
+    g_spikes: Tensor | None, g_u: Tensor | None, g_w: Tensor | None,
+    g_uT: Tensor | None, g_wT: Tensor | None, g_sT: Tensor | None, phi: Tensor | None,
+    current: Tensor, u_seq: Tensor, w_seq: Tensor, u: Tensor, w: Tensor, s: Tensor,
+    alpha: Tensor, beta: Tensor, a: Tensor, b: Tensor, theta: Tensor,
+    adaptive: bool, symplectic: bool, reset: str, detach_reset: bool, width: float, height: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of the current, of the initial u, w, s, and of alpha, beta, a, b, theta (summed over samples)."""
+    g_current, *g_columns = _kernels(current).backward(
+        (g_spikes, g_u, g_w, g_uT, g_wT, g_sT), phi, (width, height), current, (u_seq, w_seq), (u, w, s),
+        (alpha, beta, a, b, theta), adaptive, symplectic, reset, detach_reset,
+    )  # fmt: skip
+    g_parameters = (g.view(-1, theta.numel()).sum(0) for g in g_columns[3:])
+    return g_current, *g_columns[:3], *g_parameters
+
+
+@adlif_backward.register_fake
+def _(g_spikes, g_u, g_w, g_uT, g_wT, g_sT, phi, current, u_seq, w_seq, u, w, s, alpha, beta, a, b, theta, *options):
+    g_current = torch.empty_like(current, memory_format=torch.contiguous_format)
+    return g_current, *(torch.empty_like(u) for _ in range(3)), *(torch.empty_like(alpha) for _ in range(5))
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[:9], *output[1:3])
+    *options, traces, width, height = inputs[9:]
+    ctx.options = (*options, width, height)
+    ctx.set_materialize_grads(False)
+    if not traces:
+        ctx.mark_non_differentiable(*output[1:3])
+
+
+def _backward(ctx, *gradients):
+    *inputs, u_seq, w_seq = ctx.saved_tensors
+    current, state, parameters = inputs[0], inputs[1:4], inputs[4:]
+    gradients = adlif_backward(*gradients, None, current, u_seq, w_seq, *state, *parameters, *ctx.options)
+    return *gradients, *(None for _ in range(7))
+
+
+adlif.register_autograd(_backward, setup_context=_setup_context)
