@@ -355,16 +355,14 @@ class _Lif(torch.autograd.Function):
         grads = _cpu().backward(
             spikes, synapses, recurrent, neuron, out, slope, _array(g_time), _array(g_potential), np.empty((0, 0)), end,
             need[0], need[5] or need[6], True, torch.get_num_threads())
-        grad_w, grad_d = grads.weight_and_delay(synapses, neuron, False)
         result = [torch.from_numpy(grads.times).to(times) if need[0] else None,
-                  _like(grad_w, weight) if need[1] else None, _like(grad_d, delay) if need[2] else None, None, None,
-                  _scalar(grads.tau_mem, tau_mem) if need[5] else None,
+                  _like(grads.weight, weight) if need[1] else None, _like(grads.delay, delay) if need[2] else None,
+                  None, None, _scalar(grads.tau_mem, tau_mem) if need[5] else None,
                   _scalar(grads.tau_syn, tau_syn) if need[6] else None,
                   _scalar(grads.theta, threshold) if need[7] else None]
         if recurrent is not None:
-            grad_w, grad_d = grads.weight_and_delay(recurrent, neuron, True)
-            result[3] = _like(grad_w, weight_r) if need[3] else None
-            result[4] = _like(grad_d, delay_r) if need[4] else None
+            result[3] = _like(grads.recurrent_weight, weight_r) if need[3] else None
+            result[4] = _like(grads.recurrent_delay, delay_r) if need[4] else None
         return *result, None, None, None, None
 
 
@@ -412,15 +410,14 @@ class _Li(torch.autograd.Function):
         grads = cpu.backward(spikes, synapses, None, no_threshold, instants, np.ones_like(jump), np.zeros_like(jump),
                              np.ascontiguousarray(jump), source, end, need[0], need[3] or need[4], False,
                              torch.get_num_threads())
-        grad_w, grad_d = grads.weight_and_delay(synapses, neuron, False)
         if kind == "maximum":       # a maximum at the arrival of an inhibitory spike moves with it: dV = V' ds
             b, j = np.nonzero(peak.event >= 0)
             event, shift = peak.event[b, j], grad[b, j] * peak.slope[b, j]
-            np.add.at(grad_d, (j, spikes.units[event]), shift)
+            np.add.at(grads.delay, (j, spikes.units[event]), shift)
             if need[0]:
                 np.add.at(grads.times, event, shift)
         return (torch.from_numpy(grads.times).to(times) if need[0] else None,
-                _like(grad_w, weight) if need[1] else None, _like(grad_d, delay) if need[2] else None,
+                _like(grads.weight, weight) if need[1] else None, _like(grads.delay, delay) if need[2] else None,
                 _scalar(grads.tau_mem, tau_mem) if need[3] else None,
                 _scalar(grads.tau_syn, tau_syn) if need[4] else None, None, None, None, None)
 

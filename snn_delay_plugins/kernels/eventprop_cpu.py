@@ -21,6 +21,8 @@ from . import eventprop_numba as loops
 _TIME_CHUNKS = 8            # neurons are split into this many runs when derivatives by event times are summed over them
 _GROUP_EVENTS = 1 << 18     # and samples into groups of about this many events, which bounds the memory of that sum
 _NO_ROWS = np.empty((0, 0))
+_NO_PAIRS = np.empty((0, 0, 0, 0))
+_NO_SYNAPSES = (_NO_ROWS, np.empty((0, 0, 0), np.int64), np.empty((0, 0, 0, 0)), _NO_PAIRS)
 _NOTHING = np.empty(0)
 
 
@@ -110,9 +112,10 @@ class Synapses:
         self.weight, self.delay, self.grid = weight, delay, grid
         if grid:
             self.where, self.factor = loops.grid_tables(weight, delay, neuron.dt, neuron.steps)
+            self.pair = _NO_PAIRS
         else:
-            self.where, self.factor = loops.synapse_tables(weight, delay, neuron.dt, neuron.tau_mem, neuron.tau_syn,
-                                                           neuron.steps)
+            self.where, self.factor, self.pair = loops.synapse_tables(weight, delay, neuron.dt, neuron.tau_mem,
+                                                                      neuron.tau_syn, neuron.steps)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -122,7 +125,6 @@ class Synapses:
         return loops.forward_tables(self.factor)
 
 
-_NO_SYNAPSES = (_NO_ROWS, np.empty((0, 0, 0), np.int64), np.empty((0, 0, 0, 0)))
 
 
 # ---------------------------------------------------------------------------------------------------- LIF
@@ -146,9 +148,8 @@ def lif_forward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, 
         kick, negative = synapses.kick()
         if recurrent is None:
             def task(lo, hi):
-                return loops.lif_exact_forward(
-                    *events, lo, hi, synapses.weight, synapses.delay, synapses.where, synapses.factor, kick, negative,
-                    *constants, neuron.duration, max_spikes)
+                return loops.lif_exact_forward(*events, lo, hi, n_out, synapses.where, synapses.factor, synapses.pair,
+                                               kick, negative, *constants, neuron.duration, max_spikes)
         else:
             kick_r, _ = recurrent.kick()
 
@@ -175,21 +176,16 @@ def lif_forward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, 
 
 @dataclass
 class Gradients:
-    """Sums of p_I and p_V over the arrivals of every synapse, and the derivatives by times, theta and tau."""
+    """Derivatives by weights and delays [out, in], by event times, theta and tau."""
 
-    i: np.ndarray
-    v: np.ndarray
-    recurrent_i: np.ndarray
-    recurrent_v: np.ndarray
+    weight: np.ndarray
+    delay: np.ndarray
+    recurrent_weight: np.ndarray
+    recurrent_delay: np.ndarray
     times: np.ndarray
     theta: float
     tau_mem: float = 0.0
     tau_syn: float = 0.0
-
-    def weight_and_delay(self, synapses: Synapses, neuron: Neuron, recurrent: bool) -> tuple[np.ndarray, np.ndarray]:
-        """dL/dw = sum p_I (Eq. 5) and dL/dd = w sum (p_I / tau_s - p_V / tau_m) (Eq. 6), p = -(tau lambda)."""
-        i, v = (self.recurrent_i, self.recurrent_v) if recurrent else (self.i, self.v)
-        return i, synapses.weight * (i / neuron.tau_syn - v / neuron.tau_mem)
 
 
 def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neuron: Neuron, out: Spikes,
@@ -204,9 +200,9 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
     events = (spikes.times, spikes.units, spikes.offsets)
     fired = (out.times, out.units, out.offsets)
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
-    delay_r, where_r, factor_r = _NO_SYNAPSES
+    delay_r, where_r, factor_r, pair_r = _NO_SYNAPSES
     if recurrent is not None:
-        delay_r, where_r, factor_r = recurrent.delay, recurrent.where, recurrent.factor
+        delay_r, where_r, factor_r, pair_r = recurrent.delay, recurrent.where, recurrent.factor, recurrent.pair
     mu = _NOTHING
     if recurrent is not None and out.times.size:
         mu = np.empty(out.times.size)
@@ -218,10 +214,9 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
             def jumps(lo, hi):
                 loops.recurrent_jumps(*fired, lo, hi, slope, g_time, g_jump, delay_r, where_r, factor_r, *constants, mu)
         _run([lambda lo=lo, hi=hi: jumps(lo, hi) for lo, hi in _ranges(batch_size, min(threads, batch_size))], threads)
-    sums = np.zeros((blocks, n_in, loops.LANES, 2))
-    sums_r = np.zeros((where_r.shape[0], n_out if recurrent is not None else 0, loops.LANES, 2))
-    grad_i, grad_v = np.zeros((n_out, n_in)), np.zeros((n_out, n_in))
-    grad_ri, grad_rv = np.zeros(delay_r.shape), np.zeros(delay_r.shape)
+    parts_of_sum = 2 if grid else 4
+    sums = np.zeros((blocks, n_in, loops.LANES, parts_of_sum))
+    sums_r = np.zeros((where_r.shape[0], n_out if recurrent is not None else 0, loops.LANES, parts_of_sum))
     before = np.zeros(blocks)
     grad_t = np.zeros(spikes.times.size if need_times else 0)
 
@@ -230,9 +225,9 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
             loops.grid_backward(*events, lo, hi, n_in, n_out, synapses.where, synapses.factor, first, last, source,
                                 *fired, slope, g_time, g_jump, mu, where_r, *constants, sums, sums_r, part, before)
         else:
-            loops.exact_backward(*events, lo, hi, synapses.delay, synapses.where, synapses.factor, first, last,
-                                 end, source, neuron.every, *fired, slope, g_time, g_jump, mu, delay_r, where_r,
-                                 *constants, sums, sums_r, grad_i, grad_v, grad_ri, grad_rv, part, before)
+            loops.exact_backward(*events, lo, hi, n_out, synapses.where, synapses.factor, synapses.pair, first, last,
+                                 end, source, neuron.every, *fired, slope, g_time, g_jump, mu, where_r, pair_r,
+                                 *constants, sums, sums_r, part, before)
 
     if need_times:
         for lo, hi in _sample_groups(spikes.offsets):
@@ -248,16 +243,13 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
                     grad_t[e0:e1] += part
     else:
         _run([lambda r=r: task(0, batch_size, *r, _NOTHING) for r in _ranges(blocks, min(threads, blocks))], threads)
-    for s, syn, i, v in ((sums, synapses, grad_i, grad_v), (sums_r, recurrent, grad_ri, grad_rv)):
-        if syn is None:
-            continue
-        if grid:
-            by_neuron = s.transpose(0, 2, 1, 3).reshape(-1, s.shape[1], 2)[:n_out]
-            i += by_neuron[..., 1]
-            v += by_neuron[..., 0]
-        else:
-            loops.finish_blocks(s, syn.factor, 0, blocks, i, v)
-    gradients = Gradients(grad_i, grad_v, grad_ri, grad_rv, grad_t, -float(before.sum()))
+    finish = loops.grid_finish if grid else loops.finish
+    grad_w, grad_d = np.empty((n_out, n_in)), np.empty((n_out, n_in))
+    finish(sums, synapses.factor, neuron.tau_mem, neuron.tau_syn, grad_w, grad_d)
+    grad_wr, grad_dr = np.empty(delay_r.shape), np.empty(delay_r.shape)
+    if recurrent is not None:
+        finish(sums_r, recurrent.factor, neuron.tau_mem, neuron.tau_syn, grad_wr, grad_dr)
+    gradients = Gradients(grad_w, grad_d, grad_wr, grad_dr, grad_t, -float(before.sum()))
     if need_tau:
         _tau_gradient(gradients, events, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end,
                       resets, threads)
@@ -267,7 +259,7 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
 def _tau_gradient(gradients, events, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end, resets,
                   threads) -> None:
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
-    delay_r, where_r, factor_r = _NO_SYNAPSES
+    delay_r, where_r, factor_r, _ = _NO_SYNAPSES
     kick, _ = synapses.kick()
     kick_r = np.empty((0, 0, 0, 0))
     n_out = synapses.shape[0]
@@ -320,7 +312,7 @@ def li_forward(spikes: Spikes, synapses: Synapses, neuron: Neuron, samples: int,
         kick, _ = synapses.kick()
 
         def task(lo, hi):
-            loops.li_exact_forward(*events, lo, hi, synapses.weight, synapses.delay, synapses.where, kick,
+            loops.li_exact_forward(*events, lo, hi, n_out, synapses.where, synapses.pair, kick,
                                    neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps, neuron.every, voltage,
                                    final, find_peak, peak.value, peak.time, peak.event, peak.slope)
     _run([lambda lo=lo, hi=hi: task(lo, hi) for lo, hi in _ranges(n, min(threads, max(n, 1)))], threads)

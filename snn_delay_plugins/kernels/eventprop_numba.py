@@ -37,6 +37,8 @@ from numba import njit
 LANES = 8           # neurons that share one pass over the events: their buckets lie side by side
 _TRASH_ROWS = 8     # arrivals past the end are written here; several rows, so that the additions do not wait in line
 _FRACTION = 2.0 ** 32
+_CELLS = 32         # cells per dt of the table behind propagate
+_TERMS = 7          # of its series within a cell: the next one is below 1e-16
 OK, TOO_MANY_SPIKES = 0, 1
 
 _OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}
@@ -80,6 +82,43 @@ def propagator_any(h, tm, ts):
 
 
 @njit(**_OPTIONS)
+def flow_table(dt, tm, ts):
+    """What propagate(h, flow) needs for 0 <= h <= 2 dt: P at multiples of a cell, dt / 32, and the series of P within one.
+
+    Rows 0 .. 6 are the coefficients of h^n in em and es and of h^(n + 1) in K, K(h) = h / tau_m sum (-h)^n c_n / (n + 1)!
+    with c_n = sum_i tau_m^-i tau_s^(i-n); the other rows are (em, K, es). flow[0, 3] and flow[1, 3]: 1 / cell and cell.
+    """
+    flow = np.empty((_TERMS + 2 * _CELLS + 2, 4))
+    cell = dt / _CELLS
+    a, b, c = 1.0, 1.0, 1.0
+    for n in range(_TERMS):
+        flow[n, 0], flow[n, 1], flow[n, 2] = a, c / (tm * (n + 1)), b
+        factorial = -1.0 / (n + 1)
+        b *= factorial / ts
+        c = factorial * c / tm + b
+        a *= factorial / tm
+    for k in range(2 * _CELLS + 2):
+        flow[_TERMS + k, 0], flow[_TERMS + k, 1], flow[_TERMS + k, 2] = propagator_any(k * cell, tm, ts)
+    flow[0, 3], flow[1, 3] = 1 / cell, cell
+    return flow
+
+
+@njit(**_OPTIONS)
+def propagate(h, flow):
+    """(em, K, es) of P(h) for 0 <= h <= 2 dt from flow_table: P(h) = P(whole cells) P(rest). About as fast as one exp."""
+    n = np.int64(h * flow[0, 3])
+    r = h - n * flow[1, 3]
+    em, k, es = flow[6, 0], flow[6, 1], flow[6, 2]
+    for m in range(5, -1, -1):
+        em = flow[m, 0] + r * em
+        k = flow[m, 1] + r * k
+        es = flow[m, 2] + r * es
+    k *= r
+    n += _TERMS
+    return flow[n, 0] * em, flow[n, 0] * k + flow[n, 1] * es, flow[n, 2] * es
+
+
+@njit(**_OPTIONS)
 def _psi(z):
     """(exp(z) (z - 1) + 1) / z^2, the integral of u exp(z u) over [0, 1], for |z| <= 2."""
     total, term = 0.0, 1.0
@@ -109,21 +148,29 @@ def _position(x):
 
 
 @njit(**_OPTIONS)
-def _split_row(d, dt, inv_tm, delta, steps, position, f, em, q):
-    """Delays d >= 0 of one neuron: position, fraction fd, exp(fd/tau_m), expm1(-fd delta)."""
+def _split_row(d, dt, inv_tm, delta, steps, whole, fraction, f, em, q):
+    """Delays d >= 0 of one neuron: whole steps, fraction in 2^-32 steps, fd, exp(fd/tau_m), expm1(-fd delta).
+
+    In 32 bits, and one array at a time, because that vectorises.
+    """
+    inv_dt, most = 1 / dt, np.float64(steps)
     for i in range(d.size):
-        x = min(d[i] / dt, float(steps))
-        n = np.int64(x)
-        y = min(d[i] - n * dt, dt)
-        position[i] = (n << 33) + np.int64((x - n) * _FRACTION)
-        f[i] = y
-        em[i] = 1 + _expm1(y * inv_tm)
-        q[i] = _expm1(-y * delta)
+        x = min(d[i] * inv_dt, most)
+        n = np.int32(x)
+        whole[i] = n
+        f[i] = max(min(d[i], most * dt) - n * dt, 0.0)
+    for i in range(d.size):
+        fraction[i] = np.int32(f[i] * (inv_dt * 2.0 ** 30))
+    for i in range(d.size):
+        em[i] = 1 + _expm1(f[i] * inv_tm)
+    for i in range(d.size):
+        q[i] = _expm1(-f[i] * delta)
 
 
 @njit(**_OPTIONS)
 def synapse_tables(weight, delay, dt, tm, ts, steps):
-    """Per synapse, in blocks of LANES neurons: position [B, in, L] and P(-fd) as (es, K, em, w) [B, in, L, 4].
+    """Per synapse, in blocks of LANES neurons: position [B, in, L], P(-fd) as (es, K, em, w) [B, in, L, 4], and
+    (delay, w) [B, in, L, 2].
 
     The lanes beyond the last neuron hold zero weights.
     """
@@ -131,21 +178,24 @@ def synapse_tables(weight, delay, dt, tm, ts, steps):
     blocks = (n_out + LANES - 1) // LANES
     where = np.zeros((blocks, n_in, LANES), np.int64)
     factor = np.zeros((blocks, n_in, LANES, 4))
-    x, f = np.empty(n_in, np.int64), np.empty(n_in)
-    em, q = np.empty(n_in), np.empty(n_in)
+    pair = np.zeros((blocks, n_in, LANES, 2))
+    whole, fraction = np.empty(n_in, np.int32), np.empty(n_in, np.int32)
+    f, em, q = np.empty(n_in), np.empty(n_in), np.empty(n_in)
     delta = 1 / tm - 1 / ts
     equal = abs(delta) * tm < 1e-14
     gain = 0.0 if equal else 1 / (tm * delta)
     for j in range(n_out):
-        _split_row(delay[j], dt, 1 / tm, delta, steps, x, f, em, q)
+        _split_row(delay[j], dt, 1 / tm, delta, steps, whole, fraction, f, em, q)
         b, lane = j // LANES, j % LANES
         for i in range(n_in):
-            where[b, i, lane] = x[i]
+            where[b, i, lane] = (np.int64(whole[i]) << 33) + (np.int64(fraction[i]) << 2)
             factor[b, i, lane, 0] = em[i] + em[i] * q[i]
             factor[b, i, lane, 1] = -em[i] * f[i] / tm if equal else em[i] * q[i] * gain
             factor[b, i, lane, 2] = em[i]
             factor[b, i, lane, 3] = weight[j, i]
-    return where, factor
+            pair[b, i, lane, 0] = delay[j, i]
+            pair[b, i, lane, 1] = weight[j, i]
+    return where, factor, pair
 
 
 @njit(**_OPTIONS)
@@ -246,7 +296,7 @@ def _scatter_negative(start, position, where, factor, negative, inhibition, last
 # ------------------------------------------------------------------------------------------------ threshold
 
 @njit(**_OPTIONS)
-def _first_crossing(v, i, length, theta, tm, ts):
+def _first_crossing(v, i, length, theta, tm, flow):
     """First u in [0, length] with V(u) = theta, V rising; (-1, 0) if none. Returns u and I(u).
 
     Free evolution from (v, i), v <= theta up to rounding. Newton from the left: while V rises it is concave, so every
@@ -260,7 +310,7 @@ def _first_crossing(v, i, length, theta, tm, ts):
     for _ in range(200):
         if u > length:
             return -1.0, 0.0
-        em, k, es = propagator(u, tm, ts)
+        em, k, es = propagate(u, flow)
         vu, iu = em * v + k * i, es * i
         if vu >= theta:
             return (u, iu) if iu > theta else (-1.0, 0.0)
@@ -339,7 +389,7 @@ def _sort_pairs(s, w, m):
 
 
 @njit(**_OPTIONS)
-def _next_crossing(v, i, t, end, a, m, s, w, theta, tm, ts):
+def _next_crossing(v, i, t, end, a, m, s, w, theta, tm, flow):
     """Walk from state (v, i) at time t through the sorted arrivals a..m-1 to the first crossing before end.
 
     Returns (time or -1, I there, index of the first arrival not yet taken). Arrivals before the crossing are taken,
@@ -350,13 +400,13 @@ def _next_crossing(v, i, t, end, a, m, s, w, theta, tm, ts):
         if until > end:
             until = end
         if until > t:
-            u, iu = _first_crossing(v, i, until - t, theta, tm, ts)
+            u, iu = _first_crossing(v, i, until - t, theta, tm, flow)
             if u >= 0:
                 tc = t + u
                 if tc <= t:
                     tc = np.nextafter(t, np.inf)
                 return tc, iu, a
-            em, k, es = propagator(until - t, tm, ts)
+            em, k, es = propagate(until - t, flow)
             v = em * v + k * i
             i = es * i
             t = until
@@ -413,16 +463,16 @@ def _step(bucket, n, base, state, at, forth, back):
 
 
 @njit(**_OPTIONS)
-def _arrivals(head, chain, lane, n, j, times, units, weight, delay, t, end, v, i, s, w, tm, ts):
+def _arrivals(head, chain, lane, n, times, units, pair, t, end, v, i, s, w, flow):
     """The arrivals of step n: those up to t enter the state (v, i), those in (t, end) are listed by time."""
     m = 0
     for row in range(2 * n + 1, 2 * n + 3):
         e = head[row * LANES + lane]
         while e >= 0:
             u = units[e]
-            arrival, x = times[e] + delay[j, u], weight[j, u]
+            arrival, x = times[e] + pair[u, lane, 0], pair[u, lane, 1]
             if arrival <= t:
-                em, k, es = propagator(t - arrival, tm, ts)
+                em, k, es = propagate(t - arrival, flow)
                 v += k * x
                 i += es * x
             elif arrival < end:
@@ -436,13 +486,13 @@ def _arrivals(head, chain, lane, n, j, times, units, weight, delay, t, end, v, i
 # ------------------------------------------------------------------------------------------------ LIF, exact, forward
 
 @njit(**_OPTIONS)
-def lif_exact_forward(times, units, offsets, lo, hi, weight, delay, where, factor, kick, negative,
+def lif_exact_forward(times, units, offsets, lo, hi, n_out, where, factor, pair, kick, negative,
                       theta, tm, ts, dt, steps, duration, max_spikes):
     """Feed-forward LIF layer, samples lo..hi-1.
 
     Returns spikes per sample, (times, units, I - theta) of all spikes, and (status, sample, neuron).
     """
-    n_out, n_in = weight.shape
+    n_in = where.shape[1]
     count = np.zeros(hi - lo, np.int64)
     out = np.empty((3, 1024))                      # time, unit, I - theta
     total = 0
@@ -453,7 +503,7 @@ def lif_exact_forward(times, units, offsets, lo, hi, weight, delay, where, facto
         longest = max(longest, offsets[b + 1] - offsets[b])
     chain = np.empty((longest, LANES), np.int32)
     s, w, state = np.empty(longest + 1), np.empty(longest + 1), np.empty(2)
-    forth, back = propagator(dt, tm, ts), propagator(-dt, tm, ts)
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     for b in range(lo, hi):
         first = total
         order, start, et, eu, position, eem, ek, ees = event_tables(
@@ -477,12 +527,12 @@ def lif_exact_forward(times, units, offsets, lo, hi, weight, delay, where, facto
                     if n >= steps:
                         break
                     t, end = n * dt, min((n + 1) * dt, duration)
-                    v, i, m = _arrivals(head, chain, lane, n, j, et, eu, weight, delay, t, end, state[0], state[1],
-                                        s, w, tm, ts)
+                    v, i, m = _arrivals(head, chain, lane, n, et, eu, pair[block], t, end, state[0], state[1],
+                                        s, w, flow)
                     a = 0
                     reset = 0.0
                     while True:
-                        t, i, a = _next_crossing(v, i, t, end, a, m, s, w, theta, tm, ts)
+                        t, i, a = _next_crossing(v, i, t, end, a, m, s, w, theta, tm, flow)
                         if t < 0:
                             break
                         if total - before >= max_spikes:
@@ -491,7 +541,7 @@ def lif_exact_forward(times, units, offsets, lo, hi, weight, delay, where, facto
                             out = _grown(out)
                         out[0, total], out[1, total], out[2, total] = t, j, i - theta
                         total += 1
-                        qm, qk, qs = propagator((n + 1) * dt - t, tm, ts)
+                        qm, qk, qs = propagate((n + 1) * dt - t, flow)
                         reset += theta * qm
                         v = 0.0
                     _step(bucket, n, lane, state, 0, forth, back)
@@ -504,7 +554,7 @@ def lif_exact_forward(times, units, offsets, lo, hi, weight, delay, where, facto
 
 @njit(**_OPTIONS)
 def _recurrent_crossing(head, chain, echo, base, entry, n, j, times, units, weight, delay, out, first,
-                        weight_r, delay_r, since, t, end, v, i, s, w, theta, tm, ts):
+                        weight_r, delay_r, since, t, end, v, i, s, w, theta, tm, flow):
     """Next crossing of neuron j in step n, given all arrivals known so far: (time, I there), time inf if none.
 
     From state (v, i) at time t; arrivals before since are in it already. Chains lead through input events (nodes below
@@ -526,23 +576,23 @@ def _recurrent_crossing(head, chain, echo, base, entry, n, j, times, units, weig
                 node = echo[k, j]
             if arrival >= since:
                 if arrival <= t:
-                    em, k_, es = propagator(t - arrival, tm, ts)
+                    em, k_, es = propagate(t - arrival, flow)
                     v += k_ * x
                     i += es * x
                 elif arrival < end:
                     s[m], w[m] = arrival, x
                     m += 1
     _sort_pairs(s, w, m)
-    tc, ic, a = _next_crossing(v, i, t, end, 0, m, s, w, theta, tm, ts)
+    tc, ic, a = _next_crossing(v, i, t, end, 0, m, s, w, theta, tm, flow)
     return (tc, ic) if tc >= 0 else (np.inf, 0.0)
 
 
 @njit(**_OPTIONS)
-def _send(bucket, inhibition, head, echo, node, name, n, t, j, where_r, kick_r, weight_r, rows, last, dt, tm, ts):
+def _send(bucket, inhibition, head, echo, node, name, n, t, j, where_r, kick_r, weight_r, rows, last, dt, flow):
     """Put the arrivals of a spike of neuron j at time t in step n into the buckets and chains of all neurons."""
     step = max(np.int64(t / dt), n)
     x = max(_position(t / dt), np.int64(n) << 33) + (np.int64(2) << 32)
-    em, k, es = propagator(2 * dt - (t - step * dt), tm, ts)
+    em, k, es = propagate(2 * dt - (t - step * dt), flow)
     for m in range(weight_r.shape[0]):
         block, lane = m // LANES, m % LANES
         r = block * rows + min(((x + where_r[block, j, lane]) >> 32) * LANES, last) + lane
@@ -584,7 +634,7 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
     spikes = np.empty(n_out, np.int64)
     active, listed = np.empty(n_out, np.int64), np.zeros(n_out, np.bool_)
     changed = np.empty(n_out, np.int64)
-    forth, back = propagator(dt, tm, ts), propagator(-dt, tm, ts)
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     inhibited = negative.any() or weight_r.min() < 0
     for b in range(lo, hi):
         first = total
@@ -623,7 +673,7 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
                         head, chain, echo, base, m // LANES * longest, n, m, et, eu, weight, delay, out, first,
                         weight_r, delay_r, since[m], since[m] if spiked else begin, end,
                         0.0 if spiked else state[2 * m], last_i[m] if spiked else state[2 * m + 1],
-                        s, w, theta, tm, ts)
+                        s, w, theta, tm, flow)
                 if candidates == 0:
                     break
                 j = active[0]
@@ -641,7 +691,7 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
                 node = total - first
                 total += 1
                 spikes[j] += 1
-                em, k, es = propagator((n + 1) * dt - t, tm, ts)
+                em, k, es = propagate((n + 1) * dt - t, flow)
                 reset[j] += theta * em
                 since[j], last_i[j] = t, cross_i[j]
                 if node == echo.shape[0]:
@@ -650,7 +700,7 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
                     echo = longer
                     s, w = np.empty(longest + 2 * node + 2), np.empty(longest + 2 * node + 2)
                 _send(bucket, inhibition, head, echo, node, np.int32(et.size + node), n, t, j, where_r, kick_r,
-                      weight_r, rows, last, dt, tm, ts)
+                      weight_r, rows, last, dt, flow)
                 reached = 0
                 for m in range(n_out):
                     arrival = t + delay_r[m, j]
@@ -675,7 +725,7 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
 
 @njit(**_OPTIONS)
 def _adjoint(rows_p, grid, lane, steps, dt, end, source, every, column, t, mu, slope, g_time, g_jump, lo, hi, given,
-             theta, tm, ts, forth, back):
+             theta, tm, forth, back, flow):
     """p of one neuron at the grid points, backwards; returns the sum of p before its spikes (-dL/d theta).
 
     end = (dL/dV, dL/dI) at the last grid point; source[n, column] = dL/dV(n every dt) (no rows: none). Spikes lo..hi-1
@@ -700,7 +750,7 @@ def _adjoint(rows_p, grid, lane, steps, dt, end, source, every, column, t, mu, s
         if spike >= lo and t[spike] >= n * dt:
             now = (n + 1) * dt
             while spike >= lo and t[spike] >= n * dt:
-                a, b, c = propagator(now - t[spike], tm, ts)
+                a, b, c = propagate(now - t[spike], flow)
                 q = b * v + c * q
                 v = a * v
                 now = t[spike]
@@ -709,7 +759,7 @@ def _adjoint(rows_p, grid, lane, steps, dt, end, source, every, column, t, mu, s
                 v += mu[spike]
                 total += v
                 spike -= 1
-            a, b, c = propagator(now - n * dt, tm, ts)
+            a, b, c = propagate(now - n * dt, flow)
             q = b * v + c * q
             v = a * v
             rows_p[r, 0], rows_p[r + LANES, 0] = np.nan, np.nan
@@ -723,14 +773,24 @@ def _adjoint(rows_p, grid, lane, steps, dt, end, source, every, column, t, mu, s
 
 
 @njit(**_OPTIONS)
-def _seen(s, n, first, hi, t, mu, grid, dt, tm, ts):
-    """(p_V, p_I) at an arrival time s in step n in which the neuron itself spikes, first spike of the step given."""
-    em, k, es = propagator((n + 1) * dt - s, tm, ts)
-    v, q = em * grid[n + 1, 0], k * grid[n + 1, 0] + es * grid[n + 1, 1]
-    spike = first
-    while spike < hi and (t[spike] < (n + 1) * dt or n + 3 == grid.shape[0]):        # the last step takes t = steps dt
+def _before_jumps(row, first, grid, back):
+    """(step, p_V, p_I) of a row that belongs to a step with spikes, as if they did not jump: p(n + 1), seen from there or
+    from grid point n + 2."""
+    n = (row // LANES - 1) // 2
+    v, q = grid[n + 1, 0], grid[n + 1, 1]
+    if row // LANES == 2 * n + 1:
+        return n, v, q
+    bm, bk, bs = back
+    return n, bm * v, bk * v + bs * q
+
+
+@njit(**_OPTIONS)
+def _jumps(s, n, spike, hi, t, mu, last_step, dt, flow):
+    """What the jumps of the spikes spike..hi-1 in step n add to (p_V, p_I) at an arrival at time s in that step."""
+    v, q = 0.0, 0.0
+    while spike < hi and (t[spike] < (n + 1) * dt or n == last_step):             # the last step takes t = steps dt
         if t[spike] > s:
-            em, k, es = propagator(t[spike] - s, tm, ts)
+            em, k, es = propagate(t[spike] - s, flow)
             v += mu[spike] * em
             q += mu[spike] * k
         spike += 1
@@ -739,11 +799,11 @@ def _seen(s, n, first, hi, t, mu, grid, dt, tm, ts):
 
 @njit(**_OPTIONS)
 def _gather(start, position, em, k, es, where, rows_p, sums, last,
-            et, delay, grid, t, mu, spike_start, neuron, n_out, grad_i, grad_v, dt, tm, ts):
+            et, pair, grid, t, mu, spike_start, neuron, n_out, dt, back, flow):
     """Sum p over the arrivals of every synapse of a block.
 
-    sums[i, j] = (sum em_e p_V, sum K_e p_V + es_e p_I), to be finished by the synapse's own factors; arrivals in
-    steps in which the receiver spikes go straight to grad_i, grad_v.
+    sums[i, j] = (sum em_e p_V, sum K_e p_V + es_e p_I, v, q): the first two to be finished by the synapse's own factors;
+    v and q are what the receiver's spikes in the step of the arrival add to the sums of p_V and p_I.
     """
     for i in range(where.shape[0]):
         for e in range(start[i], start[i + 1]):
@@ -752,19 +812,20 @@ def _gather(start, position, em, k, es, where, rows_p, sums, last,
                 row = min(((x + where[i, j]) >> 32) * LANES, last)
                 r = np.uint64(row + j)
                 v, q = rows_p[r, 0], rows_p[r, 1]
-                if v == v:
-                    sums[i, j, 0] += c * v
-                    sums[i, j, 1] += b * v + a * q
-                elif neuron + j < n_out:
-                    v, q = _seen(et[e] + delay[neuron + j, i], (row // LANES - 1) // 2, np.int64(q),
-                                 spike_start[neuron + j + 1], t, mu, grid[j], dt, tm, ts)
-                    grad_v[neuron + j, i] += v
-                    grad_i[neuron + j, i] += q
+                if not v == v and neuron + j < n_out:
+                    first = np.int64(q)
+                    n, v, q = _before_jumps(row, first, grid[j], back)
+                    y, z = _jumps(et[e] + pair[i, j, 0], n, first, spike_start[neuron + j + 1], t, mu,
+                                  grid.shape[1] - 3, dt, flow)
+                    sums[i, j, 2] += y
+                    sums[i, j, 3] += z
+                sums[i, j, 0] += c * v
+                sums[i, j, 1] += b * v + a * q
 
 
 @njit(**_OPTIONS)
 def _gather_times(start, position, em, k, es, where, factor, rows_p, last,
-                  et, delay, grid, t, mu, spike_start, neuron, n_out, order, grad_t, dt, tm, ts):
+                  et, pair, grid, t, mu, spike_start, neuron, n_out, order, grad_t, dt, tm, ts, back, flow):
     """Add to grad_t the derivative by the time of each event, w (p_I / tau_s - p_V / tau_m) at its arrivals."""
     for i in range(where.shape[0]):
         for e in range(start[i], start[i + 1]):
@@ -773,42 +834,35 @@ def _gather_times(start, position, em, k, es, where, factor, rows_p, last,
             for j in range(min(LANES, n_out - neuron)):
                 row = min(((x + where[i, j]) >> 32) * LANES, last)
                 v, q = rows_p[row + j, 0], rows_p[row + j, 1]
-                if v == v:
-                    y, z = c * v, b * v + a * q
-                    v, q = factor[i, j, 2] * y, factor[i, j, 0] * z + factor[i, j, 1] * y
-                else:
-                    v, q = _seen(et[e] + delay[neuron + j, i], (row // LANES - 1) // 2, np.int64(q),
-                                 spike_start[neuron + j + 1], t, mu, grid[j], dt, tm, ts)
-                total += factor[i, j, 3] * (q / ts - v / tm)
+                jump = 0.0
+                if not v == v:
+                    first = np.int64(q)
+                    n, v, q = _before_jumps(row, first, grid[j], back)
+                    y, z = _jumps(et[e] + pair[i, j, 0], n, first, spike_start[neuron + j + 1], t, mu,
+                                  grid.shape[1] - 3, dt, flow)
+                    jump = z / ts - y / tm
+                y, z = c * v, b * v + a * q
+                v, q = factor[i, j, 2] * y, factor[i, j, 0] * z + factor[i, j, 1] * y
+                total += factor[i, j, 3] * (q / ts - v / tm + jump)
             grad_t[order[e]] += total
 
 
 @njit(**_OPTIONS)
-def _finish(sums, factor, neuron, grad_i, grad_v):
-    """Turn the sums of _gather into sums of p_I and p_V over the arrivals of each synapse."""
-    for j in range(min(LANES, grad_i.shape[0] - neuron)):
-        for i in range(sums.shape[0]):
-            grad_v[neuron + j, i] += factor[i, j, 2] * sums[i, j, 0]
-            grad_i[neuron + j, i] += factor[i, j, 0] * sums[i, j, 1] + factor[i, j, 1] * sums[i, j, 0]
-
-
-@njit(**_OPTIONS)
-def exact_backward(times, units, offsets, lo, hi, delay, where, factor, block_lo, block_hi,
+def exact_backward(times, units, offsets, lo, hi, n_out, where, factor, pair, block_lo, block_hi,
                    end, source, every, spike_t, spike_u, spike_offsets, slope, g_time, g_jump, mu_given,
-                   delay_r, where_r, theta, tm, ts, dt, steps, sums, sums_r,
-                   grad_i, grad_v, grad_ri, grad_rv, grad_t, before_spikes):
+                   where_r, pair_r, theta, tm, ts, dt, steps, sums, sums_r, grad_t, before_spikes):
     """Blocks block_lo..block_hi-1 of a layer, samples lo..hi-1, in order.
 
     end [N, out, 2]; source [T, N * out], every `every` steps, or no rows; spikes of the layer (or any instants of jumps) with slope, g_time
-    and g_jump; mu_given empty or the jumps themselves. A recurrent layer has delay_r with rows. Adds sums of p_I and
-    p_V over the arrivals of each synapse to sums and grad_* (see _gather), derivatives by the times of the events,
-    from offsets[lo] on, to grad_t unless that is empty, and the sum of p_V before the spikes to before_spikes[block].
+    and g_jump; mu_given empty or the jumps themselves. A recurrent layer has where_r with blocks. Adds to sums (see
+    _gather), derivatives by the times of the events, from offsets[lo] on, to grad_t unless that is empty, and the sum of
+    p_V before the spikes to before_spikes[block].
     """
-    n_out, n_in = delay.shape
+    n_in = where.shape[1]
     rows, last = _rows(steps)
     rows_p, grid = np.zeros((rows, 2)), np.zeros((LANES, steps + 2, 2))
-    forth, back = propagator(dt, tm, ts), propagator(-dt, tm, ts)
-    given, recurrent = mu_given.size > 0, delay_r.shape[0] > 0
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
+    given, recurrent = mu_given.size > 0, where_r.shape[0] > 0
     for b in range(lo, hi):
         order, start, et, eu, position, eem, ek, ees = event_tables(
             times, units, offsets[b], offsets[b + 1], n_in, dt, tm, ts)
@@ -824,23 +878,31 @@ def exact_backward(times, units, offsets, lo, hi, delay, where, factor, block_lo
                 j = neuron + lane
                 before_spikes[block] += _adjoint(
                     rows_p, grid[lane], lane, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, x, gt, gj,
-                    s_start[j], s_start[j + 1], given, theta, tm, ts, forth, back)
+                    s_start[j], s_start[j + 1], given, theta, tm, forth, back, flow)
             for lane in range(n_out - neuron, LANES):
                 rows_p[lane::LANES] = 0
             _gather(start, position, eem, ek, ees, where[block], rows_p, sums[block], last,
-                    et, delay, grid, t, mu, s_start, neuron, n_out, grad_i, grad_v, dt, tm, ts)
+                    et, pair[block], grid, t, mu, s_start, neuron, n_out, dt, back, flow)
             if grad_t.size > 0:
                 _gather_times(start, position, eem, ek, ees, where[block], factor[block], rows_p, last,
-                              et, delay, grid, t, mu, s_start, neuron, n_out, order, grad_t, dt, tm, ts)
+                              et, pair[block], grid, t, mu, s_start, neuron, n_out, order, grad_t, dt, tm, ts, back, flow)
             if recurrent:
                 _gather(s_start, s_position, sem, sk, ses, where_r[block], rows_p, sums_r[block], last,
-                        t, delay_r, grid, t, mu, s_start, neuron, n_out, grad_ri, grad_rv, dt, tm, ts)
+                        t, pair_r[block], grid, t, mu, s_start, neuron, n_out, dt, back, flow)
 
 
 @njit(**_OPTIONS)
-def finish_blocks(sums, factor, block_lo, block_hi, grad_i, grad_v):
-    for block in range(block_lo, block_hi):
-        _finish(sums[block], factor[block], block * LANES, grad_i, grad_v)
+def finish(sums, factor, tm, ts, grad_w, grad_d):
+    """dL/dw = sum p_I (Eq. 5) and dL/dd = w sum (p_I / tau_s - p_V / tau_m) (Eq. 6), p = -(tau lambda), from the sums of
+    _gather."""
+    n_out, n_in = grad_w.shape
+    for b in range(sums.shape[0]):
+        for i in range(n_in):
+            for j in range(min(LANES, n_out - b * LANES)):
+                v = factor[b, i, j, 2] * sums[b, i, j, 0] + sums[b, i, j, 2]
+                q = factor[b, i, j, 0] * sums[b, i, j, 1] + factor[b, i, j, 1] * sums[b, i, j, 0] + sums[b, i, j, 3]
+                grad_w[b * LANES + j, i] = q
+                grad_d[b * LANES + j, i] = factor[b, i, j, 3] * (q / ts - v / tm)
 
 
 @njit(**_OPTIONS)
@@ -852,7 +914,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
     rows, last = _rows(steps)
     rows_p, grid = np.zeros((blocks, rows, 2)), np.zeros((n_out, steps + 2, 2))
     p, now = np.empty((n_out, 2)), np.empty(n_out)
-    forth, back = propagator(dt, tm, ts), propagator(-dt, tm, ts)
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     em, k, es = forth
     bm, bk, bs = back
     for b in range(lo, hi):
@@ -883,22 +945,24 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
                 j, ts_k = spike_u[spike], spike_t[spike]
                 step = np.int64(ts_k / dt)
                 x = _position(ts_k / dt) + (np.int64(2) << 32)
-                em_k, k_k, es_k = propagator(2 * dt - (ts_k - step * dt), tm, ts)
+                em_k, k_k, es_k = propagate(2 * dt - (ts_k - step * dt), flow)
                 received = 0.0
                 for m in range(n_out):
                     block, lane = m // LANES, m % LANES
                     w = factor_r[block, j, lane, 3]
                     row = min(((x + where_r[block, j, lane]) >> 32) * LANES, last)
                     v, q = rows_p[block, row + lane, 0], rows_p[block, row + lane, 1]
-                    if v == v:
-                        y, z = em_k * v, k_k * v + es_k * q
-                        v = factor_r[block, j, lane, 2] * y
-                        q = factor_r[block, j, lane, 0] * z + factor_r[block, j, lane, 1] * y
-                    else:
-                        v, q = _seen(ts_k + delay_r[m, j], (row // LANES - 1) // 2, np.int64(q), start[m + 1],
-                                     t, mu, grid[m], dt, tm, ts)
-                    received += w * (q / ts - v / tm)
-                a, c, d = propagator(now[j] - ts_k, tm, ts)
+                    jump = 0.0
+                    if not v == v:
+                        earliest = np.int64(q)
+                        at, v, q = _before_jumps(row, earliest, grid[m], back)
+                        y, z = _jumps(ts_k + delay_r[m, j], at, earliest, start[m + 1], t, mu, steps - 1, dt, flow)
+                        jump = z / ts - y / tm
+                    y, z = em_k * v, k_k * v + es_k * q
+                    v = factor_r[block, j, lane, 2] * y
+                    q = factor_r[block, j, lane, 0] * z + factor_r[block, j, lane, 1] * y
+                    received += w * (q / ts - v / tm + jump)
+                a, c, d = propagate(now[j] - ts_k, flow)
                 p[j, 1] = c * p[j, 0] + d * p[j, 1]
                 p[j, 0] = a * p[j, 0]
                 now[j] = ts_k
@@ -912,7 +976,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
                     p[j, 1] = k * p[j, 0] + es * p[j, 1]
                     p[j, 0] = em * p[j, 0]
                 else:
-                    a, c, d = propagator(now[j] - n * dt, tm, ts)
+                    a, c, d = propagate(now[j] - n * dt, flow)
                     p[j, 1] = c * p[j, 0] + d * p[j, 1]
                     p[j, 0] = a * p[j, 0]
     return
@@ -921,7 +985,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
 # ------------------------------------------------------------------------------------------------ LI, exact, forward
 
 @njit(**_OPTIONS)
-def li_exact_forward(times, units, offsets, lo, hi, weight, delay, where, kick, tm, ts, dt, steps, every,
+def li_exact_forward(times, units, offsets, lo, hi, n_out, where, pair, kick, tm, ts, dt, steps, every,
                      voltage, final, find_peak, peak, peak_time, peak_event, peak_slope):
     """Leaky-integrator readout, samples lo..hi-1.
 
@@ -930,7 +994,7 @@ def li_exact_forward(times, units, offsets, lo, hi, weight, delay, where, kick, 
     the largest V at the grid points are resolved arrival by arrival. V may peak in a kink, where an inhibitory spike
     arrives while V rises: peak_event and peak_slope get that event and V' before it (else -1 and 0).
     """
-    n_out, n_in = weight.shape
+    n_in = where.shape[1]
     rows, last = _rows(steps)
     bucket, head = np.zeros((rows, 2)), np.empty(rows, np.int32)
     longest = 0
@@ -938,7 +1002,7 @@ def li_exact_forward(times, units, offsets, lo, hi, weight, delay, where, kick, 
         longest = max(longest, offsets[b + 1] - offsets[b])
     chain = np.empty((longest, LANES), np.int32)
     s, w, state = np.empty(longest + 1), np.empty(longest + 1), np.empty(2)
-    forth, back = propagator(dt, tm, ts), propagator(-dt, tm, ts)
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     at = np.empty((steps + 1, 2))
     for b in range(lo, hi):
         order, start, et, eu, position, eem, ek, ees = event_tables(
@@ -959,12 +1023,12 @@ def li_exact_forward(times, units, offsets, lo, hi, weight, delay, where, kick, 
                     voltage[n, b, j] = at[n * every, 0]
                 if find_peak:
                     peak[b, j], peak_time[b, j], e, peak_slope[b, j] = _peak(
-                        at, head, chain, lane, j, et, eu, weight, delay, dt, steps, s, w, tm, ts)
+                        at, head, chain, lane, et, eu, pair[block], dt, steps, s, w, tm, ts, flow)
                     peak_event[b, j] = order[e] if e >= 0 else -1
 
 
 @njit(**_OPTIONS)
-def _peak(at, head, chain, lane, j, times, units, weight, delay, dt, steps, s, w, tm, ts):
+def _peak(at, head, chain, lane, times, units, pair, dt, steps, s, w, tm, ts, flow):
     """Largest V over [0, steps dt], its first time, the arrival at which it has a kink there (or -1), V' before it."""
     least = 0.0
     for n in range(steps + 1):
@@ -977,21 +1041,21 @@ def _peak(at, head, chain, lane, j, times, units, weight, delay, dt, steps, s, w
         for row in range(2 * n + 1, 2 * n + 3):
             e = head[row * LANES + lane]
             while e >= 0:
-                high += max(weight[j, units[e]], 0.0)
+                high += max(pair[units[e], lane, 1], 0.0)
                 e = chain[e, lane]
         if v + max(high - v, 0.0) * dt / tm < least:
             continue
         t, end = n * dt, (n + 1) * dt
-        v, i, m = _arrivals(head, chain, lane, n, j, times, units, weight, delay, t, end, v, i, s, w, tm, ts)
+        v, i, m = _arrivals(head, chain, lane, n, times, units, pair, t, end, v, i, s, w, flow)
         for a in range(m + 1):
             until = s[a] if a < m else end
             if i > v and i > 0:                     # V' has the sign of I - V; from here it may fall through zero once
-                u = _extremum(v, i, until - t, tm, ts)
+                u = _extremum(v, i, until - t, tm, ts, flow)
                 if u >= 0:
-                    em, k, es = propagator(u, tm, ts)
+                    em, k, es = propagate(u, flow)
                     if em * v + k * i > best:
                         best, when, slope = em * v + k * i, t + u, 0.0
-            em, k, es = propagator(until - t, tm, ts)
+            em, k, es = propagate(until - t, flow)
             v = em * v + k * i
             i = es * i
             t = until
@@ -1004,22 +1068,22 @@ def _peak(at, head, chain, lane, j, times, units, weight, delay, dt, steps, s, w
         for row in range(max(2 * n - 1, 1), min(2 * n + 5, 2 * steps + 1)):
             e = head[row * LANES + lane]
             while e >= 0:
-                if abs(times[e] + delay[j, units[e]] - when) <= 1e-12 * (1 + when) and weight[j, units[e]] < 0:
+                if abs(times[e] + pair[units[e], lane, 0] - when) <= 1e-12 * (1 + when) and pair[units[e], lane, 1] < 0:
                     return best, when, e, slope
                 e = chain[e, lane]
     return best, when, -1, 0.0
 
 
 @njit(**_OPTIONS)
-def _extremum(v, i, length, tm, ts):
+def _extremum(v, i, length, tm, ts, flow):
     """u in [0, length] with I(u) = V(u), I(0) > V(0); -1 if none. I - V falls through zero once; bisection, Newton."""
-    em, k, es = propagator(length, tm, ts)
+    em, k, es = propagate(length, flow)
     if es * i - em * v - k * i > 0:
         return -1.0
     a, b = 0.0, length
     u = 0.5 * length
     for _ in range(100):
-        em, k, es = propagator(u, tm, ts)
+        em, k, es = propagate(u, flow)
         x, y = em * v + k * i, es * i
         f = y - x
         if f > 0:
@@ -1143,7 +1207,7 @@ def exact_tau_gradient(times, units, offsets, delay, where, factor, kick,
     for b in range(lo, hi):
         longest = max(longest, offsets[b + 1] - offsets[b], spike_offsets[b + 1] - spike_offsets[b])
     chain = np.empty((longest, LANES), np.int32)
-    forth, back = propagator(dt, tm, ts), propagator(-dt, tm, ts)
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     forth_by, back_by = propagator_by_tau(dt, tm, ts), propagator_by_tau(-dt, tm, ts)
     total, state, nothing = np.zeros(2), np.empty(2), np.empty(0)
     for b in range(lo, hi):
@@ -1163,7 +1227,7 @@ def exact_tau_gradient(times, units, offsets, delay, where, factor, kick,
             for lane in range(min(LANES, n_out - neuron)):
                 j = neuron + lane
                 _adjoint(rows_p, grid[lane], lane, steps, dt, end[b, j], source, every, b * n_out + j,
-                         t, mu, nothing, nothing, nothing, s_start[j], s_start[j + 1], True, theta, tm, ts, forth, back)
+                         t, mu, nothing, nothing, nothing, s_start[j], s_start[j + 1], True, theta, tm, forth, back, flow)
                 state[:] = 0
                 spike, stop = s_start[j], s_start[j + 1]
                 for n in range(steps):
@@ -1250,6 +1314,18 @@ def _grid_gather(start, step, where, rows_p, sums, last):
                 r = np.uint64(min((x + where[i, j]) * LANES, last) + j)
                 sums[i, j, 0] += rows_p[r, 0]
                 sums[i, j, 1] += rows_p[r, 1]
+
+
+@njit(**_OPTIONS)
+def grid_finish(sums, value, tm, ts, grad_w, grad_d):
+    """As finish, from the sums of _grid_gather."""
+    n_out, n_in = grad_w.shape
+    for b in range(sums.shape[0]):
+        for i in range(n_in):
+            for j in range(min(LANES, n_out - b * LANES)):
+                v, q = sums[b, i, j, 0], sums[b, i, j, 1]
+                grad_w[b * LANES + j, i] = q
+                grad_d[b * LANES + j, i] = value[b, i, j] * (q / ts - v / tm)
 
 
 @njit(**_OPTIONS)
@@ -1469,12 +1545,12 @@ def feedforward_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_
     """mu of every spike of a feed-forward layer, as exact_backward finds them."""
     rows, last = _rows(steps)
     rows_p, grid = np.zeros((rows, 2)), np.zeros((steps + 2, 2))
-    forth, back = propagator(dt, tm, ts), propagator(-dt, tm, ts)
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     for b in range(lo, hi):
         order, start = by_unit(spike_u, spike_offsets[b], spike_offsets[b + 1], n_out)
         t, mu = spike_t[order], np.empty(order.size)
         x, gt, gj = slope[order], g_time[order], g_jump[order]
         for j in range(n_out):
             _adjoint(rows_p, grid, 0, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, x, gt, gj,
-                     start[j], start[j + 1], False, theta, tm, ts, forth, back)
+                     start[j], start[j + 1], False, theta, tm, forth, back, flow)
         mu_out[order] = mu
