@@ -4,8 +4,10 @@
 
 One sample of 700 inputs -> 256 LIF -> 20 LI, T = 1000 ms, dt = 1 ms, 7000 input events, float32 parameters, one thread:
 forward, cross-entropy on the exponentially weighted voltage, backward to all weights and delays. Weights are scaled to
-about 15 spikes per hidden neuron at every delay range. Then the peak memory of a step with a batch of 256, above that of
-the process with parameters and inputs loaded and kernels compiled.
+about 15 spikes per hidden neuron at every delay range. Beside it, in the same run and interleaved with it, the loop that
+one would write first: grid scheme in Numba, dense [T, hidden] arrays in float32, no readout. Machines differ by factors;
+the ratio to this loop says more than milliseconds. Then the peak memory of a step with a batch of 256, above that of the
+process with parameters and inputs loaded and kernels compiled.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import time
 
 import numpy as np
 import torch
+from numba import njit
 
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
@@ -62,24 +65,90 @@ def step(events: SpikeEvents, p: list[torch.Tensor], target: torch.Tensor, mode:
     return middle - start, time.perf_counter() - middle, len(hidden)
 
 
+@njit(fastmath=True, error_model="numpy")
+def plain_loop(step_of, unit, weight, delay, steps, alpha, beta, gain, scale, coupling, drive, lambda_v, lambda_i, grad_w, grad_d):
+    """Forward and backward pass of the hidden layer on the grid, as plainly as can be; returns the number of spikes."""
+    hidden, count = weight.shape[1], 0
+    drive[:] = 0
+    for e in range(step_of.size):
+        for j in range(hidden):
+            drive[min(step_of[e] + 1 + delay[unit[e], j], steps), j] += weight[unit[e], j]
+    v, s = np.zeros(hidden, np.float32), np.zeros(hidden, np.float32)
+    when, who, slope = np.empty(1 << 15, np.int32), np.empty(1 << 15, np.int32), np.empty(1 << 15, np.float32)
+    for n in range(steps):
+        for j in range(hidden):
+            s[j] = beta * s[j] + drive[n, j]
+            v[j] = alpha * v[j] + gain * s[j]
+        for j in range(hidden):
+            if v[j] >= 1:
+                when[count], who[count], slope[count] = n, j, scale * s[j] - v[j]
+                v[j] = 0
+                count += 1
+    v[:], s[:] = 0, 0
+    k = count - 1
+    for n in range(steps - 1, -1, -1):
+        for j in range(hidden):
+            s[j] = beta * s[j] + coupling * v[j]
+            v[j] *= alpha
+        while k >= 0 and when[k] == n:
+            v[who[k]] += (v[who[k]] + np.float32(1e-3)) / slope[k]      # some dL/dt of the same size for every spike
+            k -= 1
+        for j in range(hidden):
+            lambda_v[n, j], lambda_i[n, j] = v[j], s[j]
+    for e in range(step_of.size):
+        for j in range(hidden):
+            n = min(step_of[e] + 1 + delay[unit[e], j], steps)
+            grad_w[unit[e], j] += lambda_i[n, j]
+            grad_d[unit[e], j] += lambda_i[n, j] - lambda_v[n, j]
+    return count
+
+
+def plain_step(events: SpikeEvents, p: list[torch.Tensor]):
+    """A closure that runs the plain loop once; returns (seconds, 0, spikes) like :func:`step`."""
+    steps = int(DURATION)
+    weight = np.ascontiguousarray(p[0].detach().numpy().T.astype(np.float32))
+    delay = np.ascontiguousarray(p[1].detach().numpy().T.round().astype(np.int32))
+    step_of, unit = np.ceil(events.times.numpy()).astype(np.int32), events.units.numpy().astype(np.int32)
+    alpha, beta = np.exp(-1 / 20), np.exp(-1 / 5)
+    constants = [np.float32(x) for x in (alpha, beta, (1 - alpha) * (1 - beta) * 5, (1 - beta) * 5,
+                                         20 / (5 - 20) * (beta - alpha))]
+    dense = [np.zeros((steps + 1, HIDDEN), np.float32) for _ in range(3)]
+    gradients = [np.zeros_like(weight), np.zeros_like(weight)]
+
+    def run() -> tuple[float, float, int]:
+        start = time.perf_counter()
+        count = plain_loop(step_of, unit, weight, delay, steps, *constants, *dense, *gradients)
+        return time.perf_counter() - start, 0.0, count
+
+    return run
+
+
 def timings(repeats: int) -> list[dict]:
     events, target = inputs(1), torch.tensor([3])
     rows = []
-    cases = [(mode, delay, parameters(delay, events)) for delay in DELAYS for mode in ("grid", "exact")]
-    for mode, _, p in cases:
-        step(events, p, target, mode)
-    measured = {k: [] for k in range(len(cases))}
+    cases = {}
+    for delay in DELAYS:
+        p = parameters(delay, events)
+        cases["plain loop, grid, no readout", delay] = plain_step(events, p)
+        for mode in ("grid", "exact"):
+            cases[mode, delay] = lambda p=p, mode=mode: step(events, p, target, mode)
+    for run in cases.values():
+        run()
+    measured = {case: [] for case in cases}
     for _ in range(repeats):                    # interleaved, so that a busy moment hits all cases alike
-        for k, (mode, _, p) in enumerate(cases):
-            measured[k].append(step(events, p, target, mode))
-    for k, (mode, delay, _) in enumerate(cases):
-        total = [1e3 * (f + b) for f, b, _ in measured[k]]
+        for case, run in cases.items():
+            measured[case].append(run())
+    fastest = {case: min(f + b for f, b, _ in runs) for case, runs in measured.items()}
+    for (mode, delay), runs in measured.items():
+        total = [1e3 * (f + b) for f, b, _ in runs]
         rows.append({
-            "mode": mode, "max_delay_ms": delay, "spikes_per_neuron": measured[k][0][2] / HIDDEN,
-            "forward_ms": 1e3 * statistics.median(f for f, _, _ in measured[k]),
-            "backward_ms": 1e3 * statistics.median(b for _, b, _ in measured[k]),
+            "mode": mode, "max_delay_ms": delay, "spikes_per_neuron": runs[0][2] / HIDDEN,
+            "forward_ms": 1e3 * statistics.median(f for f, _, _ in runs),
+            "backward_ms": 1e3 * statistics.median(b for _, b, _ in runs),
             "total_ms": statistics.median(total), "fastest_ms": min(total),
             "quartiles_ms": list(np.percentile(total, [25, 75])),
+            "fastest_to_plain_loop": fastest[mode, delay] / fastest["plain loop, grid, no readout", delay],
+            "fastest_to_delay_64": fastest[mode, delay] / fastest[mode, DELAYS[0]],
         })
     return rows
 
@@ -119,7 +188,7 @@ def show(title: str, rows: list[dict]) -> None:
     for row in rows:
         table.add_row(*(f"{x:.2f}" if isinstance(x, float) else " - ".join(f"{y:.2f}" for y in x)
                         if isinstance(x, list) else str(x) for x in row.values()))
-    Console(width=150).print(table)
+    Console(width=190).print(table)
 
 
 def main() -> None:
@@ -133,7 +202,7 @@ def main() -> None:
     if args.memory:
         print(json.dumps(memory(args.memory, args.batch)))
         return
-    result = {"machine": machine(), "command": " ".join(["python", *sys.argv]), "timings": timings(args.repeats)}
+    result = {"machine": machine(), "command": " ".join(["python", "benchmarks/eventprop_step.py", *sys.argv[1:]]), "timings": timings(args.repeats)}
     show("forward + backward of one sample, ms", result["timings"])
     result["memory"] = [
         json.loads(subprocess.run([sys.executable, __file__, "--memory", mode, "--batch", str(args.batch)], check=True,
