@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..kernels import dispatch
 from .convolution import causal_convolution
 
 __all__ = ["check_delay_options", "delay_kernel", "delayed_linear", "delayed_linear_step", "history_after"]
@@ -83,6 +84,7 @@ def delayed_linear(
     padding: str | int = "same",
     smoothing: Tensor | None = None,
     history: Tensor | None = None,
+    support: Tensor | None = None,
     method: str | None = None,
 ) -> Tensor:
     """Linear layer with a delay per synapse (equations: head of this module).
@@ -99,8 +101,13 @@ def delayed_linear(
     :param smoothing: the causal kernel eps_d over time, ``[taps]``, first tap at lag 0; default: none.
     :param history: the spikes before the first step, newest first, ``[H, N, in]`` (see :func:`history_after`);
         default: none came before.
-    :param method: ``"direct"`` (convolution, the reference) or ``"fft"`` (one product per frequency); default: by
-        the number of taps. The two agree up to rounding.
+    :param support: where the gradient of ``spikes`` is wanted, of the shape of ``spikes``; elsewhere it is zero. Behind a
+        neuron with a boxcar surrogate nothing else matters: ``support = (u - threshold).abs() <= 0.5``.
+    :param method: plain forms: ``"direct"`` (convolution, the reference), ``"fft"`` (products per frequency), ``"torch"``
+        (either, by the number of taps); compiled forms: ``"events"`` (spikes visit their synapses), ``"shifted"``
+        (synapses add shifted trains), ``"numba"`` (either, by density; all three CPU), ``"triton"`` (CUDA). Default:
+        chosen by :mod:`snn_delay_plugins.kernels.dispatch`. All agree up to rounding; the gradients of the compiled
+        forms cannot be differentiated again.
     :returns: input currents ``[T, N, out]`` (``"full"``: longer) in the dtype of ``spikes``; half precision is
         computed in float32.
     :raises ValueError: for shapes or devices that do not fit, unknown options, or delays that are negative, NaN or
@@ -117,19 +124,31 @@ def delayed_linear(
     """
     check_synapses(weight, delay)
     check_input(spikes, weight, bias, steps=True)
+    check_delay_options(interpolation, padding, smoothing)
     if max_delay is None:
         max_delay = _longest(delay)
     after = padded_steps(padding, max_delay + (0 if smoothing is None else smoothing.numel() - 1))
+    if support is not None and support.shape != spikes.shape:
+        raise ValueError(f"support must have the shape {tuple(spikes.shape)} of spikes, got {tuple(support.shape)}")
     before = 0
     if history is not None:
-        spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
+        before = history.shape[0]
+        spikes = torch.cat([history.flip(0), spikes])
+        if support is not None:
+            support = torch.cat([torch.ones_like(history, dtype=torch.bool).flip(0), support.bool()])
     compute = compute_dtype(spikes, weight)
+    chosen = dispatch.delay_method(spikes, compute, method)
     with torch.autocast(spikes.device.type, enabled=False):
-        kernel = _smoothed_kernel(weight, delay, max_delay, interpolation, smoothing, compute)
-        trains = spikes.to(compute)
-        if after:
-            trains = F.pad(trains, (0, 0, 0, 0, 0, after))
-        current = causal_convolution(trains, kernel, method)[before:]
+        trains, weight, delay = spikes.to(compute), weight.to(compute), delay.to(compute)
+        steps = trains.shape[0] + after
+        if chosen in dispatch.DELAY_KERNELS:
+            current = _compiled(trains, weight, delay, support, max_delay, interpolation, smoothing, steps, chosen)
+        else:
+            kernel = _smoothed_kernel(weight, delay, max_delay, interpolation, smoothing)
+            if support is not None:
+                trains = torch.where(support.bool(), trains, trains.detach())
+            current = causal_convolution(F.pad(trains, (0, 0, 0, 0, 0, after)), kernel, chosen)
+        current = current[before:]
         if bias is not None:
             current = current + bias.to(compute)
     return current.to(spikes.dtype)
@@ -166,7 +185,7 @@ def delayed_linear_step(
     check_input(spikes, weight, bias, steps=False)
     compute = compute_dtype(spikes, weight)
     with torch.autocast(spikes.device.type, enabled=False):
-        kernel = _smoothed_kernel(weight, delay, max_delay, interpolation, smoothing, compute)
+        kernel = _smoothed_kernel(weight.to(compute), delay.to(compute), max_delay, interpolation, smoothing)
         if history is None:
             history = spikes.new_zeros(kernel.shape[0] - 1, *spikes.shape)
         check_history(history, kernel.shape[0] - 1, spikes)
@@ -188,21 +207,43 @@ def history_after(spikes: Tensor, history: Tensor | None, max_delay: int, smooth
     return torch.cat([spikes.flip(0), history])[:length]
 
 
+def _compiled(
+    trains: Tensor, weight: Tensor, delay: Tensor, support: Tensor | None, max_delay: int, interpolation: str,
+    smoothing: Tensor | None, steps: int, form: str,
+) -> Tensor:  # fmt: skip
+    from ..kernels.delay import delayed_linear as operator
+
+    check_delays(delay, max_delay)
+    if smoothing is not None:
+        if support is not None:
+            trains, support = torch.where(support.bool(), trains, trains.detach()), None
+        trains = _smoothed(trains, smoothing.to(trains.dtype))
+    support = None if support is None else support.bool()
+    return operator(trains, weight, delay.expand_as(weight), support, interpolation, int(max_delay), steps, form)
+
+
+def _smoothed(trains: Tensor, smoothing: Tensor) -> Tensor:
+    """eps_d * s_j, ``[T + taps - 1, N, in]``."""
+    later = smoothing.numel() - 1
+    padded = F.pad(trains, (0, 0, 0, 0, later, later))
+    return sum(smoothing[lag] * padded[later - lag : padded.shape[0] - lag] for lag in range(later + 1))
+
+
 def compute_dtype(spikes: Tensor, weight: Tensor) -> torch.dtype:
     return torch.promote_types(torch.promote_types(spikes.dtype, weight.dtype), torch.float32)
 
 
 def _smoothed_kernel(
-    weight: Tensor, delay: Tensor, max_delay: int, interpolation: str, smoothing: Tensor | None, dtype: torch.dtype
+    weight: Tensor, delay: Tensor, max_delay: int, interpolation: str, smoothing: Tensor | None
 ) -> Tensor:
     """The delay kernel after eps_d: convolutions commute, so the kernel is smoothed in place of every train."""
-    kernel = delay_kernel(weight.to(dtype), delay.to(dtype), max_delay, interpolation)
+    kernel = delay_kernel(weight, delay, max_delay, interpolation)
     if smoothing is None:
         return kernel
     _check_smoothing(smoothing)
     later = smoothing.numel() - 1
     padded = F.pad(kernel, (0, 0, 0, 0, later, later))
-    return (padded.unfold(0, later + 1, 1) * smoothing.to(dtype).flip(0)).sum(-1)
+    return (padded.unfold(0, later + 1, 1) * smoothing.to(kernel.dtype).flip(0)).sum(-1)
 
 
 def _longest(delay: Tensor) -> int:

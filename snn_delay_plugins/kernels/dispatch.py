@@ -132,3 +132,49 @@ def _probe(surrogate: Callable) -> str | None:
     if not torch.allclose(pulled, g.to(slope.dtype) * slope, rtol=1e-4, atol=1e-6):
         return "the surrogate's backward is not ds/dx times the incoming gradient"
     return None
+
+
+# ---------------------------------------------------------------------------------------------------- delays
+
+DELAY_KERNELS = ("auto", "events", "shifted", "triton")
+DELAY_METHODS = ("direct", "fft", "numba", "events", "shifted", "triton")
+# Share of the entries that are not zero below which visiting events is faster than shifting whole trains.
+EVENTS_BELOW = {"forward": 0.06, "synapses": 0.06, "trains": 0.06}
+
+
+def delay_method(trains: Tensor, dtype: torch.dtype, method: str | None = None) -> str | None:
+    """``"direct"`` or ``"fft"`` (plain PyTorch), or ``"auto"``, ``"events"``, ``"shifted"`` (CPU) or ``"triton"``.
+
+    :param trains: the input; :param dtype: what the layer computes in.
+    :returns: ``None`` where the plain form itself is to choose.
+    :raises ValueError: for an unknown method, or a kernel where it does not apply, saying why.
+    """
+    wanted = wanted_method(method, (*DELAY_METHODS, "torch"))
+    if wanted in ("torch", "direct", "fft"):
+        return _chose("delayed_linear", trains, "plain") and (None if wanted == "torch" else wanted)
+    if trains.numel() == 0:
+        obstacle = "the input is empty"
+    elif torch.jit.is_tracing():
+        obstacle = "torch.jit.trace traces the plain form"
+    else:
+        obstacle = _device_obstacle(trains, dtype)
+        if obstacle:
+            warn_once(f"delayed_linear runs as a dense convolution, slow over long delays: {obstacle}")
+    cpu = wanted in ("numba", "events", "shifted")
+    if obstacle is None and method is not None and cpu == trains.is_cuda:
+        obstacle = f"the input is on {trains.device}"
+    if method is not None and obstacle:
+        raise ValueError(f"method={method!r} is not possible here: {obstacle}")
+    if obstacle:
+        return _chose("delayed_linear", trains, "plain", obstacle) and None
+    if trains.is_cuda:
+        return _chose("delayed_linear", trains, "triton")
+    return wanted if wanted in ("events", "shifted") else "auto"
+
+
+def delay_form(stage: str, trains: Tensor, counts, method: str) -> str:
+    """``"events"`` or ``"shifted"`` for one pass (:data:`EVENTS_BELOW`) over an input with these counts per sample."""
+    density = int(counts.sum()) / max(1, trains.numel())
+    form = ("events" if density < EVENTS_BELOW[stage] else "shifted") if method == "auto" else method
+    _log.debug("delayed_linear %s %s: %s (density %.3g)", stage, tuple(trains.shape), form, density)
+    return form

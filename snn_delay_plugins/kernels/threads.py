@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 
@@ -27,7 +28,7 @@ def over_ranges(task: Callable[[int, int], None], size: int, grain: int = 1) -> 
     pieces = -(-size // grain)
     threads = max(1, min(torch.get_num_threads(), pieces))
     bounds = [min(size, pieces * k // threads * grain) for k in range(threads + 1)]
-    ranges = list(zip(bounds, bounds[1:], strict=False))
+    ranges = list(pairwise(bounds))
     if threads == 1:
         task(*ranges[0])
         return

@@ -1,0 +1,120 @@
+"""Linear layers with a delay per synapse as torch operators: ``snn_delay_plugins::delayed_linear`` and its adjoint.
+
+On the CPU both run :mod:`.delay_numba`, pass by pass in the form that :mod:`.dispatch` picks by the density of the
+input; on CUDA :mod:`.delay_triton`. Shapes: trains ``[T, N, in]``, weight and delay ``[out, in]``, output
+``[steps, N, out]``.
+"""
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import dispatch
+
+__all__ = ["delayed_linear", "delayed_linear_backward"]
+
+
+@torch.library.custom_op("snn_delay_plugins::delayed_linear", mutates_args=())
+def delayed_linear(
+    trains: Tensor, weight: Tensor, delay: Tensor, support: Tensor | None,
+    interpolation: str, max_delay: int, steps: int, method: str,
+) -> Tensor:  # fmt: skip
+    """``out[t, n, i] = sum_j weight[i, j] trains[t - delay[i, j], n, j]``.
+
+    ``support`` ``[T, N, in]``: where the gradient of the trains is wanted (elsewhere it is zero). ``method``:
+    ``"events"``, ``"shifted"`` or ``"auto"`` (CPU), ``"triton"``.
+    """
+    if method == "triton":
+        from . import delay_triton
+
+        return delay_triton.forward(trains, weight, delay, interpolation, max_delay, steps)
+    from . import delay_numba as loops
+
+    x, taps, counts = _as_arrays(trains, weight, delay, interpolation, max_delay)
+    out = trains.new_empty(steps, trains.shape[1], weight.shape[0])
+    if dispatch.delay_form("forward", trains, counts, method) == "events":
+        loops.events_forward(loops.events_of(x, counts), taps, out.numpy())
+    else:
+        loops.shifted_forward(x, taps, out.numpy())
+    return out
+
+
+@delayed_linear.register_fake
+def _(trains, weight, delay, support, interpolation, max_delay, steps, method):
+    return trains.new_empty(steps, trains.shape[1], weight.shape[0])
+
+
+@torch.library.custom_op("snn_delay_plugins::delayed_linear_backward", mutates_args=())
+def delayed_linear_backward(
+    grad: Tensor, trains: Tensor, weight: Tensor, delay: Tensor, support: Tensor | None,
+    interpolation: str, max_delay: int, method: str, for_trains: bool, for_synapses: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of trains, weight and delay; empty where they are not asked for."""
+    if method == "triton":
+        from . import delay_triton
+
+        return delay_triton.backward(
+            grad, trains, weight, delay, support, interpolation, max_delay, for_trains, for_synapses
+        )
+    from . import delay_numba as loops
+
+    nothing = trains.new_empty(0)
+    g_trains, g_weight, g_delay = nothing, nothing.clone(), nothing.clone()
+    x, taps, counts = _as_arrays(trains, weight, delay, interpolation, max_delay, for_synapses)
+    g = grad.contiguous().numpy()
+    if for_synapses:
+        if dispatch.delay_form("synapses", trains, counts, method) == "events":
+            now, later = loops.events_synapses(loops.events_of(x, counts), taps, g)
+        else:
+            now, later = loops.shifted_synapses(x, taps, g)
+        fraction = delay.numpy() - taps.k if interpolation == "linear" else 0.0
+        g_weight = torch.from_numpy(((1 - fraction) * now + fraction * later).astype(x.dtype))
+        g_delay = torch.from_numpy((weight.numpy() * (later - now)).astype(x.dtype))
+    if for_trains:
+        g_trains = torch.zeros_like(trains, memory_format=torch.contiguous_format)
+        form = "shifted"
+        if support is not None:
+            wanted = support.contiguous().numpy()
+            counts = loops.count(wanted)
+            form = dispatch.delay_form("trains", trains, counts, method)
+        if form == "events":
+            loops.events_trains(loops.events_of(wanted, counts), taps, g, g_trains.numpy())
+        else:
+            loops.shifted_trains(taps, g, g_trains.numpy())
+            if support is not None:
+                g_trains.mul_(support)
+    return g_trains, g_weight, g_delay
+
+
+@delayed_linear_backward.register_fake
+def _(grad, trains, weight, delay, support, interpolation, max_delay, method, for_trains, for_synapses):
+    def of(like, wanted):
+        return torch.empty_like(like, memory_format=torch.contiguous_format) if wanted else like.new_empty(0)
+
+    return of(trains, for_trains), of(weight, for_synapses), of(delay, for_synapses)
+
+
+def _as_arrays(trains: Tensor, weight: Tensor, delay: Tensor, interpolation: str, max_delay: int, count: bool = True):
+    from . import delay_numba as loops
+
+    x = trains.detach().contiguous().numpy()
+    synapses = (value.detach().contiguous().numpy() for value in (weight, delay))
+    taps = loops.taps_of(*synapses, interpolation, max_delay)
+    return x, taps, loops.count(x) if count else np.empty(0, np.int64)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    trains, weight, delay, support, interpolation, max_delay, _, method = inputs
+    ctx.save_for_backward(trains, weight, delay, support)
+    ctx.options = (interpolation, max_delay, method)
+
+
+def _backward(ctx, grad):
+    for_trains, for_weight, for_delay, *_ = ctx.needs_input_grad
+    gradients = delayed_linear_backward(grad, *ctx.saved_tensors, *ctx.options, for_trains, for_weight or for_delay)
+    wanted = (for_trains, for_weight, for_delay)
+    return *(g if want else None for g, want in zip(gradients, wanted, strict=True)), *(None for _ in range(5))
+
+
+delayed_linear.register_autograd(_backward, setup_context=_setup_context)

@@ -1,0 +1,377 @@
+r"""Linear layers with a delay per synapse on the CPU: two compiled forms of
+:func:`snn_delay_plugins.functional.delay.delayed_linear`, whose time and memory do not depend on the longest delay.
+
+A delay d = k + f of synapse (i, j) has two taps, ``now`` = w (1 - f) after k steps and ``later`` = w f after k + 1.
+
+- ``"events"``: every spike visits its synapses. Forward adds both taps where the spike arrives; backward collects the
+  gradients g_i[t + k] and g_i[t + k + 1] that it meets there. One visit per spike and synapse.
+- ``"shifted"``: every synapse adds its sender's whole train, shifted: two multiply-adds per synapse and step, but over
+  consecutive times, eight at once. It wins where more than some percent of the input is not zero.
+
+With :math:`C^0_{ij} = \sum_t g_i[t]\, a_j[t-k]` and :math:`C^1_{ij} = \sum_t g_i[t]\, a_j[t-k-1]`, the gradients are
+(1-f) C0 + f C1 for the weight and w (C1 - C0) for the delay (SLAYER rule); they are summed in double precision.
+
+Arrays are [T, N, features], weights [out, in]. Events are ordered by sample, time and unit, work is split by samples,
+by blocks of receivers or by senders: no sum depends on the number of threads.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from .threads import over_ranges
+
+_BLOCK = 32  # receivers whose sums (or gradients) lie side by side while events pass by
+_SENDERS = 32  # trains that stay in the cache while all receivers read them
+
+
+@dataclass(frozen=True)
+class Taps:
+    """The synapses: whole delay ``k`` and the two weights, each [out, in]; ``longest`` = max k."""
+
+    k: np.ndarray
+    now: np.ndarray
+    later: np.ndarray
+    longest: int
+
+
+@dataclass(frozen=True)
+class Events:
+    """Entries of a [T, N, units] array that are not zero; those of sample n at ``offsets[n] ... offsets[n + 1]``."""
+
+    times: np.ndarray
+    units: np.ndarray
+    values: np.ndarray
+    offsets: np.ndarray
+
+
+# ------------------------------------------------------------------------------------------------- the input
+
+
+@njit(nogil=True, cache=True)
+def _count(begin, end, dense, counts):
+    for n in range(begin, end):
+        counts[n] = 0
+        for t in range(dense.shape[0]):
+            row = dense[t, n]
+            c = 0
+            for j in range(row.shape[0]):
+                c += row[j] != 0
+            counts[n] += c
+
+
+@njit(nogil=True, cache=True)
+def _collect(begin, end, dense, offsets, times, units, values):
+    group = 16
+    for n in range(begin, end):
+        e = offsets[n]
+        for t in range(dense.shape[0]):
+            row = dense[t, n]
+            for first in range(0, row.shape[0], group):
+                part = row[first : min(first + group, row.shape[0])]
+                some = 0
+                for j in range(part.shape[0]):
+                    some |= part[j] != 0
+                if some:
+                    for j in range(part.shape[0]):
+                        if part[j] != 0:
+                            times[e], units[e], values[e] = t, first + j, part[j]
+                            e += 1
+
+
+def count(dense: np.ndarray) -> np.ndarray:
+    """How many entries of each sample are not zero, [N]."""
+    counts = np.empty(dense.shape[1], np.int64)
+    over_ranges(lambda begin, end: _count(begin, end, dense, counts), counts.size)
+    return counts
+
+
+def events_of(dense: np.ndarray, counts: np.ndarray) -> Events:
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    times, units = (np.empty(offsets[-1], np.int32) for _ in range(2))
+    values = np.empty(offsets[-1], dense.dtype)
+    over_ranges(lambda begin, end: _collect(begin, end, dense, offsets, times, units, values), counts.size)
+    return Events(times, units, values, offsets)
+
+
+def taps_of(weight: np.ndarray, delay: np.ndarray, interpolation: str, max_delay: int) -> Taps:
+    """In the arithmetic of the plain form.
+
+    :raises ValueError: for a delay that is NaN or outside [0, max_delay]: it would be written outside of memory.
+    """
+    low, high = (float(delay.min()), float(delay.max())) if delay.size else (0.0, 0.0)
+    if not (low >= 0 and high <= max_delay):
+        raise ValueError(f"delays must lie in [0, max_delay={max_delay}], got {low:g} ... {high:g}")
+    whole = np.rint(delay) if interpolation == "round" else np.floor(delay)
+    later = weight * (delay - whole) if interpolation == "linear" else np.zeros_like(weight)
+    k = whole.astype(np.int32)
+    return Taps(k, weight - later, later, int(k.max()) if k.size else 0)
+
+
+@njit(nogil=True, cache=True)
+def _in_blocks(values, step, out):
+    """[out, in] -> [blocks, in, block]: for each sender the receivers side by side; ``step`` > 0 makes positions of
+    delays, rows of that many entries."""
+    for i in range(values.shape[0]):
+        b, c = i // out.shape[2], i % out.shape[2]
+        for j in range(values.shape[1]):
+            out[b, j, c] = values[i, j] * step + c if step else values[i, j]
+
+
+def _blocked(values: np.ndarray, step: int = 0) -> np.ndarray:
+    receivers, senders = values.shape
+    out = np.zeros((-(-receivers // _BLOCK), senders, _BLOCK), values.dtype if not step else np.int64)
+    _in_blocks(values, step, out)
+    return out
+
+
+# -------------------------------------------------------------------------------------------- every spike visits
+
+
+@njit(nogil=True, cache=True)
+def _events_forward(begin, end, times, units, values, offsets, place, weights, longest, out):
+    steps, _, receivers = out.shape
+    blocks = place.shape[0]
+    # sums[t, receiver] = (arriving at t, arriving at t + 1): one spike touches one pair per receiver
+    sums = np.empty((steps + longest + 1) * _BLOCK * 2, out.dtype)
+    for program in range(begin, end):
+        n, b = program // blocks, program % blocks
+        width = min(_BLOCK, receivers - b * _BLOCK)
+        sums[:] = 0
+        for e in range(offsets[n], offsets[n + 1]):
+            t = np.int64(times[e])
+            if t >= steps:
+                break
+            start, value = t * _BLOCK, values[e]
+            to, w = place[b, units[e]], weights[b, units[e]]
+            for c in range(width):
+                p = np.uint64(2 * (start + to[c]))
+                now, later = sums[p], sums[p + np.uint64(1)]
+                w_now, w_later = w[c, 0], w[c, 1]
+                now = now + value * w_now
+                later = later + value * w_later
+                sums[p] = now
+                sums[p + np.uint64(1)] = later
+        for t in range(steps):
+            row = out[t, n, b * _BLOCK : b * _BLOCK + width]
+            here = sums[2 * t * _BLOCK : 2 * (t + 1) * _BLOCK]
+            if t == 0:
+                for c in range(width):
+                    row[c] = here[2 * c]
+            else:
+                before = sums[2 * (t - 1) * _BLOCK : 2 * t * _BLOCK]
+                for c in range(width):
+                    row[c] = here[2 * c] + before[2 * c + 1]
+
+
+@njit(nogil=True, cache=True)
+def _gradients_in_pairs(grad, n, b, width, pairs):
+    """pairs[t, receiver] = (g[t], g[t + 1]), zero past the end."""
+    steps = grad.shape[0]
+    pairs[2 * steps * _BLOCK :] = 0
+    for t in range(steps):
+        row = grad[t, n, b * _BLOCK : b * _BLOCK + width]
+        here = pairs[2 * t * _BLOCK : 2 * (t + 1) * _BLOCK]
+        for c in range(width):
+            here[2 * c] = row[c]
+        if t > 0:
+            before = pairs[2 * (t - 1) * _BLOCK : 2 * t * _BLOCK]
+            for c in range(width):
+                before[2 * c + 1] = row[c]
+    if steps:
+        for c in range(width):
+            pairs[2 * ((steps - 1) * _BLOCK + c) + 1] = 0
+
+
+@njit(nogil=True, cache=True)
+def _events_synapses(begin, end, times, units, values, offsets, place, longest, grad, met):
+    """met[block, sender, receiver] = (C0, C1)."""
+    steps, samples, receivers = grad.shape
+    pairs = np.empty((steps + longest + 1) * _BLOCK * 2, grad.dtype)
+    for b in range(begin, end):
+        width = min(_BLOCK, receivers - b * _BLOCK)
+        for n in range(samples):
+            _gradients_in_pairs(grad, n, b, width, pairs)
+            for e in range(offsets[n], offsets[n + 1]):
+                t = np.int64(times[e])
+                if t >= steps:
+                    break
+                start, value = t * _BLOCK, values[e]
+                at, total = place[b, units[e]], met[b, units[e]]
+                for c in range(width):
+                    p = np.uint64(2 * (start + at[c]))
+                    now, later = pairs[p], pairs[p + np.uint64(1)]
+                    total_now, total_later = total[c, 0], total[c, 1]
+                    total_now = total_now + value * now
+                    total_later = total_later + value * later
+                    total[c, 0] = total_now
+                    total[c, 1] = total_later
+
+
+@njit(nogil=True, cache=True, fastmath={"contract"})
+def _events_trains(begin, end, times, units, offsets, place, weights, longest, grad, out):
+    """The gradient of the input at the given events alone; ``out`` is zero elsewhere."""
+    steps, _, receivers = grad.shape
+    pairs = np.empty((max(steps, out.shape[0]) + longest + 1) * _BLOCK * 2, grad.dtype)
+    for n in range(begin, end):
+        for b in range(place.shape[0]):
+            width = min(_BLOCK, receivers - b * _BLOCK)
+            pairs[:] = 0
+            _gradients_in_pairs(grad, n, b, width, pairs)
+            for e in range(offsets[n], offsets[n + 1]):
+                start = np.int64(times[e]) * _BLOCK
+                at, w = place[b, units[e]], weights[b, units[e]]
+                total = out[times[e], n, units[e]]
+                for c in range(width):
+                    p = np.uint64(2 * (start + at[c]))
+                    total += w[c, 0] * pairs[p] + w[c, 1] * pairs[p + np.uint64(1)]
+                out[times[e], n, units[e]] = total
+
+
+def _place_and_weights(taps: Taps) -> tuple[np.ndarray, np.ndarray]:
+    weights = np.stack([_blocked(taps.now), _blocked(taps.later)], -1)
+    return _blocked(taps.k, _BLOCK), weights
+
+
+def events_forward(events: Events, taps: Taps, out: np.ndarray) -> None:
+    """Fill ``out`` [steps, N, out]."""
+    place, weights = _place_and_weights(taps)
+    arguments = (events.times, events.units, events.values, events.offsets, place, weights, taps.longest, out)
+    over_ranges(lambda begin, end: _events_forward(begin, end, *arguments), out.shape[1] * place.shape[0])
+
+
+def events_synapses(events: Events, taps: Taps, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """C0 and C1, [out, in], in double precision."""
+    receivers, senders = taps.k.shape
+    place = _blocked(taps.k, _BLOCK)
+    met = np.zeros((*place.shape, 2))
+    arguments = (events.times, events.units, events.values, events.offsets, place, taps.longest, grad, met)
+    over_ranges(lambda begin, end: _events_synapses(begin, end, *arguments), place.shape[0])
+    met = met.transpose(3, 0, 2, 1).reshape(2, -1, senders)[:, :receivers]
+    return met[0], met[1]
+
+
+def events_trains(where: Events, taps: Taps, grad: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` [T, N, in], which is zero, at the events of ``where``."""
+    place, weights = _place_and_weights(taps)
+    arguments = (where.times, where.units, where.offsets, place, weights, taps.longest, grad, out)
+    over_ranges(lambda begin, end: _events_trains(begin, end, *arguments), out.shape[1])
+
+
+# ------------------------------------------------------------------------------------------- every synapse shifts
+
+
+@njit(nogil=True, cache=True)
+def _transpose(dense, n, first, last, start, trains):
+    """[T, N, units] -> trains[unit, start + t] for the units first ... last."""
+    steps = min(dense.shape[0], trains.shape[1] - start)
+    for j0 in range(first, last, 16):
+        for t in range(steps):
+            row = dense[t, n]
+            for j in range(j0, min(j0 + 16, last)):
+                trains[j - first, start + t] = row[j]
+
+
+@njit(nogil=True, cache=True)
+def _transpose_back(trains, first, last, n, dense):
+    for j0 in range(first, last, 16):
+        for t in range(dense.shape[0]):
+            row = dense[t, n]
+            for j in range(j0, min(j0 + 16, last)):
+                row[j] = trains[j - first, t]
+
+
+@njit(nogil=True, cache=True, fastmath={"contract"})
+def _shifted_sums(trains, lag, now, later, sums):
+    """sums[i, t] = sum_j now[i, j] trains[j, lag[i, j] + t] + later[i, j] trains[j, lag[i, j] + t + 1]."""
+    receivers, senders = lag.shape
+    length = sums.shape[1]
+    sums[:] = 0
+    fours = senders // 4 * 4
+    for block in range(0, senders, _SENDERS):
+        for i in range(receivers):
+            total = sums[i]
+            for j in range(block, min(block + _SENDERS, fours), 4):
+                s0, s1 = trains[j, lag[i, j] :], trains[j + 1, lag[i, j + 1] :]
+                s2, s3 = trains[j + 2, lag[i, j + 2] :], trains[j + 3, lag[i, j + 3] :]
+                a0, a1, a2, a3 = now[i, j], now[i, j + 1], now[i, j + 2], now[i, j + 3]
+                b0, b1, b2, b3 = later[i, j], later[i, j + 1], later[i, j + 2], later[i, j + 3]
+                for t in range(length):
+                    total[t] += ((a0 * s0[t] + b0 * s0[t + 1]) + (a1 * s1[t] + b1 * s1[t + 1])) + (
+                        (a2 * s2[t] + b2 * s2[t + 1]) + (a3 * s3[t] + b3 * s3[t + 1])
+                    )
+            for j in range(max(block, fours), min(block + _SENDERS, senders)):
+                s0 = trains[j, lag[i, j] :]
+                a0, b0 = now[i, j], later[i, j]
+                for t in range(length):
+                    total[t] += a0 * s0[t] + b0 * s0[t + 1]
+
+
+@njit(nogil=True, cache=True)
+def _shifted(n0, n1, i0, i1, source, start, width, lag, now, later, out):
+    """Samples n0 ... n1 and rows i0 ... i1 of the shifted sums; trains begin at ``start`` of rows of ``width``."""
+    trains = np.zeros((source.shape[2], width), source.dtype)
+    sums = np.empty((i1 - i0, out.shape[0]), source.dtype)
+    for n in range(n0, n1):
+        _transpose(source, n, 0, source.shape[2], start, trains)
+        _shifted_sums(trains, lag[i0:i1], now[i0:i1], later[i0:i1], sums)
+        _transpose_back(sums, i0, i1, n, out)
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _correlations(trains, lag, grad, met):
+    receivers, senders = lag.shape
+    for block in range(0, senders, _SENDERS):
+        for i in range(receivers):
+            g = grad[i]
+            length = g.shape[0]
+            for j in range(block, min(block + _SENDERS, senders)):
+                s = trains[j, lag[i, j] :]
+                now = later = g[0] * 0
+                for t in range(length):
+                    later += g[t] * s[t]
+                    now += g[t] * s[t + 1]
+                met[0, i, j] += now
+                met[1, i, j] += later
+
+
+@njit(nogil=True, cache=True)
+def _shifted_synapses(i0, i1, source, start, width, lag, grad, met):
+    trains = np.zeros((source.shape[2], width), source.dtype)
+    rows = np.empty((i1 - i0, grad.shape[0]), grad.dtype)
+    for n in range(source.shape[1]):
+        _transpose(source, n, 0, source.shape[2], start, trains)
+        _transpose(grad, n, i0, i1, 0, rows)
+        _correlations(trains, lag[i0:i1], rows, met[:, i0:i1])
+
+
+def _over_samples_or_rows(kernel, samples: int, rows: int) -> None:
+    if samples > 1:
+        over_ranges(lambda begin, end: kernel(begin, end, 0, rows), samples)
+    elif samples == 1:
+        over_ranges(lambda begin, end: kernel(0, 1, begin, end), rows)
+
+
+def shifted_forward(trains: np.ndarray, taps: Taps, out: np.ndarray) -> None:
+    """Fill ``out`` [steps, N, out]."""
+    start = taps.longest + 1  # silence before the first step, where delayed trains begin
+    arguments = (trains, start, start + out.shape[0], start - 1 - taps.k, taps.later, taps.now, out)
+    _over_samples_or_rows(lambda *part: _shifted(*part, *arguments), trains.shape[1], taps.k.shape[0])
+
+
+def shifted_trains(taps: Taps, grad: np.ndarray, out: np.ndarray) -> None:
+    """Fill ``out`` [T, N, in] with the gradient of the input."""
+    k, now, later = (np.ascontiguousarray(x.T) for x in (taps.k, taps.now, taps.later))
+    arguments = (grad, 0, out.shape[0] + taps.longest + 1, k, now, later, out)
+    _over_samples_or_rows(lambda *part: _shifted(*part, *arguments), grad.shape[1], k.shape[0])
+
+
+def shifted_synapses(trains: np.ndarray, taps: Taps, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """C0 and C1, [out, in], in double precision."""
+    start = taps.longest + 1
+    met = np.zeros((2, *taps.k.shape))
+    arguments = (trains, start, start + grad.shape[0], start - 1 - taps.k, grad, met)
+    over_ranges(lambda begin, end: _shifted_synapses(begin, end, *arguments), taps.k.shape[0])
+    return met[0], met[1]
