@@ -34,31 +34,34 @@ METHODS = ("direct", "fft")
 _FFT_FROM_TAPS = 6
 
 
-def causal_convolution(trains: Tensor, kernel: Tensor, method: str | None = None) -> Tensor:
-    """``out[t] = sum_tau kernel[tau] @ trains[t - tau]``.
+def causal_convolution(trains: Tensor, kernel: Tensor, method: str | None = None, after: int = 0) -> Tensor:
+    """``out[t] = sum_tau kernel[tau] @ trains[t - tau]`` for t = 0 ... T - 1 + after.
 
     :param trains: ``[T, N, in]``. :param kernel: ``[taps, out, in]``, first tap at lag 0, of the same dtype.
     :param method: ``"direct"`` (the reference) or ``"fft"`` (products per frequency); default: by the number of taps.
         The two agree up to rounding.
-    :returns: ``[T, N, out]``; what arrives past the end is lost.
+    :param after: steps of the response after the last of the trains.
+    :returns: ``[T + after, N, out]``; what arrives past the end is lost.
     :raises ValueError: for an unknown method.
     """
-    kernel = kernel[: max(trains.shape[0], 1)]  # later taps arrive past the end
     steps, batch, _ = trains.shape
+    kernel = kernel[: max(steps + after, 1)]  # later taps arrive past the end
     taps, out, _ = kernel.shape
+    if method not in (None, *METHODS):
+        raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     if steps == 0 or batch == 0:
-        return trains.new_zeros(steps, batch, out) + 0 * (trains.sum() + kernel.sum())  # keeps the graph
+        return trains.new_zeros(steps + after, batch, out) + 0 * (trains.sum() + kernel.sum())  # keeps the graph
+    if taps == 1:
+        return F.pad(trains @ kernel[0].mT, (0, 0, 0, 0, 0, after))
     if method is None:
         method = "fft" if taps >= _FFT_FROM_TAPS else "direct"
     if method == "direct":
-        padded = F.pad(trains.permute(1, 2, 0), (taps - 1, 0))
+        padded = F.pad(trains.permute(1, 2, 0), (taps - 1, after))
         return F.conv1d(padded, kernel.permute(1, 2, 0).flip(-1)).permute(2, 0, 1)
-    if method == "fft":
-        return _spectral_convolution(trains, kernel)
-    raise ValueError(f"method must be one of {METHODS}, got {method!r}")
+    return _spectral_convolution(trains, kernel, after)
 
 
-def _spectral_convolution(trains: Tensor, kernel: Tensor) -> Tensor:
+def _spectral_convolution(trains: Tensor, kernel: Tensor, after: int) -> Tensor:
     steps, batch, inputs = trains.shape
     taps, out, _ = kernel.shape
     block = _block_length(steps, taps, batch, inputs, out)
@@ -71,11 +74,13 @@ def _spectral_convolution(trains: Tensor, kernel: Tensor) -> Tensor:
     response = (of_kernel[:, :taps] @ kernel.reshape(taps, -1)).view(-1, out, inputs)
     products = (spectrum @ response.mT).flatten(1)
     if blocks == 1:
-        return (back[:steps] @ products).view(steps, batch, out)
-    parts = (back @ products).view(-1, blocks, batch, out).transpose(0, 1)
-    # overlap-add: the last taps - 1 steps of a block's response fall into the next block
-    late = F.pad(parts[:-1, block:], (0, 0, 0, 0, 0, block - taps + 1, 1, 0))
-    return (parts[:, :block] + late).reshape(blocks * block, batch, out)[:steps]
+        whole = (back[: steps + after] @ products).view(-1, batch, out)
+    else:
+        parts = (back @ products).view(-1, blocks, batch, out).transpose(0, 1)
+        # overlap-add: the last taps - 1 steps of a block's response fall into the next block
+        late = F.pad(parts[:, block:], (0, 0, 0, 0, 0, block - taps + 1, 1, 0))
+        whole = (F.pad(parts[:, :block], (0, 0, 0, 0, 0, 0, 0, 1)) + late).flatten(0, 1)[: steps + after]
+    return F.pad(whole, (0, 0, 0, 0, 0, steps + after - whole.shape[0]))
 
 
 def _transforms(length: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,17 +105,22 @@ def _transforms(length: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return of_trains.to(like.dtype), of_kernel.to(like.dtype), back.to(like.dtype)
 
 
-def _block_length(steps: int, taps: int, batch: int, inputs: int, out: int) -> int:
-    """The block length with the fewest multiplications among whole, half, quarter, ... sequences."""
+_MULTIPLICATIONS_PER_MOVE = 40  # what a processor multiplies while it writes a number to memory and reads it again
 
-    def multiplications(blocks: int) -> float:
+
+def _block_length(steps: int, taps: int, batch: int, inputs: int, out: int) -> int:
+    """The cheapest block length among whole, half, quarter, ... sequences."""
+
+    def cost(blocks: int) -> float:
         block = math.ceil(steps / blocks)
         length = block + taps - 1
-        transforms = blocks * batch * (block * inputs + length * out) + taps * inputs * out
-        return 1.5 * length * (transforms + blocks * batch * inputs * out)
+        columns = blocks * batch
+        multiplications = columns * (block * inputs + length * out + inputs * out) + taps * inputs * out
+        moves = columns * (inputs + out) + inputs * out
+        return 1.5 * length * (multiplications + _MULTIPLICATIONS_PER_MOVE * moves)
 
     blocks = 1
     # a response may reach into the next block alone
-    while steps // (2 * blocks) >= max(taps - 1, 8) and multiplications(2 * blocks) < multiplications(blocks):
+    while steps // (2 * blocks) >= max(taps - 1, 8) and cost(2 * blocks) < cost(blocks):
         blocks *= 2
     return math.ceil(steps / blocks)

@@ -33,7 +33,6 @@ import math
 import warnings
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .convolution import causal_convolution
@@ -132,8 +131,7 @@ def gaussian_delayed_linear(
     compute = compute_dtype(spikes, weight)
     with torch.autocast(spikes.device.type, enabled=False):
         kernel = gaussian_kernel(weight.to(compute), delay.to(compute), sigma, max_delay, shape)
-        trains = F.pad(spikes.to(compute), (0, 0, 0, 0, 0, after)) if after else spikes.to(compute)
-        current = causal_convolution(trains, kernel, method)[before:]
+        current = causal_convolution(spikes.to(compute), kernel, method, after)[before:]
         if bias is not None:
             current = current + bias.to(compute)
     return current.to(spikes.dtype)
