@@ -146,6 +146,9 @@ def _connection(inputs: int, outputs: int, max_delay: int | None, initial_delay:
 
 
 def count_parameters(network: nn.Module) -> int:
+    """What is trained, or what the network itself counts (``count_parameters()``) where a paper counts otherwise."""
+    if hasattr(network, "count_parameters"):
+        return network.count_parameters()
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
