@@ -24,6 +24,7 @@ from numba import njit
 from .threads import over_ranges
 
 _BLOCK = 32  # receivers whose sums (or gradients) lie side by side while events pass by
+_STEPS = 32  # loops over time run a multiple of this many steps, or the rest would be computed one by one
 _SENDERS = 32  # trains that stay in the cache while all receivers read them
 
 
@@ -312,8 +313,9 @@ def _shifted_sums(trains, lag, now, later, sums):
 @njit(nogil=True, cache=True)
 def _shifted(n0, n1, i0, i1, source, start, width, lag, now, later, out):
     """Samples n0 ... n1 and rows i0 ... i1 of the shifted sums; trains begin at ``start`` of rows of ``width``."""
-    trains = np.zeros((source.shape[2], width), source.dtype)
-    sums = np.empty((i1 - i0, out.shape[0]), source.dtype)
+    length = -(-out.shape[0] // _STEPS) * _STEPS
+    trains = np.zeros((source.shape[2], width + length - out.shape[0]), source.dtype)
+    sums = np.empty((i1 - i0, length), source.dtype)
     for n in range(n0, n1):
         _transpose(source, n, 0, source.shape[2], start, trains)
         _shifted_sums(trains, lag[i0:i1], now[i0:i1], later[i0:i1], sums)
@@ -323,13 +325,27 @@ def _shifted(n0, n1, i0, i1, source, start, width, lag, now, later, out):
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
 def _correlations(trains, lag, grad, met):
     receivers, senders = lag.shape
+    length = grad.shape[1]
+    twos = senders // 2 * 2
+    zero = grad.dtype.type(0)
     for block in range(0, senders, _SENDERS):
         for i in range(receivers):
             g = grad[i]
-            length = g.shape[0]
-            for j in range(block, min(block + _SENDERS, senders)):
+            for j in range(block, min(block + _SENDERS, twos), 2):  # two senders share each gradient that is read
+                s, q = trains[j, lag[i, j] :], trains[j + 1, lag[i, j + 1] :]
+                now = later = now_q = later_q = zero
+                for t in range(length):
+                    later += g[t] * s[t]
+                    now += g[t] * s[t + 1]
+                    later_q += g[t] * q[t]
+                    now_q += g[t] * q[t + 1]
+                met[0, i, j] += now
+                met[1, i, j] += later
+                met[0, i, j + 1] += now_q
+                met[1, i, j + 1] += later_q
+            for j in range(max(block, twos), min(block + _SENDERS, senders)):
                 s = trains[j, lag[i, j] :]
-                now = later = g[0] * 0
+                now = later = zero
                 for t in range(length):
                     later += g[t] * s[t]
                     now += g[t] * s[t + 1]
@@ -339,8 +355,9 @@ def _correlations(trains, lag, grad, met):
 
 @njit(nogil=True, cache=True)
 def _shifted_synapses(i0, i1, source, start, width, lag, grad, met):
-    trains = np.zeros((source.shape[2], width), source.dtype)
-    rows = np.empty((i1 - i0, grad.shape[0]), grad.dtype)
+    length = -(-grad.shape[0] // _STEPS) * _STEPS
+    trains = np.zeros((source.shape[2], width + length - grad.shape[0]), source.dtype)
+    rows = np.zeros((i1 - i0, length), grad.dtype)
     for n in range(source.shape[1]):
         _transpose(source, n, 0, source.shape[2], start, trains)
         _transpose(grad, n, i0, i1, 0, rows)

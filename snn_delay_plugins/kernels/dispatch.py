@@ -139,7 +139,7 @@ def _probe(surrogate: Callable) -> str | None:
 DELAY_KERNELS = ("auto", "events", "shifted", "triton")
 DELAY_METHODS = ("direct", "fft", "numba", "events", "shifted", "triton")
 # Share of the entries that are not zero below which visiting events is faster than shifting whole trains.
-EVENTS_BELOW = {"forward": 0.06, "synapses": 0.06, "trains": 0.06}
+EVENTS_BELOW = {"forward": 0.08, "synapses": 0.08, "trains": 0.05}
 
 
 def delay_method(trains: Tensor, dtype: torch.dtype, method: str | None = None) -> str | None:
