@@ -138,6 +138,8 @@ def delayed_linear(
             support = torch.cat([torch.ones_like(history, dtype=torch.bool).flip(0), support.bool()])
     compute = compute_dtype(spikes, weight)
     chosen = dispatch.delay_method(spikes, compute, method)
+    if max_delay == 0 and smoothing is None and not delay.requires_grad:
+        chosen = None  # an ordinary linear layer: one product
     with torch.autocast(spikes.device.type, enabled=False):
         trains, weight, delay = spikes.to(compute), weight.to(compute), delay.to(compute)
         steps = trains.shape[0] + after
@@ -147,7 +149,9 @@ def delayed_linear(
             kernel = _smoothed_kernel(weight, delay, max_delay, interpolation, smoothing)
             if support is not None:
                 trains = torch.where(support.bool(), trains, trains.detach())
-            current = causal_convolution(F.pad(trains, (0, 0, 0, 0, 0, after)), kernel, chosen)
+            if not delay.requires_grad:
+                kernel = kernel[:-1]  # zero: the last tap is there for the derivative at the cap
+            current = causal_convolution(trains, kernel, chosen, after)
         current = current[before:]
         if bias is not None:
             current = current + bias.to(compute)

@@ -1,0 +1,208 @@
+"""Folders of audio in the layout of Google's Speech Commands (Warden 2018), as mel spectrograms.
+
+::
+
+    DIR/yes/0132a06d_nohash_0.wav      one folder per word; WAV or FLAC, mono
+    DIR/no/...
+    DIR/validation_list.txt            the clips of the validation set, one "word/name" a line
+    DIR/testing_list.txt               likewise of the test set; all others are for training
+
+Folders whose name begins with "_" (background noise) are left out. Lists are matched without file suffixes, so that the
+original ones fit recordings that were packed as FLAC. Listed clips that are not there are passed over, for a part of
+the data set comes with the lists of the whole.
+
+Features as in the code of Hammouamri et al.: a clip is cut or padded with silence to one second, resampled to 8 kHz,
+and turned into a power spectrogram (256 samples long, 80 samples apart), 140 mel bands, in decibels, not normalised.
+Batches are float32 ``[N, T, bands]``.
+"""
+
+import dataclasses
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from recipes.engine.data import cache_path, cached
+from recipes.engine.sources import PROTOCOLS, DataError, Source, Splits
+
+log = logging.getLogger(__name__)
+
+_SUFFIXES = (".wav", ".flac")
+_LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
+_CACHE_FORMAT = 1  # raised whenever the meaning of a cached file changes
+_CHUNK = 256  # clips turned into spectrograms at once
+
+
+@dataclasses.dataclass(frozen=True)
+class MelSpectrogram:
+    """Mel bands over time of clips of ``duration`` seconds. The upper edge of the bands is the published one although
+    it lies above half of ``rate``: the bands above are constant, and the network's normalisation does not care."""
+
+    duration: float = 1.0
+    rate: int = 8000
+    window: int = 256
+    hop: int = 80
+    bands: int = 140
+    lowest: float = 50.0
+    highest: float = 14000.0
+
+    def features(self, clips: Tensor, rate: int) -> Tensor:
+        """Clips ``[N, samples]`` recorded at ``rate`` -> decibels ``[N, T, bands]``."""
+        from torchaudio import functional, transforms  # a second that --help need not pay
+
+        samples = round(self.duration * rate)
+        clips = torch.nn.functional.pad(clips[:, :samples], (0, samples - min(samples, clips.shape[1])))
+        clips = functional.resample(clips, rate, self.rate)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
+            mel = transforms.MelSpectrogram(
+                self.rate, n_fft=self.window, hop_length=self.hop, n_mels=self.bands, f_min=self.lowest,
+                f_max=self.highest, power=2.0,
+            )  # fmt: skip
+        return transforms.AmplitudeToDB()(mel(clips)).transpose(1, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spectrograms:
+    """One split: ``features`` float32 [samples, steps, bands], ``labels`` int64 [samples]."""
+
+    features: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, which: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Features [N, T, bands] and labels [N]; nothing random."""
+        which = torch.from_numpy(which)
+        return torch.from_numpy(self.features)[which], torch.from_numpy(self.labels)[which]
+
+
+class SpeechCommands(Source):
+    """A folder in Speech Commands' layout."""
+
+    folder = "a folder with one subfolder of WAV or FLAC files per word, validation_list.txt and testing_list.txt"
+
+    def __init__(self, features: MelSpectrogram | None = None):
+        self.features = features or MelSpectrogram()
+
+    @property
+    def settings(self) -> dict:
+        return {"features": dataclasses.asdict(self.features)}
+
+    def find(self, data_dir: Path) -> str:
+        return _name(_words(Path(data_dir)))
+
+    def load(self, data_dir: Path | None, protocol: str) -> Splits:
+        """Training, validation and test clips; both protocols choose the epoch on the validation clips, which is what
+        the paper does on this data set. Raises :class:`DataError`."""
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
+        data_dir = Path(data_dir)
+        words = _words(data_dir)
+        files = _split_files(data_dir, words)
+        digest, parts = hashlib.sha256(), {}
+        for split, paths in files.items():
+            labels = np.array([words.index(path.parent.name) for path in paths], np.int64)
+            missing = set(range(len(words))) - set(labels.tolist())
+            if missing:
+                raise DataError(f"{data_dir}: no clip of {words[min(missing)]!r} for {split}")
+            parts[split] = Spectrograms(self._read(data_dir, split, paths), labels)
+            digest.update(np.ascontiguousarray(parts[split].features))
+            digest.update(labels)
+        return Splits(
+            _name(words),
+            protocol,
+            parts["train"],
+            parts["valid"],
+            parts["test"],
+            self.features.bands,
+            len(words),
+            f"{_LISTS['valid']} ({len(parts['valid'])} clips)",
+            digest.hexdigest()[:16],
+            paper_criterion="valid_accuracy",
+        )
+
+    def smoke(self) -> tuple["SpeechCommands", Path]:
+        from recipes.engine import miniature_speech
+
+        return self, miniature_speech.make()
+
+    def _read(self, data_dir: Path, split: str, paths: list[Path]) -> np.ndarray:
+        listing = hashlib.sha256()
+        for path in paths:
+            stat = path.stat()
+            listing.update(f"{path.relative_to(data_dir)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        key = [_CACHE_FORMAT, self.settings, split, listing.hexdigest()]
+        made = cached(data_dir, cache_path("mel", data_dir, key), lambda: {"features": self._spectrograms(paths)})
+        return made["features"]
+
+    def _spectrograms(self, paths: list[Path]) -> np.ndarray:
+        parts = []
+        for rate, clips in _clips(paths, self.features.duration):
+            parts.append(self.features.features(torch.from_numpy(clips), rate).numpy())
+        return np.concatenate(parts)
+
+
+def _words(data_dir: Path) -> list[str]:
+    if not data_dir.is_dir():
+        raise DataError(f"{data_dir}: no such folder")
+    words = [entry.name for entry in sorted(data_dir.iterdir()) if entry.is_dir() and entry.name[0] not in "_."]
+    words = [word for word in words if any(p.suffix.lower() in _SUFFIXES for p in (data_dir / word).iterdir())]
+    if len(words) < 2:
+        raise DataError(f"{data_dir}: expected one subfolder of WAV or FLAC files per word, found {len(words)}")
+    return words
+
+
+def _name(words: list[str]) -> str:
+    """GSC-35, GSC-10, ...: by the number of words."""
+    return f"GSC-{len(words)}"
+
+
+def _split_files(data_dir: Path, words: list[str]) -> dict[str, list[Path]]:
+    listed = {}
+    for split, name in _LISTS.items():
+        path = data_dir / name
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; it names the clips of the {split} set")
+        lines = path.read_text(encoding="utf-8").split()
+        listed |= {line.rpartition(".")[0]: split for line in lines}
+    files = {"train": [], "valid": [], "test": []}
+    for word in words:
+        for path in sorted((data_dir / word).iterdir()):
+            if path.suffix.lower() in _SUFFIXES:
+                files[listed.pop(f"{word}/{path.stem}", "train")].append(path)
+    if listed:
+        log.info("%s: %d listed clips are not there", data_dir, len(listed))
+    for split, paths in files.items():
+        if not paths:
+            raise DataError(f"{data_dir}: no clips for {split}")
+    return files
+
+
+def _clips(paths: list[Path], duration: float) -> Iterator[tuple[int, np.ndarray]]:
+    """Runs of clips of one sampling rate, each (rate, float32 [clips, samples])."""
+    rate, clips = None, []
+    for path in paths:
+        try:
+            clip, its_rate = soundfile.read(path, dtype="float32")
+        except (OSError, soundfile.SoundFileError) as error:
+            raise DataError(f"{path}: not a readable audio file ({error})") from error
+        if clip.ndim != 1:
+            raise DataError(f"{path}: {clip.shape[1]} channels; expected mono")
+        if not len(clip) or not np.isfinite(clip).all():
+            raise DataError(f"{path}: {'empty' if not len(clip) else 'samples that are not finite'}")
+        if clips and (its_rate != rate or len(clips) == _CHUNK):
+            yield rate, np.stack(clips)
+            clips = []
+        rate = its_rate
+        samples = round(duration * rate)
+        clips.append(np.pad(clip[:samples], (0, samples - min(samples, len(clip)))))
+    if clips:
+        yield rate, np.stack(clips)
