@@ -37,9 +37,10 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -103,6 +104,11 @@ class Recordings:
     def take(self, which: np.ndarray) -> "Recordings":
         return Recordings(self.counts[which], self.labels[which], self.speakers[which])
 
+    def add_to(self, digest) -> None:
+        digest.update(repr(self.counts.shape).encode())
+        digest.update(np.ascontiguousarray(self.counts))
+        digest.update(np.ascontiguousarray(self.labels))
+
 
 class BinnedCounts(Source):
     """A folder in SHD's format, binned: batches are counts uint8 [N, T, channels]."""
@@ -134,7 +140,21 @@ class BinnedCounts(Source):
 def load(
     data_dir: Path, binning: Binning, protocol: str, held_out: float = 0.2, split_seed: int = 0
 ) -> Splits:
-    """Read a folder in SHD's format for one protocol.
+    """:func:`load_splits` of binned counts."""
+    return load_splits(
+        data_dir, protocol, lambda path: read(path, binning), binning.channels, held_out, split_seed
+    )
+
+
+def load_splits(
+    data_dir: Path,
+    protocol: str,
+    read: Callable[[Path], Any],
+    inputs: int,
+    held_out: float = 0.2,
+    split_seed: int = 0,
+) -> Splits:
+    """Read a folder in SHD's format for one protocol; ``read`` makes a part of one file.
 
     protocol "paper"
         trains on the train file and chooses the epoch on the test file, as Deckers et al. do ("both a maximal
@@ -150,7 +170,7 @@ def load(
         raise ValueError(f"protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
     name, files = find_files(data_dir)
     wanted = [split for split in _SPLITS if split in files and (split != "valid" or protocol == "clean")]
-    splits = {split: read(files[split], binning) for split in wanted}
+    splits = {split: read(files[split]) for split in wanted}
     classes = _count_classes(files, splits)
     train, valid, test = splits["train"], splits.get("valid"), splits["test"]
     if protocol == "paper":
@@ -162,8 +182,11 @@ def load(
         validation = (
             f"speakers {', '.join(map(str, who))} held out of {files['train'].name} ({len(valid)} samples)"
         )
-    digest = _digest(part for part in (train, valid, test) if part is not None)
-    return Splits(name, protocol, train, valid, test, binning.channels, classes, validation, digest)
+    digest = hashlib.sha256()
+    for part in (train, valid, test):
+        if part is not None:
+            part.add_to(digest)
+    return Splits(name, protocol, train, valid, test, inputs, classes, validation, digest.hexdigest()[:16])
 
 
 def find_files(data_dir: Path) -> tuple[str, dict[str, Path]]:
@@ -198,7 +221,7 @@ def _split_files(folder: Path) -> list[re.Match]:
     return [match for entry in folder.iterdir() if (match := pattern.fullmatch(entry.name))]
 
 
-def _count_classes(files: dict[str, Path], splits: dict[str, Recordings]) -> int:
+def _count_classes(files: dict[str, Path], splits: dict) -> int:
     present = np.unique(splits["train"].labels)
     gap = np.flatnonzero(present != np.arange(len(present)))
     if len(gap):
@@ -218,7 +241,7 @@ def _count_classes(files: dict[str, Path], splits: dict[str, Recordings]) -> int
     return len(present)
 
 
-def _hold_out_speakers(path: Path, train: Recordings, share: float, seed: int):
+def _hold_out_speakers(path: Path, train, share: float, seed: int):
     if train.speakers is None:
         raise DataError(
             f"{path}: no extra/speaker and no valid file, so the clean protocol has nobody to hold out"
@@ -237,32 +260,33 @@ def _hold_out_speakers(path: Path, train: Recordings, share: float, seed: int):
     return train.take(np.flatnonzero(~out)), train.take(np.flatnonzero(out)), chosen.tolist()
 
 
-def _digest(parts) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(repr(part.counts.shape).encode())
-        digest.update(np.ascontiguousarray(part.counts))
-        digest.update(np.ascontiguousarray(part.labels))
-    return digest.hexdigest()[:16]
-
-
 # --------------------------------------------------------------------------------------------------- one file
 
 
 def read(path: Path, binning: Binning) -> Recordings:
     """One file, binned; from the cache where these settings have seen this file (name, size, time) before."""
-    path = Path(path)
-    cached = _cache_path(path, binning)
-    if cached.exists():
+    arrays = cached(Path(path), _cache_path(Path(path), binning), lambda: _arrays(bin_file(path, binning)))
+    return Recordings(arrays["counts"], arrays["labels"], arrays.get("speakers"), int(arrays["late"]))
+
+
+def cached(path: Path, kept: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays that ``make`` makes of the file ``path``; from the cache file ``kept`` where that exists and
+    can be read."""
+    if kept.exists():
         try:
-            return _load_cached(cached)
+            with np.load(kept, allow_pickle=False) as stored:
+                return dict(stored)
         except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-            warnings.warn(f"{cached}: unreadable ({error}); binning {path} anew", stacklevel=2)
-    recordings = bin_file(path, binning)
-    with atomic.replacing(cached) as part, open(part, "wb") as file:
-        speakers = {} if recordings.speakers is None else {"speakers": recordings.speakers}
-        np.savez(file, counts=recordings.counts, labels=recordings.labels, late=recordings.late, **speakers)
-    return recordings
+            warnings.warn(f"{kept}: unreadable ({error}); reading {path} anew", stacklevel=3)
+    arrays = make()
+    with atomic.replacing(kept) as part, open(part, "wb") as file:
+        np.savez(file, **arrays)
+    return arrays
+
+
+def _arrays(recordings: Recordings) -> dict[str, np.ndarray]:
+    speakers = {} if recordings.speakers is None else {"speakers": recordings.speakers}
+    return {"counts": recordings.counts, "labels": recordings.labels, "late": recordings.late, **speakers}
 
 
 def cache_dir() -> Path:
@@ -270,60 +294,97 @@ def cache_dir() -> Path:
     return Path(os.environ.get("SNN_DELAY_PLUGINS_CACHE") or Path.home() / ".cache" / "snn_delay_plugins")
 
 
-def _cache_path(path: Path, binning: Binning) -> Path:
+def cache_path(kind: str, path: Path, format_and_settings: list) -> Path:
+    """Where what ``kind`` of reading made of this very file (name, size, time) with these settings is kept."""
     stat = path.stat()
-    key = [_CACHE_FORMAT, dataclasses.asdict(binning), str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+    key = [*format_and_settings, str(path.resolve()), stat.st_size, stat.st_mtime_ns]
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
-    return cache_dir() / "binned" / f"{path.name.split('.')[0]}-{name}.npz"
+    return cache_dir() / kind / f"{path.name.split('.')[0]}-{name}.npz"
 
 
-def _load_cached(path: Path) -> Recordings:
-    with np.load(path, allow_pickle=False) as stored:
-        return Recordings(stored["counts"], stored["labels"], stored.get("speakers"), int(stored["late"]))
+def _cache_path(path: Path, binning: Binning) -> Path:
+    return cache_path("binned", path, [_CACHE_FORMAT, dataclasses.asdict(binning)])
 
 
 def bin_file(path: Path, binning: Binning) -> Recordings:
     """Read and check one file; no cache. Raises :class:`DataError`."""
     path = Path(path)
-    with _open_hdf5(path) as file:
-        times, units, labels = (
-            _dataset(path, file, name) for name in ("spikes/times", "spikes/units", "labels")
-        )
-        speakers = file.get("extra/speaker")
-        labels = _whole_numbers(path, "labels", labels)
-        speakers = None if speakers is None else _whole_numbers(path, "extra/speaker", speakers)
-        samples = len(labels)
-        lengths = {"spikes/times": len(times), "spikes/units": len(units)}
-        lengths |= {} if speakers is None else {"extra/speaker": len(speakers)}
-        for name, length in lengths.items():
-            if length != samples:
-                raise DataError(f"{path}: {length} samples in {name} but {samples} labels")
-        if not samples:
-            raise DataError(f"{path}: no samples")
-        _check_labels(path, file, labels)
-        _check_arrays(path, times, units)
-        counts = np.empty((samples, binning.steps, binning.channels), np.uint8)
-        late, silent = 0, []
-        for start in range(0, samples, _CHUNK):
-            chunk = slice(start, min(start + _CHUNK, samples))
-            try:
-                chunk_times, chunk_units = times[chunk], units[chunk]
-            except OSError as error:
-                raise DataError(
-                    f"{path}: damaged between samples {chunk.start} and {chunk.stop - 1} ({error})"
-                ) from error
-            counts[chunk], chunk_late = _bin(path, start, chunk_times, chunk_units, binning)
+    with open_events(path) as file:
+        counts = np.empty((len(file.labels), binning.steps, binning.channels), np.uint8)
+        late = 0
+        for chunk in file.chunks(binning.units):
+            counts[chunk.samples], chunk_late = _bin(path, chunk, binning)
             late += chunk_late
-            silent += [start + i for i, sample in enumerate(chunk_times) if not len(sample)]
-    if silent:
-        named = ", ".join(map(str, silent[:5])) + (", ..." if len(silent) > 5 else "")
-        warnings.warn(
-            f"{path}: {len(silent)} samples without spikes, kept as silence (sample {named})", stacklevel=2
-        )
     if late:
         what = "dropped" if binning.late == "drop" else "put into the last bin"
         log.info("%s: %d spikes at or after %g s %s", path.name, late, binning.duration, what)
-    return Recordings(counts, labels, speakers, late)
+    return Recordings(counts, file.labels, file.speakers, late)
+
+
+class Chunk(NamedTuple):
+    """The spikes of some consecutive samples, one after the other."""
+
+    samples: slice
+    """Which samples of the file."""
+    sample: np.ndarray
+    """Of each spike, counted from the chunk's first."""
+    time: np.ndarray
+    """Of each spike, float64 seconds, finite and not negative."""
+    unit: np.ndarray
+    """Of each spike, int64."""
+
+    @property
+    def length(self) -> int:
+        return self.samples.stop - self.samples.start
+
+
+@contextmanager
+def open_events(path: Path) -> Iterator["EventFile"]:
+    """One file in SHD's format. Raises :class:`DataError`."""
+    with _open_hdf5(path) as file:
+        yield EventFile(path, file)
+
+
+class EventFile:
+    """``labels`` and ``speakers`` (or None) of one open file; its spikes in checked chunks."""
+
+    def __init__(self, path: Path, file: h5py.File):
+        self.path = path
+        self._times, self._units, labels = (
+            _dataset(path, file, name) for name in ("spikes/times", "spikes/units", "labels")
+        )
+        speakers = file.get("extra/speaker")
+        self.labels = _whole_numbers(path, "labels", labels)
+        self.speakers = None if speakers is None else _whole_numbers(path, "extra/speaker", speakers)
+        lengths = {"spikes/times": len(self._times), "spikes/units": len(self._units)}
+        lengths |= {} if self.speakers is None else {"extra/speaker": len(self.speakers)}
+        for name, length in lengths.items():
+            if length != len(self.labels):
+                raise DataError(f"{path}: {length} samples in {name} but {len(self.labels)} labels")
+        if not len(self.labels):
+            raise DataError(f"{path}: no samples")
+        _check_labels(path, file, self.labels)
+        _check_arrays(path, self._times, self._units)
+
+    def chunks(self, units: int) -> Iterator[Chunk]:
+        """All spikes, in the file's order; units must be below ``units``. Warns of silent samples at the end."""
+        silent = []
+        for start in range(0, len(self.labels), _CHUNK):
+            which = slice(start, min(start + _CHUNK, len(self.labels)))
+            try:
+                times, channels = self._times[which], self._units[which]
+            except OSError as error:
+                raise DataError(
+                    f"{self.path}: damaged between samples {which.start} and {which.stop - 1} ({error})"
+                ) from error
+            yield _checked_chunk(self.path, which, times, channels, units)
+            silent += [start + i for i, sample in enumerate(times) if not len(sample)]
+        if silent:
+            named = ", ".join(map(str, silent[:5])) + (", ..." if len(silent) > 5 else "")
+            warnings.warn(
+                f"{self.path}: {len(silent)} samples without spikes, kept as silence (sample {named})",
+                stacklevel=2,
+            )
 
 
 @contextmanager
@@ -382,15 +443,12 @@ def _check_arrays(path: Path, times: h5py.Dataset, units: h5py.Dataset) -> None:
             )
 
 
-def _bin(
-    path: Path, first: int, times: np.ndarray, units: np.ndarray, binning: Binning
-) -> tuple[np.ndarray, int]:
-    """Counts [samples, steps, channels] of one chunk of samples, and the number of late spikes."""
+def _checked_chunk(path: Path, which: slice, times: np.ndarray, units: np.ndarray, below: int) -> Chunk:
     lengths = np.array([len(sample) for sample in times])
     wrong = np.flatnonzero(lengths != [len(sample) for sample in units])
     if len(wrong):
         i = wrong[0]
-        raise DataError(f"{path}: sample {first + i} has {lengths[i]} spike times but {len(units[i])} units")
+        raise DataError(f"{path}: sample {which.start + i} has {lengths[i]} spike times but {len(units[i])} units")
     sample = np.repeat(np.arange(len(times)), lengths)
     time = np.concatenate(times).astype(np.float64)
     unit = np.concatenate(units).astype(np.int64)
@@ -398,27 +456,27 @@ def _bin(
     def refuse(wrong: np.ndarray, values: np.ndarray, complaint: str) -> None:
         if wrong.any():
             i = int(np.argmax(wrong))
-            raise DataError(f"{path}: sample {first + sample[i]} has {complaint.format(values[i])}")
+            raise DataError(f"{path}: sample {which.start + sample[i]} has {complaint.format(values[i])}")
 
     refuse(~np.isfinite(time), time, "the spike time {}")
     refuse(time < 0, time, "a negative spike time ({} s)")
-    refuse(
-        (unit < 0) | (unit >= binning.units),
-        unit,
-        f"a spike of unit {{}}; units are 0 to {binning.units - 1}",
-    )
+    refuse((unit < 0) | (unit >= below), unit, f"a spike of unit {{}}; units are 0 to {below - 1}")
+    return Chunk(which, sample, time, unit)
 
-    step = np.floor(time * binning.steps / binning.duration).astype(np.int64)
+
+def _bin(path: Path, chunk: Chunk, binning: Binning) -> tuple[np.ndarray, int]:
+    """Counts [samples, steps, channels] of one chunk of samples, and the number of late spikes."""
+    step = np.floor(chunk.time * binning.steps / binning.duration).astype(np.int64)
     late = step >= binning.steps
-    row = sample * binning.steps + np.minimum(step, binning.steps - 1)
-    cell = row * binning.channels + unit // binning.group
+    row = chunk.sample * binning.steps + np.minimum(step, binning.steps - 1)
+    cell = row * binning.channels + chunk.unit // binning.group
     if binning.late == "drop":
         cell = cell[~late]
-    counts = np.bincount(cell, minlength=len(times) * binning.steps * binning.channels)
-    counts = counts.reshape(len(times), binning.steps, binning.channels)
+    counts = np.bincount(cell, minlength=chunk.length * binning.steps * binning.channels)
+    counts = counts.reshape(chunk.length, binning.steps, binning.channels)
     if counts.max() > np.iinfo(np.uint8).max:
         i = int(np.argmax(counts.max(axis=(1, 2))))
         raise DataError(
-            f"{path}: sample {first + i} has {counts[i].max()} spikes in one bin; 255 fit: use finer bins"
+            f"{path}: sample {chunk.samples.start + i} has {counts[i].max()} spikes in one bin; 255 fit: use finer bins"
         )
     return counts.astype(np.uint8), int(late.sum())

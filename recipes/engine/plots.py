@@ -1,5 +1,6 @@
 """Pictures of a table's runs."""
 
+import statistics
 from pathlib import Path
 
 import matplotlib
@@ -84,4 +85,31 @@ def learning_curves(recipe, runs: list[dict]) -> Figure:
         axes.grid(alpha=0.3)
     grid[0][0].set_ylabel(f"accuracy (%), {runs[0]['data']['name']}")
     grid[0][-1].legend(fontsize="small")
+    return figure
+
+
+def accuracy_over_hidden(recipe, runs: list[dict]) -> Figure:
+    """Test accuracy against the number of hidden neurons: a curve for every other setting, each seed a point."""
+    curves: dict[str, dict[int, list[float]]] = {}
+    for row in summarise(recipe, runs):
+        if row["runs"]:
+            hidden = next(r.settings["hidden"] for r in recipe.rows if r.key == row["key"])
+            name = row["name"].replace(f"{hidden} hidden, ", "")
+            curves.setdefault(name, {})[hidden] = row["test"]["values"]
+    figure, axes = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
+    for number, (name, points) in enumerate(curves.items()):
+        sizes = sorted(points)
+        means = [statistics.mean(points[size]) for size in sizes]
+        spreads = [statistics.stdev(points[size]) if len(points[size]) > 1 else 0.0 for size in sizes]
+        axes.errorbar(sizes, means, spreads, fmt="o-", capsize=3, color=f"C{number}", label=name)
+        for size in sizes:
+            axes.plot([size] * len(points[size]), points[size], ".", color=f"C{number}", alpha=0.4)
+    axes.set(
+        xlabel="hidden neurons (per layer)",
+        ylabel=f"test accuracy (%), {runs[0]['data']['name']}",
+        title=recipe.title,
+    )
+    axes.set_xticks(sorted({size for points in curves.values() for size in points}))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
     return figure

@@ -1,0 +1,185 @@
+"""Recordings as events, for networks that take :class:`snn_delay_plugins.SpikeEvents`; SHD's files among them.
+
+Times are in ms. Augmentations of the EventProp papers (shift, blend) are in :mod:`recipes.engine.augmentation`.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recipes.engine import data
+from recipes.engine.sources import Source, Splits
+from snn_delay_plugins.events import SpikeEvents
+
+_CACHE_FORMAT = 1  # raised whenever the meaning of a cached file changes
+
+
+@dataclasses.dataclass(frozen=True)
+class EventRecordings:
+    """Samples as events: sample i owns ``times[offsets[i]:offsets[i + 1]]`` (ms, float32, ascending) and the
+    ``units`` (int16) beside them."""
+
+    times: np.ndarray
+    units: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+    num_units: int
+    duration: float
+    speakers: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, samples: list[tuple[np.ndarray, np.ndarray]], labels, num_units: int, duration: float):
+        """From (times, units) of each sample; events are sorted by time, those at or after ``duration`` left out."""
+        ordered = []
+        for times, units in samples:
+            times, units = np.asarray(times, np.float32), np.asarray(units, np.int16)
+            order = np.argsort(times, kind="stable")
+            order = order[times[order] < duration]
+            ordered.append((times[order], units[order]))
+        offsets = np.concatenate([[0], np.cumsum([len(times) for times, _ in ordered])]).astype(np.int64)
+        times = np.concatenate([times for times, _ in ordered]) if ordered else np.zeros(0, np.float32)
+        units = np.concatenate([units for _, units in ordered]) if ordered else np.zeros(0, np.int16)
+        return cls(times, units, offsets, np.asarray(labels, np.int64), num_units, float(duration))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Times and units of one sample."""
+        which = slice(self.offsets[i], self.offsets[i + 1])
+        return self.times[which], self.units[which]
+
+    def batch(self, which: np.ndarray, rng: np.random.Generator) -> tuple[SpikeEvents, Tensor]:
+        """Events and labels of these samples; nothing random."""
+        samples = [self.sample(i) for i in which]
+        return as_events(samples, self.num_units, self.duration), torch.from_numpy(self.labels[which])
+
+    def take(self, which: np.ndarray) -> "EventRecordings":
+        samples = [self.sample(i) for i in which]
+        taken = EventRecordings.of(samples, self.labels[which], self.num_units, self.duration)
+        return taken if self.speakers is None else dataclasses.replace(taken, speakers=self.speakers[which])
+
+    def add_to(self, digest) -> None:
+        digest.update(repr((len(self), self.num_units, self.duration)).encode())
+        for array in (self.times, self.units, self.offsets, self.labels):
+            digest.update(np.ascontiguousarray(array))
+
+
+def as_events(samples: list[tuple[np.ndarray, np.ndarray]], num_units: int, duration: float) -> SpikeEvents:
+    """A batch of samples (times in ascending order, units)."""
+    lengths = [len(times) for times, _ in samples]
+    return SpikeEvents(
+        torch.from_numpy(np.concatenate([times for times, _ in samples])),
+        torch.from_numpy(np.concatenate([units for _, units in samples]).astype(np.int64)),
+        torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)),
+        num_units,
+        duration,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """From a file's spikes to events: what is kept of them.
+
+    ``duration`` ms from the start; with ``resolution`` ms, times are rounded down to whole multiples of it and a
+    channel spikes at most once in each, as in mlGeNN's reading of SHD at 1 ms; None keeps every spike at its stored
+    time.
+    """
+
+    duration: float = 1000.0
+    resolution: float | None = 1.0
+    units: int = 700
+
+    def __post_init__(self):
+        if self.duration <= 0 or (self.resolution is not None and self.resolution <= 0):
+            raise ValueError(f"duration and resolution must be positive, not {self}")
+
+
+def read(path: Path, sampling: Sampling) -> EventRecordings:
+    """One file; from the cache where these settings have seen this file before. Raises
+    :class:`recipes.engine.sources.DataError`."""
+    path = Path(path)
+    settings = [_CACHE_FORMAT, dataclasses.asdict(sampling)]
+    kept = data.cache_path("events", path, settings)
+    arrays = data.cached(path, kept, lambda: _read(path, sampling))
+    names = ("times", "units", "offsets", "labels")
+    return EventRecordings(
+        *(arrays[name] for name in names), sampling.units, sampling.duration, arrays.get("speakers")
+    )
+
+
+def _read(path: Path, sampling: Sampling) -> dict[str, np.ndarray]:
+    times, units, lengths = [], [], []
+    with data.open_events(path) as file:
+        for chunk in file.chunks(sampling.units):
+            time, unit, sample = 1000.0 * chunk.time, chunk.unit, chunk.sample
+            if sampling.resolution is not None:
+                time = np.floor(time / sampling.resolution) * sampling.resolution
+            order = np.lexsort((unit, time, sample))
+            sample, time, unit = sample[order], time[order], unit[order]
+            if sampling.resolution is not None:
+                repeated = (np.diff(sample) == 0) & (np.diff(time) == 0) & (np.diff(unit) == 0)
+                once = np.concatenate([[True], ~repeated])[: len(sample)]
+                sample, time, unit = sample[once], time[once], unit[once]
+            inside = time < sampling.duration
+            times.append(time[inside].astype(np.float32))
+            units.append(unit[inside].astype(np.int16))
+            lengths.append(np.bincount(sample[inside], minlength=chunk.length))
+        speakers = {} if file.speakers is None else {"speakers": file.speakers}
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+        return {
+            "times": np.concatenate(times),
+            "units": np.concatenate(units),
+            "offsets": offsets,
+            "labels": file.labels,
+            **speakers,
+        }
+
+
+class ShdEvents(Source):
+    """A folder in SHD's format as events. ``augment`` makes the training part out of the training recordings;
+    ``augmentation`` are its settings, kept with every result. ``paper_criterion`` is the metric by which the paper
+    chose its epoch."""
+
+    folder = data.BinnedCounts.folder
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        augment: Callable[[EventRecordings], object] | None = None,
+        paper_criterion: str = "train_accuracy",
+    ):
+        self.sampling, self.augment, self.paper_criterion = sampling, augment, paper_criterion
+
+    @property
+    def settings(self) -> dict:
+        augmentation = dataclasses.asdict(self.augment) if self.augment else {"augmentation": None}
+        return {"sampling": dataclasses.asdict(self.sampling), "augmentation": augmentation}
+
+    def find(self, data_dir: Path) -> str:
+        return data.find_files(data_dir)[0]
+
+    def load(self, data_dir: Path | None, protocol: str) -> Splits:
+        splits = data.load_splits(
+            data_dir, protocol, lambda path: read(path, self.sampling), self.sampling.units
+        )
+        if protocol == "paper":
+            splits = dataclasses.replace(
+                splits,
+                paper_criterion=self.paper_criterion,
+                validation="training set (no validation set, as published)",
+            )
+        return splits if self.augment is None else dataclasses.replace(splits, train=self.augment(splits.train))
+
+    def smoke(self) -> tuple["ShdEvents", Path]:
+        from recipes.engine import miniature
+
+        return self, miniature.make()
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        pass

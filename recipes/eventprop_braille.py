@@ -1,0 +1,52 @@
+"""Meszaros et al., Fig. 7: Braille letters with feed-forward and recurrent networks, with and without delays."""
+
+from recipes.engine.braille import Braille
+from recipes.engine.eventprop import EventPropTraining, VoltageCrossEntropy, VoltageNetwork
+from recipes.engine.recipe import Row, TableRecipe
+
+HIDDEN = (64, 128, 256, 512, 1024)
+# The text gives two of the figure's points, both of the feed-forward network with delays.
+PAPER = {
+    ("feedforward", True, 1024): {"mean": 83.1, "std": 1.5},
+    ("feedforward", True, 256): {"mean": 81.0, "std": 0.7},
+}
+ARCHITECTURES = {
+    "feedforward": ("2 feed-forward layers", {"layers": 2, "recurrent": False}),
+    "recurrent": ("1 recurrent layer", {"layers": 1, "recurrent": True}),
+}
+
+RECIPE = TableRecipe(
+    name="eventprop_braille",
+    title="Braille letters with and without trainable delays: Meszaros et al., Fig. 7",
+    source="Meszaros, Knight, Nowotny: Efficient event-based delay learning in spiking neural networks (2025), Fig. 7, "
+    "section 2.5, Table 5",
+    paper_data="Braille",
+    paper_protocol="test accuracy of the best validation epoch, 8 seeds",
+    rows=tuple(
+        Row(
+            f"{key}-{hidden}-{'delays' if delays else 'weights'}",
+            f"{hidden} hidden, {name}, {'weights and delays' if delays else 'weights only'}",
+            {"hidden": hidden, "delays": delays, **shape},
+            PAPER.get((key, delays, hidden), {}),
+        )
+        for key, (name, shape) in ARCHITECTURES.items()
+        for delays in (False, True)
+        for hidden in HIDDEN
+    ),
+    network=VoltageNetwork,
+    network_settings={"initial_delay": 0.0, "dt": 4.0},
+    training=EventPropTraining(
+        epochs=100,
+        batch_size=256,
+        learning_rate=0.0015,
+        delay_learning_rate=0.1,  # ms; 0.025 steps of 4 ms
+        regularisation=(4e-8, 4e-8),  # mlGeNN's 1e-10, times tau_mem^2
+        bump=0.002,
+    ),
+    objective=VoltageCrossEntropy,
+    source_of_data=Braille(),
+    seeds=8,
+    protocol="clean",
+    smoke={"seeds": 1, "threads": 1, "training": {"epochs": 2, "batch_size": 30, "learning_rate": 0.01}},
+    figures=("accuracy_over_hidden", "learning_curves"),
+)
