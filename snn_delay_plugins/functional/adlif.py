@@ -139,7 +139,8 @@ def adlif(
     :param detach_reset: no gradient through the reset (the adaptation per spike keeps its gradient).
     :param traces: also return the traces of u and w, each ``[T, N, *]``.
     :param method: ``"torch"`` (the plain form below, the reference), ``"numba"`` (compiled, CPU, same values) or
-        ``"triton"`` (compiled, CUDA); the gradients of the compiled forms cannot be differentiated again; default: chosen by :mod:`snn_delay_plugins.kernels.dispatch`.
+        ``"triton"`` (compiled, CUDA); default: chosen by :mod:`snn_delay_plugins.kernels.dispatch`. The gradients of
+        the compiled forms cannot be differentiated again.
     :returns: spikes ``[T, N, *]`` in the dtype of ``current`` and the final state; with ``traces``, ``(u, w)`` third.
         States are computed in the wider of the dtypes of ``current`` and the parameters (under autocast: float32).
     :raises ValueError: for shapes that do not fit, unknown options, incomplete adaptation parameters, or when the

@@ -101,10 +101,10 @@ def delayed_linear(
     :param smoothing: the causal kernel eps_d over time, ``[taps]``, first tap at lag 0; default: none.
     :param history: the spikes before the first step, newest first, ``[H, N, in]`` (see :func:`history_after`);
         default: none came before.
-    :param support: where the gradient of ``spikes`` is wanted, of the shape of ``spikes``; elsewhere it is zero. Behind a
-        neuron with a boxcar surrogate nothing else matters: ``support = (u - threshold).abs() <= 0.5``.
-    :param method: plain forms: ``"direct"`` (convolution, the reference), ``"fft"`` (products per frequency), ``"torch"``
-        (either, by the number of taps); compiled forms: ``"events"`` (spikes visit their synapses), ``"shifted"``
+    :param support: where the gradient of ``spikes`` is wanted, of their shape; elsewhere it is zero. Behind a neuron
+        with a boxcar surrogate nothing else matters: ``support = (u - threshold).abs() <= 0.5``.
+    :param method: plain forms: ``"direct"`` (convolution, the reference), ``"fft"`` (products per frequency),
+        ``"torch"`` (either, by the number of taps); compiled forms: ``"events"`` (spikes visit their synapses), ``"shifted"``
         (synapses add shifted trains), ``"numba"`` (either, by density; all three CPU), ``"triton"`` (CUDA). Default:
         chosen by :mod:`snn_delay_plugins.kernels.dispatch`. All agree up to rounding; the gradients of the compiled
         forms cannot be differentiated again.

@@ -38,7 +38,8 @@ def _forward_kernel(adaptive: bool, symplectic: bool):
 
     @njit(cache=True, nogil=True)
     def kernel(
-        begin, end, subtract, to_zero, current, u0, w0, s0, alpha, beta, a, b, theta, spikes, u_seq, w_seq, u_T, w_T, s_T
+        begin, end, subtract, to_zero, current, u0, w0, s0, alpha, beta, a, b, theta,
+        spikes, u_seq, w_seq, u_T, w_T, s_T,
     ):  # fmt: skip
         steps = current.shape[0]
         features = alpha.shape[0]
@@ -162,10 +163,7 @@ def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
                     al, th = r[ALPHA + m], r[THETA + m]
                     u_new, u_old, s_old = r[UN + m], r[UO + m], r[SO + m]
                     d_u, d_w, d_s = r[DU + m], r[DW + m] + r[GW + m], r[DS + m] + g_t[m]
-                    if boxcar:
-                        slope = height if abs(u_new - th) <= width else zero
-                    else:
-                        slope = phi_t[m]
+                    slope = (height if abs(u_new - th) <= width else zero) if boxcar else phi_t[m]
                     drive = i_t[m]
                     if adaptive:
                         w_old = w_t[m]
@@ -269,7 +267,7 @@ def backward(
     :returns: gradient of the current ``[T, M]``, of the initial (u, w, s) ``[M]`` and of (alpha, beta, a, b, theta)
         per column, ``[M]``.
     """
-    steps, columns = current.shape
+    columns = current.shape[1]
     g_s, g_u, g_w, *g_final = gradients
     traced = g_u is not None or g_w is not None
     zeros = current.new_zeros(()).expand_as(current)

@@ -112,7 +112,10 @@ def _surrogate_obstacle(surrogate: Callable) -> str | None:
     if not getattr(surrogate, "spiking", True):  # SpikingJelly: the smooth primitive function
         return "the surrogate is not known to emit 0 or 1 (spiking=False)"
     if surrogate not in _probed:
-        _probed[surrogate] = _probe(surrogate)
+        try:
+            _probed[surrogate] = _probe(surrogate)
+        except Exception as error:  # whatever somebody's function raises: the plain form will raise it, or not
+            _probed[surrogate] = f"the surrogate could not be tried in float32 on the CPU: {error}"
     return _probed[surrogate]
 
 
@@ -178,3 +181,19 @@ def delay_form(stage: str, trains: Tensor, counts, method: str) -> str:
     form = ("events" if density < EVENTS_BELOW[stage] else "shifted") if method == "auto" else method
     _log.debug("delayed_linear %s %s: %s (density %.3g)", stage, tuple(trains.shape), form, density)
     return form
+
+
+def sparse_delay_method(spikes: Tensor, method: str | None = None) -> str:
+    """``"numba"`` where the kernel over a list of synapses applies, else ``"torch"``.
+
+    :raises ValueError: for an unknown method, or ``"numba"`` where it does not apply, saying why.
+    """
+    wanted = wanted_method(method, ("torch", "numba"))
+    if wanted == "torch":
+        return _chose("sparse_delayed_linear", spikes, "torch")
+    obstacle = "the input is empty" if spikes.numel() == 0 else _device_obstacle(spikes, spikes.dtype)
+    if obstacle is None and spikes.is_cuda:
+        obstacle = "the kernel runs on the CPU"
+    if method is not None and obstacle:
+        raise ValueError(f"method={method!r} is not possible here: {obstacle}")
+    return _chose("sparse_delayed_linear", spikes, "torch" if obstacle else "numba", obstacle)

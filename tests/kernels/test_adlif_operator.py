@@ -1,0 +1,230 @@
+"""AdLIF as a torch operator: registrations, torch.compile, autocast, data-parallel training, surrogates served."""
+import socket
+
+import pytest
+import torch
+from torch import nn
+
+from snn_delay_plugins.functional.adlif import AdLIFState, adlif
+from snn_delay_plugins.functional.surrogate import Boxcar
+from snn_delay_plugins.kernels import dispatch
+from snn_delay_plugins.kernels.adlif import adlif as operator
+from snn_delay_plugins.kernels.adlif import adlif_backward
+
+
+def flat_inputs(steps, batch, features, dtype=torch.float64):
+    columns = batch * features
+    tensors = [torch.randn(steps, columns, dtype=dtype) * 3 + 1, *torch.rand(2, columns, dtype=dtype).unbind()]
+    tensors += [torch.rand(columns, dtype=dtype).round(), *torch.rand(5, features, dtype=dtype).unbind()]
+    return [x.clone().requires_grad_() for x in tensors]
+
+
+def parameters(features, dtype=torch.float32):
+    torch.manual_seed(1)
+    return {name: torch.rand(features, dtype=dtype).requires_grad_() for name in ("alpha", "beta", "a", "b")}
+
+
+@pytest.mark.parametrize("traces", [True, False])
+@pytest.mark.parametrize("options", [(True, False, "subtract", False), (True, True, "zero", True),
+                                     (False, False, "none", False)])  # fmt: skip
+def test_opcheck(options, traces):
+    inputs = flat_inputs(6, 2, 3)
+    torch.library.opcheck(operator, (*inputs, *options, traces, 0.5, 0.5))
+    inputs = [x.detach() for x in inputs]
+    out = operator(*inputs, *options, traces, 0.5, 0.5)
+    gradients = [torch.randn_like(x) for x in out]
+    for phi in (None, torch.rand_like(inputs[0])):
+        torch.library.opcheck(
+            adlif_backward, (*gradients, phi, inputs[0], *out[1:3], *inputs[1:], *options, 0.5, 0.5)
+        )
+
+
+@pytest.mark.parametrize("variant", ["adlif", "symplectic"])
+def test_compile_traces_through_without_a_graph_break(variant):
+    current = torch.randn(20, 3, 7) * 3
+
+    def network(x, p):
+        spikes, state, (u, w) = adlif(x.mul(2), **p, variant=variant, traces=True)
+        return spikes.sum() + u.square().sum() + w.sum() + state.u.sum()
+
+    runs = []
+    for function in (torch.compile(network, fullgraph=True, backend="aot_eager"), network):
+        p, leaf = parameters(7), current.clone().requires_grad_()
+        value = function(leaf, p)
+        runs.append((value, *torch.autograd.grad(value, [leaf, *p.values()])))
+    for compiled, eager in zip(*runs, strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=1e-6, atol=1e-6)
+
+
+def test_autocast_keeps_states_in_float32():
+    current = torch.randn(20, 3, 7) * 3
+    with torch.autocast("cpu", torch.bfloat16):
+        spikes, state = adlif(current.bfloat16(), **parameters(7))
+    assert spikes.dtype == torch.bfloat16 and state.u.dtype == torch.float32
+    assert torch.equal(spikes.float(), adlif(current.bfloat16().float(), **parameters(7))[0])
+
+
+def test_data_parallel_training_passes_through():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.p = nn.ParameterDict({k: v.detach() for k, v in parameters(7).items()})
+
+        def forward(self, x):
+            return adlif(x, **self.p)[0]
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = torch.distributed.TCPStore("127.0.0.1", port, 1, True)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        net, x = Net(), torch.randn(20, 3, 7) * 3
+        net(x).sum().backward()
+        alone = [p.grad.clone() for p in net.parameters()]
+        net.zero_grad()
+        nn.parallel.DistributedDataParallel(net)(x).sum().backward()
+        for p, expected in zip(net.parameters(), alone, strict=True):
+            assert torch.equal(p.grad, expected)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_wide_layers_are_bit_equal_on_one_and_two_threads():
+    before = torch.get_num_threads()
+    runs = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            torch.manual_seed(0)
+            p, leaf = parameters(700), (torch.randn(12, 5, 700) * 3).requires_grad_()  # several blocks of columns
+            spikes, state = adlif(leaf, **p)
+            runs.append((spikes, *torch.autograd.grad(spikes.sum() + state.u.sum(), [leaf, *p.values()])))
+    finally:
+        torch.set_num_threads(before)
+    for one, two in zip(*runs, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_only_the_final_state_in_the_loss():
+    for method in ("torch", "numba"):
+        p, leaf = parameters(4, torch.float64), torch.ones(6, 2, 4, dtype=torch.float64, requires_grad=True)
+        _, state = adlif(leaf, **p, method=method)
+        gradients = torch.autograd.grad(state.u.sum() + 2 * state.w.sum(), [leaf, *p.values()])
+        expected = gradients if method == "torch" else expected  # noqa: F821
+    for actual, wanted in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=1e-12, atol=1e-12)
+
+
+class _ClippedBackward(torch.autograd.Function):
+    """A surrogate whose backward clips what comes in: not a number per neuron times the gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g.clamp(-0.1, 0.1)
+
+
+class _RandomBackward(_ClippedBackward):
+    @staticmethod
+    def backward(ctx, g):
+        return g * torch.rand_like(g)
+
+
+class _Linear(_ClippedBackward):
+    @staticmethod
+    def backward(ctx, g):
+        return 0.3 * g
+
+
+@pytest.mark.parametrize("function", [_ClippedBackward, _RandomBackward])
+def test_a_surrogate_that_is_no_factor_runs_in_the_plain_form_and_warns_once(function, recwarn):
+    def surrogate(x):
+        return function.apply(x)
+
+    current = torch.randn(20, 3, 7) * 3
+    dispatch._warned.cache_clear()
+    runs = []
+    for method in (None, None, "torch"):
+        p = parameters(7)
+        torch.manual_seed(2)
+        spikes, _ = adlif(current, **p, surrogate=surrogate, method=method)
+        runs.append(torch.autograd.grad(spikes.cumsum(0).sum(), list(p.values())))
+    for chosen, plain in zip(runs[1], runs[2], strict=True):
+        assert torch.equal(chosen, plain)
+    assert ["backward is not ds/dx" in str(w.message) for w in recwarn.list].count(True) == 1
+    with pytest.raises(ValueError, match="backward is not ds/dx"):
+        adlif(current, **parameters(7), surrogate=surrogate, method="numba")
+
+
+def test_any_function_that_spikes_and_scales_its_gradient_is_served():
+    runs = []
+    for method in ("numba", "torch"):
+        p = parameters(7)
+        spikes, _ = adlif(torch.randn(20, 3, 7, generator=torch.Generator().manual_seed(0)) * 3, **p,
+                          surrogate=lambda x: _Linear.apply(x), method=method)  # fmt: skip
+        runs.append((spikes, *torch.autograd.grad(spikes.cumsum(0).sum(), list(p.values()))))
+    for fast, plain in zip(*runs, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_every_surrogate_of_snntorch_equals_the_plain_form():
+    surrogates = pytest.importorskip("snntorch.surrogate")
+    for surrogate in (surrogates.atan(), surrogates.fast_sigmoid(5), surrogates.sigmoid(5), surrogates.triangular(),
+                      surrogates.straight_through_estimator(), surrogates.heaviside(),
+                      surrogates.spike_rate_escape()):  # fmt: skip
+        runs = []
+        for method in (None, "torch"):
+            p = parameters(7, torch.float64)
+            torch.manual_seed(3)
+            spikes, _ = adlif(torch.randn(15, 2, 7, dtype=torch.float64), **p, surrogate=surrogate, method=method)
+            runs.append((spikes, *torch.autograd.grad(spikes.sum(), list(p.values()))))
+        for fast, plain in zip(*runs, strict=True):
+            torch.testing.assert_close(fast, plain, rtol=2e-4, atol=2e-4)
+
+
+def test_a_surrogate_that_cannot_be_tried_runs_in_the_plain_form():
+    def only_double(x):
+        if x.dtype != torch.float64:
+            raise TypeError("double, please")
+        return _Linear.apply(x)
+
+    dispatch._warned.cache_clear()
+    with pytest.warns(UserWarning, match=r"could not be tried.*double, please"):
+        adlif(torch.zeros(3, 1, 2, dtype=torch.float64), alpha=torch.full((2,), 0.5, dtype=torch.float64),
+              surrogate=only_double)  # fmt: skip
+
+
+def test_probing_a_surrogate_draws_no_random_numbers():
+    state = torch.random.get_rng_state()
+    adlif(torch.zeros(3, 1, 2), alpha=torch.full((2,), 0.5), surrogate=lambda x: (x > torch.rand_like(x)).to(x.dtype))
+    after_plain_form = torch.random.get_rng_state()
+    torch.random.set_rng_state(state)
+    adlif(torch.zeros(3, 1, 2), alpha=torch.full((2,), 0.5), method="torch",
+          surrogate=lambda x: (x > torch.rand_like(x)).to(x.dtype))  # fmt: skip
+    assert torch.equal(torch.random.get_rng_state(), after_plain_form)
+
+
+def test_gradients_of_the_kernel_cannot_be_differentiated_again():
+    for surrogate in (Boxcar(), _Linear.apply):
+        leaf = torch.randn(5, 2, 3, requires_grad=True)
+        spikes, _ = adlif(leaf, **parameters(3), surrogate=surrogate, method="numba")
+        (g,) = torch.autograd.grad(spikes.sum(), leaf, create_graph=True)
+        with pytest.raises(RuntimeError):
+            g.sum().backward()
+
+
+def test_states_can_be_carried_from_part_to_part():
+    current = torch.randn(30, 2, 5, dtype=torch.float64) * 3
+    gradients = []
+    for split in ([30], [7, 1, 22]):
+        p, state, spikes = parameters(5, torch.float64), None, []
+        for part in current.split(split):
+            s, state = adlif(part, state and AdLIFState(*state), **p)
+            spikes.append(s)
+        gradients.append((torch.cat(spikes), *torch.autograd.grad(torch.cat(spikes).cumsum(0).sum(), list(p.values()))))
+    for whole, parts in zip(*gradients, strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-10, atol=1e-10)

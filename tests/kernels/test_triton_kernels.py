@@ -1,0 +1,91 @@
+"""The Triton kernels: their logic in Triton's interpreter, on CPU tensors; on a GPU where one is at hand."""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from snn_delay_plugins.functional.adlif import adlif
+from snn_delay_plugins.functional.delay import delayed_linear
+
+pytest.importorskip("triton", reason="triton is not installed: the CUDA kernels cannot be tested here")
+ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the interpreter's tests stand")
+
+
+def test_in_the_interpreter_they_equal_the_cpu_kernels():
+    # the interpreter is chosen when triton is imported, which torch may have done here already
+    file = Path(__file__).with_name("in_triton_interpreter.py")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
+        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, cwd=file.parents[2], timeout=600,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]
+    assert " passed" in run.stdout
+
+
+def signature(function, constants, numbers, pointer):
+    kinds = {"width": "fp32", "height": "fp32", "lag": "*i32", "met_now": "*fp64", "met_later": "*fp64"}
+    kinds |= dict.fromkeys(numbers, "i32") | dict.fromkeys(constants, "constexpr")
+    return {name: kinds.get(name, pointer) for name in function.arg_names}
+
+
+@pytest.mark.parametrize("pointer", ["*fp32", "*fp64"])
+def test_they_compile_for_a_gpu_that_is_not_here_and_use_no_atomics(pointer):
+    compiler = pytest.importorskip("triton.compiler")
+    target = pytest.importorskip("triton.backends.compiler").GPUTarget("cuda", 90, 32)
+    from snn_delay_plugins.kernels import adlif_triton, delay_triton
+
+    adlif_forward = {"ADAPTIVE": True, "SYMPLECTIC": False, "SUBTRACT": True, "TO_ZERO": False, "BLOCK": 64}
+    adlif_backward = adlif_forward | {"THROUGH_RESET": True, "TRACED": True, "BOXCAR": True}
+    adlif_numbers = ("steps", "columns", "features")
+    tiles = {"ROWS": 16, "STEPS": 64}
+    delay_numbers = ("samples", "receivers", "senders", "length", "out_length", "grad_length")
+    symplectic = {"SYMPLECTIC": True, "SUBTRACT": False, "TO_ZERO": True}
+    for function, constants, numbers in (
+        (adlif_triton._forward_kernel, adlif_forward, adlif_numbers),
+        (adlif_triton._backward_kernel, adlif_backward, adlif_numbers),
+        (adlif_triton._forward_kernel, adlif_forward | symplectic, adlif_numbers),
+        (adlif_triton._backward_kernel, adlif_backward | symplectic, adlif_numbers),
+        (delay_triton._shifted_sums_kernel, tiles, delay_numbers),
+        (delay_triton._correlations_kernel, tiles, delay_numbers),
+    ):
+        names = function.arg_names
+        source = compiler.ASTSource(
+            function, signature(function, constants, [n for n in numbers if n in names], pointer),
+            {(names.index(name),): value for name, value in constants.items()},
+        )  # fmt: skip
+        assembly = compiler.compile(source, target=target).asm["ptx"]
+        assert "st.global" in assembly and "atom." not in assembly and not re.search(r"\bred\.", assembly)
+
+
+@ON_CUDA
+@pytest.mark.parametrize("variant", ["adlif", "symplectic"])
+def test_adlif_on_the_device_equals_the_plain_form(variant):
+    current = (torch.randn(50, 4, 100) * 3 + 1).cuda()
+    outputs = []
+    for method in ("torch", "triton"):
+        torch.manual_seed(0)
+        p = {name: torch.rand(100).cuda().requires_grad_() for name in ("alpha", "beta", "a", "b")}
+        leaf = current.clone().requires_grad_()
+        spikes, _ = adlif(leaf, **p, variant=variant, method=method)
+        (spikes * torch.randn_like(spikes)).sum().backward()
+        outputs.append((spikes, leaf.grad, *(x.grad for x in p.values())))
+    for plain, fast in zip(*outputs, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-3)
+
+
+@ON_CUDA
+def test_delays_on_the_device_equal_the_plain_form():
+    trains, weight, delay = torch.rand(90, 3, 40) < 0.1, torch.randn(50, 40), torch.rand(50, 40) * 20
+    outputs = []
+    for method in ("direct", "triton"):
+        leaves = [x.float().cuda().requires_grad_() for x in (trains, weight, delay)]
+        current = delayed_linear(*leaves, max_delay=20, method=method)
+        current.pow(2).sum().backward()
+        outputs.append((current, *(x.grad for x in leaves)))
+    for plain, fast in zip(*outputs, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-3)
