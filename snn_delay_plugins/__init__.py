@@ -21,12 +21,12 @@ _NAMES = {
     "register": ".registration",
     "unregister": ".registration",
 }
-_SUBMODULES = ("eventprop", "events", "functional", "parameters", "snntorch", "spikingjelly")
+_SUBMODULES = ("eventprop", "events", "functional", "parameters", "schedules", "snntorch", "spikingjelly")
 
 # what needs no framework: `from snn_delay_plugins import *` works whichever of the two is installed
 __all__ = [
-    "EventPropLI", "EventPropLIF", "SpikeEvents", "__version__", "eventprop", "events", "functional", "parameters", "register",
-    "unregister",
+    "EventPropLI", "EventPropLIF", "SpikeEvents", "__version__", "eventprop", "events", "functional", "parameters",
+    "register", "schedules", "unregister",
 ]  # fmt: skip
 
 

@@ -12,16 +12,59 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .functional.dcls import SMALLEST_SIGMA, gaussian_delayed_linear, gaussian_delayed_linear_step
+from .functional.dcls import (
+    SMALLEST_SIGMA,
+    gaussian_delayed_linear,
+    gaussian_delayed_linear_step,
+    rounded_delayed_linear_step,
+)
 from .functional.delay import check_delay_options, delayed_linear, delayed_linear_step, history_after
-from .parameters import DelayParameters
+from .functional.sparse_delay import SynapseList, sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
+from .parameters import BoundedModule, DelayParameters
 
-__all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "connection_mask"]
+__all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
 
 DELAY_GRADIENTS = ("slayer", "gaussian")
+IN_ORDER = -1
+"""The slot of a history that is newest first: a ring buffer whose last entry is written next."""
 
 
-class DelayedSynapses(DelayParameters):
+class GaussianDelays(BoundedModule):
+    """A layer with ``weight``, ``max_delay``, ``delay_gradient`` and, if that is ``"gaussian"``, ``sigma``."""
+
+    def create_sigma(self, sigma: float | None, learn: bool, sigma_type: str, bound_mode: str) -> None:
+        """Create ``sigma``, shared or one per synapse, a buffer or a parameter of at least 0.27."""
+        shapes = {"shared": (), "synaptic": self.weight.shape}
+        if sigma_type not in shapes:
+            raise ValueError(f"sigma_type must be one of {sorted(shapes)}, got {sigma_type!r}")
+        smallest = SMALLEST_SIGMA["gauss"]
+        value = (self.max_delay + 1) // 2 + smallest if sigma is None else float(sigma)
+        if not value > 0 or value == float("inf"):
+            raise ValueError(f"sigma must be a positive number of time steps, got {sigma}")
+        initial = torch.full(shapes[sigma_type], value)
+        if learn:
+            self.sigma = nn.Parameter(initial)
+            self.bound("sigma", smallest, max(value, self.max_delay + 1.0), mode=bound_mode)
+        else:
+            self.register_buffer("sigma", initial)
+
+    def set_sigma(self, sigma: float) -> None:
+        """Set every sigma, as an annealing schedule does (:mod:`snn_delay_plugins.schedules`).
+
+        :raises ValueError: if sigma is not a positive number, or the layer has none.
+        """
+        if self.delay_gradient != "gaussian":
+            raise ValueError('only layers with delay_gradient="gaussian" have a sigma')
+        if not sigma > 0:
+            raise ValueError(f"sigma must be a positive number of time steps, got {sigma}")
+        with torch.no_grad():
+            self.sigma.fill_(sigma)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, delay_gradient={self.delay_gradient!r}"
+
+
+class DelayedSynapses(GaussianDelays, DelayParameters):
     """A weight and a delay per synapse, perhaps only some synapses per neuron; without any state."""
 
     def create_synapses(
@@ -60,40 +103,13 @@ class DelayedSynapses(DelayParameters):
         if delay_gradient == "gaussian":
             if smoothing is not None or interpolation != "linear":
                 raise ValueError('smoothing and interpolation belong to delay_gradient="slayer"')
-            self._create_sigma(sigma, learn_sigma, sigma_type, bound_mode)
+            self.create_sigma(sigma, learn_sigma, sigma_type, bound_mode)
         elif sigma is not None or learn_sigma:
             raise ValueError('sigma belongs to delay_gradient="gaussian"')
         self.register_buffer("mask", connection_mask(out_features, in_features, synapses, density))
         if self.mask is not None:
             with torch.no_grad():
                 self.weight.mul_(self.mask)
-
-    def _create_sigma(self, sigma: float | None, learn: bool, sigma_type: str, bound_mode: str) -> None:
-        shapes = {"shared": (), "synaptic": self.weight.shape}
-        if sigma_type not in shapes:
-            raise ValueError(f"sigma_type must be one of {sorted(shapes)}, got {sigma_type!r}")
-        smallest = SMALLEST_SIGMA["gauss"]
-        value = (self.max_delay + 1) // 2 + smallest if sigma is None else float(sigma)
-        if not value > 0 or value == float("inf"):
-            raise ValueError(f"sigma must be a positive number of time steps, got {sigma}")
-        initial = torch.full(shapes[sigma_type], value)
-        if learn:
-            self.sigma = nn.Parameter(initial)
-            self.bound("sigma", smallest, max(value, self.max_delay + 1.0), mode=bound_mode)
-        else:
-            self.register_buffer("sigma", initial)
-
-    def set_sigma(self, sigma: float) -> None:
-        """Set every sigma, as an annealing schedule does (:mod:`snn_delay_plugins.schedules`).
-
-        :raises ValueError: if sigma is not a positive number, or the layer has none.
-        """
-        if self.delay_gradient != "gaussian":
-            raise ValueError('only layers with delay_gradient="gaussian" have a sigma')
-        if not sigma > 0:
-            raise ValueError(f"sigma must be a positive number of time steps, got {sigma}")
-        with torch.no_grad():
-            self.sigma.fill_(sigma)
 
     def effective_weight(self) -> Tensor:
         """The weights of the synapses that exist, zero elsewhere."""
@@ -107,15 +123,28 @@ class DelayedSynapses(DelayParameters):
             return gaussian_delayed_linear(spikes, *synapses, self.bounded("sigma"), self.bias, **options)
         return delayed_linear(spikes, *synapses, self.bias, **options, **self._kernel)
 
-    def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Input currents of one step ``[N, in]``, and the history for the next one."""
+    def step_currents(
+        self, spikes: Tensor, history: Tensor | None, slot: int = IN_ORDER
+    ) -> tuple[Tensor, Tensor, int]:
+        """Input currents of one step ``[N, in]``, and the history and the slot for the next one.
+
+        Without gradients the discrete kernel of Gaussian delays keeps the history as a ring buffer, changed in place,
+        whose entry ``slot`` is written next. Everywhere else it is newest first, and the slot is ``IN_ORDER``.
+        """
         synapses = self.effective_weight(), self.bounded("delay")
-        options = {"max_delay": self.max_delay}
+        if self.delay_gradient == "gaussian" and not self.training and not torch.is_grad_enabled():
+            if history is None:
+                history = spikes.new_zeros(self.max_delay + 1, *spikes.shape)
+            elif slot == IN_ORDER:
+                history = history.clone()  # the caller may hold it
+            slot %= history.shape[0]
+            current = rounded_delayed_linear_step(spikes, history, slot, *synapses, self.bias)
+            return current, history, (slot - 1) % history.shape[0]
+        history, options = in_order(history, slot), {"max_delay": self.max_delay}
         if self._gaussian:
-            return gaussian_delayed_linear_step(
-                spikes, history, *synapses, self.bounded("sigma"), self.bias, **options
-            )
-        return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
+            synapses += (self.bounded("sigma"), self.bias)
+            return *gaussian_delayed_linear_step(spikes, history, *synapses, **options), IN_ORDER
+        return *delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel), IN_ORDER
 
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
@@ -131,9 +160,71 @@ class DelayedSynapses(DelayParameters):
         interpolation = "round" if self.delay_gradient == "gaussian" else self.interpolation
         return {"interpolation": interpolation, "smoothing": self.smoothing}
 
+    def discrete_synapses(self) -> SynapseList:
+        """The synapses that exist, with their delays rounded."""
+        if self.smoothing is not None:
+            raise ValueError("a smoothing kernel spreads every spike over several steps: there is no discrete form")
+        return synapse_list(self.weight, self.bounded("delay"), self.max_delay, self.mask)
+
     def extra_repr(self) -> str:
         sparse = "" if self.mask is None else f", synapses={int(self.mask.sum())}"
-        return f"{super().extra_repr()}, delay_gradient={self.delay_gradient!r}{sparse}"
+        return super().extra_repr() + sparse
+
+
+class DiscreteSynapses(nn.Module):
+    """A frozen layer with one whole delay per synapse, for deployment: buffers alone, over a list of the synapses that
+    exist, so that memory and time shrink with their number (:mod:`snn_delay_plugins.functional.sparse_delay`)."""
+
+    def take_synapses(self, layer: DelayedSynapses) -> None:
+        """Take over the sizes and the rounded synapses of ``layer``; called once by the constructor."""
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.max_delay, self.padding = layer.max_delay, layer.padding
+        for name, value in layer.discrete_synapses()._asdict().items():
+            self.register_buffer(name, value.clone())
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+
+    @property
+    def synapses(self) -> SynapseList:
+        return SynapseList(self.starts, self.targets, self.delays, self.weights)
+
+    def sequence_currents(self, spikes: Tensor, padding: str | int | None = None) -> Tensor:
+        """Input currents of a sequence ``[T, N, in]``."""
+        padding = self.padding if padding is None else padding
+        return sparse_delayed_linear(
+            spikes, self.synapses, self.out_features, self.bias, max_delay=self.max_delay, padding=padding
+        )
+
+    def step_currents(self, spikes: Tensor, pending: Tensor | None, now: int) -> tuple[Tensor, Tensor, int]:
+        """Input currents of one step ``[N, in]``; the ring of those to come (changed in place), and its next entry."""
+        if pending is None:
+            pending = spikes.new_zeros(self.max_delay + 1, spikes.shape[0], self.out_features)
+        elif spikes.dim() == 2 and pending.shape[1] != spikes.shape[0]:
+            raise ValueError(
+                f"spikes of a batch of {pending.shape[1]} are still on their way but the input is a batch of "
+                f"{spikes.shape[0]}: reset the layer between batches"
+            )
+        current = sparse_delayed_linear_step(spikes, pending, now, self.synapses, self.bias)
+        return current, pending, (now + 1) % pending.shape[0]
+
+    def part_currents(self, spikes: Tensor, pending: Tensor | None, now: int) -> tuple[Tensor, Tensor, int]:
+        """Input currents of a part ``[T, N, in]`` of a sequence, and the ring for the next part."""
+        current = self.sequence_currents(spikes, padding="full")
+        if pending is not None:
+            current[: self.max_delay] += pending.roll(-now, 0)[: self.max_delay]
+        steps = spikes.shape[0]
+        later = current[steps:] if self.bias is None else current[steps:] - self.bias
+        return current[:steps], torch.cat([later, torch.zeros_like(later[:1])]) if self.max_delay else None, 0
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
+            f"max_delay={self.max_delay}, synapses={self.weights.numel()}"
+        )
+
+
+def in_order(history: Tensor | None, slot: int) -> Tensor | None:
+    """The history newest first, of a ring buffer whose entry ``slot`` is to be written next."""
+    return history if history is None or slot == IN_ORDER else history.roll(-(slot + 1), 0)
 
 
 def connection_mask(

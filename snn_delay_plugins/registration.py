@@ -16,12 +16,16 @@ _PLACES = {
     "snntorch": (
         ("snntorch", ".snntorch", "AdLIFPlus"),
         ("snntorch", ".snntorch", "StateAdLIFPlus"),
+        ("snntorch", ".snntorch", "DelayedConv1d"),
+        ("snntorch", ".snntorch", "DelayedConv2d"),
         ("snntorch", ".snntorch", "DelayedLinear"),
         ("snntorch", ".snntorch", "EventPropLI"),
         ("snntorch", ".snntorch", "EventPropLIF"),
     ),
     "spikingjelly": (
         ("spikingjelly.activation_based.neuron", ".spikingjelly", "AdLIFPlusNode"),
+        ("spikingjelly.activation_based.layer", ".spikingjelly", "DelayedConv1d"),
+        ("spikingjelly.activation_based.layer", ".spikingjelly", "DelayedConv2d"),
         ("spikingjelly.activation_based.layer", ".spikingjelly", "DelayedLinear"),
         ("spikingjelly.activation_based.layer", ".spikingjelly", "EventPropLI"),
         ("spikingjelly.activation_based.layer", ".spikingjelly", "EventPropLIF"),

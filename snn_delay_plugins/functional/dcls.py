@@ -36,11 +36,12 @@ import torch
 from torch import Tensor
 
 from .convolution import causal_convolution
-from .delay import check_delays, check_input, check_synapses, compute_dtype, padded_steps
+from .delay import check_delays, check_history, check_input, check_synapses, compute_dtype, padded_steps
 
 __all__ = [
     "SMALLEST_SIGMA", "delay_from_position", "gaussian_delayed_linear", "gaussian_delayed_linear_step",
-    "gaussian_kernel", "parameters_from_dcls", "position_from_delay", "sigma_from_width", "width_from_sigma",
+    "gaussian_kernel", "parameters_from_dcls", "position_from_delay", "rounded_delayed_linear_step", "sigma_from_width",
+    "width_from_sigma",
 ]  # fmt: skip
 
 EPSILON = 1e-7  # Eq. 10
@@ -176,6 +177,42 @@ def gaussian_delayed_linear_step(
         if bias is not None:
             current = current + bias.to(compute)
     return current.to(spikes.dtype), recent[:-1]
+
+
+def rounded_delayed_linear_step(
+    spikes: Tensor, ring: Tensor, newest: int, weight: Tensor, delay: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """One time step of the discrete form (Eq. 7) over a ring buffer of spikes, without graph.
+
+    :param spikes: the spikes of this step, ``[N, in]``; they become the entry ``newest`` of the ring.
+    :param ring: the last inputs, ``[H, N, in]`` with H > ``max_delay``, zero at the start; changed in place. The spikes
+        of tau steps ago are the entry ``(newest + tau) % H``; for the next step ``newest`` is ``(newest - 1) % H``.
+    :param weight: ``[out, in]``. :param delay: ``[out, in]``, ``[1, in]`` or ``[out, 1]``. :param bias: ``[out]``.
+    :returns: input currents of this step ``[N, out]``.
+    :raises ValueError: for shapes or devices that do not fit, or delays outside ``[0, H - 1]``.
+    :raises TypeError: if ``spikes`` and ``weight`` have different dtypes (outside autocast) or are not floating point.
+
+    Example::
+
+        >>> import torch
+        >>> ring, synapse = torch.zeros(3, 1, 1), (torch.tensor([[2.0]]), torch.tensor([[1.2]]))
+        >>> [rounded_delayed_linear_step(torch.ones(1, 1), ring, newest, *synapse).item() for newest in (0, 2)]
+        [0.0, 2.0]
+    """
+    check_synapses(weight, delay)
+    check_input(spikes, weight, bias, steps=False)
+    check_history(ring, ring.shape[0], spikes)
+    check_delays(delay, ring.shape[0] - 1)
+    compute = compute_dtype(spikes, weight)
+    with torch.no_grad(), torch.autocast(spikes.device.type, enabled=False):
+        ring[newest] = spikes
+        slot = (newest + delay.round().long()) % ring.shape[0]
+        sender = torch.arange(weight.shape[1], device=weight.device)
+        arriving = ring.permute(0, 2, 1)[slot.expand_as(weight), sender]  # [out, in, N]
+        current = torch.einsum("oin,oi->no", arriving.to(compute), weight.to(compute))
+        if bias is not None:
+            current = current + bias.to(compute)
+    return current.to(spikes.dtype)
 
 
 # ------------------------------------------------------------------------------------ the dcls package's parameters

@@ -8,9 +8,13 @@ except ModuleNotFoundError as error:
         "snn_delay_plugins.snntorch needs snnTorch >= 1.0: pip install 'snn_delay_plugins[snntorch]'"
     ) from error
 
+from .convolution import DelayedConv1d, DelayedConv2d
 from .eventprop import EventPropLI, EventPropLIF
-from .layer import DelayedLinear
+from .layer import DelayedLinear, DiscreteDelayedLinear
 from .neuron import AdLIFPlus, StateAdLIFPlus
 from .reset import reset
 
-__all__ = ["AdLIFPlus", "DelayedLinear", "EventPropLI", "EventPropLIF", "StateAdLIFPlus", "reset"]
+__all__ = [
+    "AdLIFPlus", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropLI",
+    "EventPropLIF", "StateAdLIFPlus", "reset",
+]  # fmt: skip

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..delayed import DelayedSynapses
+from ..delayed import IN_ORDER, DelayedSynapses, DiscreteSynapses
 
-__all__ = ["DelayedLinear"]
+__all__ = ["DelayedLinear", "DiscreteDelayedLinear"]
 
 
 class DelayedLinear(DelayedSynapses):
@@ -80,10 +80,16 @@ class DelayedLinear(DelayedSynapses):
             raise ValueError(f"padding={padding!r} lengthens a sequence and needs step_mode=False")
         self.step_mode = step_mode
         self.register_buffer("history", None, persistent=False)
+        self.slot = IN_ORDER  # of the history as a ring buffer: the entry to be written next
+
+    def discretize(self) -> DiscreteDelayedLinear:
+        """A frozen layer with whole delays for deployment: what this layer computes in evaluation, if its delays are
+        learned through a Gaussian or ``kernel="round"``."""
+        return DiscreteDelayedLinear(self)
 
     def reset_delay(self) -> None:
         """Forget the inputs of earlier steps."""
-        self.history = None
+        self.history, self.slot = None, IN_ORDER
 
     reset_mem = reset_delay  # what snnTorch's utils.reset calls
 
@@ -96,8 +102,45 @@ class DelayedLinear(DelayedSynapses):
         if not self.step_mode:
             return self.sequence_currents(input_)
         self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
-        current, self.history = self.step_currents(input_, self.history)
+        current, self.history, self.slot = self.step_currents(input_, self.history, self.slot)
         return current
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, kernel={self.kernel!r}, step_mode={self.step_mode}"
+
+
+class DiscreteDelayedLinear(DiscreteSynapses):
+    """A trained :class:`DelayedLinear` with its delays rounded, frozen for deployment (``layer.discretize()``).
+
+    It holds the synapses that exist as a list in buffers and has no parameters and no gradients; spikes visit their
+    synapses. With ``step_mode=True`` the ring buffer ``pending``, ``[max_delay + 1, N, out]``, holds the currents to
+    come until :meth:`reset_delay`.
+
+    Example::
+
+        >>> import torch
+        >>> layer = DelayedLinear(700, 128, max_delay=24, delay_gradient="gaussian", synapses=10, step_mode=False)
+        >>> frozen = layer.eval().discretize()
+        >>> spikes = (torch.rand(100, 8, 700) < 0.01).float()
+        >>> torch.allclose(frozen(spikes), layer(spikes), atol=1e-5), frozen.weights.numel()
+        (True, 1280)
+    """
+
+    def __init__(self, layer: DelayedLinear) -> None:
+        super().__init__()
+        self.take_synapses(layer)
+        self.step_mode = layer.step_mode
+        self.register_buffer("pending", None, persistent=False)
+        self.now = 0
+
+    def reset_delay(self) -> None:
+        """Forget the currents to come."""
+        self.pending, self.now = None, 0
+
+    reset_mem = reset_delay  # what snnTorch's utils.reset calls
+
+    def forward(self, input_: Tensor) -> Tensor:
+        if not self.step_mode:
+            return self.sequence_currents(input_)
+        current, self.pending, self.now = self.step_currents(input_, self.pending, self.now)
+        return current

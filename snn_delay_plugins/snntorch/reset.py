@@ -3,10 +3,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from .layer import DelayedLinear
+from .convolution import DelayedConv1d, DelayedConv2d
+from .layer import DelayedLinear, DiscreteDelayedLinear
 from .neuron import AdLIFPlus
 
 __all__ = ["reset"]
+
+_WITH_STATES = (AdLIFPlus, DelayedConv1d, DelayedConv2d, DelayedLinear, DiscreteDelayedLinear)
 
 
 def reset(net: nn.Module) -> None:
@@ -25,5 +28,5 @@ def reset(net: nn.Module) -> None:
         0
     """
     for module in net.modules():
-        if isinstance(module, (AdLIFPlus, DelayedLinear)):
+        if isinstance(module, _WITH_STATES):
             module.reset_mem()

@@ -8,8 +8,12 @@ except ModuleNotFoundError as error:
         "snn_delay_plugins.spikingjelly needs SpikingJelly >= 2.0: pip install 'snn_delay_plugins[spikingjelly]'"
     ) from error
 
+from .convolution import DelayedConv1d, DelayedConv2d
 from .eventprop import EventPropLI, EventPropLIF
-from .layer import DelayedLinear
+from .layer import DelayedLinear, DiscreteDelayedLinear
 from .neuron import AdLIFPlusNode
 
-__all__ = ["AdLIFPlusNode", "DelayedLinear", "EventPropLI", "EventPropLIF"]
+__all__ = [
+    "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropLI",
+    "EventPropLIF",
+]  # fmt: skip

@@ -3,10 +3,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..delayed import DelayedSynapses
+from ..delayed import IN_ORDER, DelayedSynapses, DiscreteSynapses, in_order
 from .memory import DetachableMemories
 
-__all__ = ["DelayedLinear"]
+__all__ = ["DelayedLinear", "DiscreteDelayedLinear"]
 
 
 class DelayedLinear(DelayedSynapses, DetachableMemories):
@@ -79,6 +79,12 @@ class DelayedLinear(DelayedSynapses, DetachableMemories):
         )  # fmt: skip
         self.step_mode = step_mode
         self.register_memory("history", 0.0)
+        self.register_memory("slot", IN_ORDER)  # of the history as a ring buffer: the entry to be written next
+
+    def discretize(self) -> DiscreteDelayedLinear:
+        """A frozen layer with whole delays for deployment: what this layer computes in evaluation, if its delays are
+        learned through a Gaussian or ``interpolation="round"``."""
+        return DiscreteDelayedLinear(self)
 
     def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
         self.check_batch(states[0], inputs[0], "spikingjelly.activation_based.functional.reset_net(net)")
@@ -88,15 +94,52 @@ class DelayedLinear(DelayedSynapses, DetachableMemories):
         if self.padding != "same":
             raise ValueError(f'padding={self.padding!r} lengthens a sequence and needs step_mode="m"')
         history = states[0] if isinstance(states[0], Tensor) else None
-        current, history = self.step_currents(inputs[0], history)
-        return (current,), (history,)
+        current, *states = self.step_currents(inputs[0], history, states[1])
+        return (current,), tuple(states)
 
     def multi_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
-        history = states[0] if isinstance(states[0], Tensor) else None
+        history = in_order(states[0], states[1]) if isinstance(states[0], Tensor) else None
         current = self.sequence_currents(inputs[0], history)
         if self.padding != "same":
-            return (current,), (0.0,)
-        return (current,), (self.history_after(inputs[0], history),)
+            return (current,), (0.0, IN_ORDER)
+        return (current,), (self.history_after(inputs[0], history), IN_ORDER)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, interpolation={self.interpolation!r}, step_mode={self.step_mode!r}"
+
+
+class DiscreteDelayedLinear(DiscreteSynapses, DetachableMemories):
+    """A trained :class:`DelayedLinear` with its delays rounded, frozen for deployment (``layer.discretize()``).
+
+    It holds the synapses that exist as a list in buffers and has no parameters and no gradients; spikes visit their
+    synapses. In mode ``"s"`` the ring buffer ``pending``, ``[max_delay + 1, N, out]``, holds the currents to come. Both
+    modes give equal outputs, and a sequence may be fed in parts.
+
+    Example::
+
+        >>> import torch
+        >>> layer = DelayedLinear(700, 128, max_delay=24, delay_gradient="gaussian", synapses=10, step_mode="m")
+        >>> frozen = layer.eval().discretize()
+        >>> spikes = (torch.rand(100, 8, 700) < 0.01).float()
+        >>> torch.allclose(frozen(spikes), layer(spikes), atol=1e-5), frozen.weights.numel()
+        (True, 1280)
+    """
+
+    def __init__(self, layer: DelayedLinear) -> None:
+        super().__init__()
+        self.take_synapses(layer)
+        self.step_mode = layer.step_mode
+        self.register_memory("pending", 0.0)
+        self.register_memory("now", 0)
+
+    def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
+        pending = states[0] if isinstance(states[0], Tensor) else None
+        current, *states = self.step_currents(inputs[0], pending, states[1])
+        return (current,), tuple(states)
+
+    def multi_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
+        if self.padding != "same":
+            return (self.sequence_currents(inputs[0]),), (0.0, 0)
+        pending = states[0] if isinstance(states[0], Tensor) else None
+        current, pending, now = self.part_currents(inputs[0], pending, states[1])
+        return (current,), (0.0 if pending is None else pending, now)

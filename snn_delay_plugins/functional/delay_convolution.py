@@ -1,0 +1,112 @@
+r"""Convolutions over space whose every connection has a weight and a delay,
+
+.. math:: I_{i}[t, x] = \sum_j \sum_y w_{ij}[y]\, s_j[t - d_{ij}[y],\, x + y],
+
+with i and j channels, x positions and y the places of the kernel: as in :mod:`.delay` (SLAYER rule) and :mod:`.dcls`
+(Gaussian), of which this is the extension to space. A delay is a place on the axis of time, so that this is a causal
+convolution with one more axis.
+
+Shapes: spikes ``[T, N, C, L]`` or ``[T, N, C, H, W]``; weight and delay ``[out, C / groups, *kernel]``; output
+``[T, N, out, *positions]``.
+"""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .dcls import gaussian_kernel
+from .delay import compute_dtype, delay_kernel, padded_steps
+
+__all__ = ["delayed_convolution"]
+
+
+def delayed_convolution(
+    spikes: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    bias: Tensor | None = None,
+    *,
+    max_delay: int,
+    sigma: float | Tensor | None = None,
+    interpolation: str = "linear",
+    stride: int | tuple[int, ...] = 1,
+    padding: int | tuple[int, ...] = 0,
+    dilation: int | tuple[int, ...] = 1,
+    groups: int = 1,
+    time_padding: str | int = "same",
+    history: Tensor | None = None,
+) -> Tensor:
+    """Convolution over one or two axes of space with a delay per connection (equation: head of this module).
+
+    :param spikes: ``[T, N, C, L]`` or ``[T, N, C, H, W]``. :param weight: ``[out, C / groups, *kernel]``.
+    :param delay: of the shape of ``weight``, in time steps within ``[0, max_delay]``. :param bias: ``[out]``.
+    :param sigma: a number or a tensor broadcastable to ``weight``: the delays are Gaussians of this standard deviation
+        (Hammouamri et al., Eq. 9). Default: ``interpolation`` between steps, gradient by the SLAYER rule.
+    :param interpolation: ``"linear"``, ``"round"`` (with ``sigma=None``: the discrete form, Eq. 7) or ``"floor"``.
+    :param stride: and ``padding``, ``dilation``, ``groups``: over space, as in ``torch.nn.functional.conv2d``.
+    :param time_padding: ``"same"``: T steps out, ``"full"``: ``T + max_delay``, or a number of steps more.
+    :param history: the spikes before the first step, newest first, ``[H, N, C, ...]``; default: none came before.
+    :returns: input currents ``[T + time_padding, N, out, *positions]`` in the dtype of ``spikes``; half precision is
+        computed in float32.
+    :raises ValueError: for shapes that do not fit, unknown options, a sigma that is not positive, or delays that are
+        negative, NaN or longer than ``max_delay``.
+    :raises TypeError: if ``spikes`` and ``weight`` have different dtypes (outside autocast) or are not floating point.
+
+    Example::
+
+        >>> import torch
+        >>> spikes, weight = torch.zeros(3, 1, 1, 2, 2), torch.ones(1, 1, 1, 1)
+        >>> spikes[0] = 1.0
+        >>> delayed_convolution(spikes, weight, torch.ones(1, 1, 1, 1), max_delay=1)[:, 0, 0, 0, 0].tolist()
+        [0.0, 1.0, 0.0]
+    """
+    _check(spikes, weight, delay, bias, groups)
+    after = padded_steps(time_padding, max_delay)
+    before = 0
+    if history is not None:
+        spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
+    compute = compute_dtype(spikes, weight)
+    space = weight.dim() - 2
+    with torch.autocast(spikes.device.type, enabled=False):
+        synapses = weight.to(compute), delay.to(compute)
+        if sigma is None:
+            kernel = delay_kernel(*(x.flatten(1) for x in synapses), max_delay, interpolation)
+            kernel = kernel.view(-1, *weight.shape)
+        else:
+            kernel = gaussian_kernel(*synapses, sigma, max_delay)
+        over_time = kernel.flip(0).movedim(0, 2)  # [out, C / groups, taps, *kernel]
+        trains = spikes.to(compute).movedim(0, 2)  # [N, C, T, ...]
+        trains = F.pad(trains, (*[0, 0] * space, kernel.shape[0] - 1, after))
+        convolve = F.conv2d if space == 1 else F.conv3d
+        stride, padding, dilation = (_per_axis(value, space) for value in (stride, padding, dilation))
+        current = convolve(
+            trains, over_time, None if bias is None else bias.to(compute), (1, *stride), (0, *padding),
+            (1, *dilation), groups,
+        )  # fmt: skip
+    return current.movedim(2, 0)[before:].to(spikes.dtype)
+
+
+def _per_axis(value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
+    values = (value,) * axes if isinstance(value, int) else tuple(value)
+    if len(values) != axes:
+        raise ValueError(f"stride, padding and dilation need one number or {axes}, got {value}")
+    return values
+
+
+def _check(spikes: Tensor, weight: Tensor, delay: Tensor, bias: Tensor | None, groups: int) -> None:
+    if weight.dim() not in (3, 4):
+        raise ValueError(f"weight must be [out, in, kernel] or [out, in, height, width], got {tuple(weight.shape)}")
+    if delay.shape != weight.shape:
+        raise ValueError(f"delay must have the shape {tuple(weight.shape)} of weight, got {tuple(delay.shape)}")
+    if spikes.dim() != weight.dim() + 1 or spikes.shape[2] != weight.shape[1] * groups:
+        axes = "L" if weight.dim() == 3 else "H, W"
+        raise ValueError(f"spikes must be [T, N, {weight.shape[1] * groups}, {axes}], got shape {tuple(spikes.shape)}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias must be [{weight.shape[0]}], got shape {tuple(bias.shape)}")
+    if not len({spikes.device, weight.device, delay.device}) == 1:
+        raise ValueError(f"spikes, weight and delay are on {spikes.device}, {weight.device} and {delay.device}")
+    if not (spikes.is_floating_point() and weight.is_floating_point()):
+        raise TypeError(f"spikes and weight must be floating point, got {spikes.dtype} and {weight.dtype}")
+    if spikes.dtype != weight.dtype and not torch.is_autocast_enabled(spikes.device.type):
+        raise TypeError(f"spikes are {spikes.dtype} but weight is {weight.dtype}; convert one of them")
