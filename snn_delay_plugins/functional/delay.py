@@ -104,10 +104,10 @@ def delayed_linear(
     :param support: where the gradient of ``spikes`` is wanted, of their shape; elsewhere it is zero. Behind a neuron
         with a boxcar surrogate nothing else matters: ``support = (u - threshold).abs() <= 0.5``.
     :param method: plain forms: ``"direct"`` (convolution, the reference), ``"fft"`` (products per frequency),
-        ``"torch"`` (either, by the number of taps); compiled forms: ``"events"`` (spikes visit their synapses), ``"shifted"``
-        (synapses add shifted trains), ``"numba"`` (either, by density; all three CPU), ``"triton"`` (CUDA). Default:
-        chosen by :mod:`snn_delay_plugins.kernels.dispatch`. All agree up to rounding; the gradients of the compiled
-        forms cannot be differentiated again.
+        ``"torch"`` (either, by the number of taps); compiled forms: ``"events"`` (spikes visit their synapses),
+        ``"shifted"`` (synapses add shifted trains), ``"numba"`` (either, by density; all three CPU), ``"triton"``
+        (CUDA). Default: chosen by :mod:`snn_delay_plugins.kernels.dispatch`. All agree up to rounding; the gradients
+        of the compiled forms cannot be differentiated again.
     :returns: input currents ``[T, N, out]`` (``"full"``: longer) in the dtype of ``spikes``; half precision is
         computed in float32.
     :raises ValueError: for shapes or devices that do not fit, unknown options, or delays that are negative, NaN or
