@@ -74,6 +74,13 @@ GSC = dataclasses.replace(
             {"connections": "no delays", "hidden": [755, 755]},
             {},
         ),
+        Row("small", "2 hidden layers of 256", {"hidden": [256, 256]}, {}),
+        Row(
+            "small-no-delays",
+            "2 hidden layers without delays, as many parameters as 256 with them",
+            {"connections": "no delays", "hidden": [386, 386]},
+            {},
+        ),
     ),
     training=DclsTraining(epochs=100, batch_size=128),
     source_of_data=SpeechCommands(),
