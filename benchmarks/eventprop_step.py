@@ -4,10 +4,10 @@
 
 One sample of 700 inputs -> 256 LIF -> 20 LI, T = 1000 ms, dt = 1 ms, 7000 input events, float32 parameters, one thread:
 forward, cross-entropy on the exponentially weighted voltage, backward to all weights and delays. Weights are scaled to
-about 15 spikes per hidden neuron at every delay range. Beside it, in the same run and interleaved with it, the loop that
-one would write first: grid scheme in Numba, dense [T, hidden] arrays in float32, no readout. Machines differ by factors;
-the ratio to this loop says more than milliseconds. Then the peak memory of a step with a batch of 256, above that of the
-process with parameters and inputs loaded and kernels compiled.
+about 15 spikes per hidden neuron at every delay range. Beside it, in the same run and interleaved with it, the loop
+that one would write first: grid scheme in Numba, dense [T, hidden] arrays in float32, no readout. Machines differ by
+factors; the ratio to this loop says more than milliseconds. Then the peak memory of a step with a batch of 256, above
+that of the process with parameters and inputs loaded and kernels compiled.
 """
 
 from __future__ import annotations
@@ -66,13 +66,15 @@ def step(events: SpikeEvents, p: list[torch.Tensor], target: torch.Tensor, mode:
 
 
 @njit(fastmath=True, error_model="numpy")
-def plain_loop(step_of, unit, weight, delay, steps, alpha, beta, gain, scale, coupling, drive, lambda_v, lambda_i, grad_w, grad_d):
+def plain_loop(step_of, unit, weight, delay, steps, alpha, beta, gain, scale, coupling, drive, lambda_v, lambda_i,
+               grad_w, grad_d):
     """Forward and backward pass of the hidden layer on the grid, as plainly as can be; returns the number of spikes."""
     hidden, count = weight.shape[1], 0
     drive[:] = 0
     for e in range(step_of.size):
+        i, seen = unit[e], step_of[e] + 1
         for j in range(hidden):
-            drive[min(step_of[e] + 1 + delay[unit[e], j], steps), j] += weight[unit[e], j]
+            drive[min(seen + delay[i, j], steps), j] += weight[i, j]
     v, s = np.zeros(hidden, np.float32), np.zeros(hidden, np.float32)
     when, who, slope = np.empty(1 << 15, np.int32), np.empty(1 << 15, np.int32), np.empty(1 << 15, np.float32)
     for n in range(steps):
@@ -96,10 +98,11 @@ def plain_loop(step_of, unit, weight, delay, steps, alpha, beta, gain, scale, co
         for j in range(hidden):
             lambda_v[n, j], lambda_i[n, j] = v[j], s[j]
     for e in range(step_of.size):
+        i, seen = unit[e], step_of[e] + 1
         for j in range(hidden):
-            n = min(step_of[e] + 1 + delay[unit[e], j], steps)
-            grad_w[unit[e], j] += lambda_i[n, j]
-            grad_d[unit[e], j] += lambda_i[n, j] - lambda_v[n, j]
+            n = min(seen + delay[i, j], steps)
+            grad_w[i, j] += lambda_i[n, j]
+            grad_d[i, j] += lambda_i[n, j] - lambda_v[n, j]
     return count
 
 
@@ -137,6 +140,7 @@ def timings(repeats: int) -> list[dict]:
     measured = {case: [] for case in cases}
     for _ in range(repeats):                    # interleaved, so that a busy moment hits all cases alike
         for case, run in cases.items():
+            run()                               # warms the caches for this case
             measured[case].append(run())
     fastest = {case: min(f + b for f, b, _ in runs) for case, runs in measured.items()}
     for (mode, delay), runs in measured.items():
@@ -202,7 +206,8 @@ def main() -> None:
     if args.memory:
         print(json.dumps(memory(args.memory, args.batch)))
         return
-    result = {"machine": machine(), "command": " ".join(["python", "benchmarks/eventprop_step.py", *sys.argv[1:]]), "timings": timings(args.repeats)}
+    command = " ".join(["python", "benchmarks/eventprop_step.py", *sys.argv[1:]])
+    result = {"machine": machine(), "command": command, "timings": timings(args.repeats)}
     show("forward + backward of one sample, ms", result["timings"])
     result["memory"] = [
         json.loads(subprocess.run([sys.executable, __file__, "--memory", mode, "--batch", str(args.batch)], check=True,

@@ -465,7 +465,8 @@ def _response(x: Tensor, tau_m: Tensor, tau_s: Tensor) -> Tensor:
 def eventprop_lif_reference(events: SpikeEvents, weight: Tensor, delay: Tensor | None = None, *,
                             tau_mem: float | Tensor = 20.0, tau_syn: float | Tensor = 5.0,
                             threshold: float | Tensor = 1.0, dt: float = 1.0, spike_times: SpikeTimes = "exact",
-                            recurrent_weight: Tensor | None = None, recurrent_delay: Tensor | None = None) -> SpikeEvents:
+                            recurrent_weight: Tensor | None = None, recurrent_delay: Tensor | None = None,
+                            max_spikes: int = 10_000) -> SpikeEvents:
     """:func:`eventprop_lif` in plain PyTorch, for float64 and small networks.
 
     Exact scheme: the order of the spikes is searched event by event without gradient. Then every spike time satisfies
@@ -485,7 +486,7 @@ def eventprop_lif_reference(events: SpikeEvents, weight: Tensor, delay: Tensor |
         e = events[sample]
         t_in = e.times.double()
         found = _search(t_in.tolist(), e.units.tolist(), w, d, wr, dr, float(syn.tau_mem.detach()),
-                        float(syn.tau_syn.detach()), float(syn.threshold.detach()), e.duration)
+                        float(syn.tau_syn.detach()), float(syn.threshold.detach()), e.duration, max_spikes)
         done: list[Tensor] = []
         own: dict[int, list[Tensor]] = {}
         for t_k, j in found:
@@ -514,7 +515,7 @@ def eventprop_lif_reference(events: SpikeEvents, weight: Tensor, delay: Tensor |
                                 weight.shape[0], events.duration)
 
 
-def _search(times, units, w, d, wr, dr, tm, ts, theta, duration) -> list[tuple[float, int]]:
+def _search(times, units, w, d, wr, dr, tm, ts, theta, duration, max_spikes) -> list[tuple[float, int]]:
     """All spikes of one sample in order, by solving for every neuron's next crossing and taking the earliest."""
     n_out = w.shape[0]
     w, d = w.detach().tolist(), d.detach().tolist()
@@ -523,11 +524,15 @@ def _search(times, units, w, d, wr, dr, tm, ts, theta, duration) -> list[tuple[f
     state = [(0.0, 0.0, 0.0)] * n_out                                           # time, V, I
     upcoming = [_crossing(state[j], pending[j], tm, ts, theta, duration) for j in range(n_out)]
     found: list[tuple[float, int]] = []
+    counts = [0] * n_out
     while True:
         j = min(range(n_out), key=lambda m: upcoming[m][0])
         t, current, taken = upcoming[j]
         if t > duration:
             return found
+        counts[j] += 1
+        if counts[j] > max_spikes:
+            raise RuntimeError(f"neuron {j} fires more than max_spikes = {max_spikes} spikes")
         found.append((t, j))
         state[j] = (t, 0.0, current)
         del pending[j][:taken]

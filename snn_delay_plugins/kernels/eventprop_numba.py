@@ -463,14 +463,14 @@ def _step(bucket, n, base, state, at, forth, back):
 
 
 @njit(**_OPTIONS)
-def _arrivals(head, chain, lane, n, times, units, pair, t, end, v, i, s, w, flow):
+def _arrivals(head, chain, lane, n, times, units, pair, block, t, end, v, i, s, w, flow):
     """The arrivals of step n: those up to t enter the state (v, i), those in (t, end) are listed by time."""
     m = 0
     for row in range(2 * n + 1, 2 * n + 3):
         e = head[row * LANES + lane]
         while e >= 0:
             u = units[e]
-            arrival, x = times[e] + pair[u, lane, 0], pair[u, lane, 1]
+            arrival, x = times[e] + pair[block, u, lane, 0], pair[block, u, lane, 1]
             if arrival <= t:
                 em, k, es = propagate(t - arrival, flow)
                 v += k * x
@@ -527,7 +527,7 @@ def lif_exact_forward(times, units, offsets, lo, hi, n_out, where, factor, pair,
                     if n >= steps:
                         break
                     t, end = n * dt, min((n + 1) * dt, duration)
-                    v, i, m = _arrivals(head, chain, lane, n, et, eu, pair[block], t, end, state[0], state[1],
+                    v, i, m = _arrivals(head, chain, lane, n, et, eu, pair, block, t, end, state[0], state[1],
                                         s, w, flow)
                     a = 0
                     reset = 0.0
@@ -544,6 +544,11 @@ def lif_exact_forward(times, units, offsets, lo, hi, n_out, where, factor, pair,
                         qm, qk, qs = propagate((n + 1) * dt - t, flow)
                         reset += theta * qm
                         v = 0.0
+                        high = max(i, 0.0)                      # V <= high (end - t) / tau_m until the end of the step
+                        for later in range(a, m):
+                            high += max(w[later], 0.0)
+                        if high * (end - t) < theta * tm * (1 - 1e-9):
+                            break
                     _step(bucket, n, lane, state, 0, forth, back)
                     state[0] -= reset
                     n += 1
@@ -724,7 +729,7 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
 # ------------------------------------------------------------------------------------------------ exact, backward
 
 @njit(**_OPTIONS)
-def _adjoint(rows_p, grid, lane, steps, dt, end, source, every, column, t, mu, slope, g_time, g_jump, lo, hi, given,
+def _adjoint(rows_p, after, grid, lane, steps, dt, end, source, every, column, t, mu, slope, g_time, g_jump, lo, hi, given,
              theta, tm, forth, back, flow):
     """p of one neuron at the grid points, backwards; returns the sum of p before its spikes (-dL/d theta).
 
@@ -734,7 +739,8 @@ def _adjoint(rows_p, grid, lane, steps, dt, end, source, every, column, t, mu, s
         mu_k = (theta p_V - tau_m dL/dt_k) / slope + g_jump,   p_V(t_k-) = p_V(t_k+) + mu_k          (Eq. 67)
 
     (or mu as given). Rows 2n + 1 and 2n + 2 of rows_p get p as the arrivals of step n see it: from grid point n + 1,
-    and the same as if from n + 2. If the neuron spikes in step n they get (NaN, index of the first such spike).
+    and the same as if from n + 2. If the neuron spikes in step n they get (NaN, index of the first such spike), and
+    after[that index] gets p(n + 1). grid gets p at every grid point, unless it has no rows.
     """
     em, k, es = forth
     bm, bk, bs = back
@@ -745,10 +751,12 @@ def _adjoint(rows_p, grid, lane, steps, dt, end, source, every, column, t, mu, s
     for n in range(steps - 1, -1, -1):
         if sampled and (n + 1) % every == 0 and (n + 1) // every < source.shape[0]:
             v += source[(n + 1) // every, column]
-        grid[n + 1, 0], grid[n + 1, 1] = v, q
+        if grid.shape[0] > 0:
+            grid[n + 1, 0], grid[n + 1, 1] = v, q
         r = (2 * n + 1) * LANES + lane
         if spike >= lo and t[spike] >= n * dt:
             now = (n + 1) * dt
+            x, y = v, q
             while spike >= lo and t[spike] >= n * dt:
                 a, b, c = propagate(now - t[spike], flow)
                 q = b * v + c * q
@@ -764,6 +772,7 @@ def _adjoint(rows_p, grid, lane, steps, dt, end, source, every, column, t, mu, s
             v = a * v
             rows_p[r, 0], rows_p[r + LANES, 0] = np.nan, np.nan
             rows_p[r, 1], rows_p[r + LANES, 1] = spike + 1, spike + 1
+            after[spike + 1, 0], after[spike + 1, 1] = x, y
         else:
             rows_p[r, 0], rows_p[r, 1] = v, q
             rows_p[r + LANES, 0], rows_p[r + LANES, 1] = bm * v, bk * v + bs * q
@@ -773,11 +782,10 @@ def _adjoint(rows_p, grid, lane, steps, dt, end, source, every, column, t, mu, s
 
 
 @njit(**_OPTIONS)
-def _before_jumps(row, first, grid, back):
-    """(step, p_V, p_I) of a row that belongs to a step with spikes, as if they did not jump: p(n + 1), seen from there or
-    from grid point n + 2."""
+def _without_jumps(row, first, after, back):
+    """(step, p_V, p_I) of a row that belongs to a step with spikes, first the first of them, as if they did not jump."""
     n = (row // LANES - 1) // 2
-    v, q = grid[n + 1, 0], grid[n + 1, 1]
+    v, q = after[first, 0], after[first, 1]
     if row // LANES == 2 * n + 1:
         return n, v, q
     bm, bk, bs = back
@@ -799,7 +807,7 @@ def _jumps(s, n, spike, hi, t, mu, last_step, dt, flow):
 
 @njit(**_OPTIONS)
 def _gather(start, position, em, k, es, where, rows_p, sums, last,
-            et, pair, grid, t, mu, spike_start, neuron, n_out, dt, back, flow):
+            et, pair, after, t, mu, spike_start, neuron, n_out, last_step, dt, back, flow):
     """Sum p over the arrivals of every synapse of a block.
 
     sums[i, j] = (sum em_e p_V, sum K_e p_V + es_e p_I, v, q): the first two to be finished by the synapse's own factors;
@@ -814,9 +822,9 @@ def _gather(start, position, em, k, es, where, rows_p, sums, last,
                 v, q = rows_p[r, 0], rows_p[r, 1]
                 if not v == v and neuron + j < n_out:
                     first = np.int64(q)
-                    n, v, q = _before_jumps(row, first, grid[j], back)
+                    n, v, q = _without_jumps(row, first, after, back)
                     y, z = _jumps(et[e] + pair[i, j, 0], n, first, spike_start[neuron + j + 1], t, mu,
-                                  grid.shape[1] - 3, dt, flow)
+                                  last_step, dt, flow)
                     sums[i, j, 2] += y
                     sums[i, j, 3] += z
                 sums[i, j, 0] += c * v
@@ -825,7 +833,7 @@ def _gather(start, position, em, k, es, where, rows_p, sums, last,
 
 @njit(**_OPTIONS)
 def _gather_times(start, position, em, k, es, where, factor, rows_p, last,
-                  et, pair, grid, t, mu, spike_start, neuron, n_out, order, grad_t, dt, tm, ts, back, flow):
+                  et, pair, after, t, mu, spike_start, neuron, n_out, order, grad_t, last_step, dt, tm, ts, back, flow):
     """Add to grad_t the derivative by the time of each event, w (p_I / tau_s - p_V / tau_m) at its arrivals."""
     for i in range(where.shape[0]):
         for e in range(start[i], start[i + 1]):
@@ -837,9 +845,9 @@ def _gather_times(start, position, em, k, es, where, factor, rows_p, last,
                 jump = 0.0
                 if not v == v:
                     first = np.int64(q)
-                    n, v, q = _before_jumps(row, first, grid[j], back)
+                    n, v, q = _without_jumps(row, first, after, back)
                     y, z = _jumps(et[e] + pair[i, j, 0], n, first, spike_start[neuron + j + 1], t, mu,
-                                  grid.shape[1] - 3, dt, flow)
+                                  last_step, dt, flow)
                     jump = z / ts - y / tm
                 y, z = c * v, b * v + a * q
                 v, q = factor[i, j, 2] * y, factor[i, j, 0] * z + factor[i, j, 1] * y
@@ -860,7 +868,7 @@ def exact_backward(times, units, offsets, lo, hi, n_out, where, factor, pair, bl
     """
     n_in = where.shape[1]
     rows, last = _rows(steps)
-    rows_p, grid = np.zeros((rows, 2)), np.zeros((LANES, steps + 2, 2))
+    rows_p, no_grid = np.zeros((rows, 2)), np.empty((0, 2))
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     given, recurrent = mu_given.size > 0, where_r.shape[0] > 0
     for b in range(lo, hi):
@@ -872,23 +880,25 @@ def exact_backward(times, units, offsets, lo, hi, n_out, where, factor, pair, bl
             spike_t, spike_u, s0, s1, n_out, dt, tm, ts)
         x, gt, gj = slope[s_order], g_time[s_order], g_jump[s_order]
         mu = mu_given[s_order] if given else np.empty(s1 - s0)
+        after = np.empty((s1 - s0, 2))
         for block in range(block_lo, block_hi):
             neuron = block * LANES
             for lane in range(min(LANES, n_out - neuron)):
                 j = neuron + lane
                 before_spikes[block] += _adjoint(
-                    rows_p, grid[lane], lane, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, x, gt, gj,
+                    rows_p, after, no_grid, lane, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, x, gt, gj,
                     s_start[j], s_start[j + 1], given, theta, tm, forth, back, flow)
             for lane in range(n_out - neuron, LANES):
                 rows_p[lane::LANES] = 0
             _gather(start, position, eem, ek, ees, where[block], rows_p, sums[block], last,
-                    et, pair[block], grid, t, mu, s_start, neuron, n_out, dt, back, flow)
+                    et, pair[block], after, t, mu, s_start, neuron, n_out, steps - 1, dt, back, flow)
             if grad_t.size > 0:
                 _gather_times(start, position, eem, ek, ees, where[block], factor[block], rows_p, last,
-                              et, pair[block], grid, t, mu, s_start, neuron, n_out, order, grad_t, dt, tm, ts, back, flow)
+                              et, pair[block], after, t, mu, s_start, neuron, n_out, order, grad_t, steps - 1, dt, tm, ts, back,
+                              flow)
             if recurrent:
                 _gather(s_start, s_position, sem, sk, ses, where_r[block], rows_p, sums_r[block], last,
-                        t, pair_r[block], grid, t, mu, s_start, neuron, n_out, dt, back, flow)
+                        t, pair_r[block], after, t, mu, s_start, neuron, n_out, steps - 1, dt, back, flow)
 
 
 @njit(**_OPTIONS)
@@ -912,7 +922,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
     n_out = delay_r.shape[0]
     blocks = where_r.shape[0]
     rows, last = _rows(steps)
-    rows_p, grid = np.zeros((blocks, rows, 2)), np.zeros((n_out, steps + 2, 2))
+    rows_p = np.zeros((blocks, rows, 2))
     p, now = np.empty((n_out, 2)), np.empty(n_out)
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     em, k, es = forth
@@ -921,7 +931,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
         s0, s1 = spike_offsets[b], spike_offsets[b + 1]
         order, start = by_unit(spike_u, s0, s1, n_out)
         t, mu = spike_t[order], np.empty(s1 - s0)
-        place = np.empty(s1 - s0, np.int64)
+        place, after = np.empty(s1 - s0, np.int64), np.empty((s1 - s0, 2))
         for a in range(s1 - s0):
             place[order[a] - s0] = a
         p[:] = 0
@@ -929,7 +939,6 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
         for n in range(steps - 1, -1, -1):
             for j in range(n_out):
                 v, q = p[j, 0], p[j, 1]
-                grid[j, n + 1, 0], grid[j, n + 1, 1] = v, q
                 r = (2 * n + 1) * LANES + j % LANES
                 rows_p[j // LANES, r, 0], rows_p[j // LANES, r, 1] = v, q
                 rows_p[j // LANES, r + LANES, 0], rows_p[j // LANES, r + LANES, 1] = bm * v, bk * v + bs * q
@@ -940,6 +949,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
                 for r in range(2 * n + 1, 2 * n + 3):
                     rows_p[j // LANES, r * LANES + j % LANES, 0] = np.nan
                     rows_p[j // LANES, r * LANES + j % LANES, 1] = place[bottom - s0]
+                after[place[bottom - s0], 0], after[place[bottom - s0], 1] = p[j, 0], p[j, 1]
                 bottom -= 1
             while spike > bottom:
                 j, ts_k = spike_u[spike], spike_t[spike]
@@ -955,7 +965,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
                     jump = 0.0
                     if not v == v:
                         earliest = np.int64(q)
-                        at, v, q = _before_jumps(row, earliest, grid[m], back)
+                        at, v, q = _without_jumps(row, earliest, after, back)
                         y, z = _jumps(ts_k + delay_r[m, j], at, earliest, start[m + 1], t, mu, steps - 1, dt, flow)
                         jump = z / ts - y / tm
                     y, z = em_k * v, k_k * v + es_k * q
@@ -1023,12 +1033,12 @@ def li_exact_forward(times, units, offsets, lo, hi, n_out, where, pair, kick, tm
                     voltage[n, b, j] = at[n * every, 0]
                 if find_peak:
                     peak[b, j], peak_time[b, j], e, peak_slope[b, j] = _peak(
-                        at, head, chain, lane, et, eu, pair[block], dt, steps, s, w, tm, ts, flow)
+                        at, head, chain, lane, et, eu, pair, block, dt, steps, s, w, tm, ts, flow)
                     peak_event[b, j] = order[e] if e >= 0 else -1
 
 
 @njit(**_OPTIONS)
-def _peak(at, head, chain, lane, times, units, pair, dt, steps, s, w, tm, ts, flow):
+def _peak(at, head, chain, lane, times, units, pair, block, dt, steps, s, w, tm, ts, flow):
     """Largest V over [0, steps dt], its first time, the arrival at which it has a kink there (or -1), V' before it."""
     least = 0.0
     for n in range(steps + 1):
@@ -1041,12 +1051,12 @@ def _peak(at, head, chain, lane, times, units, pair, dt, steps, s, w, tm, ts, fl
         for row in range(2 * n + 1, 2 * n + 3):
             e = head[row * LANES + lane]
             while e >= 0:
-                high += max(pair[units[e], lane, 1], 0.0)
+                high += max(pair[block, units[e], lane, 1], 0.0)
                 e = chain[e, lane]
         if v + max(high - v, 0.0) * dt / tm < least:
             continue
         t, end = n * dt, (n + 1) * dt
-        v, i, m = _arrivals(head, chain, lane, n, times, units, pair, t, end, v, i, s, w, flow)
+        v, i, m = _arrivals(head, chain, lane, n, times, units, pair, block, t, end, v, i, s, w, flow)
         for a in range(m + 1):
             until = s[a] if a < m else end
             if i > v and i > 0:                     # V' has the sign of I - V; from here it may fall through zero once
@@ -1068,7 +1078,8 @@ def _peak(at, head, chain, lane, times, units, pair, dt, steps, s, w, tm, ts, fl
         for row in range(max(2 * n - 1, 1), min(2 * n + 5, 2 * steps + 1)):
             e = head[row * LANES + lane]
             while e >= 0:
-                if abs(times[e] + pair[units[e], lane, 0] - when) <= 1e-12 * (1 + when) and pair[units[e], lane, 1] < 0:
+                if (abs(times[e] + pair[block, units[e], lane, 0] - when) <= 1e-12 * (1 + when)
+                        and pair[block, units[e], lane, 1] < 0):
                     return best, when, e, slope
                 e = chain[e, lane]
     return best, when, -1, 0.0
@@ -1217,7 +1228,7 @@ def exact_tau_gradient(times, units, offsets, delay, where, factor, kick,
         s_order, s_start, t, su, s_position, sem, sk, ses = event_tables(
             spike_t, spike_u, spike_offsets[b], spike_offsets[b + 1], n_out, dt, tm, ts)
         s_by_tau = _events_by_tau(t, dt, tm, ts)
-        mu = mu_given[s_order]
+        mu, after = mu_given[s_order], np.empty((t.size, 2))
         for block in range(where.shape[0]):
             neuron = block * LANES
             bucket[:] = 0
@@ -1226,7 +1237,7 @@ def exact_tau_gradient(times, units, offsets, delay, where, factor, kick,
                 _scatter(s_start, s_position, sem, sk, ses, where_r[block], kick_r[block], bucket, head, chain, last)
             for lane in range(min(LANES, n_out - neuron)):
                 j = neuron + lane
-                _adjoint(rows_p, grid[lane], lane, steps, dt, end[b, j], source, every, b * n_out + j,
+                _adjoint(rows_p, after, grid[lane], lane, steps, dt, end[b, j], source, every, b * n_out + j,
                          t, mu, nothing, nothing, nothing, s_start[j], s_start[j + 1], True, theta, tm, forth, back, flow)
                 state[:] = 0
                 spike, stop = s_start[j], s_start[j + 1]
@@ -1544,13 +1555,13 @@ def feedforward_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_
                       source, every, end, mu_out):
     """mu of every spike of a feed-forward layer, as exact_backward finds them."""
     rows, last = _rows(steps)
-    rows_p, grid = np.zeros((rows, 2)), np.zeros((steps + 2, 2))
+    rows_p, no_grid = np.zeros((rows, 2)), np.empty((0, 2))
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     for b in range(lo, hi):
         order, start = by_unit(spike_u, spike_offsets[b], spike_offsets[b + 1], n_out)
-        t, mu = spike_t[order], np.empty(order.size)
+        t, mu, after = spike_t[order], np.empty(order.size), np.empty((order.size, 2))
         x, gt, gj = slope[order], g_time[order], g_jump[order]
         for j in range(n_out):
-            _adjoint(rows_p, grid, 0, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, x, gt, gj,
+            _adjoint(rows_p, after, no_grid, 0, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, x, gt, gj,
                      start[j], start[j + 1], False, theta, tm, forth, back, flow)
         mu_out[order] = mu
