@@ -25,7 +25,9 @@ from .threads import over_ranges
 
 _BLOCK = 32  # receivers whose sums (or gradients) lie side by side while events pass by
 _STEPS = 32  # loops over time run a multiple of this many steps, or the rest would be computed one by one
-_SENDERS = 32  # trains that stay in the cache while all receivers read them
+_STRETCH = 512  # steps at a time
+_ROW = np.int64(_STRETCH + 16)
+_SENDERS = 64  # trains that stay in the cache while all receivers read them
 
 
 @dataclass(frozen=True)
@@ -265,9 +267,9 @@ def events_trains(where: Events, taps: Taps, grad: np.ndarray, out: np.ndarray) 
 
 
 @njit(nogil=True, cache=True)
-def _transpose(dense, n, first, last, start, trains):
-    """[T, N, units] -> trains[unit, start + t] for the units first ... last."""
-    steps = min(dense.shape[0], trains.shape[1] - start)
+def _transpose(dense, n, first, last, start, end, trains):
+    """[T, N, units] -> trains[unit, start + t], before ``end``, for the units first ... last."""
+    steps = min(dense.shape[0], end - start)
     for j0 in range(first, last, 16):
         for t in range(steps):
             row = dense[t, n]
@@ -276,92 +278,128 @@ def _transpose(dense, n, first, last, start, trains):
 
 
 @njit(nogil=True, cache=True)
-def _transpose_back(trains, first, last, n, dense):
+def _transpose_back(trains, start, first, last, n, dense):
     for j0 in range(first, last, 16):
         for t in range(dense.shape[0]):
             row = dense[t, n]
             for j in range(j0, min(j0 + 16, last)):
-                row[j] = trains[j - first, t]
+                row[j] = trains[j - first, start + t]
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
-def _shifted_sums(trains, lag, now, later, sums):
-    """sums[i, t] = sum_j now[i, j] trains[j, lag[i, j] + t] + later[i, j] trains[j, lag[i, j] + t + 1]."""
+def _shifted_sums(trains, lag, now, later, step, sums):
+    """sums[i, 1 + t] = P[t] + Q[t - step] with P[t] = sum_j now[i, j] trains[j, lag[i, j] + t], Q likewise of later."""
     receivers, senders = lag.shape
-    length = sums.shape[1]
+    length = sums.shape[1] - 2
     sums[:] = 0
+    part = np.empty(2 * _ROW, trains.dtype)  # P and Q of a stretch of time: each entry that is read serves both
     fours = senders // 4 * 4
     for block in range(0, senders, _SENDERS):
-        for i in range(receivers):
-            total = sums[i]
-            for j in range(block, min(block + _SENDERS, fours), 4):
-                s0, s1 = trains[j, lag[i, j] :], trains[j + 1, lag[i, j + 1] :]
-                s2, s3 = trains[j + 2, lag[i, j + 2] :], trains[j + 3, lag[i, j + 3] :]
-                a0, a1, a2, a3 = now[i, j], now[i, j + 1], now[i, j + 2], now[i, j + 3]
-                b0, b1, b2, b3 = later[i, j], later[i, j + 1], later[i, j + 2], later[i, j + 3]
-                for t in range(length):
-                    total[t] += ((a0 * s0[t] + b0 * s0[t + 1]) + (a1 * s1[t] + b1 * s1[t + 1])) + (
-                        (a2 * s2[t] + b2 * s2[t + 1]) + (a3 * s3[t] + b3 * s3[t + 1])
-                    )
-            for j in range(max(block, fours), min(block + _SENDERS, senders)):
-                s0 = trains[j, lag[i, j] :]
-                a0, b0 = now[i, j], later[i, j]
-                for t in range(length):
-                    total[t] += a0 * s0[t] + b0 * s0[t + 1]
+        for first in range(0, length, _STRETCH):
+            n = min(_STRETCH, length - first)
+            for i in range(receivers):
+                for m in range(n):
+                    part[m] = 0
+                    part[_ROW + m] = 0
+                for j in range(block, min(block + _SENDERS, fours), 4):
+                    at = lag[i, j] + first
+                    s0 = trains[j, at : at + n]
+                    at = lag[i, j + 1] + first
+                    s1 = trains[j + 1, at : at + n]
+                    at = lag[i, j + 2] + first
+                    s2 = trains[j + 2, at : at + n]
+                    at = lag[i, j + 3] + first
+                    s3 = trains[j + 3, at : at + n]
+                    a0, a1, a2, a3 = now[i, j], now[i, j + 1], now[i, j + 2], now[i, j + 3]
+                    b0, b1, b2, b3 = later[i, j], later[i, j + 1], later[i, j + 2], later[i, j + 3]
+                    for m in range(n):
+                        x0, x1, x2, x3 = s0[m], s1[m], s2[m], s3[m]
+                        part[m] += (a0 * x0 + a1 * x1) + (a2 * x2 + a3 * x3)
+                        part[_ROW + m] += (b0 * x0 + b1 * x1) + (b2 * x2 + b3 * x3)
+                for j in range(max(block, fours), min(block + _SENDERS, senders)):
+                    at = lag[i, j] + first
+                    s0 = trains[j, at : at + n]
+                    a0, b0 = now[i, j], later[i, j]
+                    for m in range(n):
+                        part[m] += a0 * s0[m]
+                        part[_ROW + m] += b0 * s0[m]
+                total = sums[i, 1 + first : 1 + first + n]
+                for m in range(n):
+                    total[m] += part[m]
+                total = sums[i, 1 + first + step : 1 + first + step + n]
+                for m in range(n):
+                    total[m] += part[_ROW + m]
 
 
 @njit(nogil=True, cache=True)
-def _shifted(n0, n1, i0, i1, source, start, width, lag, now, later, out):
+def _shifted(n0, n1, i0, i1, source, start, width, lag, now, later, step, out):
     """Samples n0 ... n1 and rows i0 ... i1 of the shifted sums; trains begin at ``start`` of rows of ``width``."""
-    length = -(-out.shape[0] // _STEPS) * _STEPS
-    trains = np.zeros((source.shape[2], width + length - out.shape[0]), source.dtype)
-    sums = np.empty((i1 - i0, length), source.dtype)
+    length = -(-(out.shape[0] + 1) // _STEPS) * _STEPS
+    trains = np.zeros((source.shape[2], width + length), source.dtype)
+    sums = np.empty((i1 - i0, 1 + length + 1), source.dtype)
     for n in range(n0, n1):
-        _transpose(source, n, 0, source.shape[2], start, trains)
-        _shifted_sums(trains, lag[i0:i1], now[i0:i1], later[i0:i1], sums)
-        _transpose_back(sums, i0, i1, n, out)
+        _transpose(source, n, 0, source.shape[2], start, width, trains)
+        _shifted_sums(trains, lag[i0:i1], now[i0:i1], later[i0:i1], step, sums)
+        _transpose_back(sums, 1, i0, i1, n, out)
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def _correlations(trains, lag, grad, met):
+def _correlations(trains, lag, grad, before, met):
+    """met[0, i, j] += sum_t grad[i, t] trains[j, lag[i, j] + t], met[1] of ``before``, the gradient one step later."""
     receivers, senders = lag.shape
     length = grad.shape[1]
-    twos = senders // 2 * 2
+    fours = senders // 4 * 4
     zero = grad.dtype.type(0)
     for block in range(0, senders, _SENDERS):
         for i in range(receivers):
-            g = grad[i]
-            for j in range(block, min(block + _SENDERS, twos), 2):  # two senders share each gradient that is read
-                s, q = trains[j, lag[i, j] :], trains[j + 1, lag[i, j + 1] :]
-                now = later = now_q = later_q = zero
+            g, h = grad[i], before[i]
+            for j in range(block, min(block + _SENDERS, fours), 4):  # four senders share what is read of g and h
+                s0 = trains[j, lag[i, j] : lag[i, j] + length]
+                s1 = trains[j + 1, lag[i, j + 1] : lag[i, j + 1] + length]
+                s2 = trains[j + 2, lag[i, j + 2] : lag[i, j + 2] + length]
+                s3 = trains[j + 3, lag[i, j + 3] : lag[i, j + 3] + length]
+                p0 = p1 = p2 = p3 = q0 = q1 = q2 = q3 = zero
                 for t in range(length):
-                    later += g[t] * s[t]
-                    now += g[t] * s[t + 1]
-                    later_q += g[t] * q[t]
-                    now_q += g[t] * q[t + 1]
-                met[0, i, j] += now
-                met[1, i, j] += later
-                met[0, i, j + 1] += now_q
-                met[1, i, j + 1] += later_q
-            for j in range(max(block, twos), min(block + _SENDERS, senders)):
-                s = trains[j, lag[i, j] :]
-                now = later = zero
+                    u, v = g[t], h[t]
+                    x0, x1, x2, x3 = s0[t], s1[t], s2[t], s3[t]
+                    p0 += u * x0
+                    p1 += u * x1
+                    p2 += u * x2
+                    p3 += u * x3
+                    q0 += v * x0
+                    q1 += v * x1
+                    q2 += v * x2
+                    q3 += v * x3
+                met[0, i, j] += p0
+                met[0, i, j + 1] += p1
+                met[0, i, j + 2] += p2
+                met[0, i, j + 3] += p3
+                met[1, i, j] += q0
+                met[1, i, j + 1] += q1
+                met[1, i, j + 2] += q2
+                met[1, i, j + 3] += q3
+            for j in range(max(block, fours), min(block + _SENDERS, senders)):
+                s0 = trains[j, lag[i, j] : lag[i, j] + length]
+                p0 = q0 = zero
                 for t in range(length):
-                    later += g[t] * s[t]
-                    now += g[t] * s[t + 1]
-                met[0, i, j] += now
-                met[1, i, j] += later
+                    p0 += g[t] * s0[t]
+                    q0 += h[t] * s0[t]
+                met[0, i, j] += p0
+                met[1, i, j] += q0
 
 
 @njit(nogil=True, cache=True)
-def _shifted_synapses(i0, i1, source, start, width, lag, grad, met):
-    length = -(-grad.shape[0] // _STEPS) * _STEPS
-    trains = np.zeros((source.shape[2], width + length - grad.shape[0]), source.dtype)
-    rows = np.zeros((i1 - i0, length), grad.dtype)
+def _shifted_synapses(i0, i1, source, start, lag, grad, met):
+    steps = grad.shape[0]
+    length = -(-(steps + 1) // _STEPS) * _STEPS
+    trains = np.zeros((source.shape[2], start + length), source.dtype)
+    here = np.zeros((i1 - i0, length), grad.dtype)
+    before = np.zeros((i1 - i0, length), grad.dtype)
     for n in range(source.shape[1]):
-        _transpose(source, n, 0, source.shape[2], start, trains)
-        _transpose(grad, n, i0, i1, 0, rows)
-        _correlations(trains, lag[i0:i1], rows, met[:, i0:i1])
+        _transpose(source, n, 0, source.shape[2], start, start + steps, trains)
+        _transpose(grad, n, i0, i1, 0, length, here)
+        before[:, : steps - 1] = here[:, 1:steps]
+        _correlations(trains, lag[i0:i1], here, before, met[:, i0:i1])
 
 
 def _over_samples_or_rows(kernel, samples: int, rows: int) -> None:
@@ -373,22 +411,22 @@ def _over_samples_or_rows(kernel, samples: int, rows: int) -> None:
 
 def shifted_forward(trains: np.ndarray, taps: Taps, out: np.ndarray) -> None:
     """Fill ``out`` [steps, N, out]."""
-    start = taps.longest + 1  # silence before the first step, where delayed trains begin
-    arguments = (trains, start, start + out.shape[0], start - 1 - taps.k, taps.later, taps.now, out)
+    start = taps.longest  # silence before the first step, where delayed trains begin
+    arguments = (trains, start, start + out.shape[0], start - taps.k, taps.now, taps.later, 1, out)
     _over_samples_or_rows(lambda *part: _shifted(*part, *arguments), trains.shape[1], taps.k.shape[0])
 
 
 def shifted_trains(taps: Taps, grad: np.ndarray, out: np.ndarray) -> None:
     """Fill ``out`` [T, N, in] with the gradient of the input."""
     k, now, later = (np.ascontiguousarray(x.T) for x in (taps.k, taps.now, taps.later))
-    arguments = (grad, 0, out.shape[0] + taps.longest + 1, k, now, later, out)
+    arguments = (grad, 0, out.shape[0] + taps.longest + 1, k, now, later, -1, out)
     _over_samples_or_rows(lambda *part: _shifted(*part, *arguments), grad.shape[1], k.shape[0])
 
 
 def shifted_synapses(trains: np.ndarray, taps: Taps, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """C0 and C1, [out, in], in double precision."""
-    start = taps.longest + 1
+    start = taps.longest
     met = np.zeros((2, *taps.k.shape))
-    arguments = (trains, start, start + grad.shape[0], start - 1 - taps.k, grad, met)
+    arguments = (trains, start, start - taps.k, grad, met)
     over_ranges(lambda begin, end: _shifted_synapses(begin, end, *arguments), taps.k.shape[0])
     return met[0], met[1]

@@ -1,8 +1,8 @@
 """The one place that chooses between the plain PyTorch form of a function and its kernels.
 
 The choice can be overridden per call (argument ``method``) or for the whole process with the environment variable
-``SNN_DELAY_PLUGINS_METHOD`` (``torch``: the plain form everywhere). What was chosen is logged at debug level under
-the logger ``snn_delay_plugins``; where a kernel was expected and a slow form runs, one warning says why.
+``SNN_DELAY_PLUGINS_METHOD`` (``torch``: the plain form everywhere; ``direct``: the same, with delays as dense
+convolutions). What was chosen is logged at debug level under the logger ``snn_delay_plugins``; where a kernel was expected and a slow form runs, one warning says why.
 """
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ __all__ = ["adlif_method"]
 
 _log = logging.getLogger("snn_delay_plugins")
 METHODS = ("torch", "numba", "triton")
+_PLAIN = ("torch", "direct", "fft")  # in plain PyTorch; the last two say how delays are convolved
 
 
 def wanted_method(method: str | None, known: tuple[str, ...]) -> str | None:
@@ -33,8 +34,8 @@ def wanted_method(method: str | None, known: tuple[str, ...]) -> str | None:
             raise ValueError(f"method must be one of {known}, got {method!r}")
         return method
     wanted = os.environ.get("SNN_DELAY_PLUGINS_METHOD") or None
-    if wanted not in (None, *METHODS):
-        raise ValueError(f"SNN_DELAY_PLUGINS_METHOD must be one of {METHODS}, got {wanted!r}")
+    if wanted not in (None, *METHODS, *_PLAIN):
+        raise ValueError(f"SNN_DELAY_PLUGINS_METHOD must be one of {(*METHODS, *_PLAIN[1:])}, got {wanted!r}")
     return wanted
 
 
@@ -48,7 +49,7 @@ def adlif_method(current: Tensor, dtype: torch.dtype, surrogate: Callable, metho
     """
     wanted = wanted_method(method, METHODS)
     compiled = "triton" if current.is_cuda else "numba"
-    if wanted == "torch":
+    if wanted in _PLAIN:
         return _chose("adlif", current, "torch")
     if method is not None and method != compiled:
         raise ValueError(f"method={method!r} is not possible here: current is on {current.device}")
@@ -153,7 +154,7 @@ def delay_method(trains: Tensor, dtype: torch.dtype, method: str | None = None) 
     :raises ValueError: for an unknown method, or a kernel where it does not apply, saying why.
     """
     wanted = wanted_method(method, (*DELAY_METHODS, "torch"))
-    if wanted in ("torch", "direct", "fft"):
+    if wanted in _PLAIN:
         return _chose("delayed_linear", trains, "plain") and (None if wanted == "torch" else wanted)
     if trains.numel() == 0:
         obstacle = "the input is empty"
