@@ -57,6 +57,7 @@ def training_step(published: bool, batch: int):
                 theirs.dcls.SIG.fill_(ours.sigma.item() - 0.27)
             setattr(part, name, theirs)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=1e-3)
+    torch.manual_seed(2)  # the same input for both
     counts = torch.poisson(torch.full((STEPS, batch, INPUTS), 2.8)) * (torch.rand(STEPS, batch, INPUTS) < 0.4)
     labels = torch.randint(0, CLASSES, (batch,))
 
