@@ -1,0 +1,290 @@
+"""Backward pass, exact scheme: p = dL/d(V, I), backwards in time, read at every arrival."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .flow import LANES, OPTIONS, flow_table, propagate, propagator
+from .tables import bucket_rows, by_unit, event_tables, fixed_point
+
+
+@njit(**OPTIONS)
+def adjoint(rows_p, after, grid, lane, steps, dt, end, source, every, column, t, mu, slope, g_time, g_jump, lo, hi, given,
+             theta, tm, forth, back, flow):
+    """p of one neuron at the grid points, backwards; returns the sum of p before its spikes (-dL/d theta).
+
+    end = (dL/dV, dL/dI) at the last grid point; source[n, column] = dL/dV(n every dt) (no rows: none). Spikes lo..hi-1
+    at times t with slope = tau_m dV/dt = I - theta, dL/dt_k = g_time, and g_jump added to dL/dV:
+
+        mu_k = (theta p_V - tau_m dL/dt_k) / slope + g_jump,   p_V(t_k-) = p_V(t_k+) + mu_k          (Eq. 67)
+
+    (or mu as given). Rows 2n + 1 and 2n + 2 of rows_p get p as the arrivals of step n see it: from grid point n + 1,
+    and the same as if from n + 2. If the neuron spikes in step n they get (NaN, index of the first such spike), and
+    after[that index] gets p(n + 1). grid gets p at every grid point, unless it has no rows.
+    """
+    em, k, es = forth
+    bm, bk, bs = back
+    v, q = end[0], end[1]
+    spike = hi - 1
+    total = 0.0
+    sampled = source.shape[0] > 0
+    for n in range(steps - 1, -1, -1):
+        if sampled and (n + 1) % every == 0 and (n + 1) // every < source.shape[0]:
+            v += source[(n + 1) // every, column]
+        if grid.shape[0] > 0:
+            grid[n + 1, 0], grid[n + 1, 1] = v, q
+        r = (2 * n + 1) * LANES + lane
+        if spike >= lo and t[spike] >= n * dt:
+            now = (n + 1) * dt
+            x, y = v, q
+            while spike >= lo and t[spike] >= n * dt:
+                a, b, c = propagate(now - t[spike], flow)
+                q = b * v + c * q
+                v = a * v
+                now = t[spike]
+                if not given:
+                    mu[spike] = (theta * v - tm * g_time[spike]) / slope[spike] + g_jump[spike]
+                v += mu[spike]
+                total += v
+                spike -= 1
+            a, b, c = propagate(now - n * dt, flow)
+            q = b * v + c * q
+            v = a * v
+            rows_p[r, 0], rows_p[r + LANES, 0] = np.nan, np.nan
+            rows_p[r, 1], rows_p[r + LANES, 1] = spike + 1, spike + 1
+            after[spike + 1, 0], after[spike + 1, 1] = x, y
+        else:
+            rows_p[r, 0], rows_p[r, 1] = v, q
+            rows_p[r + LANES, 0], rows_p[r + LANES, 1] = bm * v, bk * v + bs * q
+            q = k * v + es * q
+            v = em * v
+    return total
+
+
+@njit(**OPTIONS)
+def _without_jumps(row, first, after, back):
+    """(step, p_V, p_I) of a row that belongs to a step with spikes, first the first of them, as if they did not jump."""
+    n = (row // LANES - 1) // 2
+    v, q = after[first, 0], after[first, 1]
+    if row // LANES == 2 * n + 1:
+        return n, v, q
+    bm, bk, bs = back
+    return n, bm * v, bk * v + bs * q
+
+
+@njit(**OPTIONS)
+def _jumps(s, n, spike, hi, t, mu, last_step, dt, flow):
+    """What the jumps of the spikes spike..hi-1 in step n add to (p_V, p_I) at an arrival at time s in that step."""
+    v, q = 0.0, 0.0
+    while spike < hi and (t[spike] < (n + 1) * dt or n == last_step):             # the last step takes t = steps dt
+        if t[spike] > s:
+            em, k, _es = propagate(t[spike] - s, flow)
+            v += mu[spike] * em
+            q += mu[spike] * k
+        spike += 1
+    return v, q
+
+
+@njit(**OPTIONS)
+def _gather(start, position, em, k, es, where, rows_p, sums, last,
+            et, pair, after, t, mu, spike_start, neuron, n_out, last_step, dt, back, flow):
+    """Sum p over the arrivals of every synapse of a block.
+
+    sums[i, j] = (sum em_e p_V, sum K_e p_V + es_e p_I, v, q): the first two to be finished by the synapse's own factors;
+    v and q are what the receiver's spikes in the step of the arrival add to the sums of p_V and p_I.
+    """
+    for i in range(where.shape[0]):
+        for e in range(start[i], start[i + 1]):
+            x, a, b, c = position[e], es[e], k[e], em[e]
+            for j in range(LANES):
+                row = min(((x + where[i, j]) >> 32) * LANES, last)
+                r = np.uint64(row + j)
+                v, q = rows_p[r, 0], rows_p[r, 1]
+                if not v == v and neuron + j < n_out:
+                    first = np.int64(q)
+                    n, v, q = _without_jumps(row, first, after, back)
+                    y, z = _jumps(et[e] + pair[i, j, 0], n, first, spike_start[neuron + j + 1], t, mu,
+                                  last_step, dt, flow)
+                    sums[i, j, 2] += y
+                    sums[i, j, 3] += z
+                sums[i, j, 0] += c * v
+                sums[i, j, 1] += b * v + a * q
+
+
+@njit(**OPTIONS)
+def _gather_times(start, position, em, k, es, where, factor, rows_p, last,
+                  et, pair, after, t, mu, spike_start, neuron, n_out, order, grad_t, last_step, dt, tm, ts, back, flow):
+    """Add to grad_t the derivative by the time of each event, w (p_I / tau_s - p_V / tau_m) at its arrivals."""
+    for i in range(where.shape[0]):
+        for e in range(start[i], start[i + 1]):
+            x, a, b, c = position[e], es[e], k[e], em[e]
+            total = 0.0
+            for j in range(min(LANES, n_out - neuron)):
+                row = min(((x + where[i, j]) >> 32) * LANES, last)
+                v, q = rows_p[row + j, 0], rows_p[row + j, 1]
+                jump = 0.0
+                if not v == v:
+                    first = np.int64(q)
+                    n, v, q = _without_jumps(row, first, after, back)
+                    y, z = _jumps(et[e] + pair[i, j, 0], n, first, spike_start[neuron + j + 1], t, mu,
+                                  last_step, dt, flow)
+                    jump = z / ts - y / tm
+                y, z = c * v, b * v + a * q
+                v, q = factor[i, j, 2] * y, factor[i, j, 0] * z + factor[i, j, 1] * y
+                total += factor[i, j, 3] * (q / ts - v / tm + jump)
+            grad_t[order[e]] += total
+
+
+@njit(**OPTIONS)
+def exact_backward(times, units, offsets, lo, hi, n_out, where, factor, pair, block_lo, block_hi,
+                   end, source, every, spike_t, spike_u, spike_offsets, slope, g_time, g_jump, mu_given,
+                   where_r, pair_r, theta, tm, ts, dt, steps, sums, sums_r, grad_t, before_spikes):
+    """Blocks block_lo..block_hi-1 of a layer, samples lo..hi-1, in order.
+
+    end [N, out, 2]; source [T, N * out], every `every` steps, or no rows; spikes of the layer (or any instants of jumps) with slope, g_time
+    and g_jump; mu_given empty or the jumps themselves. A recurrent layer has where_r with blocks. Adds to sums (see
+    _gather), derivatives by the times of the events, from offsets[lo] on, to grad_t unless that is empty, and the sum of
+    p_V before the spikes to before_spikes[block].
+    """
+    n_in = where.shape[1]
+    rows, last = bucket_rows(steps)
+    rows_p, no_grid = np.zeros((rows, 2)), np.empty((0, 2))
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
+    given, recurrent = mu_given.size > 0, where_r.shape[0] > 0
+    for b in range(lo, hi):
+        order, start, et, _eu, position, eem, ek, ees = event_tables(
+            times, units, offsets[b], offsets[b + 1], n_in, dt, tm, ts)
+        order -= offsets[lo]
+        s0, s1 = spike_offsets[b], spike_offsets[b + 1]
+        s_order, s_start, t, _su, s_position, sem, sk, ses = event_tables(
+            spike_t, spike_u, s0, s1, n_out, dt, tm, ts)
+        x, gt, gj = slope[s_order], g_time[s_order], g_jump[s_order]
+        mu = mu_given[s_order] if given else np.empty(s1 - s0)
+        after = np.empty((s1 - s0, 2))
+        for block in range(block_lo, block_hi):
+            neuron = block * LANES
+            for lane in range(min(LANES, n_out - neuron)):
+                j = neuron + lane
+                before_spikes[block] += adjoint(
+                    rows_p, after, no_grid, lane, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, x, gt, gj,
+                    s_start[j], s_start[j + 1], given, theta, tm, forth, back, flow)
+            for lane in range(n_out - neuron, LANES):
+                rows_p[lane::LANES] = 0
+            _gather(start, position, eem, ek, ees, where[block], rows_p, sums[block], last,
+                    et, pair[block], after, t, mu, s_start, neuron, n_out, steps - 1, dt, back, flow)
+            if grad_t.size > 0:
+                _gather_times(start, position, eem, ek, ees, where[block], factor[block], rows_p, last,
+                              et, pair[block], after, t, mu, s_start, neuron, n_out, order, grad_t, steps - 1, dt, tm, ts, back,
+                              flow)
+            if recurrent:
+                _gather(s_start, s_position, sem, sk, ses, where_r[block], rows_p, sums_r[block], last,
+                        t, pair_r[block], after, t, mu, s_start, neuron, n_out, steps - 1, dt, back, flow)
+
+
+@njit(**OPTIONS)
+def finish(sums, factor, tm, ts, grad_w, grad_d):
+    """dL/dw = sum p_I (Eq. 5) and dL/dd = w sum (p_I / tau_s - p_V / tau_m) (Eq. 6), p = -(tau lambda), from the sums of
+    _gather."""
+    n_out, n_in = grad_w.shape
+    for b in range(sums.shape[0]):
+        for i in range(n_in):
+            for j in range(min(LANES, n_out - b * LANES)):
+                v = factor[b, i, j, 2] * sums[b, i, j, 0] + sums[b, i, j, 2]
+                q = factor[b, i, j, 0] * sums[b, i, j, 1] + factor[b, i, j, 1] * sums[b, i, j, 0] + sums[b, i, j, 3]
+                grad_w[b * LANES + j, i] = q
+                grad_d[b * LANES + j, i] = factor[b, i, j, 3] * (q / ts - v / tm)
+
+
+@njit(**OPTIONS)
+def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_jump,
+                    delay_r, where_r, factor_r, theta, tm, ts, dt, steps, mu_out):
+    """mu of every spike of a recurrent layer, backwards in time: dL/dt_k has also what its own targets send back."""
+    n_out = delay_r.shape[0]
+    blocks = where_r.shape[0]
+    rows, last = bucket_rows(steps)
+    rows_p = np.zeros((blocks, rows, 2))
+    p, now = np.empty((n_out, 2)), np.empty(n_out)
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
+    em, k, es = forth
+    bm, bk, bs = back
+    for b in range(lo, hi):
+        s0, s1 = spike_offsets[b], spike_offsets[b + 1]
+        order, start = by_unit(spike_u, s0, s1, n_out)
+        t, mu = spike_t[order], np.empty(s1 - s0)
+        place, after = np.empty(s1 - s0, np.int64), np.empty((s1 - s0, 2))
+        for a in range(s1 - s0):
+            place[order[a] - s0] = a
+        p[:] = 0
+        spike = s1 - 1
+        for n in range(steps - 1, -1, -1):
+            for j in range(n_out):
+                v, q = p[j, 0], p[j, 1]
+                r = (2 * n + 1) * LANES + j % LANES
+                rows_p[j // LANES, r, 0], rows_p[j // LANES, r, 1] = v, q
+                rows_p[j // LANES, r + LANES, 0], rows_p[j // LANES, r + LANES, 1] = bm * v, bk * v + bs * q
+                now[j] = (n + 1) * dt
+            bottom = spike
+            while bottom >= s0 and spike_t[bottom] >= n * dt:
+                j = spike_u[bottom]
+                for r in range(2 * n + 1, 2 * n + 3):
+                    rows_p[j // LANES, r * LANES + j % LANES, 0] = np.nan
+                    rows_p[j // LANES, r * LANES + j % LANES, 1] = place[bottom - s0]
+                after[place[bottom - s0], 0], after[place[bottom - s0], 1] = p[j, 0], p[j, 1]
+                bottom -= 1
+            while spike > bottom:
+                j, ts_k = spike_u[spike], spike_t[spike]
+                step = np.int64(ts_k / dt)
+                x = fixed_point(ts_k / dt) + (np.int64(2) << 32)
+                em_k, k_k, es_k = propagate(2 * dt - (ts_k - step * dt), flow)
+                received = 0.0
+                for m in range(n_out):
+                    block, lane = m // LANES, m % LANES
+                    w = factor_r[block, j, lane, 3]
+                    row = min(((x + where_r[block, j, lane]) >> 32) * LANES, last)
+                    v, q = rows_p[block, row + lane, 0], rows_p[block, row + lane, 1]
+                    jump = 0.0
+                    if not v == v:
+                        earliest = np.int64(q)
+                        at, v, q = _without_jumps(row, earliest, after, back)
+                        y, z = _jumps(ts_k + delay_r[m, j], at, earliest, start[m + 1], t, mu, steps - 1, dt, flow)
+                        jump = z / ts - y / tm
+                    y, z = em_k * v, k_k * v + es_k * q
+                    v = factor_r[block, j, lane, 2] * y
+                    q = factor_r[block, j, lane, 0] * z + factor_r[block, j, lane, 1] * y
+                    received += w * (q / ts - v / tm + jump)
+                a, c, d = propagate(now[j] - ts_k, flow)
+                p[j, 1] = c * p[j, 0] + d * p[j, 1]
+                p[j, 0] = a * p[j, 0]
+                now[j] = ts_k
+                jump = (theta * p[j, 0] - tm * (g_time[spike] + received)) / slope[spike] + g_jump[spike]
+                mu[place[spike - s0]] = jump
+                mu_out[spike] = jump
+                p[j, 0] += jump
+                spike -= 1
+            for j in range(n_out):
+                if now[j] == (n + 1) * dt:
+                    p[j, 1] = k * p[j, 0] + es * p[j, 1]
+                    p[j, 0] = em * p[j, 0]
+                else:
+                    a, c, d = propagate(now[j] - n * dt, flow)
+                    p[j, 1] = c * p[j, 0] + d * p[j, 1]
+                    p[j, 0] = a * p[j, 0]
+    return
+
+
+@njit(**OPTIONS)
+def feedforward_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_jump, n_out, theta, tm, ts, dt, steps,
+                      source, every, end, mu_out):
+    """mu of every spike of a feed-forward layer, as exact_backward finds them."""
+    rows, _last = bucket_rows(steps)
+    rows_p, no_grid = np.zeros((rows, 2)), np.empty((0, 2))
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
+    for b in range(lo, hi):
+        order, start = by_unit(spike_u, spike_offsets[b], spike_offsets[b + 1], n_out)
+        t, mu, after = spike_t[order], np.empty(order.size), np.empty((order.size, 2))
+        x, gt, gj = slope[order], g_time[order], g_jump[order]
+        for j in range(n_out):
+            adjoint(rows_p, after, no_grid, 0, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, x, gt, gj,
+                     start[j], start[j + 1], False, theta, tm, forth, back, flow)
+        mu_out[order] = mu

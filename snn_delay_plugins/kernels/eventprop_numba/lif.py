@@ -1,0 +1,251 @@
+"""Forward pass of the LIF layer, exact scheme: feed-forward and recurrent."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .crossing import advance, arrivals_of_step, grown, next_crossing, quiet_steps, sort_by_time, sort_pairs
+from .flow import LANES, OK, OPTIONS, TOO_MANY_SPIKES, flow_table, propagate, propagator
+from .tables import bucket_rows, event_tables, fixed_point, scatter, scatter_negative
+
+
+@njit(**OPTIONS)
+def lif_exact_forward(times, units, offsets, lo, hi, n_out, where, factor, pair, kick, negative,
+                      theta, tm, ts, dt, steps, duration, max_spikes):
+    """Feed-forward LIF layer, samples lo..hi-1.
+
+    Returns spikes per sample, (times, units, I - theta) of all spikes, and (status, sample, neuron).
+    """
+    n_in = where.shape[1]
+    count = np.zeros(hi - lo, np.int64)
+    out = np.empty((3, 1024))                      # time, unit, I - theta
+    total = 0
+    rows, last = bucket_rows(steps)
+    bucket, head, inhibition = np.zeros((rows, 2)), np.empty(rows, np.int32), np.zeros(rows)
+    longest = 0
+    for b in range(lo, hi):
+        longest = max(longest, offsets[b + 1] - offsets[b])
+    chain = np.empty((longest, LANES), np.int32)
+    s, w, state = np.empty(longest + 1), np.empty(longest + 1), np.empty(2)
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
+    for b in range(lo, hi):
+        first = total
+        _order, start, et, eu, position, eem, ek, ees = event_tables(
+            times, units, offsets[b], offsets[b + 1], n_in, dt, tm, ts)
+        for block in range(where.shape[0]):
+            bucket[:] = 0
+            head[:] = -1
+            scatter(start, position, eem, ek, ees, where[block], kick[block], bucket, head, chain, last)
+            inhibited = negative[block].any()
+            if inhibited:
+                inhibition[:] = 0
+                scatter_negative(start, position, where[block], factor[block], negative[block], inhibition, last)
+            for lane in range(min(LANES, n_out - block * LANES)):
+                j = block * LANES + lane
+                before = total
+                state[:] = 0
+                n = 0
+                while True:
+                    n = quiet_steps(bucket, inhibition, inhibited, lane, n, steps, state, 0, forth, back,
+                                     dt / tm, theta)
+                    if n >= steps:
+                        break
+                    t, end = n * dt, min((n + 1) * dt, duration)
+                    v, i, m = arrivals_of_step(head, chain, lane, n, et, eu, pair, block, t, end, state[0], state[1],
+                                        s, w, flow)
+                    a = 0
+                    reset = 0.0
+                    while True:
+                        t, i, a = next_crossing(v, i, t, end, a, m, s, w, theta, tm, flow)
+                        if t < 0:
+                            break
+                        if total - before >= max_spikes:
+                            return count, out[:, :0].copy(), TOO_MANY_SPIKES, b, j
+                        if total == out.shape[1]:
+                            out = grown(out)
+                        out[0, total], out[1, total], out[2, total] = t, j, i - theta
+                        total += 1
+                        qm, _qk, _qs = propagate((n + 1) * dt - t, flow)
+                        reset += theta * qm
+                        v = 0.0
+                        high = max(i, 0.0)                      # V <= high (end - t) / tau_m until the end of the step
+                        for later in range(a, m):
+                            high += max(w[later], 0.0)
+                        if high * (end - t) < theta * tm * (1 - 1e-9):
+                            break
+                    advance(bucket, n, lane, state, 0, forth, back)
+                    state[0] -= reset
+                    n += 1
+        count[b - lo] = total - first
+        sort_by_time(out, first, total)
+    return count, out[:, :total].copy(), OK, -1, -1
+
+
+@njit(**OPTIONS)
+def _recurrent_crossing(head, chain, echo, base, entry, n, j, times, units, weight, delay, out, first,
+                        weight_r, delay_r, since, t, end, v, i, s, w, theta, tm, flow):
+    """Next crossing of neuron j in step n, given all arrivals known so far: (time, I there), time inf if none.
+
+    From state (v, i) at time t; arrivals before since are in it already. Chains lead through input events (nodes below
+    times.size, continued at chain[entry + node]) and spikes of the layer itself (continued at echo).
+    """
+    m = 0
+    lane = j % LANES
+    for row in range(2 * n + 1, 2 * n + 3):
+        node = head[row * LANES + base]
+        while node >= 0:
+            if node < times.size:
+                u = np.int64(units[node])
+                arrival, x = times[node] + delay[j, u], weight[j, u]
+                node = chain[entry + node, lane]
+            else:
+                k = node - times.size
+                u = np.int64(out[1, first + k])
+                arrival, x = out[0, first + k] + delay_r[j, u], weight_r[j, u]
+                node = echo[k, j]
+            if arrival >= since:
+                if arrival <= t:
+                    _em, k_, es = propagate(t - arrival, flow)
+                    v += k_ * x
+                    i += es * x
+                elif arrival < end:
+                    s[m], w[m] = arrival, x
+                    m += 1
+    sort_pairs(s, w, m)
+    tc, ic, _a = next_crossing(v, i, t, end, 0, m, s, w, theta, tm, flow)
+    return (tc, ic) if tc >= 0 else (np.inf, 0.0)
+
+
+@njit(**OPTIONS)
+def _send(bucket, inhibition, head, echo, node, name, n, t, j, where_r, kick_r, weight_r, rows, last, dt, flow):
+    """Put the arrivals of a spike of neuron j at time t in step n into the buckets and chains of all neurons."""
+    step = max(np.int64(t / dt), n)
+    x = max(fixed_point(t / dt), np.int64(n) << 33) + (np.int64(2) << 32)
+    em, k, es = propagate(2 * dt - (t - step * dt), flow)
+    for m in range(weight_r.shape[0]):
+        block, lane = m // LANES, m % LANES
+        r = block * rows + min(((x + where_r[block, j, lane]) >> 32) * LANES, last) + lane
+        y = kick_r[block, j, lane, 0]
+        bucket[r, 0] += y * es
+        bucket[r, 1] += y * k + kick_r[block, j, lane, 1] * em
+        if weight_r[m, j] < 0:
+            inhibition[r] -= weight_r[m, j]
+        echo[node, m] = head[r]
+        head[r] = name
+
+
+@njit(**OPTIONS)
+def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, where, factor, kick, negative,
+                                weight_r, delay_r, where_r, kick_r, theta, tm, ts, dt, steps, duration, max_spikes):
+    """Recurrent LIF layer, samples lo..hi-1; where_r and kick_r are indexed by the sender: [block, from, lane].
+
+    All neurons advance step by step. In a step, spikes are taken in order of time: the earliest crossing of any
+    neuron is final, since arrivals it causes come no earlier; neurons that it reaches within the step are solved
+    again. So delays shorter than dt, and zero, are exact. Returns as lif_exact_forward.
+    """
+    n_out, n_in = weight.shape
+    blocks = where.shape[0]
+    count = np.zeros(hi - lo, np.int64)
+    out = np.empty((3, 1024))
+    total = 0
+    rows, last = bucket_rows(steps)
+    bucket, inhibition = np.zeros((blocks * rows, 2)), np.zeros(blocks * rows)
+    head = np.empty(blocks * rows, np.int32)
+    longest = 0
+    for b in range(lo, hi):
+        longest = max(longest, offsets[b + 1] - offsets[b])
+    chain = np.empty((blocks * longest, LANES), np.int32)
+    echo = np.empty((256, n_out), np.int32)
+    s, w = np.empty(longest + 258), np.empty(longest + 258)
+    state, trial = np.empty(2 * n_out), np.empty(2)
+    cross, cross_i = np.empty(n_out), np.empty(n_out)
+    since, last_i, reset = np.empty(n_out), np.empty(n_out), np.empty(n_out)
+    spikes = np.empty(n_out, np.int64)
+    active, listed = np.empty(n_out, np.int64), np.zeros(n_out, np.bool_)
+    changed = np.empty(n_out, np.int64)
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
+    inhibited = negative.any() or weight_r.min() < 0
+    for b in range(lo, hi):
+        first = total
+        _order, start, et, eu, position, eem, ek, ees = event_tables(
+            times, units, offsets[b], offsets[b + 1], n_in, dt, tm, ts)
+        bucket[:] = 0
+        inhibition[:] = 0
+        head[:] = -1
+        for block in range(blocks):
+            here = slice(block * rows, (block + 1) * rows)
+            scatter(start, position, eem, ek, ees, where[block], kick[block], bucket[here], head[here],
+                     chain[block * longest:(block + 1) * longest], last)
+            scatter_negative(start, position, where[block], factor[block], negative[block], inhibition[here], last)
+        state[:] = 0
+        spikes[:] = 0
+        for n in range(steps):
+            begin, end = n * dt, min((n + 1) * dt, duration)
+            candidates = 0
+            for j in range(n_out):
+                changed[j] = j
+            reached = n_out                              # at the start of a step every neuron may have a new crossing
+            while True:
+                for c in range(reached):
+                    m = changed[c]
+                    base = m // LANES * rows + m % LANES
+                    if not listed[m]:
+                        trial[0], trial[1] = state[2 * m], state[2 * m + 1]
+                        if quiet_steps(bucket, inhibition, inhibited, base, n, n + 1, trial, 0, forth, back,
+                                        dt / tm, theta) > n:
+                            continue
+                        listed[m], reset[m], since[m] = True, 0.0, -1.0
+                        active[candidates] = m
+                        candidates += 1
+                    spiked = since[m] >= 0
+                    cross[m], cross_i[m] = _recurrent_crossing(
+                        head, chain, echo, base, m // LANES * longest, n, m, et, eu, weight, delay, out, first,
+                        weight_r, delay_r, since[m], since[m] if spiked else begin, end,
+                        0.0 if spiked else state[2 * m], last_i[m] if spiked else state[2 * m + 1],
+                        s, w, theta, tm, flow)
+                if candidates == 0:
+                    break
+                j = active[0]
+                for c in range(1, candidates):
+                    if cross[active[c]] < cross[j]:
+                        j = active[c]
+                t = cross[j]
+                if t == np.inf:
+                    break
+                if spikes[j] >= max_spikes:
+                    return count, out[:, :0].copy(), TOO_MANY_SPIKES, b, j
+                if total == out.shape[1]:
+                    out = grown(out)
+                out[0, total], out[1, total], out[2, total] = t, j, cross_i[j] - theta
+                node = total - first
+                total += 1
+                spikes[j] += 1
+                em, k, _es = propagate((n + 1) * dt - t, flow)
+                reset[j] += theta * em
+                since[j], last_i[j] = t, cross_i[j]
+                if node == echo.shape[0]:
+                    longer = np.empty((2 * node, n_out), np.int32)
+                    longer[:node] = echo
+                    echo = longer
+                    s, w = np.empty(longest + 2 * node + 2), np.empty(longest + 2 * node + 2)
+                _send(bucket, inhibition, head, echo, node, np.int32(et.size + node), n, t, j, where_r, kick_r,
+                      weight_r, rows, last, dt, flow)
+                reached = 0
+                for m in range(n_out):
+                    arrival = t + delay_r[m, j]
+                    if m == j or (arrival < end and (not listed[m] or arrival < cross[m])):
+                        changed[reached] = m
+                        reached += 1
+            for j in range(n_out):
+                advance(bucket, n, j // LANES * rows + j % LANES, state, 2 * j, forth, back)
+            for c in range(candidates):
+                j = active[c]
+                state[2 * j] -= reset[j]
+                listed[j] = False
+        count[b - lo] = total - first
+        for k in range(first + 1, total):           # in order already, but for rounding of simultaneous spikes
+            if out[0, k] < out[0, k - 1]:
+                sort_by_time(out, first, total)
+                break
+    return count, out[:, :total].copy(), OK, -1, -1
