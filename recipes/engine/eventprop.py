@@ -66,8 +66,9 @@ class VoltageNetwork(nn.Module):
         initial_delay: feed-forward delays start uniform between 0 and this, recurrent ones at 0 (ms).
         input_weight, hidden_weight, recurrent_weight, output_weight: mean and standard deviation of the normal
             distribution of initial weights.
-        readout: "weighted_integral" (by e^(-t/T)), "integral" or "maximum"; integrals are divided by the duration, as
-            mlGeNN's averages.
+        readout: "weighted_integral" (by e^(-t/T)), "integral" or "maximum".
+        readout_time: integrals are divided by this many ms; None: by the duration T, as mlGeNN's averages. It sets how
+            large a logit one output spike of the hidden layer makes, and so how fast a weight learns.
         tau_mem, tau_syn: of all neurons.
         spike_times: "exact" or "grid", the published scheme in steps of ``dt``.
     """
@@ -87,6 +88,7 @@ class VoltageNetwork(nn.Module):
         recurrent_weight: tuple[float, float] = (0.0, 0.02),
         output_weight: tuple[float, float] = (0.02, 0.03),
         readout: str = "weighted_integral",
+        readout_time: float | None = None,
         tau_mem: float = 20.0,
         tau_syn: float = 5.0,
         dt: float = 1.0,
@@ -110,14 +112,13 @@ class VoltageNetwork(nn.Module):
             for number, before in enumerate(widths[:-1])
         )
         self.readout = EventPropLI(hidden, classes, weight_init=output_weight, readout=readout, **neuron)
-        self.averages = readout != "maximum"
+        self.readout_time = 1.0 if readout == "maximum" else readout_time
 
     def forward(self, events: SpikeEvents) -> Response:
         hidden = []
         for layer in self.hidden:
             hidden.append(layer(hidden[-1] if hidden else events))
-        output = self.readout(hidden[-1])
-        return Response(output / events.duration if self.averages else output, hidden)
+        return Response(self.readout(hidden[-1]) / (self.readout_time or events.duration), hidden)
 
 
 class FirstSpikeNetwork(nn.Module):

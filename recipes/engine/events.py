@@ -141,25 +141,40 @@ def _read(path: Path, sampling: Sampling) -> dict[str, np.ndarray]:
         }
 
 
+@dataclasses.dataclass(frozen=True)
 class ShdEvents(Source):
-    """A folder in SHD's format as events. ``augment`` makes the training part out of the training recordings;
-    ``augmentation`` are its settings, kept with every result. ``paper_criterion`` is the metric by which the paper
-    chose its epoch."""
+    """A folder in SHD's format as events. ``augmentations`` are the ways in which training samples can be augmented, by
+    name: each makes a training part of the recordings (None: as they are) and is a dataclass, kept with every result;
+    ``augmentation`` names the one in use. ``paper_criterion`` is the metric by which the paper chose its epoch."""
+
+    sampling: Sampling
+    augmentations: dict[str, Callable[[EventRecordings], object] | None]
+    augmentation: str
+    paper_criterion: str = "train_accuracy"
 
     folder = data.BinnedCounts.folder
 
-    def __init__(
-        self,
-        sampling: Sampling,
-        augment: Callable[[EventRecordings], object] | None = None,
-        paper_criterion: str = "train_accuracy",
-    ):
-        self.sampling, self.augment, self.paper_criterion = sampling, augment, paper_criterion
+    @property
+    def _augment(self) -> Callable[[EventRecordings], object] | None:
+        return self.augmentations[self.augmentation]
 
     @property
     def settings(self) -> dict:
-        augmentation = dataclasses.asdict(self.augment) if self.augment else {"augmentation": None}
-        return {"sampling": dataclasses.asdict(self.sampling), "augmentation": augmentation}
+        how = dataclasses.asdict(self._augment) if self._augment else {}
+        return {"sampling": dataclasses.asdict(self.sampling), "augmentation": {"name": self.augmentation, **how}}
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--augmentation",
+            choices=list(self.augmentations),
+            help=f"of training samples (default {self.augmentation})",
+        )
+
+    def with_options(self, given: argparse.Namespace) -> "ShdEvents":
+        return dataclasses.replace(self, augmentation=given.augmentation) if given.augmentation else self
+
+    def matches(self, given: argparse.Namespace, settings: dict) -> bool:
+        return given.augmentation is None or settings["augmentation"]["name"] == given.augmentation
 
     def find(self, data_dir: Path) -> str:
         return data.find_files(data_dir)[0]
@@ -174,12 +189,9 @@ class ShdEvents(Source):
                 paper_criterion=self.paper_criterion,
                 validation="training set (no validation set, as published)",
             )
-        return splits if self.augment is None else dataclasses.replace(splits, train=self.augment(splits.train))
+        return splits if self._augment is None else dataclasses.replace(splits, train=self._augment(splits.train))
 
     def smoke(self) -> tuple["ShdEvents", Path]:
         from recipes.engine import miniature
 
         return self, miniature.make()
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        pass

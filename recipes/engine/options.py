@@ -1,6 +1,7 @@
 """Command-line options that mean the same in every recipe, checked before any work starts."""
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -28,6 +29,17 @@ def seeds(text: str) -> list[int]:
             f"{text!r} is neither a number of seeds nor a list of different ones like 0,1,2"
         )
     return [int(number) for number in numbers]
+
+
+def setting(text: str) -> tuple[str, object]:
+    """("learning_rate", 0.01) from "learning_rate=0.01"; values are JSON, and words where they are none."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
 
 
 def add_common(parser: argparse.ArgumentParser, out: str) -> None:
@@ -59,6 +71,14 @@ def add_training(
     )
     parser.add_argument("--epochs", type=positive, metavar="N", help=f"(default {epochs})")
     parser.add_argument("--batch-size", type=positive, metavar="N", help=f"(default {batch_size})")
+    parser.add_argument(
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another value of one of the settings shown below, such as learning_rate=0.001; may be repeated",
+    )
     parser.add_argument(
         "--protocol",
         choices=PROTOCOLS,

@@ -116,9 +116,30 @@ class TableRecipe:
 
     def _hyper(self, row: Row, given: argparse.Namespace) -> Any:
         """How the row is trained: as the paper, as the row, as ``--smoke``, as the options say; the last counts."""
-        changes = row.training | (self.smoke.get("training", {}) if given.smoke else {})
+        smoke = self.smoke.get("training", {}) if given.smoke else {}
+        changes = row.training | smoke | self._changes(given)["training"]
         asked = {"epochs": given.epochs, "batch_size": given.batch_size}
         return dataclasses.replace(self.training, **changes | {k: v for k, v in asked.items() if v})
+
+    def _changes(self, given: argparse.Namespace) -> dict[str, dict]:
+        """What ``--set`` asks for, of the network and of the training."""
+        known = {"network": self.network_settings, "training": dataclasses.asdict(self.training)}
+        changes = {"network": {}, "training": {}}
+        for name, value in given.set:
+            parts = [part for part, settings in known.items() if name in settings]
+            if not parts:
+                choices = ", ".join(sorted(name for settings in known.values() for name in settings))
+                raise OptionError(f"--set {name}: no such setting; choose from {choices}")
+            if name in ("epochs", "batch_size"):
+                raise OptionError(f"--set {name}: use --{name.replace('_', '-')}")
+            if any(name in {"network": row.settings, "training": row.training}[p] for p in parts for row in self.rows):
+                raise OptionError(f"--set {name}: the networks of this table differ in it; change it in the recipe")
+            for part in parts:
+                before = known[part][name]
+                if isinstance(before, (bool, int, float)) and not isinstance(value, (bool, int, float)):
+                    raise OptionError(f"--set {name}={value}: a number is needed (default {before})")
+                changes[part][name] = value
+        return changes
 
     def _out(self, given: argparse.Namespace) -> Path:
         return given.out or Path(self.default_out + ("-smoke" if given.smoke else ""))
@@ -132,6 +153,7 @@ class TableRecipe:
         if "threads" in smoke and not given.threads:
             torch.set_num_threads(smoke["threads"])  # tiny networks are slower on more
         source, data_dir = self._source(given)
+        self._changes(given)
         protocol = given.protocol or self.protocol
         seeds = given.seeds or list(range(smoke.get("seeds", self.seeds)))
         store = RunStore(options.writable_folder(self._out(given)))
@@ -161,7 +183,7 @@ class TableRecipe:
             "protocol": splits.protocol,
             "data": f"{splits.name} {splits.digest}",
             **source.settings,
-            "network": self.network_settings | smoke | row.settings,
+            "network": self.network_settings | smoke | self._changes(given)["network"] | row.settings,
             "training": dataclasses.asdict(self._hyper(row, given)),
         }
         return Run(self.name, row.key, seed, json.loads(json.dumps(settings)))
@@ -226,6 +248,9 @@ class TableRecipe:
             name = source.find(given.data_dir)
             runs = [run for run in runs if run["data"]["name"] == name]
         runs = [run for run in runs if source.matches(given, run["settings"])]
+        for part, changes in self._changes(given).items():
+            for name, value in changes.items():
+                runs = [run for run in runs if run["settings"][part].get(name) == value]
         for value, read in (
             (given.protocol, lambda s: s["protocol"]),
             (given.epochs, lambda s: s["training"]["epochs"]),
