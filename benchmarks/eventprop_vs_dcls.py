@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from importlib.util import find_spec
+from itertools import pairwise
 
 import measure
 import numpy as np
@@ -50,7 +51,7 @@ class DCLS(nn.Module):
             raise measure.Absent(str(error)) from error
         self.taps = taps
         self.delays, self.norms, self.neurons = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for k, (before, width) in enumerate(zip(widths, widths[1:], strict=False)):
+        for k, (before, width) in enumerate(pairwise(widths)):
             self.delays.append(Dcls1d(before, width, kernel_count=1, groups=1, dilated_kernel_size=taps, bias=False,
                                       version="gauss"))  # fmt: skip
             last = k == len(widths) - 2
@@ -88,7 +89,7 @@ class Slayer(nn.Module):
         except ImportError as error:
             raise measure.Absent(str(error)) from error
         self.delays, self.neurons = nn.ModuleList(), nn.ModuleList()
-        for k, (before, width) in enumerate(zip(widths, widths[1:], strict=False)):
+        for k, (before, width) in enumerate(pairwise(widths)):
             self.delays.append(DelayedLinear(before, width, max_delay=max_delay, delay="uniform", step_mode="m"))
             # about 2 % of the neurons fire in a step, whatever the width
             nn.init.normal_(self.delays[-1].weight, 0.6 / (before * 0.01) ** 0.5 / 2, 0.6 / (before * 0.01) ** 0.5)
@@ -114,7 +115,7 @@ class EventProp(nn.Module):
         self.hidden = nn.ModuleList(
             EventPropLIF(before, width, delay="uniform", max_delay=float(max_delay), spike_times=scheme,
                          weight_init=(0.03, 0.01) if k == 0 else (0.06, 0.02))
-            for k, (before, width) in enumerate(zip(widths[:-2], widths[1:-1], strict=True))
+            for k, (before, width) in enumerate(pairwise(widths[:-1]))
         )  # fmt: skip
         self.readout = EventPropLI(widths[-2], widths[-1], readout="weighted_integral", spike_times=scheme)
 
