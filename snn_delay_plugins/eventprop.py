@@ -196,9 +196,10 @@ class EventPropLIF(_EventPropLayer):
     def _warn_if_silent(self, events: SpikeEvents, spikes: SpikeEvents) -> None:
         if self.training and not self._warned and len(events) and not len(spikes):
             self._warned = True
-            warnings.warn(f"no neuron of {type(self).__name__}({self.in_features}, {self.out_features}) fired on a batch of "
-                          f"{len(events)} input spikes: EventProp has no gradient without spikes. Raise weight_init "
-                          f"(mean weight {self.weight.mean().item():.3g} now) or use functional.losses.bump_silent_",
+            layer = f"{type(self).__name__}({self.in_features}, {self.out_features})"
+            warnings.warn(f"no neuron of {layer} fired on a batch of {len(events)} input spikes: EventProp has no gradient "
+                          f"without spikes. Raise weight_init (mean weight {self.weight.mean().item():.3g} now) or use "
+                          "functional.losses.bump_silent_",
                           stacklevel=3)
 
     def extra_repr(self) -> str:

@@ -19,16 +19,17 @@ Neither map says anything about creating or deleting a spike; EventProp has no s
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any
 
 import torch
 from torch import Tensor
 
 __all__ = ["SpikeEvents"]
 
-Device = Union[str, torch.device, None]
+Device = str | torch.device | None
 
 # Times are rounded numbers: n * dt / dt may come out just below n. A bin border within this fraction of a bin counts
 # as reached.
@@ -76,7 +77,7 @@ class SpikeEvents:
     (2, 3, [[1, 1], [0, 1]])
     """
 
-    __slots__ = ("times", "units", "offsets", "num_units", "duration", "potential")
+    __slots__ = ("duration", "num_units", "offsets", "potential", "times", "units")
 
     def __init__(self, times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float,
                  potential: Tensor | None = None) -> None:
@@ -165,7 +166,7 @@ class SpikeEvents:
         starts = [0]
         for events in batches:
             starts.append(starts[-1] + len(events))
-        offsets = torch.cat([first.offsets] + [e.offsets[1:] + s for e, s in zip(batches[1:], starts[1:])])
+        offsets = torch.cat([first.offsets] + [e.offsets[1:] + s for e, s in zip(batches[1:], starts[1:], strict=False)])
         potentials = [e.potential for e in batches]
         potential = torch.cat(potentials) if all(p is not None for p in potentials) else None
         return SpikeEvents._trusted(torch.cat([e.times for e in batches]), torch.cat([e.units for e in batches]),
@@ -223,7 +224,7 @@ class SpikeEvents:
         if len(times) != len(units):
             raise ValueError(f"times holds {len(times)} samples but units holds {len(units)}")
         all_times, all_units, offsets = [], [], [0]
-        for b, (t, u) in enumerate(zip(times, units)):
+        for b, (t, u) in enumerate(zip(times, units, strict=False)):
             t, u = torch.as_tensor(t), torch.as_tensor(u)
             if t.shape != u.shape or t.dim() != 1:
                 raise ValueError(f"sample {b}: times {tuple(t.shape)} and units {tuple(u.shape)} must be of one length")
@@ -239,7 +240,7 @@ class SpikeEvents:
     def to_lists(self) -> tuple[list[Tensor], list[Tensor]]:
         """Times and units, one tensor per sample."""
         bounds = self.offsets.tolist()
-        pairs = list(zip(bounds[:-1], bounds[1:]))
+        pairs = list(itertools.pairwise(bounds))
         return [self.times[lo:hi] for lo, hi in pairs], [self.units[lo:hi] for lo, hi in pairs]
 
     # ---------------------------------------------------------------- dense
@@ -343,7 +344,7 @@ class _DenseToTimes(torch.autograd.Function):
 
 def _ceil_div(duration: float, dt: float) -> int:
     """Number of steps of length dt that cover the duration; a remainder within rounding is none."""
-    return max(int(math.ceil(duration / dt - _BIN_SLACK)), 0)
+    return max(math.ceil(duration / dt - _BIN_SLACK), 0)
 
 
 def _check_step(dt: float) -> None:

@@ -37,7 +37,7 @@ def simulate(times, units, p, duration, step=0.02):
     w, d = p["weight"].numpy(), p["delay"].numpy()
     wr, dr = (p[k].numpy() if k in p else None for k in ("recurrent_weight", "recurrent_delay"))
     n_out = w.shape[0]
-    arrivals = [[(t + d[j, u], w[j, u]) for t, u in zip(times, units)] for j in range(n_out)]
+    arrivals = [[(t + d[j, u], w[j, u]) for t, u in zip(times, units, strict=False)] for j in range(n_out)]
     resets = [[] for _ in range(n_out)]
     found = []
 
@@ -222,7 +222,7 @@ def test_a_touch_is_no_spike_and_a_hair_more_is_one():
 
 def test_several_spikes_per_neuron_and_simultaneous_arrivals():
     events = SpikeEvents.from_lists([[1.0] * 10 + [2.0] * 5], [[0] * 10 + [1] * 5], num_units=2, duration=60.0)
-    args = dict(weight=torch.full((2, 2), 1.0).double(), delay=torch.tensor([[2.0, 1.0], [0.5, 1.5]]).double())
+    args = {"weight": torch.full((2, 2), 1.0).double(), "delay": torch.tensor([[2.0, 1.0], [0.5, 1.5]]).double()}
     got = eventprop_lif(events, **args)
     wanted = eventprop_lif_reference(events, **args)
     assert len(got) > 4 and torch.equal(got.units, wanted.units)
@@ -277,7 +277,7 @@ def test_results_do_not_depend_on_the_number_of_threads(recurrent, mode):
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other))
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=False))
 
 
 def test_axonal_and_dendritic_delays_equal_the_full_matrix():

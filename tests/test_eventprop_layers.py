@@ -84,7 +84,8 @@ def test_readouts_come_in_the_dtype_of_the_weight(door, readout, shape):
 
 def test_gradients_reach_every_parameter_and_equal_the_functions(door):
     hidden = lif(door, learn_tau_mem=True, learn_tau_syn=True, learn_threshold=True)
-    readout = door.EventPropLI(7, 4, delay=1.0, readout="weighted_integral", learn_tau_mem=True, learn_tau_syn=True).double()
+    readout = door.EventPropLI(7, 4, delay=1.0, readout="weighted_integral", learn_tau_mem=True, learn_tau_syn=True)
+    readout.double()
     loss = (readout(hidden(spikes())) ** 2).sum()
     loss.backward()
     gradients = {n: p.grad for layer in (hidden, readout) for n, p in layer.named_parameters()}

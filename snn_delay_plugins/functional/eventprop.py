@@ -41,7 +41,7 @@ from torch import Tensor
 
 from ..events import SpikeEvents
 
-__all__ = ["eventprop_lif", "eventprop_li", "eventprop_lif_reference", "eventprop_li_reference"]
+__all__ = ["eventprop_li", "eventprop_li_reference", "eventprop_lif", "eventprop_lif_reference"]
 
 SpikeTimes = Literal["exact", "grid"]
 Readout = Literal["voltage", "integral", "weighted_integral", "maximum"]
@@ -281,7 +281,7 @@ def _checked_constant(name: str, value: float | Tensor) -> Tensor:
 # ------------------------------------------------------------------------------------------------ autograd glue
 
 def _cpu():
-    from ..kernels import eventprop_cpu              # numba is imported when a layer first runs
+    from ..kernels import eventprop_cpu  # numba is imported when a layer first runs
 
     return eventprop_cpu
 
@@ -520,7 +520,7 @@ def _search(times, units, w, d, wr, dr, tm, ts, theta, duration, max_spikes) -> 
     n_out = w.shape[0]
     w, d = w.detach().tolist(), d.detach().tolist()
     wr, dr = (wr.detach().tolist(), dr.detach().tolist()) if wr is not None else (None, None)
-    pending = [sorted((t + d[j][u], w[j][u]) for t, u in zip(times, units)) for j in range(n_out)]
+    pending = [sorted((t + d[j][u], w[j][u]) for t, u in zip(times, units, strict=False)) for j in range(n_out)]
     state = [(0.0, 0.0, 0.0)] * n_out                                           # time, V, I
     upcoming = [_crossing(state[j], pending[j], tm, ts, theta, duration) for j in range(n_out)]
     found: list[tuple[float, int]] = []
@@ -663,7 +663,7 @@ class _GridDrive(torch.autograd.Function):
     @staticmethod
     def backward(ctx, lam):
         times, weight, delay, event, j, n, sample, i = ctx.saved_tensors
-        tm, ts = ctx.taus
+        _tm, ts = ctx.taus
         lam_v, lam_i = lam[0][n, sample, j], lam[1][n, sample, j]
         w = weight.double()[j, i]
         grad_w = torch.zeros(weight.shape, dtype=torch.float64).index_put((j, i), -ts * lam_i, accumulate=True)

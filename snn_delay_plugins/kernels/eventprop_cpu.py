@@ -6,12 +6,13 @@ GIL). Every sum is taken in an order that does not depend on the number of threa
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def _run(tasks: Sequence[Callable[[], Any]], threads: int) -> list[Any]:
 
 def _ranges(size: int, parts: int) -> list[tuple[int, int]]:
     bounds = [size * k // parts for k in range(parts + 1)]
-    return [(lo, hi) for lo, hi in zip(bounds, bounds[1:]) if hi > lo]
+    return [(lo, hi) for lo, hi in itertools.pairwise(bounds) if hi > lo]
 
 
 def _sample_groups(offsets: np.ndarray) -> list[tuple[int, int]]:
@@ -100,7 +101,7 @@ def _sample_groups(offsets: np.ndarray) -> list[tuple[int, int]]:
         if b > lo and offsets[b + 1] - offsets[lo] > _GROUP_EVENTS:
             groups.append((lo, b))
             lo = b
-    return groups + [(lo, offsets.size - 1)] if offsets.size > 1 else []
+    return [*groups, (lo, offsets.size - 1)] if offsets.size > 1 else []
 
 
 # ---------------------------------------------------------------------------------------------------- synapses
@@ -237,7 +238,7 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
             else:
                 ranges = _ranges(blocks, min(blocks, _TIME_CHUNKS))
                 parts = [np.zeros(e1 - e0) for _ in ranges]
-            _run([lambda r=r, part=part: task(lo, hi, *r, part) for r, part in zip(ranges, parts)], threads)
+            _run([partial(task, lo, hi, *r, part) for r, part in zip(ranges, parts, strict=True)], threads)
             if e1 > e0:
                 for part in parts:
                     grad_t[e0:e1] += part
@@ -296,7 +297,7 @@ class Peak:
 
 
 def li_forward(spikes: Spikes, synapses: Synapses, neuron: Neuron, samples: int, find_peak: bool,
-               threads: int) -> tuple[np.ndarray, np.ndarray, "Peak"]:
+               threads: int) -> tuple[np.ndarray, np.ndarray, Peak]:
     """Voltage [samples, N, out], final (V, I) [N, out, 2], largest voltage."""
     n_out, n_in = synapses.shape
     n = spikes.batch_size
@@ -344,7 +345,7 @@ def arrivals_backward(spikes: Spikes, weight: np.ndarray, delay: np.ndarray, rat
         ranges = _ranges(n_out, min(n_out, _TIME_CHUNKS))
         e0, e1 = spikes.offsets[lo], spikes.offsets[hi]
         parts = [np.zeros(e1 - e0 if need_times else 0) for _ in ranges]
-        _run([lambda r=r, part=part: task(lo, hi, *r, part) for r, part in zip(ranges, parts)], threads)
+        _run([partial(task, lo, hi, *r, part) for r, part in zip(ranges, parts, strict=True)], threads)
         if need_times:
             for part in parts:
                 grad_t[e0:e1] += part

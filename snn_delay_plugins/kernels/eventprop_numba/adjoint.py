@@ -101,7 +101,7 @@ def _gather(start, position, em, k, es, where, rows_p, sums, last,
                 row = min(((x + where[i, j]) >> 32) * LANES, last)
                 r = np.uint64(row + j)
                 v, q = rows_p[r, 0], rows_p[r, 1]
-                if not v == v and neuron + j < n_out:
+                if v != v and neuron + j < n_out:
                     first = np.int64(q)
                     n, v, q = _without_jumps(row, first, after, back)
                     y, z = _jumps(et[e] + pair[i, j, 0], n, first, spike_start[neuron + j + 1], t, mu,
@@ -124,7 +124,7 @@ def _gather_times(start, position, em, k, es, where, factor, rows_p, last,
                 row = min(((x + where[i, j]) >> 32) * LANES, last)
                 v, q = rows_p[row + j, 0], rows_p[row + j, 1]
                 jump = 0.0
-                if not v == v:
+                if v != v:
                     first = np.int64(q)
                     n, v, q = _without_jumps(row, first, after, back)
                     y, z = _jumps(et[e] + pair[i, j, 0], n, first, spike_start[neuron + j + 1], t, mu,
@@ -142,10 +142,10 @@ def exact_backward(times, units, offsets, lo, hi, n_out, where, factor, pair, bl
                    where_r, pair_r, theta, tm, ts, dt, steps, sums, sums_r, grad_t, before_spikes):
     """Blocks block_lo..block_hi-1 of a layer, samples lo..hi-1, in order.
 
-    end [N, out, 2]; source [T, N * out], every `every` steps, or no rows; spikes of the layer (or any instants of jumps) with slope, g_time
-    and g_jump; mu_given empty or the jumps themselves. A recurrent layer has where_r with blocks. Adds to sums (see
-    _gather), derivatives by the times of the events, from offsets[lo] on, to grad_t unless that is empty, and the sum of
-    p_V before the spikes to before_spikes[block].
+    end [N, out, 2]; source [T, N * out], every `every` steps, or no rows; spikes of the layer (or any instants of
+    jumps) with slope, g_time and g_jump; mu_given empty or the jumps themselves. A recurrent layer has where_r with
+    blocks. Adds to sums (see _gather), derivatives by the times of the events, from offsets[lo] on, to grad_t unless that
+    is empty, and the sum of p_V before the spikes to before_spikes[block].
     """
     n_in = where.shape[1]
     rows, last = bucket_rows(steps)
@@ -175,8 +175,8 @@ def exact_backward(times, units, offsets, lo, hi, n_out, where, factor, pair, bl
                     et, pair[block], after, t, mu, s_start, neuron, n_out, steps - 1, dt, back, flow)
             if grad_t.size > 0:
                 _gather_times(start, position, eem, ek, ees, where[block], factor[block], rows_p, last,
-                              et, pair[block], after, t, mu, s_start, neuron, n_out, order, grad_t, steps - 1, dt, tm, ts, back,
-                              flow)
+                              et, pair[block], after, t, mu, s_start, neuron, n_out, order, grad_t, steps - 1, dt, tm, ts,
+                              back, flow)
             if recurrent:
                 _gather(s_start, s_position, sem, sk, ses, where_r[block], rows_p, sums_r[block], last,
                         t, pair_r[block], after, t, mu, s_start, neuron, n_out, steps - 1, dt, back, flow)
@@ -244,7 +244,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
                     row = min(((x + where_r[block, j, lane]) >> 32) * LANES, last)
                     v, q = rows_p[block, row + lane, 0], rows_p[block, row + lane, 1]
                     jump = 0.0
-                    if not v == v:
+                    if v != v:
                         earliest = np.int64(q)
                         at, v, q = _without_jumps(row, earliest, after, back)
                         y, z = _jumps(ts_k + delay_r[m, j], at, earliest, start[m + 1], t, mu, steps - 1, dt, flow)

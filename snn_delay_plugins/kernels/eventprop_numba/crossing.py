@@ -134,7 +134,8 @@ def next_crossing(v, i, t, end, a, m, s, w, theta, tm, flow):
 def quiet_steps(bucket, inhibition, inhibited, base, n, until, state, at, forth, back, rate, theta):
     """Advance a neuron from step n over the steps in which it cannot reach the threshold; the next step that may.
 
-    base: the row of the neuron's bucket -2; state[at:at + 2]: its (V, I). Were V to reach theta at the fraction x of a step, then theta <= V(n) + x a with a = (I_high - V(n)) dt / tau_m,
+    base: the row of the neuron's bucket -2; state[at:at + 2]: its (V, I). Were V to reach theta at the
+    fraction x of a step, then theta <= V(n) + x a with a = (I_high - V(n)) dt / tau_m,
     and, if there were no reset, V(n + 1) >= theta - (1 - x) c with c = (theta - I_low) dt / tau_m (both slopes zero
     if negative). No x satisfies both if (theta - V(n)) c + (theta - V(n + 1)) a > a c. I_high and I_low bound I in
     the step: I(n) plus all positive or all negative arrivals.

@@ -33,19 +33,19 @@ def _gather_tau(start, position, es_e, k_e, em_e, by_tau, where, factor, delay, 
                 else:
                     n = (row // LANES - 1) // 2
                     s = et[e] + delay[neuron + j, i]
-                    dm_em, dm_k, ds_k, ds_es = propagator_by_tau((n + 1) * dt - s, tm, ts)
+                    _, dm_k, ds_k, ds_es = propagator_by_tau((n + 1) * dt - s, tm, ts)
                     total[0] += w * dm_k * grid[j, n + 1, 0]
                     total[1] += w * (ds_k * grid[j, n + 1, 0] + ds_es * grid[j, n + 1, 1])
                     spike = np.int64(q)
                     while spike < spike_start[neuron + j + 1] and (
                             t[spike] < (n + 1) * dt or n + 3 == grid.shape[1]):
                         if t[spike] > s:
-                            dm_em, dm_k, ds_k, ds_es = propagator_by_tau(t[spike] - s, tm, ts)
+                            _, dm_k, ds_k, ds_es = propagator_by_tau(t[spike] - s, tm, ts)
                             total[0] += w * mu[spike] * dm_k
                             total[1] += w * mu[spike] * ds_k
                         spike += 1
             x = delay[neuron + j, i]
-            _dm_em, dm_k, ds_k, ds_es = propagator_by_tau(-(x - np.int64(x / dt) * dt), tm, ts)
+            _, dm_k, ds_k, ds_es = propagator_by_tau(-(x - np.int64(x / dt) * dt), tm, ts)
             total[0] += w * (factor[i, j, 1] * a0 + factor[i, j, 0] * a1 + dm_k * s0)
             total[1] += w * (factor[i, j, 0] * a2 + ds_k * s0 + ds_es * s1)
 
@@ -107,18 +107,18 @@ def exact_tau_gradient(times, units, offsets, delay, where, factor, kick,
                     reset = 0.0
                     if spike < stop and (t[spike] < (n + 1) * dt or n == steps - 1):
                         while spike < stop and (t[spike] < (n + 1) * dt or n == steps - 1):
-                            dm_em, dm_k, ds_k, _ds_es = propagator_by_tau(t[spike] - n * dt, tm, ts)
+                            dm_em, dm_k, ds_k, _ = propagator_by_tau(t[spike] - n * dt, tm, ts)
                             total[0] += mu[spike] * (dm_em * x + dm_k * y)
                             total[1] += mu[spike] * ds_k * y
                             if resets:
                                 h = (n + 1) * dt - t[spike]
-                                em, k, es = propagator(h, tm, ts)
+                                em, _, _ = propagator(h, tm, ts)
                                 reset += theta * em
                                 total[0] -= theta * v * em * h / (tm * tm)
                                 later = spike + 1
                                 while later < stop and (t[later] < (n + 1) * dt or n == steps - 1):
                                     h = t[later] - t[spike]
-                                    em, _k, _es = propagator(h, tm, ts)
+                                    em, _, _ = propagator(h, tm, ts)
                                     total[0] -= theta * mu[later] * em * h / (tm * tm)
                                     later += 1
                             spike += 1
