@@ -112,16 +112,23 @@ def _surrogate_obstacle(surrogate: Callable) -> str | None:
         return "the surrogate has trainable parameters"
     if not getattr(surrogate, "spiking", True):  # SpikingJelly: the smooth primitive function
         return "the surrogate is not known to emit 0 or 1 (spiking=False)"
-    if surrogate not in _probed:
-        try:
+    try:
+        if surrogate not in _probed:
             _probed[surrogate] = _probe(surrogate)
-        except Exception as error:  # whatever somebody's function raises: the plain form will raise it, or not
-            _probed[surrogate] = f"the surrogate could not be tried in float32 on the CPU: {error}"
-    return _probed[surrogate]
+        return _probed[surrogate]
+    except TypeError:  # a callable that can be no key
+        return _probe(surrogate)
 
 
 def _probe(surrogate: Callable) -> str | None:
     """Why the kernel, which needs nothing of a surrogate but the number ds/dx of each neuron, cannot stand for it."""
+    try:
+        return _answer(surrogate)
+    except Exception as error:  # whatever somebody's function raises: the plain form will raise it, or not
+        return f"the surrogate could not be tried in float32 on the CPU: {error}"
+
+
+def _answer(surrogate: Callable) -> str | None:
     x = torch.linspace(-3, 3, 128)  # without zero, where surrogates differ and the neuron's own rule decides
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         leaf = x.clone().requires_grad_()

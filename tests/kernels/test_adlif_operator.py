@@ -186,6 +186,22 @@ def test_every_surrogate_of_snntorch_equals_the_plain_form():
             torch.testing.assert_close(fast, plain, rtol=2e-4, atol=2e-4)
 
 
+class _Slotted:
+    """Can neither be hashed nor referred to weakly."""
+
+    __slots__ = ("height",)
+    __hash__ = None
+
+    def __call__(self, x):
+        return _Linear.apply(x)
+
+
+def test_a_callable_of_any_kind_is_probed():
+    current = torch.randn(6, 2, 3) * 3
+    plain = adlif(current, alpha=torch.full((3,), 0.5), surrogate=_Slotted(), method="torch")
+    assert torch.equal(adlif(current, alpha=torch.full((3,), 0.5), surrogate=_Slotted(), method="numba")[0], plain[0])
+
+
 def test_a_surrogate_that_cannot_be_tried_runs_in_the_plain_form():
     def only_double(x):
         if x.dtype != torch.float64:
