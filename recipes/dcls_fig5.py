@@ -46,6 +46,7 @@ RECIPE = TableRecipe(
     source_of_data=TimedCounts(1.4),
     seeds=10,
     protocol="clean",
+    figures=("bars", "learning_curves"),
     smoke={
         "seeds": 1,
         "threads": 1,

@@ -58,6 +58,29 @@ def accuracy(recipe, runs: list[dict]) -> Figure:
     return figure
 
 
+def bars(recipe, runs: list[dict]) -> Figure:
+    """Bars of mean test accuracy with every seed, one panel for each group of rows: rows named "group: variant"."""
+    data, protocol = runs[0]["data"]["name"], runs[0]["settings"]["protocol"]
+    groups: dict[str, list[dict]] = {}
+    for row in summarise(recipe, runs):
+        groups.setdefault(row["name"].partition(": ")[0], []).append(row)
+    figure, panels = plt.subplots(
+        1, len(groups), figsize=(4.5 * len(groups), 4.5), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, (group, rows) in zip(panels[0], groups.items(), strict=True):
+        for x, row in enumerate(rows):
+            if row["runs"]:
+                values = row["test"]["values"]
+                axes.bar(x, row["test"]["mean"], yerr=row["test"]["std"], color=f"C{x}", alpha=0.6, capsize=4)
+                axes.plot([x] * len(values), values, "o", color="black", ms=3)
+        names = [row["name"].partition(": ")[2].replace(", ", ",\n") for row in rows]
+        axes.set_xticks(range(len(rows)), names, rotation=45, ha="right")
+        axes.set_title(group)
+        axes.grid(axis="y", alpha=0.3)
+    panels[0][0].set_ylabel(f"test accuracy (%), {data}, protocol {protocol}")
+    return figure
+
+
 def learning_curves(recipe, runs: list[dict]) -> Figure:
     """Accuracy after every epoch: each seed thin, the mean thick."""
     sets = [name for name in ("train", "valid", "test") if f"{name}_accuracy" in runs[0]["history"][0]]
