@@ -84,6 +84,7 @@ GSC = dataclasses.replace(
     ),
     training=DclsTraining(epochs=100, batch_size=128),
     source_of_data=SpeechCommands(),
+    smoke=SHD.smoke | {"rows": ["hidden-2", "no-delays"]},
 )
 
 

@@ -39,8 +39,9 @@ class TableRecipe:
     ``network(inputs, classes, **settings)`` builds a row's network from ``network_settings`` and the row's
     own settings, ``objective(network, hyper)`` what it is trained for, with ``training`` (any frozen dataclass
     with ``epochs`` and ``batch_size``) and the row's own changes to it as ``hyper``; all of them are plain
-    numbers and words, kept with every result. ``smoke`` holds what ``--smoke`` changes: ``seeds``, ``threads``,
-    some of ``training``, some of ``network``. ``figures`` names functions of :mod:`recipes.engine.plots`.
+    numbers and words, kept with every result. ``smoke`` holds what ``--smoke`` changes: ``rows`` (keys; all where
+    it is missing), ``seeds``, ``threads``, some of ``training``, some of ``network``. ``figures`` names functions of
+    :mod:`recipes.engine.plots`.
     """
 
     name: str
@@ -90,7 +91,8 @@ class TableRecipe:
 
     def _rows(self, given: argparse.Namespace) -> list[Row]:
         if given.only is None:
-            return list(self.rows)
+            shown = self.smoke.get("rows") if given.smoke else None
+            return [row for row in self.rows if shown is None or row.key in shown]
         wanted = [key.strip() for key in given.only.split(",")]
         known = {row.key: row for row in self.rows}
         for key in wanted:
@@ -287,11 +289,14 @@ class TableRecipe:
 
 
 def _without_row(recipe: TableRecipe, run: dict) -> dict:
-    row = next(row for row in recipe.rows if row.key == run["network"])
-    parts = {"network": row.settings, "training": row.training}
+    """The run's settings but those in which some rows of the table differ from others."""
+    varied = {
+        "network": {name for row in recipe.rows for name in row.settings},
+        "training": {name for row in recipe.rows for name in row.training},
+    }
     return run["settings"] | {
-        part: {name: value for name, value in run["settings"][part].items() if name not in own}
-        for part, own in parts.items()
+        part: {name: value for name, value in run["settings"][part].items() if name not in names}
+        for part, names in varied.items()
     }
 
 
