@@ -133,7 +133,7 @@ def compare(shape: tuple[int, int, int], repeats: int, memory: bool) -> list[dic
             steps[case] = step
         except Exception as error:  # a peer that cannot run here must not stop the others
             print(f"  {case} skipped: {type(error).__name__}: {str(error).strip()[:200]}")
-    times = measure.take_turns(steps, repeats)
+    times = measure.take_turns(steps, repeats, seconds=10)
     rows = []
     for case, time in times.items():
         size = measure.in_own_process(__file__, case, *shape) if memory else None
@@ -154,8 +154,9 @@ def main() -> None:
         return
     rows = []
     for shape in dict.fromkeys([*SHAPES, *SWEEP]):
+        torch._dynamo.reset()  # or torch.compile gives up after some shapes
         rows += compare(shape, args.repeats, memory=shape in SHAPES)
-    measure.write("adlif", {**measure.setting(), "rows": rows})
+        measure.write("adlif", {**measure.setting(), "rows": rows})
     report(rows)
 
 

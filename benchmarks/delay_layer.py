@@ -112,9 +112,11 @@ def main() -> None:
             for name, s in TARGETS.items():
                 boxcar = ("ours, inside the boxcar",) if s["hidden"] else ()
                 rows += compare(name, s, (*CASES, *boxcar), args.repeats, memory=True)
+                measure.write("delay_layer_targets", {**measure.setting(), "rows": rows})
         else:
             for value in SWEEPS[what]:
                 rows += compare(what, BASE | {what: value}, CASES, args.repeats, memory=False)
+                measure.write(f"delay_layer_{what}", {**measure.setting(), "rows": rows})
         measure.write(f"delay_layer_{what}", {**measure.setting(), "rows": rows})
         report(what, rows)
 
