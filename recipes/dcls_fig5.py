@@ -48,7 +48,7 @@ RECIPE = TableRecipe(
     protocol="clean",
     figures=("bars", "learning_curves"),
     smoke={
-        "rows": ["full-decreasing", "full-no-delays", "sparse-decreasing", "sparse-fixed-delays"],
+        "rows": ["full-decreasing", "sparse-decreasing", "sparse-fixed-delays", "sparse-no-delays"],
         "seeds": 1,
         "threads": 1,
         "training": {"epochs": 3, "batch_size": 48},

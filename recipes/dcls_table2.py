@@ -36,6 +36,7 @@ SHD = TableRecipe(
     seeds=10,
     protocol="clean",
     smoke={
+        "rows": ["hidden-2"],
         "seeds": 1,
         "threads": 1,
         "training": {"epochs": 8, "batch_size": 48},
@@ -84,7 +85,6 @@ GSC = dataclasses.replace(
     ),
     training=DclsTraining(epochs=100, batch_size=128),
     source_of_data=SpeechCommands(),
-    smoke=SHD.smoke | {"rows": ["hidden-2", "no-delays"]},
 )
 
 
