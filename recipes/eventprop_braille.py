@@ -58,6 +58,11 @@ RECIPE = TableRecipe(
     source_of_data=Braille(),
     seeds=8,
     protocol="clean",
-    smoke={"seeds": 1, "threads": 1, "training": {"epochs": 2, "batch_size": 30}},
+    smoke={
+        "rows": tuple(f"{key}-64-{what}" for key in ARCHITECTURES for what in ("weights", "delays")),
+        "seeds": 1,
+        "threads": 1,
+        "training": {"epochs": 2, "batch_size": 30},
+    },
     figures=("accuracy_over_hidden", "learning_curves"),
 )

@@ -60,10 +60,11 @@ RECIPE = TableRecipe(
     seeds=8,
     protocol="clean",
     smoke={
+        "rows": tuple(f"{key}-64-{what}" for key in ARCHITECTURES for what in ("weights", "delays")),
         "seeds": 1,
         "threads": 1,
         "training": {"epochs": 1, "batch_size": 32, "learning_rate": 0.01},
-        "network": {"input_weight": [0.3, 0.1], "hidden_weight": [0.3, 0.1]},
+        "network": {"input_weight": [0.6, 0.3], "hidden_weight": [0.3, 0.1], "spike_times": "grid"},
     },
     figures=("accuracy_over_hidden", "learning_curves"),
 )

@@ -50,6 +50,11 @@ RECIPE = TableRecipe(
     source_of_data=YinYang(Encoding(early=1.5, late=20.0, duration=60.0)),
     seeds=5,
     protocol="clean",
-    smoke={"seeds": 1, "threads": 1, "training": {"epochs": 3, "batch_size": 60}},
+    smoke={
+        "rows": ("5-weights", "5-delays", "30-weights", "30-delays", "30-delays-grid-0.5"),
+        "seeds": 1,
+        "threads": 1,
+        "training": {"epochs": 4, "batch_size": 60},
+    },
     figures=("accuracy_over_hidden", "learning_curves"),
 )

@@ -205,9 +205,10 @@ def _read_events(path: Path, arrays: dict[str, np.ndarray]) -> EventRecordings:
             i = int(np.argmax(wrong))
             sample = int(np.searchsorted(offsets, i, side="right")) - 1
             raise DataError(f"{path}: sample {sample} has {complaint.format(values[i])}")
-    samples = [(1000.0 * times[start:stop], channels[start:stop]) for start, stop in pairwise(offsets)]
-    # the end of the recordings: a multiple of 25 ms (one raw frame) after their last event
-    end = 25.0 * (np.floor(1000.0 * float(times.max(initial=0.0)) / 25.0) + 1)
+    times = np.float32(1000.0) * times.astype(np.float32)
+    samples = [(times[start:stop], channels[start:stop]) for start, stop in pairwise(offsets)]
+    # the end of the recordings: the first multiple of 25 ms (one raw frame) after their last event
+    end = 25.0 * (np.floor(float(times.max(initial=0.0)) / 25.0) + 1)
     return EventRecordings.of(samples, labels, 2 * TAXELS, end)
 
 

@@ -39,8 +39,8 @@ class TableRecipe:
     ``network(inputs, classes, **settings)`` builds a row's network from ``network_settings`` and the row's
     own settings, ``objective(network, hyper)`` what it is trained for, with ``training`` (any frozen dataclass
     with ``epochs`` and ``batch_size``) and the row's own changes to it as ``hyper``; all of them are plain
-    numbers and words, kept with every result. ``smoke`` holds what ``--smoke`` changes: ``rows`` (keys; all where
-    it is missing), ``seeds``, ``threads``, some of ``training``, some of ``network``. ``figures`` names functions of
+    numbers and words, kept with every result. ``smoke`` holds what ``--smoke`` changes: ``rows`` (keys; without it
+    all), ``seeds``, ``threads``, some of ``training``, some of ``network``. ``figures`` names functions of
     :mod:`recipes.engine.plots`.
     """
 
