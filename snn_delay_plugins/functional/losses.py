@@ -193,7 +193,7 @@ def _checked_target(target: Tensor, shape: tuple[int, ...]) -> Tensor:
         raise ValueError(f"target must be [{n}], got shape {tuple(target.shape)}")
     if target.dtype != torch.int64:
         raise TypeError(f"target must be int64, got {target.dtype}")
-    if n and not (0 <= int(target.min()) and int(target.max()) < classes):
+    if n and not (int(target.min()) >= 0 and int(target.max()) < classes):
         bad = target[(target < 0) | (target >= classes)][0].item()
         raise ValueError(f"target {bad} is outside [0, {classes})")
     return target
