@@ -124,9 +124,9 @@ def build(case: str, shape: tuple[int, int, int]):
     return step
 
 
-def compare(shape: tuple[int, int, int], repeats: int, memory: bool) -> list[dict]:
+def compare(shape: tuple[int, int, int], cases: list[str], repeats: int, memory: bool) -> list[dict]:
     steps = {}
-    for case in CASES:
+    for case in cases:
         try:
             step = build(case, shape)
             step()
@@ -144,6 +144,9 @@ def compare(shape: tuple[int, int, int], repeats: int, memory: bool) -> list[dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--targets-only", action="store_true", help="the first two shapes, no sweep over T")
+    parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES, metavar="CASE")
+    parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--memory", nargs=4, metavar=("CASE", "T", "N", "F"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -153,9 +156,9 @@ def main() -> None:
         print(measure.peak_memory_of(build(case, tuple(map(int, shape)))))
         return
     rows = []
-    for shape in dict.fromkeys([*SHAPES, *SWEEP]):
+    for shape in dict.fromkeys(SHAPES if args.targets_only else [*SHAPES, *SWEEP]):
         torch._dynamo.reset()  # or torch.compile gives up after some shapes
-        rows += compare(shape, args.repeats, memory=shape in SHAPES)
+        rows += compare(shape, args.cases, args.repeats, memory=shape in SHAPES and not args.no_memory)
         measure.write("adlif", {**measure.setting(), "rows": rows})
     report(rows)
 

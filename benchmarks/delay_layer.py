@@ -31,6 +31,7 @@ SWEEPS = {
     "T": (100, 200, 500, 1000, 2000),
 }
 CASES = ("ours", "ours: events", "ours: shifted", "ours: fft", "conv1d", "Dcls1d")
+MEASURED = ("ours", "Dcls1d")  # whose memory is measured
 SUPPORT = 0.2  # share of neuron-steps inside the boxcar's support in "ours, inside the boxcar"
 
 
@@ -87,7 +88,7 @@ def compare(name: str, s: dict, cases: tuple[str, ...], repeats: int, memory: bo
             print(f"  {case} skipped: {error}")
     rows = []
     for case, time in measure.take_turns(steps, repeats, seconds=20).items():
-        size = measure.in_own_process(__file__, case, json.dumps(s)) if memory else None
+        size = measure.in_own_process(__file__, case, json.dumps(s)) if memory and case in MEASURED else None
         rows.append({"what": name, **s, "case": case, **time, "peak_mib": size})
     return rows
 
@@ -96,6 +97,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["targets", "density", "T_d", "T"])
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES, metavar="CASE")
+    parser.add_argument("--samples", type=int, help="per batch")
+    parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -111,11 +115,13 @@ def main() -> None:
         if what == "targets":
             for name, s in TARGETS.items():
                 boxcar = ("ours, inside the boxcar",) if s["hidden"] else ()
-                rows += compare(name, s, (*CASES, *boxcar), args.repeats, memory=True)
+                s = s | {"N": args.samples or s["N"]}
+                rows += compare(name, s, (*args.cases, *boxcar), args.repeats, memory=not args.no_memory)
                 measure.write("delay_layer_targets", {**measure.setting(), "rows": rows})
         else:
             for value in SWEEPS[what]:
-                rows += compare(what, BASE | {what: value}, CASES, args.repeats, memory=False)
+                s = BASE | {what: value} | ({"N": args.samples} if args.samples else {})
+                rows += compare(what, s, args.cases, args.repeats, memory=False)
                 measure.write(f"delay_layer_{what}", {**measure.setting(), "rows": rows})
         measure.write(f"delay_layer_{what}", {**measure.setting(), "rows": rows})
         report(what, rows)

@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--peer-up-to", type=int, default=10**6, help="longest delay that the peer is measured at")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--name", default="eventprop_vs_dcls", help="of the files in docs/benchmarks")
+    parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--memory", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -188,9 +189,12 @@ def main() -> None:
                     print(f"  {case} skipped: {error}")
             print(f"{widths}, longest delay {max_delay}: hidden rates {rates}", flush=True)
             for case, time in measure.take_turns(steps, args.repeats, seconds=30).items():
-                size = measure.in_own_process(__file__, case, widths, args.batch, max_delay)
+                size = None
+                if not args.no_memory:
+                    size = measure.in_own_process(__file__, case, widths, args.batch, max_delay)
                 rows.append({"widths": widths, "max_delay": max_delay, "batch": args.batch, "case": case,
                              "rates": rates[case], **time, "peak_mib": size})  # fmt: skip
+            measure.write(args.name, {**measure.setting(), "rows": rows})
     measure.write(args.name, {**measure.setting(), "rows": rows})
     report(args.name, rows)
 
