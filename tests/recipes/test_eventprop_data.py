@@ -257,10 +257,11 @@ def shd(path, times, units, labels):
 
 
 def test_a_channel_spikes_once_per_step_and_late_spikes_are_left_out(tmp_path):
-    times = [[0.0021, 0.0022, 0.0029, 0.0031, 0.9, 1.0], [0.5]]
+    times = [[0.0021, 0.0022, 0.0029, 0.0031, 0.75, 1.0], [0.5]]
     path = shd(tmp_path / "x_train.h5", times, [[7, 7, 8, 7, 1, 1], [3]], [0, 1])
     recordings = events.read(path, Sampling(duration=1000.0, resolution=1.0))
-    assert recordings.sample(0)[0].tolist() == [2.0, 2.0, 3.0, 900.0] and recordings.sample(0)[1].tolist() == [7, 8, 7, 1]
+    assert recordings.sample(0)[0].tolist() == [2.0, 2.0, 3.0, 750.0]
+    assert recordings.sample(0)[1].tolist() == [7, 8, 7, 1]
     assert recordings.sample(1)[0].tolist() == [500.0]
     exact = events.read(path, Sampling(duration=1000.0, resolution=None))
     assert len(exact.sample(0)[0]) == 5 and exact.sample(0)[0][0] == pytest.approx(2.1, abs=0.002)

@@ -1,0 +1,309 @@
+"""The EventProp recipes: networks, objectives, smoke runs, resuming after a kill."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recipes import eventprop_sequence
+from recipes.__main__ import main
+from recipes.engine import training
+from recipes.engine.eventprop import (
+    EventPropTraining,
+    FirstSpikeError,
+    FirstSpikeNetwork,
+    FirstSpikeTraining,
+    VoltageCrossEntropy,
+    VoltageNetwork,
+)
+from recipes.engine.objectives import Moment
+from recipes.engine.yin_yang import Encoding, YinYang
+from snn_delay_plugins.events import SpikeEvents
+
+ROOT = Path(__file__).parents[2]
+SEQUENCE = ROOT.parent / "shared" / "fixtures" / "sequence_detection"
+HYPER = EventPropTraining(4, 30, learning_rate=0.01, delay_learning_rate=0.1, decay=0.9, bump=0.05)
+
+
+def voltage_network(**settings):
+    torch.manual_seed(0)
+    return VoltageNetwork(6, 3, **{"hidden": 8, "input_weight": (4.0, 2.0), "hidden_weight": (2.0, 1.0)} | settings)
+
+
+def events(samples=5, seed=0):
+    rng = np.random.default_rng(seed)
+    times = [np.sort(rng.uniform(0, 80, 20)) for _ in range(samples)]
+    return SpikeEvents.from_lists(times, [rng.integers(0, 6, 20) for _ in times], num_units=6, duration=100.0)
+
+
+# --------------------------------------------------------------------------------------------------- networks
+
+
+@pytest.mark.parametrize("delays", [True, False])
+@pytest.mark.parametrize("recurrent", [True, False])
+def test_weights_and_delays_are_the_papers(recurrent, delays):
+    network = voltage_network(layers=1 if recurrent else 2, recurrent=recurrent, delays=delays, initial_delay=50.0)
+    sizes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    expected = {"hidden.0.weight": (8, 6), "readout.weight": (3, 8)}
+    expected |= {"hidden.0.recurrent_weight": (8, 8)} if recurrent else {"hidden.1.weight": (8, 8)}
+    if delays:
+        expected |= {name.replace("weight", "delay"): size for name, size in expected.items() if name[0] == "h"}
+        first = network.hidden[0]
+        assert 30 < first.delay.max() <= 50
+        assert not recurrent or (first.recurrent_delay == 0).all()
+    assert sizes == expected
+
+
+def test_the_readout_is_the_average_of_the_potential_or_in_its_own_unit():
+    batch = events()
+    average, own = (voltage_network(readout_time=unit)(batch).output for unit in (None, 10.0))
+    torch.testing.assert_close(average * 10, own)
+    assert own.shape == (5, 3) and own.std() > 0
+
+
+def test_outputs_of_a_small_hidden_layer_get_as_much_as_those_of_a_large_one():
+    torch.manual_seed(0)
+    small, large = (FirstSpikeNetwork(4, 3, hidden=n).readout.weight.mean().item() * n for n in (5, 30))
+    assert small == pytest.approx(large, rel=0.1)
+
+
+# -------------------------------------------------------------------------------------------------- objective
+
+
+def test_weights_and_delays_have_their_own_rates_which_fall_by_epoch():
+    objective = VoltageCrossEntropy(voltage_network(), HYPER)
+    optimizer = objective.optimizer()
+    weights, delays = ([p.shape for p in group["params"]] for group in optimizer.param_groups)
+    assert len(weights) == 3 and len(delays) == 2
+    objective.before_batch(optimizer, Moment(epoch=2, batch=1, batches=5))
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01 * 0.81, 0.1 * 0.81])
+
+
+def test_ease_in_starts_at_a_hundredth_and_leaves_delays_alone():
+    objective = VoltageCrossEntropy(voltage_network(), dataclasses.replace(HYPER, ease_in=True, decay=1.0))
+    optimizer, found = objective.optimizer(), []
+    for step in range(20):
+        objective.before_batch(optimizer, Moment(step // 5, step % 5, 5))
+        found.append([group["lr"] for group in optimizer.param_groups])
+    weights, delays = zip(*found, strict=True)
+    assert weights[0] == pytest.approx(1e-4) and weights[-1] == pytest.approx(0.01) and sorted(weights) == list(weights)
+    assert set(delays) == {0.1}
+
+
+def test_without_delays_there_is_one_group():
+    objective = VoltageCrossEntropy(voltage_network(delays=False), HYPER)
+    optimizer = objective.optimizer()
+    objective.before_batch(optimizer, Moment(0, 0, 5))
+    assert len(optimizer.param_groups) == 1
+
+
+def test_neurons_silent_for_an_epoch_are_bumped():
+    network = voltage_network(layers=1)
+    with torch.no_grad():
+        network.hidden[0].weight[2] = 0.0
+    objective = VoltageCrossEntropy(network, HYPER)
+    optimizer = objective.optimizer()
+    objective.before_epoch(0)
+    objective.measure(events(), torch.tensor([0, 1, 2, 0, 1]))
+    before = network.hidden[0].weight.detach().clone()
+    objective.after_epoch(optimizer, {}, "")
+    change = network.hidden[0].weight.detach() - before
+    assert change[2].tolist() == pytest.approx([0.05] * 6) and change[0].abs().max() == 0
+
+
+def test_evaluation_does_not_count_as_spiking():
+    network = voltage_network(layers=1)
+    objective = VoltageCrossEntropy(network, HYPER)
+    objective.optimizer()
+    objective.before_epoch(0)
+    network.eval()
+    objective.measure(events(), torch.tensor([0, 1, 2, 0, 1]))
+    assert sum(int(spikes.sum()) for spikes in objective._spikes) == 0
+
+
+def test_regularisation_pulls_the_weights_towards_the_target():
+    batch, labels = events(), torch.tensor([0, 1, 2, 0, 1])
+
+    def gradient(strength, target):
+        network = voltage_network(layers=1, delays=False).eval()
+        hyper = dataclasses.replace(HYPER, regularisation=(strength,), target_spikes=target)
+        VoltageCrossEntropy(network, hyper).measure(batch, labels).loss.backward()
+        return network.hidden[0].weight.grad
+
+    def pull(target):
+        return gradient(1e3, target) - gradient(0.0, target)
+
+    assert pull(1000.0).mean() < 0 < pull(0.0).mean()  # more spikes by larger weights, fewer by smaller ones
+
+
+def test_training_stops_when_patience_is_over():
+    objective = VoltageCrossEntropy(voltage_network(), dataclasses.replace(HYPER, patience=2))
+    history = [{"train_accuracy": value} for value in (50.0, 60.0, 60.0, 55.0)]
+    assert [objective.finished(history[:n], "train_accuracy") for n in (1, 2, 3, 4)] == [False, False, False, True]
+
+
+def test_the_first_spike_error_leaves_out_who_is_silent():
+    objective = FirstSpikeError(FirstSpikeNetwork(4, 3, hidden=5), FirstSpikeTraining(1, 1, 0.1, 0.1, delta_t=2.0))
+    output = SpikeEvents.from_lists([[3.0, 4.0], [5.0]], [[0, 1], [2]], num_units=3, duration=20.0)
+    loss, predicted = objective.judge(output, torch.tensor([0, 2]))
+    assert loss.item() == pytest.approx(0.5 * (4 - 3 - 2) ** 2 / 2) and predicted.tolist() == [0, 2]
+
+
+# -------------------------------------------------------------------------------------------------- resuming
+
+
+class Stop(Exception):
+    pass
+
+
+def train(folder, stop=None, **changes):
+    def report(share, epoch):
+        if stop is not None and share >= stop:
+            raise Stop
+
+    def build():
+        network = FirstSpikeNetwork(4, 3, hidden=8, input_weight=(2.5, 1.2), output_weight=(1.0, 1.0))
+        hyper = FirstSpikeTraining(4, 30, 0.01, 0.1, decay=0.8, bump=0.05, **changes)
+        return FirstSpikeError(network, hyper)
+
+    folder.mkdir(exist_ok=True)
+    splits = YinYang(Encoding(), (120, 40, 40)).load(None, "clean")
+    return training.train(build, splits, 0, folder, report)
+
+
+def timeless(history):
+    return [{name: value for name, value in entry.items() if name != "seconds"} for entry in history]
+
+
+def test_a_stopped_run_ends_where_the_uninterrupted_one_does(tmp_path):
+    whole = train(tmp_path / "whole")
+    for stop in (0.4, 0.8):
+        with pytest.raises(Stop):
+            train(tmp_path / "stopped", stop)
+    again = train(tmp_path / "stopped")
+    assert again["resumed"] and timeless(again["history"]) == timeless(whole["history"])
+    one, other = (
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("whole", "stopped")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_an_early_stop_ends_the_run_also_after_a_kill(tmp_path):
+    first = train(tmp_path, patience=0)
+    assert len(first["history"]) == 1
+    assert train(tmp_path, patience=0)["history"] == first["history"]
+
+
+def test_the_same_command_after_kill_9_gives_the_uninterrupted_result(tmp_path):
+    command = [sys.executable, "-m", "recipes", "run", "eventprop_yinyang", "--smoke", "--only", "30-delays"]
+    command += ["--epochs", "8", "--out"]
+
+    def start(out):
+        return subprocess.Popen(
+            [*command, str(out)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    def finish(out):
+        process = start(out)
+        text, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, text.decode()
+        (result,) = out.glob("runs/*/result.json")
+        return json.loads(result.read_text())
+
+    killed = start(tmp_path / "killed")
+    until = time.monotonic() + 600
+    while not list((tmp_path / "killed").glob("runs/*/last.ckpt")):
+        assert time.monotonic() < until and killed.poll() is None, killed.stdout.read().decode()
+        time.sleep(0.002)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate(timeout=60)
+    assert not list((tmp_path / "killed").glob("runs/*/result.json")), "the run ended before the signal came"
+    resumed, whole = finish(tmp_path / "killed"), finish(tmp_path / "whole")
+    assert resumed["resumed"] and not whole["resumed"]
+    assert timeless(resumed["history"]) == timeless(whole["history"]) and resumed["best"] == whole["best"]
+
+
+# ------------------------------------------------------------------------------------------------------ smoke
+
+
+@pytest.mark.parametrize("name", ["eventprop_yinyang", "eventprop_braille", "eventprop_shd"])
+def test_smoke_gives_table_and_plots(name, tmp_path, capsys):
+    assert main(["run", name, "--smoke", "--out", str(tmp_path)]) == 0
+    endings = (".md", ".csv", ".json", "_accuracy_over_hidden.png", "_learning_curves.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", *(f"{name}{ending}" for ending in endings)}
+    rows = json.loads((tmp_path / f"{name}.json").read_text())["rows"]
+    assert sum(row["runs"] for row in rows) >= 4
+    capsys.readouterr()
+    assert main(["table", name, "--out", str(tmp_path)]) == 0 and "mean ± std" in capsys.readouterr().out
+
+
+def test_the_sequence_task_is_as_the_paper_says(tmp_path, capsys):
+    arguments = ["run", "eventprop_sequence", "--smoke", "--out", str(tmp_path)]
+    if SEQUENCE.is_dir():
+        arguments += ["--data-dir", str(SEQUENCE)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "100 % after 6 encounters (paper: 6)" in printed and "NO " not in printed
+    assert {path.suffix for path in tmp_path.iterdir()} == {".md", ".csv", ".json", ".png"}
+
+
+def test_the_sequence_task_says_so_when_it_fails(tmp_path, capsys):
+    arguments = ["run", "eventprop_sequence", "--smoke", "--learning-rate", "0.01", "--out", str(tmp_path)]
+    assert main(arguments) == 1 and "NO " in capsys.readouterr().out
+
+
+def test_solved_means_solved_for_good():
+    def history(*correct):
+        return [eventprop_sequence.Encounter(0.0, n, []) for n in correct]
+
+    assert eventprop_sequence.solved_after(history(0, 2, 1, 2, 2)) == 3
+    assert eventprop_sequence.solved_after(history(0, 2, 1)) is None
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("eventprop_yinyang", "--data-dir", "/tmp"), "generates its data"),
+        (("eventprop_braille",), "--data-dir is missing: a folder with braille_th10.npz"),
+        (("eventprop_braille", "--data-dir", "/nowhere"), "/nowhere/braille_th10.npz: no such file"),
+        (("eventprop_braille", "--smoke", "--encoding", "th9"), "th9"),
+        (("eventprop_shd", "--smoke", "--augmentation", "mixup"), "mixup"),
+        (("eventprop_shd", "--smoke", "--set", "rate=3"), "--set rate: no such setting; choose from"),
+        (("eventprop_shd", "--smoke", "--set", "learning_rate=fast"), "a number is needed"),
+        (("eventprop_shd", "--smoke", "--set", "epochs=3"), "use --epochs"),
+        (("eventprop_shd", "--smoke", "--set", "learning_rate"), "is not NAME=VALUE"),
+        (("eventprop_yinyang", "--smoke", "--set", "learning_rate=1"), "the networks of this table differ in it"),
+        (("eventprop_sequence", "--data-dir", "/nowhere"), "/nowhere/V_1.npy: not a readable npy file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_impossible_command_is_one_clear_line(capsys, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(["run", *arguments])
+    except SystemExit as stop:
+        code = stop.code
+    printed = capsys.readouterr()
+    assert code == 2 and message in printed.err and printed.err.count("\n") == 1
+
+
+def test_a_changed_setting_is_part_of_the_run(tmp_path, capsys):
+    common = ["--smoke", "--epochs", "1", "--only", "recurrent-64-delays", "--out", str(tmp_path)]
+    assert main(["run", "eventprop_braille", *common, "--set", "target_spikes=5"]) == 0
+    (result,) = tmp_path.glob("runs/*/result.json")
+    assert json.loads(result.read_text())["settings"]["training"]["target_spikes"] == 5
+    capsys.readouterr()
+    assert main(["table", "eventprop_braille", "--out", str(tmp_path), "--set", "target_spikes=6"]) == 2
+    assert "no finished runs" in capsys.readouterr().err
