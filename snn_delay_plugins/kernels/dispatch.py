@@ -2,7 +2,8 @@
 
 The choice can be overridden per call (argument ``method``) or for the whole process with the environment variable
 ``SNN_DELAY_PLUGINS_METHOD`` (``torch``: the plain form everywhere; ``direct``: the same, with delays as dense
-convolutions). What was chosen is logged at debug level under the logger ``snn_delay_plugins``; where a kernel was expected and a slow form runs, one warning says why.
+convolutions). What was chosen is logged at debug level under the logger ``snn_delay_plugins``; where a kernel was
+expected and a slow form runs, one warning says why.
 """
 from __future__ import annotations
 
@@ -90,12 +91,22 @@ def _device_obstacle(tensor: Tensor, dtype: torch.dtype) -> str | None:
         return None if _has_triton() else "triton is not installed"
     if tensor.device.type != "cpu":
         return f"there are kernels for cpu and cuda, the input is on {tensor.device}"
-    return None
+    return None if _HAS_NUMBA else "numba is not installed"
 
 
 @cache
 def _has_triton() -> bool:
     return find_spec("triton") is not None
+
+
+def _has_numba() -> bool:
+    try:
+        return find_spec("numba") is not None
+    except ModuleNotFoundError:  # an import hook that hides it
+        return False
+
+
+_HAS_NUMBA = _has_numba()  # known at import: torch.compile cannot look for packages
 
 
 # ------------------------------------------------------------------------------------------------ surrogates
