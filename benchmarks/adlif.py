@@ -58,8 +58,8 @@ def snntorch_loop(p: dict[str, Tensor], compiled: bool):
     def loop(current: Tensor) -> Tensor:
         w, mem, spk = (torch.zeros_like(current[0]) for _ in range(3))
         recorded = []
-        for t in range(current.shape[0]):
-            spk, w, mem = step(current[t], w, mem, spk)
+        for current_t in current.unbind(0):  # current[t] would cost a gradient of the whole sequence per step
+            spk, w, mem = step(current_t, w, mem, spk)
             recorded.append(spk)
         return torch.stack(recorded)
 

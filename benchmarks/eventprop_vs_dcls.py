@@ -73,7 +73,7 @@ class DCLS(nn.Module):
             trains = pad(x.permute(1, 2, 0), (self.taps - 1, (self.taps - 1) // 2))
             x = delays(trains).permute(2, 0, 1)
             if k < len(self.norms):
-                x = neuron(self.norms[k](x.unsqueeze(3)).squeeze())
+                x = neuron(self.norms[k](x.unsqueeze(3)).squeeze(3))
                 rates.append(x.detach().mean().item())
                 x = self.dropout(x)
             else:
