@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .events import SpikeEvents
 from .functional.eventprop import eventprop_li, eventprop_lif
-from .parameters import BoundedModule, initial_delay
+from .parameters import BoundedModule, delay_shape, initial_delay
 
 __all__ = ["EventPropLI", "EventPropLIF"]
 
@@ -38,10 +38,8 @@ class _EventPropLayer(BoundedModule):
         if delay is None:
             self.register_parameter(delay_name, None)
             return
-        shapes = {"synaptic": (receivers, senders), "axonal": (1, senders), "dendritic": (receivers, 1)}
-        if self.delay_type not in shapes:
-            raise ValueError(f"delay_type must be one of {sorted(shapes)}, got {self.delay_type!r}")
-        initial = initial_delay(delay, shapes[self.delay_type], self.max_delay, delay_name)
+        shape = delay_shape(self.delay_type, receivers, senders)
+        initial = initial_delay(delay, shape, self.max_delay, delay_name)
         if self.learn_delay:
             self.register_parameter(delay_name, nn.Parameter(initial))
         else:

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 __all__ = [
-    "ADLIF_PRESETS", "AdLIFParameters", "AdLIFPreset", "BoundedModule", "DelayParameters", "initial_delay",
-    "live_modules", "project_",
+    "ADLIF_PRESETS", "AdLIFParameters", "AdLIFPreset", "BoundedModule", "DelayParameters", "delay_shape",
+    "initial_delay", "live_modules", "project_",
 ]  # fmt: skip
 
 MODES = ("project", "clamp")
@@ -335,14 +335,12 @@ class DelayParameters(BoundedModule):
             raise ValueError(f"in_features and out_features must be positive, got {in_features} and {out_features}")
         if max_delay != int(max_delay) or max_delay < 0:
             raise ValueError(f"max_delay must be a whole number of time steps >= 0, got {max_delay}")
-        shapes = {"synaptic": (out_features, in_features), "axonal": (1, in_features), "dendritic": (out_features, 1)}
-        if delay_type not in shapes:
-            raise ValueError(f"delay_type must be one of {sorted(shapes)}, got {delay_type!r}")
+        shape = delay_shape(delay_type, out_features, in_features)
         self.in_features, self.out_features = in_features, out_features
         self.max_delay, self.delay_type, self.learn_delay = int(max_delay), delay_type, learn_delay
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(out_features, in_features)))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-        initial = initial_delay(delay, shapes[delay_type], self.max_delay)
+        initial = initial_delay(delay, shape, self.max_delay)
         if learn_delay:
             self.delay = nn.Parameter(initial)
         else:
@@ -362,6 +360,17 @@ class DelayParameters(BoundedModule):
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"max_delay={self.max_delay}, delay_type={self.delay_type!r}, learn_delay={self.learn_delay}"
         )
+
+
+def delay_shape(delay_type: str, out_features: int, in_features: int) -> tuple[int, int]:
+    """Shape of the delays: ``"synaptic"`` [out, in], ``"axonal"`` [1, in] or ``"dendritic"`` [out, 1].
+
+    :raises ValueError: for any other ``delay_type``.
+    """
+    shapes = {"synaptic": (out_features, in_features), "axonal": (1, in_features), "dendritic": (out_features, 1)}
+    if delay_type not in shapes:
+        raise ValueError(f"delay_type must be one of {sorted(shapes)}, got {delay_type!r}")
+    return shapes[delay_type]
 
 
 def initial_delay(

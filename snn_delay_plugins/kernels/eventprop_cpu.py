@@ -10,14 +10,14 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from . import eventprop_numba as loops
+from .threads import pool
 
 _TIME_CHUNKS = 8            # neurons are split into this many runs when derivatives by event times are summed over them
 _GROUP_EVENTS = 1 << 18     # and samples into groups of about this many events, which bounds the memory of that sum
@@ -79,15 +79,10 @@ class TooManySpikes(RuntimeError):
 
 # ---------------------------------------------------------------------------------------------------- threads
 
-@lru_cache(maxsize=4)
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="eventprop")       # one per process: pools do not fork
-
-
 def _run(tasks: Sequence[Callable[[], Any]], threads: int) -> list[Any]:
     if threads <= 1 or len(tasks) <= 1:
         return [task() for task in tasks]
-    return list(_pool(os.getpid(), threads).map(lambda task: task(), tasks))
+    return list(pool(os.getpid(), threads).map(lambda task: task(), tasks))
 
 
 def _ranges(size: int, parts: int) -> list[tuple[int, int]]:

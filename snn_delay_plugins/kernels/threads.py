@@ -14,11 +14,11 @@ from itertools import pairwise
 
 import torch
 
-__all__ = ["over_ranges"]
+__all__ = ["over_ranges", "pool"]
 
 
 @lru_cache(maxsize=4)
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+def pool(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="snn_delay_plugins")  # one per process: pools do not fork
 
 
@@ -32,7 +32,7 @@ def over_ranges(task: Callable[[int, int], None], size: int, grain: int = 1) -> 
     if threads == 1:
         task(*ranges[0])
         return
-    others = [_pool(os.getpid(), threads - 1).submit(task, *piece) for piece in ranges[1:]]
+    others = [pool(os.getpid(), threads - 1).submit(task, *piece) for piece in ranges[1:]]
     task(*ranges[0])
     for other in others:
         other.result()

@@ -20,7 +20,7 @@ def fixed_point(x):
 
 @njit(**OPTIONS)
 def _split_row(d, dt, inv_tm, delta, steps, whole, fraction, f, em, q):
-    """Delays d >= 0 of one neuron: whole steps, fraction in 2^-32 steps, fd, exp(fd/tau_m), expm1(-fd delta).
+    """Delays d >= 0 of one neuron: whole steps, fraction in 2^-30 steps, fd, exp(fd/tau_m), expm1(-fd delta).
 
     In 32 bits, and one array at a time, because that vectorises.
     """
