@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numba import njit
 
+from recipes.engine.machine import describe
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
 from snn_delay_plugins.functional.losses import voltage_cross_entropy
@@ -173,12 +174,7 @@ def peak_mib() -> float:
 
 
 def machine() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:
-            name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, python {platform.python_version()}, torch {torch.__version__}"
+    return f"{describe()['processor']}, python {platform.python_version()}, torch {torch.__version__}"
 
 
 def show(title: str, rows: list[dict]) -> None:

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import torch
 
+from recipes.engine.machine import describe
+
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 _PACKAGES = ("torch", "numba", "numpy", "snntorch", "spikingjelly", "dcls", "triton")
 
@@ -105,22 +107,12 @@ def setting() -> dict:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+        "processor": describe()["processor"], "cores": os.cpu_count(), "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "load": [round(x, 1) for x in os.getloadavg()], "versions": versions,
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
     }  # fmt: skip
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def write(name: str, result: dict) -> None:
