@@ -1,10 +1,13 @@
 """Files that are either whole or absent: written beside their place, then moved into it in one step."""
 
 import contextlib
+import fcntl
+import glob
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -27,6 +30,43 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path``; becomes ``path`` when the block ends without an error.
+
+    To be used inside :func:`locked`: what killed processes have left of earlier attempts is removed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.parts"):
+        shutil.rmtree(left, ignore_errors=True)
+    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".parts"))
+    try:
+        yield part
+        os.chmod(part, 0o777 & ~_umask())
+        if path.is_dir():
+            os.replace(path, f"{part}.old.parts")  # a folder cannot take the place of a full one in one step
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(f"{part}.old.parts", ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Only one process at a time is inside this block for the same ``path``; the others wait, after one call of
+    ``waiting``. A killed process lets go. The lock is an empty file beside ``path`` that stays there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

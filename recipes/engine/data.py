@@ -13,8 +13,8 @@ dataset               type                                           meaning
 ====================  =============================================  =========================
 
 Any folder with ``NAME_train.h5[.gz]`` and ``NAME_test.h5[.gz]``, with or without ``NAME_valid.h5[.gz]``, is
-read: ``shd_*``, ``ssc_*``, ``dsp20_*`` and your own. Counts stay in memory as ``uint8`` of shape ``[samples,
-steps, channels]``.
+read: ``shd_*``, ``ssc_*``, ``dsp20_*`` and your own. Counts are ``uint8`` of shape ``[samples, steps, channels]``,
+made a few samples at a time and then read from a cache on disk: a split never has to fit into memory.
 
 Choices that the papers leave open
     * Bin ``k`` holds the spikes with ``k dt <= t < (k + 1) dt``, computed in float64 from the stored float16
@@ -22,20 +22,19 @@ Choices that the papers leave open
     * Spikes at or after the last bin are dropped (``Binning.late = "drop"``), as in a recording cut to one
       second; ``late = "last bin"`` puts them into the last bin instead. The number of late spikes is kept in
       ``Recordings.late``.
-    * A sample without spikes is silence, which is valid; a warning names the file and the samples.
+    * A sample without spikes is an error that names the file and the samples: a recording that was lost looks
+      like this, and no file that we have seen holds one on purpose. With ``--allow-silence`` it is kept, as silence.
 """
 
+import argparse
+import copy
 import dataclasses
 import gzip
 import hashlib
-import json
 import logging
-import os
 import re
 import shutil
 import tempfile
-import warnings
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,14 +46,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes.engine import atomic
+from recipes.engine import cache
 from recipes.engine.sources import PROTOCOLS, DataError, Source, Splits
 
 log = logging.getLogger(__name__)
 
 _SPLITS = ("train", "valid", "test")
-_CACHE_FORMAT = 1  # raised whenever the meaning of a cached file changes
-_CHUNK = 256  # samples read and binned at once
+_CACHE_FORMAT = 2  # raised whenever the meaning of a cached file changes
+_CHUNK = 64  # samples read and binned at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +97,7 @@ class Recordings:
 
     def batch(self, which: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Counts uint8 [N, T, channels] and labels [N]; nothing random."""
-        which = torch.from_numpy(which)
-        return torch.from_numpy(self.counts)[which], torch.from_numpy(self.labels)[which]
+        return torch.from_numpy(self.counts[which]), torch.from_numpy(self.labels[which])
 
     def take(self, which: np.ndarray) -> "Recordings":
         return Recordings(self.counts[which], self.labels[which], self.speakers[which])
@@ -117,16 +115,26 @@ class BinnedCounts(Source):
 
     def __init__(self, binning: Binning):
         self.binning = binning
+        self.allow_silence = False
 
     @property
     def settings(self) -> dict:
+        # Not allow_silence: it changes no number of data that can be read without it.
         return {"binning": dataclasses.asdict(self.binning)}
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        add_silence_option(parser)
+
+    def with_options(self, given: argparse.Namespace) -> "BinnedCounts":
+        source = copy.copy(self)
+        source.allow_silence = given.allow_silence
+        return source
 
     def find(self, data_dir: Path) -> str:
         return find_files(data_dir)[0]
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
-        return load(data_dir, self.binning, protocol)
+        return load(data_dir, self.binning, protocol, allow_silence=self.allow_silence)
 
     def smoke(self) -> tuple["BinnedCounts", Path]:
         from recipes.engine import miniature
@@ -134,15 +142,26 @@ class BinnedCounts(Source):
         return self, miniature.make()
 
 
+def add_silence_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-silence", action="store_true", help="keep samples without a spike; otherwise they are an error"
+    )
+
+
 # ---------------------------------------------------------------------------------------------------- splits
 
 
 def load(
-    data_dir: Path, binning: Binning, protocol: str, held_out: float = 0.2, split_seed: int = 0
+    data_dir: Path,
+    binning: Binning,
+    protocol: str,
+    held_out: float = 0.2,
+    split_seed: int = 0,
+    allow_silence: bool = False,
 ) -> Splits:
     """:func:`load_splits` of binned counts."""
     return load_splits(
-        data_dir, protocol, lambda path: read(path, binning), binning.channels, held_out, split_seed
+        data_dir, protocol, lambda path: read(path, binning, allow_silence), binning.channels, held_out, split_seed
     )
 
 
@@ -263,62 +282,53 @@ def _hold_out_speakers(path: Path, train, share: float, seed: int):
 # --------------------------------------------------------------------------------------------------- one file
 
 
-def read(path: Path, binning: Binning) -> Recordings:
-    """One file, binned; from the cache where these settings have seen this file (name, size, time) before."""
-    arrays = cached(Path(path), _cache_path(Path(path), binning), lambda: _arrays(bin_file(path, binning)))
-    return Recordings(arrays["counts"], arrays["labels"], arrays.get("speakers"), int(arrays["late"]))
-
-
-def cached(path: Path, kept: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays that ``make`` makes of the file ``path``; from the cache file ``kept`` where that exists and
-    can be read."""
-    if kept.exists():
-        try:
-            with np.load(kept, allow_pickle=False) as stored:
-                return dict(stored)
-        except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-            warnings.warn(f"{kept}: unreadable ({error}); reading {path} anew", stacklevel=3)
-    arrays = make()
-    with atomic.replacing(kept) as part, open(part, "wb") as file:
-        np.savez(file, **arrays)
-    return arrays
-
-
-def _arrays(recordings: Recordings) -> dict[str, np.ndarray]:
-    speakers = {} if recordings.speakers is None else {"speakers": recordings.speakers}
-    return {"counts": recordings.counts, "labels": recordings.labels, "late": recordings.late, **speakers}
-
-
-def cache_dir() -> Path:
-    """Where binned data lie: $SNN_DELAY_PLUGINS_CACHE, else ~/.cache/snn_delay_plugins. Safe to delete."""
-    return Path(os.environ.get("SNN_DELAY_PLUGINS_CACHE") or Path.home() / ".cache" / "snn_delay_plugins")
-
-
-def cache_path(kind: str, path: Path, format_and_settings: list) -> Path:
-    """Where what ``kind`` of reading made of this very file (name, size, time) with these settings is kept."""
-    stat = path.stat()
-    key = [*format_and_settings, str(path.resolve()), stat.st_size, stat.st_mtime_ns]
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
-    return cache_dir() / kind / f"{path.name.split('.')[0]}-{name}.npz"
-
-
-def _cache_path(path: Path, binning: Binning) -> Path:
-    return cache_path("binned", path, [_CACHE_FORMAT, dataclasses.asdict(binning)])
-
-
-def bin_file(path: Path, binning: Binning) -> Recordings:
-    """Read and check one file; no cache. Raises :class:`DataError`."""
+def read(path: Path, binning: Binning, allow_silence: bool = False) -> Recordings:
+    """One file, binned; from the cache where these settings have seen this file (name, size, time) before. Raises
+    :class:`DataError`."""
     path = Path(path)
+    arrays = cache.cached(path, _entry(path, binning), lambda sink: _bin_into(sink, path, binning))
+    return _recordings(path, arrays, allow_silence)
+
+
+def bin_file(path: Path, binning: Binning, allow_silence: bool = False) -> Recordings:
+    """:func:`read` into memory; no cache."""
+    sink = cache.InMemory()
+    _bin_into(sink, Path(path), binning)
+    return _recordings(path, sink.arrays(), allow_silence)
+
+
+def _entry(path: Path, binning: Binning) -> Path:
+    return cache.entry("binned", path, [_CACHE_FORMAT, dataclasses.asdict(binning)])
+
+
+def _bin_into(sink: cache.Sink, path: Path, binning: Binning) -> None:
     with open_events(path) as file:
-        counts = np.empty((len(file.labels), binning.steps, binning.channels), np.uint8)
         late = 0
         for chunk in file.chunks(binning.units):
-            counts[chunk.samples], chunk_late = _bin(path, chunk, binning)
+            counts, chunk_late = _bin(path, chunk, binning)
+            sink.append("counts", counts)
             late += chunk_late
+        sink.append("late", np.array([late]))
+        file.append_samples(sink)
     if late:
         what = "dropped" if binning.late == "drop" else "put into the last bin"
         log.info("%s: %d spikes at or after %g s %s", path.name, late, binning.duration, what)
-    return Recordings(counts, file.labels, file.speakers, late)
+
+
+def _recordings(path: Path, arrays: dict[str, np.ndarray], allow_silence: bool) -> Recordings:
+    check_silence(path, arrays["silent"], allow_silence)
+    return Recordings(arrays["counts"], arrays["labels"], arrays.get("speakers"), int(arrays["late"][0]))
+
+
+def check_silence(path: Path, silent: np.ndarray, allowed: bool) -> None:
+    """Samples without spikes are an error or, where they are allowed, a line in the log."""
+    if not len(silent):
+        return
+    named = ", ".join(map(str, silent[:5])) + (", ..." if len(silent) > 5 else "")
+    count = f"sample {named} has" if len(silent) == 1 else f"{len(silent)} samples (numbers {named}) have"
+    if not allowed:
+        raise DataError(f"{path}: {count} no spikes; if that is meant, --allow-silence keeps such samples as silence")
+    log.info("%s: %s no spikes, kept as silence", path, count)
 
 
 class Chunk(NamedTuple):
@@ -356,6 +366,7 @@ class EventFile:
         speakers = file.get("extra/speaker")
         self.labels = _whole_numbers(path, "labels", labels)
         self.speakers = None if speakers is None else _whole_numbers(path, "extra/speaker", speakers)
+        self._silent: list[int] = []
         lengths = {"spikes/times": len(self._times), "spikes/units": len(self._units)}
         lengths |= {} if self.speakers is None else {"extra/speaker": len(self.speakers)}
         for name, length in lengths.items():
@@ -367,8 +378,7 @@ class EventFile:
         _check_arrays(path, self._times, self._units)
 
     def chunks(self, units: int) -> Iterator[Chunk]:
-        """All spikes, in the file's order; units must be below ``units``. Warns of silent samples at the end."""
-        silent = []
+        """All spikes, in the file's order; units must be below ``units``."""
         for start in range(0, len(self.labels), _CHUNK):
             which = slice(start, min(start + _CHUNK, len(self.labels)))
             try:
@@ -377,14 +387,15 @@ class EventFile:
                 raise DataError(
                     f"{self.path}: damaged between samples {which.start} and {which.stop - 1} ({error})"
                 ) from error
+            self._silent += [start + i for i, sample in enumerate(times) if not len(sample)]
             yield _checked_chunk(self.path, which, times, channels, units)
-            silent += [start + i for i, sample in enumerate(times) if not len(sample)]
-        if silent:
-            named = ", ".join(map(str, silent[:5])) + (", ..." if len(silent) > 5 else "")
-            warnings.warn(
-                f"{self.path}: {len(silent)} samples without spikes, kept as silence (sample {named})",
-                stacklevel=2,
-            )
+
+    def append_samples(self, sink: cache.Sink) -> None:
+        """Labels, speakers (if the file has them) and, after :meth:`chunks`, the numbers of samples without spikes."""
+        sink.append("labels", self.labels)
+        sink.append("silent", np.array(self._silent, np.int64))
+        if self.speakers is not None:
+            sink.append("speakers", self.speakers)
 
 
 @contextmanager
@@ -393,7 +404,9 @@ def _open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise DataError(f"{path}: no such file")
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty")
-    with tempfile.TemporaryFile() as plain:  # nameless: gone with the process, however it ends
+    cache.folder().mkdir(parents=True, exist_ok=True)
+    # Nameless: gone with the process, however it ends. Not in /tmp, which may be small, or memory.
+    with tempfile.TemporaryFile(dir=cache.folder()) as plain:
         source = path
         if path.suffix == ".gz":
             try:

@@ -247,6 +247,7 @@ class TimedCounts(BinnedCounts):
         super().__init__(Binning(duration=duration, steps=round(duration / 0.01), group=5))
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
+        super().add_options(parser)
         parser.add_argument(
             "--duration",
             type=float,
@@ -255,11 +256,10 @@ class TimedCounts(BinnedCounts):
         )
 
     def with_options(self, given: argparse.Namespace) -> "TimedCounts":
-        if given.duration is None:
-            return self
-        if not 0.01 <= given.duration <= 60:
+        if given.duration is not None and not 0.01 <= given.duration <= 60:
             raise OptionError(f"--duration {given.duration}: between 0.01 and 60 seconds")
-        return TimedCounts(given.duration)
+        source = self if given.duration is None else TimedCounts(given.duration)
+        return BinnedCounts.with_options(source, given)
 
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:
         return given.duration is None or settings["binning"]["duration"] == given.duration

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes.engine import data
+from recipes.engine import cache, data
 from recipes.engine.sources import Source, Splits
 from snn_delay_plugins.events import SpikeEvents
 
-_CACHE_FORMAT = 1  # raised whenever the meaning of a cached file changes
+_CACHE_FORMAT = 2  # raised whenever the meaning of a cached file changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,21 +100,21 @@ class Sampling:
             raise ValueError(f"duration and resolution must be positive, not {self}")
 
 
-def read(path: Path, sampling: Sampling) -> EventRecordings:
-    """One file; from the cache where these settings have seen this file before. Raises
-    :class:`recipes.engine.sources.DataError`."""
+def read(path: Path, sampling: Sampling, allow_silence: bool = False) -> EventRecordings:
+    """One file; from the cache where these settings have seen this file before. The events stay on disk, but for those
+    of the batch at hand. Raises :class:`recipes.engine.sources.DataError`."""
     path = Path(path)
-    settings = [_CACHE_FORMAT, dataclasses.asdict(sampling)]
-    kept = data.cache_path("events", path, settings)
-    arrays = data.cached(path, kept, lambda: _read(path, sampling))
+    kept = cache.entry("events", path, [_CACHE_FORMAT, dataclasses.asdict(sampling)])
+    arrays = cache.cached(path, kept, lambda sink: _read(sink, path, sampling))
+    data.check_silence(path, arrays["silent"], allow_silence)
     names = ("times", "units", "offsets", "labels")
     return EventRecordings(
         *(arrays[name] for name in names), sampling.units, sampling.duration, arrays.get("speakers")
     )
 
 
-def _read(path: Path, sampling: Sampling) -> dict[str, np.ndarray]:
-    times, units, lengths = [], [], []
+def _read(sink: cache.Sink, path: Path, sampling: Sampling) -> None:
+    lengths = []
     with data.open_events(path) as file:
         for chunk in file.chunks(sampling.units):
             time, unit, sample = 1000.0 * chunk.time, chunk.unit, chunk.sample
@@ -127,18 +127,11 @@ def _read(path: Path, sampling: Sampling) -> dict[str, np.ndarray]:
                 once = np.concatenate([[True], ~repeated])[: len(sample)]
                 sample, time, unit = sample[once], time[once], unit[once]
             inside = time < sampling.duration
-            times.append(time[inside].astype(np.float32))
-            units.append(unit[inside].astype(np.int16))
+            sink.append("times", time[inside].astype(np.float32))
+            sink.append("units", unit[inside].astype(np.int16))
             lengths.append(np.bincount(sample[inside], minlength=chunk.length))
-        speakers = {} if file.speakers is None else {"speakers": file.speakers}
-        offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-        return {
-            "times": np.concatenate(times),
-            "units": np.concatenate(units),
-            "offsets": offsets,
-            "labels": file.labels,
-            **speakers,
-        }
+        sink.append("offsets", np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64))
+        file.append_samples(sink)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +144,7 @@ class ShdEvents(Source):
     augmentations: dict[str, Callable[[EventRecordings], object] | None]
     augmentation: str
     paper_criterion: str = "train_accuracy"
+    allow_silence: bool = False
 
     folder = data.BinnedCounts.folder
 
@@ -169,9 +163,11 @@ class ShdEvents(Source):
             choices=list(self.augmentations),
             help=f"of training samples (default {self.augmentation})",
         )
+        data.add_silence_option(parser)
 
     def with_options(self, given: argparse.Namespace) -> "ShdEvents":
-        return dataclasses.replace(self, augmentation=given.augmentation) if given.augmentation else self
+        augmentation = given.augmentation or self.augmentation
+        return dataclasses.replace(self, augmentation=augmentation, allow_silence=given.allow_silence)
 
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:
         return given.augmentation is None or settings["augmentation"]["name"] == given.augmentation
@@ -181,7 +177,7 @@ class ShdEvents(Source):
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         splits = data.load_splits(
-            data_dir, protocol, lambda path: read(path, self.sampling), self.sampling.units
+            data_dir, protocol, lambda path: read(path, self.sampling, self.allow_silence), self.sampling.units
         )
         if protocol == "paper":
             splits = dataclasses.replace(

@@ -12,8 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from recipes.engine import atomic
-from recipes.engine.data import cache_dir
+from recipes.engine import atomic, cache
 
 CLASSES = 4
 SIZES = {"train": 192, "valid": 64, "test": 64}
@@ -28,7 +27,7 @@ def make(folder: Path | None = None, seed: int = 0, sizes: dict[str, int] | None
     """
     sizes = SIZES if sizes is None else sizes
     if folder is None:
-        folder = cache_dir() / "miniature" / f"seed{seed}" / "-".join(f"{s}{n}" for s, n in sizes.items())
+        folder = cache.folder() / "miniature" / f"seed{seed}" / "-".join(f"{s}{n}" for s, n in sizes.items())
     for split, samples in sizes.items():
         path = Path(folder) / f"miniature_{split}.h5.gz"
         if not path.exists():

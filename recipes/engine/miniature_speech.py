@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from recipes.engine import atomic
-from recipes.engine.data import cache_dir
+from recipes.engine import atomic, cache
 
 WORDS = ("both", "fall", "rise")
 RATE = 16000
@@ -21,7 +20,7 @@ _LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 def make(folder: Path | None = None, seed: int = 0, clips_per_speaker: int = 2) -> Path:
     """Write the miniature into ``folder`` (default: in the cache, once per seed) and return it."""
     if folder is None:
-        folder = cache_dir() / "miniature_speech" / f"seed{seed}"
+        folder = cache.folder() / "miniature_speech" / f"seed{seed}"
     folder = Path(folder)
     if all((folder / name).exists() for name in _LISTS.values()):
         return folder

@@ -28,14 +28,14 @@ import soundfile
 import torch
 from torch import Tensor
 
-from recipes.engine.data import cache_path, cached
+from recipes.engine import cache
 from recipes.engine.sources import PROTOCOLS, DataError, Source, Splits
 
 log = logging.getLogger(__name__)
 
 _SUFFIXES = (".wav", ".flac")
 _LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
-_CACHE_FORMAT = 1  # raised whenever the meaning of a cached file changes
+_CACHE_FORMAT = 2  # raised whenever the meaning of a cached file changes
 _CHUNK = 256  # clips turned into spectrograms at once
 
 
@@ -80,8 +80,7 @@ class Spectrograms:
 
     def batch(self, which: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Features [N, T, bands] and labels [N]; nothing random."""
-        which = torch.from_numpy(which)
-        return torch.from_numpy(self.features)[which], torch.from_numpy(self.labels)[which]
+        return torch.from_numpy(self.features[which]), torch.from_numpy(self.labels[which])
 
 
 class SpeechCommands(Source):
@@ -140,14 +139,12 @@ class SpeechCommands(Source):
             stat = path.stat()
             listing.update(f"{path.relative_to(data_dir)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         key = [_CACHE_FORMAT, self.settings, split, listing.hexdigest()]
-        made = cached(data_dir, cache_path("mel", data_dir, key), lambda: {"features": self._spectrograms(paths)})
-        return made["features"]
+        kept = cache.entry("mel", data_dir, key)
+        return cache.cached(data_dir, kept, lambda sink: self._append_spectrograms(sink, paths))["features"]
 
-    def _spectrograms(self, paths: list[Path]) -> np.ndarray:
-        parts = []
+    def _append_spectrograms(self, sink: cache.Sink, paths: list[Path]) -> None:
         for rate, clips in _clips(paths, self.features.duration):
-            parts.append(self.features.features(torch.from_numpy(clips), rate).numpy())
-        return np.concatenate(parts)
+            sink.append("features", self.features.features(torch.from_numpy(clips), rate).numpy())
 
 
 def _words(data_dir: Path) -> list[str]:

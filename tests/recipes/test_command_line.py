@@ -89,7 +89,7 @@ def test_an_impossible_command_is_one_clear_line_before_any_work(
     capsys, monkeypatch, tmp_path, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("recipes.engine.data.bin_file", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr("recipes.engine.data.read", lambda *_: pytest.fail("work began"))
     assert message in refused(capsys, *arguments)
 
 

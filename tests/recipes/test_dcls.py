@@ -270,13 +270,13 @@ def test_a_run_that_was_stopped_while_sigma_shrinks_ends_with_the_same_weights(t
 
 
 def test_the_duration_of_a_sample_is_an_option():
-    given = argparse.Namespace(duration=0.5)
+    given = argparse.Namespace(duration=0.5, allow_silence=False)
     source = TimedCounts(1.4).with_options(given)
     assert (source.binning.steps, source.binning.duration) == (50, 0.5)
     assert source.matches(given, source.settings)
     assert not TimedCounts(1.4).matches(given, TimedCounts(1.4).settings)
     with pytest.raises(dcls.OptionError, match="--duration"):
-        TimedCounts(1.4).with_options(argparse.Namespace(duration=-1.0))
+        TimedCounts(1.4).with_options(argparse.Namespace(duration=-1.0, allow_silence=False))
 
 
 # ------------------------------------------------------------------------------------------------------------ audio
