@@ -1,4 +1,4 @@
-"""``python -m recipes --list | run NAME | table NAME | plot NAME``."""
+"""``python -m recipes --list | run NAME | table NAME | plot NAME | download DATA``."""
 
 import argparse
 import importlib
@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{recipe.name:20}{recipe.title}")
         return 0
     if given.action is None:
-        parser.error("say what to do: --list, run NAME, table NAME or plot NAME")
-    return _perform(found[given.name], given)
+        parser.error("say what to do: --list, run NAME, table NAME, plot NAME or download DATA")
+    return _perform(given.name, _DOWNLOAD if given.action == "download" else found[given.name], given)
 
 
 def find_recipes() -> dict:
@@ -48,22 +48,43 @@ def find_recipes() -> dict:
     return {module.RECIPE.name: module.RECIPE for module in modules}
 
 
-def _perform(recipe, given: argparse.Namespace) -> int:
+class _Download:
+    """Fetch data that recipes will need, for a machine that will have no network when they run."""
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("name", choices=self.published(), metavar="DATA", help=", ".join(self.published()))
+
+    def published(self) -> dict:
+        from recipes.engine import braille, downloads
+
+        return {data.name: data for data in (downloads.SHD, downloads.SSC, downloads.GSC, braille.PUBLISHED)}
+
+    def download(self, given: argparse.Namespace) -> int:
+        from recipes.engine import downloads
+
+        print(f"{given.name} is in {downloads.obtain(self.published()[given.name])}")
+        return 0
+
+
+_DOWNLOAD = _Download()
+
+
+def _perform(name: str, what, given: argparse.Namespace) -> int:
     import torch
 
     from recipes.engine.data import DataError
     from recipes.engine.options import OptionError
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if given.threads:
+    if getattr(given, "threads", None):
         torch.set_num_threads(given.threads)
     try:
-        return getattr(recipe, given.action)(given)
+        return getattr(what, given.action)(given)
     except (OptionError, DataError) as error:
-        print(f"python -m recipes {given.action} {recipe.name}: error: {error}", file=sys.stderr)
+        print(f"python -m recipes {given.action} {name}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on from the last finished epoch.", file=sys.stderr)
+        print("Stopped. The same command goes on from where this one was.", file=sys.stderr)
         return 130
 
 
@@ -77,7 +98,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser(found: dict) -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m recipes", description=recipes.__doc__, allow_abbrev=False)
     parser.add_argument("--list", action="store_true", help="name the recipes")
-    actions = parser.add_subparsers(dest="action", metavar="run | table | plot")
+    actions = parser.add_subparsers(dest="action", metavar="run | table | plot | download")
     for action, what in ACTIONS.items():
         of_action = actions.add_parser(action, help=what, description=what, allow_abbrev=False)
         names = of_action.add_subparsers(dest="name", metavar="NAME", required=True)
@@ -91,6 +112,8 @@ def _parser(found: dict) -> argparse.ArgumentParser:
                 allow_abbrev=False,
             )
             recipe.add_options(of_recipe)
+    what = "fetch a data set now, to be used without a network later"
+    _DOWNLOAD.add_options(actions.add_parser("download", help=what, description=what, allow_abbrev=False))
     return parser
 
 

@@ -86,7 +86,7 @@ class Figure4:
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         options.add_common(parser, self.default_out)
-        parser.add_argument("--data-dir", type=Path, metavar="DIR", help=self.source.folder)
+        options.add_data(parser, self.source.folder, self.source.published)
         self.source.add_options(parser)
         parser.add_argument("--epochs", type=options.positive, help="(default 60, with --smoke 8)")
         parser.add_argument("--seed", type=int, default=0, help="(default 0)")
@@ -98,12 +98,10 @@ class Figure4:
         source = self.source.with_options(given)
         if given.smoke:
             source, data_dir = source.smoke()
-        elif given.data_dir is None:
-            raise OptionError(f"--data-dir is missing: {source.folder} (--smoke needs none)")
         else:
             data_dir = given.data_dir
         out = options.writable_folder(self._out(given))
-        splits = source.load(data_dir, "clean")
+        splits = source.load(data_dir or source.download(given.offline), "clean")
         hidden = (24, 24) if given.smoke else (256, 256)
         training = DclsTraining(given.epochs or (8 if given.smoke else 60), 48 if given.smoke else 256)
         seed_everything(given.seed)

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 
+from recipes.engine import downloads
 from recipes.engine.dcls import DclsObjective, DclsTraining, HammouamriNetwork, TimedCounts
 from recipes.engine.recipe import Row, TableRecipe
 from recipes.engine.speech_commands import SpeechCommands
@@ -57,7 +58,7 @@ SSC = dataclasses.replace(
     ),
     network_settings=_LARGE,
     training=DclsTraining(epochs=60, batch_size=128),
-    source_of_data=TimedCounts(1.0),
+    source_of_data=TimedCounts(1.0, downloads.SSC),
     seeds=5,
 )
 GSC = dataclasses.replace(

@@ -5,25 +5,98 @@ Two kinds of NumPy files, read without pickle:
 events   ``times`` (s), ``channels`` (2 taxel + polarity), ``offsets``, ``labels``: already encoded.
 traces   ``taxels`` uint8 [samples, steps, 12] at 40 Hz, ``labels``: encoded here by :func:`sigma_delta`.
 
+The events are published as pickles (Zenodo 7050094). They are downloaded and turned into the first kind, without running
+what a pickle may say (:mod:`recipes.engine.plain_pickle`).
+
 Splits are 70 : 10 : 20, stratified by letter, as in the EventProp-with-delays paper.
 """
 
 import argparse
 import dataclasses
 import hashlib
+import string
+import tempfile
 import zipfile
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from recipes.engine import archives, atomic, data, downloads, plain_pickle
 from recipes.engine.events import EventRecordings
 from recipes.engine.sources import DataError, Source, Splits
 
 RATE = 40.0  # Hz, of the raw traces
 TAXELS = 12
-_FILES = {"th10": "braille_th10.npz", "raw": "braille_raw40hz_50rep.npz"}
-ENCODINGS = ("th10", "theta1", "theta2")
+LETTERS = ("Space", *string.ascii_uppercase)
+THRESHOLDS = (1, 2, 5, 10)  # of the published events
+_RAW = "braille_raw40hz_50rep.npz"
+ENCODINGS = (*(f"th{threshold}" for threshold in THRESHOLDS), "theta1", "theta2")
+
+
+def _published_file(encoding: str) -> str:
+    return f"braille_{encoding}.npz"
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """The published archive of pickles -> one file of events per threshold. Raises :class:`DataError`."""
+    for threshold in THRESHOLDS:
+        name = f"data_braille_letters_th_{threshold}.pkl"
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked.") as temporary:
+            archives.unpack_file(archive, name, Path(temporary) / name)
+            arrays = events_of(Path(temporary) / name)
+        with atomic.replacing(folder / _published_file(f"th{threshold}")) as part, open(part, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+
+def events_of(pickled: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file of events from a published pickle: a table (or a list) of samples, each a ``letter`` and
+    ``events``, lists of times in s by taxel and polarity. Raises :class:`DataError`."""
+    table = plain_pickle.load(pickled)
+    if isinstance(table, (list, np.ndarray)):
+        table = {name: [sample.get(name) for sample in table if isinstance(sample, dict)] for name in ("letter", "events")}
+    if not isinstance(table, dict) or not {"letter", "events"} <= set(table) or not len(table["letter"]):
+        raise DataError(f"{pickled.name}: no samples with letter and events")
+    times, channels, lengths = [], [], []
+    for number, sample in enumerate(table["events"]):
+        try:
+            by_channel = [np.asarray(channel, np.float64).reshape(-1) for taxel in sample for channel in taxel]
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{pickled.name}: sample {number} has events that are not lists of times") from error
+        if len(by_channel) != 2 * TAXELS:
+            raise DataError(f"{pickled.name}: sample {number} has {len(by_channel)} channels, not {2 * TAXELS}")
+        of_sample = np.concatenate(by_channel)
+        order = np.argsort(of_sample, kind="stable")
+        times.append(of_sample[order].astype(np.float32))
+        channels.append(np.repeat(np.arange(2 * TAXELS, dtype=np.uint8), [len(c) for c in by_channel])[order])
+        lengths.append(len(of_sample))
+    unknown = [letter for letter in table["letter"] if letter not in LETTERS]
+    if unknown or len(table["letter"]) != len(lengths):
+        what = f"the letter {unknown[0]!r}" if unknown else f"{len(table['letter'])} letters but {len(lengths)} samples"
+        raise DataError(f"{pickled.name}: {what}")
+    return {
+        "times": np.concatenate(times),
+        "channels": np.concatenate(channels),
+        "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
+        "labels": np.array([LETTERS.index(letter) for letter in table["letter"]], np.uint8),
+        "letters": np.array(LETTERS),
+    }
+
+
+PUBLISHED = downloads.Published(
+    "Braille",
+    "https://zenodo.org/records/7050094",
+    "see that page",
+    (
+        downloads.RemoteFile(
+            "reading_braille_data.zip",
+            ("https://zenodo.org/records/7050094/files/reading_braille_data.zip",),
+            None,
+            makes=tuple(_published_file(f"th{threshold}") for threshold in THRESHOLDS),
+            unpack=unpack,
+        ),
+    ),
+)
 
 
 def sigma_delta(traces: np.ndarray, threshold: float, dt: float) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -71,36 +144,52 @@ def stratified(labels: np.ndarray, shares: tuple[float, float], seed: int) -> tu
 
 @dataclasses.dataclass(frozen=True)
 class Braille(Source):
-    """``encoding`` "th10": the published events; "theta1", "theta2": the raw traces, encoded with a threshold of 1
-    or 2. ``resolution`` ms: events are moved to the multiple before them; None keeps their times."""
+    """``encoding`` "th1" ... "th10": the published events; "theta1", "theta2": the raw traces, encoded with a threshold
+    of 1 or 2. ``resolution`` ms: events are moved to the multiple before them; None keeps their times."""
 
     encoding: str = "th10"
     resolution: float | None = None
     split_seed: int = 0
+    allow_silence: bool = False
 
-    folder = f"a folder with {_FILES['th10']} or, for the raw encodings, {_FILES['raw']}"
+    @property
+    def folder(self) -> str:
+        return f"a folder with {self._path('').name}"
+
+    @property
+    def published(self) -> downloads.Published | None:
+        return None if self._is_raw else PUBLISHED
+
+    @property
+    def _is_raw(self) -> bool:
+        return self.encoding.startswith("theta")
 
     @property
     def settings(self) -> dict:
-        return {"braille": dataclasses.asdict(self)}
+        # Not allow_silence: it changes no number of data that can be read without it.
+        return {
+            "braille": {"encoding": self.encoding, "resolution": self.resolution, "split_seed": self.split_seed}
+        }
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--encoding",
             choices=ENCODINGS,
-            help="th10: published events; theta1, theta2: raw traces, sigma-delta encoded here with that threshold "
+            help="th1 ... th10: published events; theta1, theta2: raw traces, sigma-delta encoded here with that threshold "
             f"(default {self.encoding})",
         )
+        data.add_silence_option(parser)
 
     def with_options(self, given: argparse.Namespace) -> "Braille":
-        return dataclasses.replace(self, encoding=given.encoding) if given.encoding else self
+        encoding = given.encoding or self.encoding
+        return dataclasses.replace(self, encoding=encoding, allow_silence=given.allow_silence)
 
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:
         return given.encoding is None or settings["braille"]["encoding"] == given.encoding
 
     @property
     def name(self) -> str:
-        return "Braille-th10" if self.encoding == "th10" else f"Braille-raw-{self.encoding}"
+        return f"Braille-raw-{self.encoding}" if self._is_raw else f"Braille-{self.encoding}"
 
     def find(self, data_dir: Path) -> str:
         path = self._path(data_dir)
@@ -110,14 +199,14 @@ class Braille(Source):
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         self.find(data_dir)
-        recordings = read(self._path(data_dir), self.encoding)
+        recordings = read(self._path(data_dir), self.encoding, self.allow_silence)
         if self.resolution is not None:
             on_grid = np.floor(recordings.times / self.resolution) * np.float32(self.resolution)
             recordings = dataclasses.replace(recordings, times=on_grid.astype(np.float32))
         return split(recordings, self.name, protocol, self.split_seed)
 
     def _path(self, data_dir: Path) -> Path:
-        return Path(data_dir) / _FILES["th10" if self.encoding == "th10" else "raw"]
+        return Path(data_dir) / (_RAW if self._is_raw else _published_file(self.encoding))
 
     def smoke(self) -> tuple["Source", Path | None]:
         return MiniatureBraille(self), None
@@ -159,21 +248,28 @@ class MiniatureBraille(Source):
         frames = np.arange(76.0)[:, None]
         when = touched[labels] + rng.normal(0, 1.0, (self.samples, TAXELS))
         traces = np.round(100 + 20 * np.exp(-0.5 * ((frames - when[:, None]) / 3) ** 2)).astype(np.uint8)
-        threshold = {"th10": 4.0, "theta1": 1.0, "theta2": 2.0}[self.of.encoding]
+        threshold = min(4.0, float(self.of.encoding.removeprefix("theta").removeprefix("th")))
         samples = sigma_delta(traces, threshold, 1000 / RATE)
         return split(
             EventRecordings.of(samples, labels, 2 * TAXELS, 76 * 1000 / RATE), "miniature", protocol, self.seed
         )
 
 
-def read(path: Path, encoding: str) -> EventRecordings:
+def read(path: Path, encoding: str, allow_silence: bool = False) -> EventRecordings:
     """One file, checked and encoded. Raises :class:`DataError`."""
+    recordings = _read(path, encoding)
+    data.check_silence(path, np.flatnonzero(np.diff(recordings.offsets) == 0), allow_silence)
+    return recordings
+
+
+def _read(path: Path, encoding: str) -> EventRecordings:
+    raw = encoding.startswith("theta")
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a whole npz file without pickled objects ({error})") from error
-    needed = ("times", "channels", "offsets", "labels") if encoding == "th10" else ("taxels", "labels")
+    needed = ("taxels", "labels") if raw else ("times", "channels", "offsets", "labels")
     for name in needed:
         if name not in arrays:
             raise DataError(f"{path}: no array {name}; found {', '.join(sorted(arrays)) or 'nothing'}")
@@ -184,7 +280,7 @@ def read(path: Path, encoding: str) -> EventRecordings:
     wrong = np.flatnonzero((labels < 0) | (labels >= letters))
     if len(wrong):
         raise DataError(f"{path}: sample {wrong[0]} has label {labels[wrong[0]]}, out of range: 0 to {letters - 1}")
-    return _read_events(path, arrays) if encoding == "th10" else _read_traces(path, arrays, encoding)
+    return _read_traces(path, arrays, encoding) if raw else _read_events(path, arrays)
 
 
 def _read_events(path: Path, arrays: dict[str, np.ndarray]) -> EventRecordings:

@@ -46,7 +46,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes.engine import cache
+from recipes.engine import cache, downloads
 from recipes.engine.sources import PROTOCOLS, DataError, Source, Splits
 
 log = logging.getLogger(__name__)
@@ -113,8 +113,9 @@ class BinnedCounts(Source):
 
     folder = "a folder with shd_train.h5.gz and shd_test.h5.gz, or any data in that format"
 
-    def __init__(self, binning: Binning):
+    def __init__(self, binning: Binning, published: downloads.Published = downloads.SHD):
         self.binning = binning
+        self.published = published
         self.allow_silence = False
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recipes.engine.data import BinnedCounts, Binning
+from recipes.engine.downloads import SHD, Published
 from recipes.engine.networks import HiddenLayer, Response
 from recipes.engine.objectives import Moment, SummedSoftmax
 from recipes.engine.options import OptionError
@@ -242,9 +243,9 @@ class TimedCounts(BinnedCounts):
     of its batch; here all samples have the same length.
     """
 
-    def __init__(self, duration: float):
+    def __init__(self, duration: float, published: Published = SHD):
         self._duration = duration
-        super().__init__(Binning(duration=duration, steps=round(duration / 0.01), group=5))
+        super().__init__(Binning(duration=duration, steps=round(duration / 0.01), group=5), published)
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)
@@ -258,7 +259,7 @@ class TimedCounts(BinnedCounts):
     def with_options(self, given: argparse.Namespace) -> "TimedCounts":
         if given.duration is not None and not 0.01 <= given.duration <= 60:
             raise OptionError(f"--duration {given.duration}: between 0.01 and 60 seconds")
-        source = self if given.duration is None else TimedCounts(given.duration)
+        source = self if given.duration is None else TimedCounts(given.duration, self.published)
         return BinnedCounts.with_options(source, given)
 
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:

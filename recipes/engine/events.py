@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes.engine import cache, data
+from recipes.engine import cache, data, downloads
 from recipes.engine.sources import Source, Splits
 from snn_delay_plugins.events import SpikeEvents
 
@@ -145,6 +145,7 @@ class ShdEvents(Source):
     augmentation: str
     paper_criterion: str = "train_accuracy"
     allow_silence: bool = False
+    published: downloads.Published = downloads.SHD
 
     folder = data.BinnedCounts.folder
 

@@ -5,6 +5,8 @@ import json
 import os
 from pathlib import Path
 
+from recipes.engine import downloads
+from recipes.engine.downloads import Published
 from recipes.engine.sources import PROTOCOLS
 
 
@@ -58,11 +60,25 @@ def add_common(parser: argparse.ArgumentParser, out: str) -> None:
     )
 
 
-def add_training(
-    parser: argparse.ArgumentParser, folder: str, epochs: int, batch_size: int, protocol: str
-) -> None:
-    """The options of every recipe that trains. ``folder`` says what --data-dir must hold."""
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help=folder)
+def add_data(parser: argparse.ArgumentParser, folder: str | None, published: Published | None) -> None:
+    """The options of every recipe that reads data. ``folder`` says what --data-dir must hold (None: they are
+    generated), ``published`` what is downloaded without it."""
+    if folder is None:
+        help_text = "not needed: these data are generated"
+    else:
+        help_text = folder
+        if published:
+            help_text += f" (default: {published.name}, downloaded to {downloads.home() / published.name})"
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help=help_text.replace("%", "%%"))
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="download nothing: data that are not there are an error that says what to put where",
+    )
+
+
+def add_training(parser: argparse.ArgumentParser, epochs: int, batch_size: int, protocol: str) -> None:
+    """The options of every recipe that trains."""
     parser.add_argument(
         "--seeds",
         type=seeds,

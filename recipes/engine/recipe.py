@@ -83,8 +83,8 @@ class TableRecipe:
         return f"results/{self.name}"
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        folder = self.source_of_data.folder or "not needed: these data are generated"
-        options.add_training(parser, folder, self.training.epochs, self.training.batch_size, self.protocol)
+        options.add_data(parser, self.source_of_data.folder, self.source_of_data.published)
+        options.add_training(parser, self.training.epochs, self.training.batch_size, self.protocol)
         self.source_of_data.add_options(parser)
         options.add_common(parser, self.default_out)
         parser.add_argument("--only", metavar="NETWORK,...", help="these networks of the table alone")
@@ -101,7 +101,8 @@ class TableRecipe:
         return [row for row in self.rows if row.key in wanted]
 
     def _source(self, given: argparse.Namespace) -> tuple[Source, Path | None]:
-        """Where the samples of ``run`` come from; an error where the options do not fit together."""
+        """Where the samples of ``run`` come from (no folder: generated, or to be downloaded); an error where the options
+        do not fit together."""
         source = self.source_of_data.with_options(given)
         if given.smoke:
             if given.data_dir:
@@ -110,9 +111,9 @@ class TableRecipe:
         if source.folder is None:
             if given.data_dir:
                 raise OptionError(f"--data-dir {given.data_dir}: {self.name} generates its data; drop it")
-        elif given.data_dir is None:
+        elif given.data_dir is None and source.published is None:
             raise OptionError(f"--data-dir is missing: {source.folder} (--smoke needs none)")
-        else:
+        elif given.data_dir is not None:
             source.find(given.data_dir)
         return source, given.data_dir
 
@@ -159,7 +160,7 @@ class TableRecipe:
         protocol = given.protocol or self.protocol
         seeds = given.seeds or list(range(smoke.get("seeds", self.seeds)))
         store = RunStore(options.writable_folder(self._out(given)))
-        splits = source.load(data_dir, protocol)
+        splits = source.load(data_dir or source.download(given.offline), protocol)
         runs = [self._as_run(row, seed, given, source, splits) for seed in seeds for row in rows]
         self._train_all(runs, splits, store)
         finished = [result for run in runs if (result := store.result(run))]

@@ -6,10 +6,13 @@ A new data set is one subclass of :class:`Source` and one kind of part; the engi
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from recipes.engine.downloads import Published
 
 PROTOCOLS = ("paper", "clean")
 
@@ -71,6 +74,9 @@ class Source:
     folder: str | None = None
     """What ``--data-dir`` must hold, in words; None for generated data, which need no folder."""
 
+    published: "Published | None" = None
+    """What is downloaded without ``--data-dir``; None where there is nothing to download."""
+
     @property
     def settings(self) -> dict:
         raise NotImplementedError
@@ -89,6 +95,15 @@ class Source:
     def find(self, data_dir: Path) -> str:
         """The name of the data in ``data_dir``, found without reading them. Raises :class:`DataError`."""
         raise NotImplementedError
+
+    def download(self, forbidden: bool) -> Path | None:
+        """The folder of the published data, downloaded where they are not there yet, unless that is forbidden; None for
+        generated data. Raises :class:`DataError`."""
+        if self.published is None:
+            return None
+        from recipes.engine import downloads
+
+        return downloads.obtain(self.published, forbidden)
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         """Raises :class:`DataError` for a missing folder or file and for any malformed file."""

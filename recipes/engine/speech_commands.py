@@ -28,7 +28,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from recipes.engine import cache
+from recipes.engine import cache, downloads
 from recipes.engine.sources import PROTOCOLS, DataError, Source, Splits
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,8 @@ class SpeechCommands(Source):
     """A folder in Speech Commands' layout."""
 
     folder = "a folder with one subfolder of WAV or FLAC files per word, validation_list.txt and testing_list.txt"
+
+    published = downloads.GSC
 
     def __init__(self, features: MelSpectrogram | None = None):
         self.features = features or MelSpectrogram()

@@ -18,13 +18,21 @@ SIZES = {"train": 48, "valid": 16, "test": 16}
 def cache(tmp_path_factory):
     """Nothing of a test goes into the user's cache; subprocesses inherit this one."""
     folder = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("SNN_DELAY_PLUGINS_CACHE")
+    before = {name: os.environ.get(name) for name in ("SNN_DELAY_PLUGINS_CACHE", "SNN_DELAY_PLUGINS_DATA")}
     os.environ["SNN_DELAY_PLUGINS_CACHE"] = str(folder)
+    os.environ["SNN_DELAY_PLUGINS_DATA"] = str(folder / "downloads")
     yield folder
-    if before is None:
-        del os.environ["SNN_DELAY_PLUGINS_CACHE"]
-    else:
-        os.environ["SNN_DELAY_PLUGINS_CACHE"] = before
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """No test reaches a download site; those of downloads have a server of their own."""
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)
