@@ -24,7 +24,7 @@ by convention. Spikes travel as :class:`snn_delay_plugins.events.SpikeEvents`.
 to whole steps, an arrival is seen one step after: step + 1 + delay. The current over a step is its mean, and the
 backward pass is the continuous one sampled at the steps, not the derivative of the discretised system.
 
-Here are the public functions, the autograd glue, and the plain PyTorch form of both schemes (``*_reference``), slow and
+Here are the public functions and the plain PyTorch form of both schemes (``*_reference``), slow and
 short, against which the compiled loops are tested.
 """
 
@@ -32,14 +32,13 @@ from __future__ import annotations
 
 import bisect
 import math
-import warnings
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..events import SpikeEvents
+from ..kernels import eventprop as operators
 
 __all__ = ["eventprop_li", "eventprop_li_reference", "eventprop_lif", "eventprop_lif_reference"]
 
@@ -107,9 +106,9 @@ def eventprop_lif(events: SpikeEvents, weight: Tensor, delay: Tensor | None = No
     syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt, spike_times)
     if not (isinstance(max_spikes, int) and max_spikes > 0):
         raise ValueError(f"max_spikes must be a positive integer, got {max_spikes!r}")
-    times, potential, units, offsets = _Lif.apply(
-        events.times, syn.weight, syn.delay, syn.recurrent_weight, syn.recurrent_delay, syn.tau_mem, syn.tau_syn,
-        syn.threshold, events, float(dt), spike_times == "grid", max_spikes)
+    times, potential, units, offsets, *_ = operators.eventprop_lif(
+        events.times, events.units, events.offsets, syn.weight, syn.delay, syn.recurrent_weight, syn.recurrent_delay,
+        syn.tau_mem, syn.tau_syn, syn.threshold, events.duration, float(dt), spike_times == "grid", max_spikes)
     return SpikeEvents._trusted(times, units, offsets, weight.shape[0], events.duration, potential)
 
 
@@ -161,9 +160,10 @@ def eventprop_li(events: SpikeEvents, weight: Tensor, delay: Tensor | None = Non
         raise ValueError(f"readout must be 'voltage', 'integral', 'weighted_integral' or 'maximum', got {readout!r}")
     syn = _Checked(events, weight, delay, None, None, tau_mem, tau_syn, 1.0, dt, spike_times)
     grid = spike_times == "grid"
+    arguments = events.times, events.units, events.offsets, syn.weight, syn.delay
 
     def run(kind: str) -> Tensor:
-        return _Li.apply(events.times, syn.weight, syn.delay, syn.tau_mem, syn.tau_syn, events, float(dt), grid, kind)
+        return operators.eventprop_li(*arguments, syn.tau_mem, syn.tau_syn, events.duration, float(dt), grid, kind)[0]
 
     if readout == "voltage":
         return run("voltage")
@@ -175,7 +175,7 @@ def eventprop_li(events: SpikeEvents, weight: Tensor, delay: Tensor | None = Non
     rate = 1.0 / events.duration if readout == "weighted_integral" else 0.0
     final = run("final")
     voltage, current = final[..., 0], final[..., 1]
-    arrived = _Arrivals.apply(events.times, syn.weight, syn.delay, events, rate)
+    arrived = operators.eventprop_arrivals(*arguments, rate, events.duration)
     end = math.exp(-rate * events.duration)
     tau_m, tau_s = syn.tau_mem.to(final), syn.tau_syn.to(final)
     int_current = tau_s * (arrived - end * current) / (1 + rate * tau_s)
@@ -194,7 +194,8 @@ def _reduce_steps(voltage: Tensor, dt: float, duration: float, readout: Readout)
 # ------------------------------------------------------------------------------------------------ checks
 
 class _Checked:
-    """The arguments of a layer, checked; constants as 0-dimensional float64 tensors, delays as given or zeros."""
+    """The arguments of a layer, their types and shapes checked; constants as 0-dimensional tensors, delays as given or
+    zeros. Values are checked by the operators, so that compiled code refuses the same."""
 
     def __init__(self, events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt,
                  spike_times) -> None:
@@ -225,6 +226,10 @@ class _Checked:
         if spike_times == "grid" and (self.tau_mem.requires_grad or self.tau_syn.requires_grad):
             raise ValueError("the grid scheme has no gradient for tau_mem and tau_syn; use spike_times='exact'")
 
+    def check_values(self) -> None:
+        operators.check_values(self.weight, self.delay, self.recurrent_weight, self.recurrent_delay, self.tau_mem,
+                               self.tau_syn, self.threshold)
+
 
 def _checked_weight(name: str, weight: Tensor, events: SpikeEvents) -> Tensor:
     if not isinstance(weight, Tensor):
@@ -237,7 +242,6 @@ def _checked_weight(name: str, weight: Tensor, events: SpikeEvents) -> Tensor:
         raise ValueError(f"{name} is on {weight.device} but the events are on {events.device}")
     if weight.shape[0] < 1:
         raise ValueError(f"{name} must have at least one output, got shape {tuple(weight.shape)}")
-    _check_finite(name, weight)
     return weight
 
 
@@ -254,196 +258,14 @@ def _checked_delay(name: str, delay: Tensor | None, weight: Tensor) -> Tensor:
         raise TypeError(f"{name} must be float32 or float64, got {delay.dtype}")
     if delay.device != weight.device:
         raise ValueError(f"{name} is on {delay.device} but its weight is on {weight.device}")
-    _check_finite(name, delay)
-    if delay.numel() and float(delay.detach().min()) < 0:
-        j, i = divmod(int(delay.detach().argmin()), delay.shape[1])
-        raise ValueError(f"{name}[{j}, {i}] = {delay[j, i].item()} is negative; clamp delays after each update")
     return delay
-
-
-def _check_finite(name: str, tensor: Tensor) -> None:
-    # NaN and infinity survive a sum; the reverse, an overflow of finite values, is sorted out below
-    if not math.isfinite(float(tensor.detach().sum())) and not bool(tensor.detach().isfinite().all()):
-        j, i = (~tensor.detach().isfinite()).nonzero()[0].tolist()
-        raise ValueError(f"{name}[{j}, {i}] = {tensor[j, i].item()} is not finite")
 
 
 def _checked_constant(name: str, value: float | Tensor) -> Tensor:
     value = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
     if value.numel() != 1:
         raise ValueError(f"{name} must be a single number for the layer, got shape {tuple(value.shape)}")
-    number = float(value.detach())
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{name} must be positive and finite, got {number}")
     return value.reshape(())
-
-
-# ------------------------------------------------------------------------------------------------ autograd glue
-
-def _cpu():
-    from ..kernels import eventprop_cpu  # numba is imported when a layer first runs
-
-    return eventprop_cpu
-
-
-_warned_devices: set[str] = set()
-
-
-def _on_cpu(events: SpikeEvents):
-    if events.device.type != "cpu" and events.device.type not in _warned_devices:
-        _warned_devices.add(events.device.type)
-        warnings.warn(f"EventProp has no {events.device.type} kernel: spikes and parameters are copied to the CPU, "
-                      "computed there in float64 and copied back", stacklevel=4)
-    return _cpu().Spikes(_array(events.times), events.units.cpu().contiguous().numpy(),
-                         events.offsets.cpu().contiguous().numpy())
-
-
-def _array(tensor: Tensor, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    tensor = tensor.detach().to("cpu", torch.float64)
-    return (tensor if shape is None else tensor.expand(shape)).contiguous().numpy()
-
-
-def _like(array: np.ndarray, tensor: Tensor) -> Tensor:
-    """A gradient [out, in] in the shape (summed where it was broadcast), dtype and device of its tensor."""
-    grad = torch.from_numpy(array)
-    for dim in range(grad.dim()):
-        if tensor.shape[dim] == 1 != grad.shape[dim]:
-            grad = grad.sum(dim, keepdim=True)
-    return grad.to(tensor.device, tensor.dtype)
-
-
-def _scalar(value: float, tensor: Tensor) -> Tensor:
-    return torch.tensor(value, dtype=tensor.dtype, device=tensor.device)
-
-
-class _Lif(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, times, weight, delay, weight_r, delay_r, tau_mem, tau_syn, threshold, events, dt, grid, max_spikes):
-        cpu = _cpu()
-        spikes = _on_cpu(events)
-        constants = float(threshold), float(tau_mem), float(tau_syn)
-        neuron = cpu.grid_neuron(*constants, dt, events.duration) if grid else \
-            cpu.exact_neuron(*constants, dt, events.duration, sampled=False)
-        shape = tuple(weight.shape)
-        synapses = cpu.Synapses(_array(weight), _array(delay, shape), neuron, grid)
-        recurrent = None
-        if weight_r is not None:
-            recurrent = cpu.Synapses(_array(weight_r), _array(delay_r, tuple(weight_r.shape)), neuron, grid)
-        out, slope = cpu.lif_forward(spikes, synapses, recurrent, neuron, max_spikes, torch.get_num_threads())
-        ctx.save_for_backward(times, weight, delay, weight_r, delay_r, tau_mem, tau_syn, threshold)
-        ctx.state = spikes, synapses, recurrent, neuron, out, slope
-        dtype, device = torch.promote_types(times.dtype, weight.dtype), times.device
-        spike_times = torch.from_numpy(out.times).to(device, dtype, copy=True)
-        units = torch.from_numpy(out.units).to(device)
-        offsets = torch.from_numpy(out.offsets).to(device)
-        potential = torch.full_like(spike_times, float(threshold))
-        ctx.mark_non_differentiable(units, offsets)
-        return spike_times, potential, units, offsets
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, g_time, g_potential, _units, _offsets):
-        times, weight, delay, weight_r, delay_r, tau_mem, tau_syn, threshold = ctx.saved_tensors
-        spikes, synapses, recurrent, neuron, out, slope = ctx.state
-        need = ctx.needs_input_grad
-        if slope.size and not slope.min() > 0:
-            k = int(np.argmin(slope))
-            raise RuntimeError(f"the spike of neuron {out.units[k]} at t = {out.times[k]:g} only grazes the threshold "
-                               f"(I - threshold = {slope[k]:g}): its time has no gradient")
-        n_out = synapses.shape[0]
-        end = np.zeros((spikes.batch_size, n_out, 2))
-        grads = _cpu().backward(
-            spikes, synapses, recurrent, neuron, out, slope, _array(g_time), _array(g_potential), np.empty((0, 0)), end,
-            need[0], need[5] or need[6], True, torch.get_num_threads())
-        result = [torch.from_numpy(grads.times).to(times) if need[0] else None,
-                  _like(grads.weight, weight) if need[1] else None, _like(grads.delay, delay) if need[2] else None,
-                  None, None, _scalar(grads.tau_mem, tau_mem) if need[5] else None,
-                  _scalar(grads.tau_syn, tau_syn) if need[6] else None,
-                  _scalar(grads.theta, threshold) if need[7] else None]
-        if recurrent is not None:
-            result[3] = _like(grads.recurrent_weight, weight_r) if need[3] else None
-            result[4] = _like(grads.recurrent_delay, delay_r) if need[4] else None
-        return *result, None, None, None, None
-
-
-class _Li(torch.autograd.Function):
-    """kind: "voltage" [T, N, out], "final" (V, I) at the end [N, out, 2], "maximum" [N, out]."""
-
-    @staticmethod
-    def forward(ctx, times, weight, delay, tau_mem, tau_syn, events, dt, grid, kind):
-        cpu = _cpu()
-        spikes = _on_cpu(events)
-        constants = 1.0, float(tau_mem), float(tau_syn)
-        neuron = cpu.grid_neuron(*constants, dt, events.duration) if grid else \
-            cpu.exact_neuron(*constants, dt, events.duration, sampled=kind == "voltage")
-        synapses = cpu.Synapses(_array(weight), _array(delay, tuple(weight.shape)), neuron, grid)
-        samples = neuron.steps // neuron.every if kind == "voltage" else 0
-        voltage, final, peak = cpu.li_forward(spikes, synapses, neuron, samples, kind == "maximum",
-                                               torch.get_num_threads())
-        ctx.save_for_backward(times, weight, delay, tau_mem, tau_syn)
-        ctx.state = spikes, synapses, neuron, kind, peak
-        result = {"voltage": voltage, "final": final, "maximum": peak.value}[kind]
-        return torch.from_numpy(result).to(times.device, torch.promote_types(times.dtype, weight.dtype))
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        cpu = _cpu()
-        times, weight, delay, tau_mem, tau_syn = ctx.saved_tensors
-        spikes, synapses, neuron, kind, peak = ctx.state
-        need = ctx.needs_input_grad
-        n, n_out = spikes.batch_size, synapses.shape[0]
-        grad = _array(grad)
-        source, end = np.empty((0, 0)), np.zeros((n, n_out, 2))
-        instants, jump = cpu.Spikes(np.empty(0), np.empty(0, np.int64), np.zeros(n + 1, np.int64)), np.empty(0)
-        if kind == "voltage":
-            source = grad.reshape(grad.shape[0], n * n_out)
-        elif kind == "final":
-            end = grad
-        else:                       # V at a given time: dL/dV jumps there; one instant per output, in order of time
-            order = np.argsort(peak.time, axis=1, kind="stable")
-            instants = cpu.Spikes(np.take_along_axis(peak.time, order, 1).ravel(), order.ravel().astype(np.int64),
-                                  np.arange(n + 1, dtype=np.int64) * n_out)
-            jump = np.take_along_axis(grad, order, 1).ravel()
-        no_threshold = cpu.Neuron(0.0, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps, neuron.every,
-                                  neuron.duration)
-        grads = cpu.backward(spikes, synapses, None, no_threshold, instants, np.ones_like(jump), np.zeros_like(jump),
-                             np.ascontiguousarray(jump), source, end, need[0], need[3] or need[4], False,
-                             torch.get_num_threads())
-        if kind == "maximum":       # a maximum at the arrival of an inhibitory spike moves with it: dV = V' ds
-            b, j = np.nonzero(peak.event >= 0)
-            event, shift = peak.event[b, j], grad[b, j] * peak.slope[b, j]
-            np.add.at(grads.delay, (j, spikes.units[event]), shift)
-            if need[0]:
-                np.add.at(grads.times, event, shift)
-        return (torch.from_numpy(grads.times).to(times) if need[0] else None,
-                _like(grads.weight, weight) if need[1] else None, _like(grads.delay, delay) if need[2] else None,
-                _scalar(grads.tau_mem, tau_mem) if need[3] else None,
-                _scalar(grads.tau_syn, tau_syn) if need[4] else None, None, None, None, None)
-
-
-class _Arrivals(torch.autograd.Function):
-    """[N, out]: sum of w exp(-rate s) over the arrivals s <= duration."""
-
-    @staticmethod
-    def forward(ctx, times, weight, delay, events, rate):
-        spikes = _on_cpu(events)
-        arrays = _array(weight), _array(delay, tuple(weight.shape))
-        ctx.save_for_backward(times, weight, delay)
-        ctx.state = spikes, arrays, rate, events.duration
-        total = _cpu().arrivals_forward(spikes, *arrays, rate, events.duration, torch.get_num_threads())
-        return torch.from_numpy(total).to(times.device, torch.promote_types(times.dtype, weight.dtype))
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        times, weight, delay = ctx.saved_tensors
-        spikes, arrays, rate, duration = ctx.state
-        need = ctx.needs_input_grad
-        grad_w, grad_d, grad_t = _cpu().arrivals_backward(spikes, *arrays, rate, duration, _array(grad), need[0],
-                                                          torch.get_num_threads())
-        return (torch.from_numpy(grad_t).to(times) if need[0] else None, _like(grad_w, weight) if need[1] else None,
-                _like(grad_d, delay) if need[2] else None, None, None)
 
 
 # ------------------------------------------------------------------------------------------------ plain PyTorch form
@@ -474,6 +296,7 @@ def eventprop_lif_reference(events: SpikeEvents, weight: Tensor, delay: Tensor |
     time found, its slope detached, gives t_k the gradient of the implicit function theorem, through autograd.
     """
     syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt, spike_times)
+    syn.check_values()
     if spike_times == "grid":
         return _lif_grid_reference(events, syn, dt)
     tm, ts, theta = (x.to(torch.float64) for x in (syn.tau_mem, syn.tau_syn, syn.threshold))
@@ -601,6 +424,7 @@ def eventprop_li_reference(events: SpikeEvents, weight: Tensor, delay: Tensor | 
     the same points.
     """
     syn = _Checked(events, weight, delay, None, None, tau_mem, tau_syn, 1.0, dt, spike_times)
+    syn.check_values()
     steps = max(1, math.ceil(events.duration / dt - 1e-6))
     if spike_times == "grid":
         taus = float(syn.tau_mem), float(syn.tau_syn)

@@ -106,7 +106,8 @@ def time_invariant_mse(events: SpikeEvents, target: Tensor, delta_t: float) -> T
     return 0.5 * (gap.square() * wrong).sum(1).mean()
 
 
-def spike_count_regularisation(events: SpikeEvents, strength: float, *, target: float = 14.0) -> Tensor:
+def spike_count_regularisation(events: SpikeEvents, strength: float, *, target: float = 14.0,
+                               mean_counts: Tensor | None = None) -> Tensor:
     r"""Pull every hidden neuron's mean spike count per sample, S_j / N, towards a target nu.
 
         L = strength / 2 sum_j (S_j / N - nu)^2
@@ -118,23 +119,30 @@ def spike_count_regularisation(events: SpikeEvents, strength: float, *, target: 
     through ``events.potential``; too many spikes push V down, too few push it up. mlGeNN writes the jump on its lambda_V
     = -p_V / tau_m^2 (its drive carries one more 1 / tau_m, and its loss is a mean over time steps): its Lambda is
     ``strength / tau_m^2``. A neuron without a spike gets no gradient: see :func:`bump_silent_`.
+
+    ``mean_counts`` [units]: S_j / N of the whole batch, where ``events`` are a share of it (data-parallel training). The
+    gradient is then, like that of a mean over the share, to be weighed by the share's size.
     """
     if events.potential is None:
         raise ValueError("spike_count_regularisation needs the events returned by an EventProp LIF layer: these carry no "
                          "membrane potential (input spikes, or cut by detach() or dense conversion)")
     if not (math.isfinite(strength) and strength >= 0):
         raise ValueError(f"strength must be finite and not negative, got {strength!r}")
+    if mean_counts is not None and mean_counts.shape != (events.num_units,):
+        raise ValueError(f"mean_counts has shape {tuple(mean_counts.shape)}, expected [{events.num_units}]")
     return _SpikeCount.apply(events.potential, events.units, events.num_units, events.batch_size, float(strength),
-                             float(target))
+                             float(target), mean_counts)
 
 
 class _SpikeCount(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, potential, units, num_units, batch_size, strength, target):
+    def forward(ctx, potential, units, num_units, batch_size, strength, target, mean_counts):
         if batch_size == 0:
             ctx.save_for_backward(potential)
             return potential.new_zeros(())
-        excess = torch.bincount(units, minlength=num_units).to(potential.dtype) / batch_size - target
+        if mean_counts is None:
+            mean_counts = torch.bincount(units, minlength=num_units).to(potential.dtype) / batch_size
+        excess = mean_counts.to(potential.dtype) - target
         ctx.save_for_backward(strength * excess[units] / batch_size)
         return 0.5 * strength * excess.square().sum()
 
@@ -142,7 +150,7 @@ class _SpikeCount(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         (jump,) = ctx.saved_tensors
-        return grad * jump, None, None, None, None, None
+        return grad * jump, None, None, None, None, None, None
 
 
 @torch.no_grad()

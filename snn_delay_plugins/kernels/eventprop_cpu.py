@@ -101,17 +101,24 @@ def _sample_groups(offsets: np.ndarray) -> list[tuple[int, int]]:
 
 # ---------------------------------------------------------------------------------------------------- synapses
 
+@dataclass(frozen=True)
 class Synapses:
     """Weights and delays [out, in] with their tables, those of the exact or of the grid scheme."""
 
-    def __init__(self, weight: np.ndarray, delay: np.ndarray, neuron: Neuron, grid: bool) -> None:
-        self.weight, self.delay, self.grid = weight, delay, grid
+    weight: np.ndarray
+    delay: np.ndarray
+    where: np.ndarray
+    factor: np.ndarray
+    pair: np.ndarray
+    grid: bool
+
+    @classmethod
+    def build(cls, weight: np.ndarray, delay: np.ndarray, neuron: Neuron, grid: bool) -> Synapses:
         if grid:
-            self.where, self.factor = loops.grid_tables(weight, delay, neuron.dt, neuron.steps)
-            self.pair = _NO_PAIRS
+            tables = *loops.grid_tables(weight, delay, neuron.dt, neuron.steps), np.empty((0, 0, 0, 0))
         else:
-            self.where, self.factor, self.pair = loops.synapse_tables(weight, delay, neuron.dt, neuron.tau_mem,
-                                                                      neuron.tau_syn, neuron.steps)
+            tables = loops.synapse_tables(weight, delay, neuron.dt, neuron.tau_mem, neuron.tau_syn, neuron.steps)
+        return cls(weight, delay, *tables, grid)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -119,8 +126,6 @@ class Synapses:
 
     def kick(self) -> tuple[np.ndarray, np.ndarray]:
         return loops.forward_tables(self.factor)
-
-
 
 
 # ---------------------------------------------------------------------------------------------------- LIF

@@ -1,0 +1,383 @@
+"""EventProp layers as torch operators, so that ``torch.compile``, autocast and data-parallel training pass through them.
+
+``eventprop_lif``, ``eventprop_li`` and ``eventprop_arrivals``, each with its ``_backward``, are those of
+:mod:`snn_delay_plugins.functional.eventprop`; they run :mod:`.eventprop_cpu`. Events are three tensors: times ``[n]``,
+units ``[n]`` int64 and offsets ``[N + 1]`` int64. How many spikes come out is known only by running: compiled code sees
+a size that depends on the data.
+
+Beside its result a forward operator returns what its backward needs: spikes in float64 and tables of the synapses.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["KINDS", "eventprop_arrivals", "eventprop_li", "eventprop_lif"]
+
+KINDS = ("voltage", "final", "maximum")
+"""What eventprop_li returns: V at the samples [T, N, out], (V, I) at the end [N, out, 2], the largest V [N, out]."""
+
+
+def _cpu():
+    from . import eventprop_cpu  # numba is imported when a layer first runs
+
+    return eventprop_cpu
+
+
+@cache
+def _warn_of_copies(device: str) -> None:
+    warnings.warn(f"EventProp has no {device} kernel: spikes and parameters are copied to the CPU, computed there in "
+                  "float64 and copied back", stacklevel=6)
+
+
+# ------------------------------------------------------------------------------------------------ checks
+
+def check_values(weight: Tensor, delay: Tensor, recurrent_weight: Tensor | None, recurrent_delay: Tensor | None,
+                 tau_mem: Tensor, tau_syn: Tensor, threshold: Tensor | float) -> None:
+    """
+    :raises ValueError: for weights and delays that are not finite, negative delays, constants that are not positive.
+    """
+    for name, tensor in {"weight": weight, "delay": delay, "recurrent_weight": recurrent_weight,
+                         "recurrent_delay": recurrent_delay}.items():
+        if tensor is not None:
+            _check_finite(name, tensor.detach())
+            if name.endswith("delay"):
+                _check_delay(name, tensor.detach())
+    for name, value in {"tau_mem": tau_mem, "tau_syn": tau_syn, "threshold": threshold}.items():
+        number = float(value.detach() if isinstance(value, Tensor) else value)
+        if not (math.isfinite(number) and number > 0):
+            raise ValueError(f"{name} must be positive and finite, got {number}")
+
+
+def _check_finite(name: str, tensor: Tensor) -> None:
+    # NaN and infinity survive a sum; the reverse, an overflow of finite values, is sorted out below
+    if not math.isfinite(float(tensor.sum())) and not bool(tensor.isfinite().all()):
+        j, i = (~tensor.isfinite()).nonzero()[0].tolist()
+        raise ValueError(f"{name}[{j}, {i}] = {tensor[j, i].item()} is not finite")
+
+
+def _check_delay(name: str, delay: Tensor) -> None:
+    if delay.numel() and float(delay.min()) < 0:
+        j, i = divmod(int(delay.argmin()), delay.shape[1])
+        raise ValueError(f"{name}[{j}, {i}] = {delay[j, i].item()} is negative; clamp delays after each update")
+
+
+# ------------------------------------------------------------------------------------------------ tensors and arrays
+
+def _array(tensor: Tensor, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    tensor = tensor.detach().to("cpu", torch.float64)
+    return (tensor if shape is None else tensor.expand(shape)).contiguous().numpy()
+
+
+def _spikes(times: Tensor, units: Tensor, offsets: Tensor):
+    if times.device.type != "cpu":
+        _warn_of_copies(times.device.type)
+    return _cpu().Spikes(_array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy())
+
+
+def _like(array: np.ndarray, tensor: Tensor) -> Tensor:
+    """A gradient [out, in] in the shape (summed where it was broadcast), dtype and device of its tensor."""
+    grad = torch.from_numpy(array)
+    for dim in range(grad.dim()):
+        if tensor.shape[dim] == 1 != grad.shape[dim]:
+            grad = grad.sum(dim, keepdim=True)
+    return grad.to(tensor.device, tensor.dtype)
+
+
+def _gradient(wanted: bool, array: np.ndarray | float, tensor: Tensor) -> Tensor:
+    """Of the operators' backward passes; empty where it is not asked for."""
+    if not wanted:
+        return tensor.new_empty(0)
+    return torch.tensor(array, dtype=tensor.dtype, device=tensor.device) if np.ndim(array) == 0 else _like(array, tensor)
+
+
+def _empty_gradient(wanted: bool, tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format) if wanted else tensor.new_empty(0)
+
+
+def _neuron(threshold: float, tau_mem: Tensor, tau_syn: Tensor, duration: float, dt: float, grid: bool, sampled: bool):
+    constants = threshold, float(tau_mem), float(tau_syn), dt, duration
+    return _cpu().grid_neuron(*constants) if grid else _cpu().exact_neuron(*constants, sampled)
+
+
+def _tables(synapses) -> list[Tensor]:
+    return [torch.from_numpy(array) for array in (synapses.where, synapses.factor, synapses.pair)]
+
+
+def _no_tables() -> list[Tensor]:
+    return [torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float64)]
+
+
+def _fake_tables(weight: Tensor, grid: bool) -> list[Tensor]:
+    lanes = 8
+    n_out, n_in = weight.shape
+    shape = ((n_out + lanes - 1) // lanes, n_in, lanes)
+    where = weight.new_empty(shape, dtype=torch.int64, device="cpu")
+    factor = where.new_empty(shape if grid else (*shape, 4), dtype=torch.float64)
+    pair = where.new_empty((0, 0, 0, 0) if grid else (*shape, 2), dtype=torch.float64)
+    return [where, factor, pair]
+
+
+def _from_tables(weight: Tensor, delay: Tensor, tables: list[Tensor], grid: bool):
+    arrays = _array(weight), _array(delay, tuple(weight.shape))
+    return _cpu().Synapses(*arrays, *(table.numpy() for table in tables), grid)
+
+
+# ------------------------------------------------------------------------------------------------ LIF
+
+@torch.library.custom_op("snn_delay_plugins::eventprop_lif", mutates_args=())
+def eventprop_lif(
+    times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, recurrent_weight: Tensor | None,
+    recurrent_delay: Tensor | None, tau_mem: Tensor, tau_syn: Tensor, threshold: Tensor,
+    duration: float, dt: float, grid: bool, max_spikes: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Spikes of the layer: times, potential, units, offsets; then times in float64, tau_m dV/dt at each of them, and the
+    tables of the feed-forward and of the recurrent synapses."""
+    check_values(weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold)
+    cpu = _cpu()
+    neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, sampled=False)
+    synapses = cpu.Synapses.build(_array(weight), _array(delay, tuple(weight.shape)), neuron, grid)
+    recurrent = None
+    if recurrent_weight is not None:
+        arrays = _array(recurrent_weight), _array(recurrent_delay, tuple(recurrent_weight.shape))
+        recurrent = cpu.Synapses.build(*arrays, neuron, grid)
+    out, slope = cpu.lif_forward(_spikes(times, units, offsets), synapses, recurrent, neuron, max_spikes,
+                                 torch.get_num_threads())
+    exact = torch.from_numpy(out.times)
+    spike_times = exact.to(times.device, torch.promote_types(times.dtype, weight.dtype), copy=True)
+    return (
+        spike_times, torch.full_like(spike_times, float(threshold)), torch.from_numpy(out.units).to(times.device),
+        torch.from_numpy(out.offsets).to(times.device), exact, torch.from_numpy(slope), *_tables(synapses),
+        *(_no_tables() if recurrent is None else _tables(recurrent)),
+    )
+
+
+@eventprop_lif.register_fake
+def _(times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, duration, dt,
+      grid, max_spikes):
+    spikes = torch.library.get_ctx().new_dynamic_size()
+    out = times.new_empty(spikes, dtype=torch.promote_types(times.dtype, weight.dtype))
+    exact = times.new_empty(spikes, dtype=torch.float64, device="cpu")
+    recurrent = _no_tables() if recurrent_weight is None else _fake_tables(recurrent_weight, grid)
+    return (out, torch.empty_like(out), units.new_empty(spikes), torch.empty_like(offsets), exact,
+            torch.empty_like(exact), *_fake_tables(weight, grid), *recurrent)
+
+
+@torch.library.custom_op("snn_delay_plugins::eventprop_lif_backward", mutates_args=())
+def eventprop_lif_backward(
+    g_time: Tensor | None, g_potential: Tensor | None, times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor,
+    delay: Tensor, recurrent_weight: Tensor | None, recurrent_delay: Tensor | None, tau_mem: Tensor, tau_syn: Tensor,
+    threshold: Tensor, out_units: Tensor, out_offsets: Tensor, exact: Tensor, slope: Tensor, where: Tensor,
+    factor: Tensor, pair: Tensor, where_r: Tensor, factor_r: Tensor, pair_r: Tensor,
+    duration: float, dt: float, grid: bool, for_times: bool, for_synapses: bool, for_tau: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of times, weight, delay, recurrent weight and delay, tau_mem, tau_syn, threshold; empty where not asked
+    for (``for_synapses``: all weights and delays)."""
+    neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, sampled=False)
+    synapses = _from_tables(weight, delay, [where, factor, pair], grid)
+    recurrent = None
+    if recurrent_weight is not None:
+        recurrent = _from_tables(recurrent_weight, recurrent_delay, [where_r, factor_r, pair_r], grid)
+    out = _cpu().Spikes(*(x.cpu().numpy() for x in (exact, out_units, out_offsets)))
+    slope = slope.numpy()
+    if slope.size and not slope.min() > 0:
+        k = int(np.argmin(slope))
+        raise RuntimeError(f"the spike of neuron {out.units[k]} at t = {out.times[k]:g} only grazes the threshold "
+                           f"(I - threshold = {slope[k]:g}): its time has no gradient")
+    by_time, by_potential = (np.zeros_like(slope) if g is None else _array(g) for g in (g_time, g_potential))
+    end = np.zeros((out.batch_size, synapses.shape[0], 2))
+    grads = _cpu().backward(
+        _spikes(times, units, offsets), synapses, recurrent, neuron, out, slope, by_time, by_potential, np.empty((0, 0)),
+        end, for_times, for_tau, True, torch.get_num_threads())
+    nothing = times.new_empty(0)
+    return (
+        _gradient(for_times, grads.times, times), _gradient(for_synapses, grads.weight, weight),
+        _gradient(for_synapses, grads.delay, delay),
+        *((nothing, nothing.clone()) if recurrent is None else (
+            _gradient(for_synapses, grads.recurrent_weight, recurrent_weight),
+            _gradient(for_synapses, grads.recurrent_delay, recurrent_delay))),
+        _gradient(for_tau, grads.tau_mem, tau_mem), _gradient(for_tau, grads.tau_syn, tau_syn),
+        _gradient(True, grads.theta, threshold),
+    )
+
+
+@eventprop_lif_backward.register_fake
+def _(g_time, g_potential, times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn,
+      threshold, *rest):
+    for_times, for_synapses, for_tau = rest[-3:]
+    recurrent = ((times.new_empty(0), times.new_empty(0)) if recurrent_weight is None else (
+        _empty_gradient(for_synapses, recurrent_weight), _empty_gradient(for_synapses, recurrent_delay)))
+    return (_empty_gradient(for_times, times), _empty_gradient(for_synapses, weight),
+            _empty_gradient(for_synapses, delay), *recurrent, _empty_gradient(for_tau, tau_mem),
+            _empty_gradient(for_tau, tau_syn), torch.empty_like(threshold))
+
+
+def _lif_context(ctx, inputs, output) -> None:
+    ctx.mark_non_differentiable(*output[2:])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[:10], *output[2:])
+    ctx.options = inputs[10:13]
+
+
+def _lif_backward(ctx, g_time, g_potential, *_):
+    need = ctx.needs_input_grad
+    wanted = (need[0], any(need[3:7]), need[7] or need[8])
+    g_times, *grads = eventprop_lif_backward(g_time, g_potential, *ctx.saved_tensors, *ctx.options, *wanted)
+    given = [g if wants else None for g, wants in zip(grads, need[3:10], strict=True)]
+    return g_times if need[0] else None, None, None, *given, None, None, None, None
+
+
+eventprop_lif.register_autograd(_lif_backward, setup_context=_lif_context)
+
+
+# ------------------------------------------------------------------------------------------------ LI
+
+@torch.library.custom_op("snn_delay_plugins::eventprop_li", mutates_args=())
+def eventprop_li(
+    times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, tau_mem: Tensor, tau_syn: Tensor,
+    duration: float, dt: float, grid: bool, kind: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The readout (:data:`KINDS`); then, for the maximum, its time, the event at whose arrival V has a kink there (or
+    -1) and V' before it, each [N, out]; and the tables of the synapses."""
+    check_values(weight, delay, None, None, tau_mem, tau_syn, 1.0)
+    cpu = _cpu()
+    neuron = _neuron(1.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
+    synapses = cpu.Synapses.build(_array(weight), _array(delay, tuple(weight.shape)), neuron, grid)
+    samples = neuron.steps // neuron.every if kind == "voltage" else 0
+    voltage, final, peak = cpu.li_forward(_spikes(times, units, offsets), synapses, neuron, samples, kind == "maximum",
+                                          torch.get_num_threads())
+    result = {"voltage": voltage, "final": final, "maximum": peak.value}[kind]
+    dtype = torch.promote_types(times.dtype, weight.dtype)
+    return (torch.from_numpy(result).to(times.device, dtype),
+            *(torch.from_numpy(x) for x in (peak.time, peak.event, peak.slope)), *_tables(synapses))
+
+
+@eventprop_li.register_fake
+def _(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, dt, grid, kind):
+    from .eventprop_cpu import num_steps
+
+    batch, n_out = offsets.shape[0] - 1, weight.shape[0]
+    shape = {"voltage": (num_steps(duration, dt), batch, n_out), "final": (batch, n_out, 2), "maximum": (batch, n_out)}
+    result = times.new_empty(shape[kind], dtype=torch.promote_types(times.dtype, weight.dtype))
+    when = times.new_empty((batch, n_out), dtype=torch.float64, device="cpu")
+    return (result, when, torch.empty_like(when, dtype=torch.int64), torch.empty_like(when),
+            *_fake_tables(weight, grid))
+
+
+@torch.library.custom_op("snn_delay_plugins::eventprop_li_backward", mutates_args=())
+def eventprop_li_backward(
+    grad: Tensor, times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, tau_mem: Tensor,
+    tau_syn: Tensor, peak_time: Tensor, peak_event: Tensor, peak_slope: Tensor, where: Tensor, factor: Tensor,
+    pair: Tensor, duration: float, dt: float, grid: bool, kind: str, for_times: bool, for_synapses: bool, for_tau: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of times, weight, delay, tau_mem, tau_syn; empty where not asked for."""
+    cpu = _cpu()
+    neuron = _neuron(0.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
+    synapses = _from_tables(weight, delay, [where, factor, pair], grid)
+    spikes = _spikes(times, units, offsets)
+    n, n_out = spikes.batch_size, synapses.shape[0]
+    g = _array(grad)
+    source, end = np.empty((0, 0)), np.zeros((n, n_out, 2))
+    instants, jump = cpu.Spikes(np.empty(0), np.empty(0, np.int64), np.zeros(n + 1, np.int64)), np.empty(0)
+    if kind == "voltage":
+        source = g.reshape(g.shape[0], n * n_out)
+    elif kind == "final":
+        end = g
+    else:                       # V at a given time: dL/dV jumps there; one instant per output, in order of time
+        order = np.argsort(peak_time.numpy(), axis=1, kind="stable")
+        instants = cpu.Spikes(np.take_along_axis(peak_time.numpy(), order, 1).ravel(), order.ravel().astype(np.int64),
+                              np.arange(n + 1, dtype=np.int64) * n_out)
+        jump = np.ascontiguousarray(np.take_along_axis(g, order, 1).ravel())
+    grads = cpu.backward(spikes, synapses, None, neuron, instants, np.ones_like(jump), np.zeros_like(jump), jump, source,
+                         end, for_times, for_tau, False, torch.get_num_threads())
+    if kind == "maximum":       # a maximum at the arrival of an inhibitory spike moves with it: dV = V' ds
+        b, j = np.nonzero(peak_event.numpy() >= 0)
+        event, shift = peak_event.numpy()[b, j], g[b, j] * peak_slope.numpy()[b, j]
+        np.add.at(grads.delay, (j, spikes.units[event]), shift)
+        if for_times:
+            np.add.at(grads.times, event, shift)
+    return (_gradient(for_times, grads.times, times), _gradient(for_synapses, grads.weight, weight),
+            _gradient(for_synapses, grads.delay, delay), _gradient(for_tau, grads.tau_mem, tau_mem),
+            _gradient(for_tau, grads.tau_syn, tau_syn))
+
+
+@eventprop_li_backward.register_fake
+def _(grad, times, units, offsets, weight, delay, tau_mem, tau_syn, *rest):
+    for_times, for_synapses, for_tau = rest[-3:]
+    return (_empty_gradient(for_times, times), _empty_gradient(for_synapses, weight),
+            _empty_gradient(for_synapses, delay), _empty_gradient(for_tau, tau_mem), _empty_gradient(for_tau, tau_syn))
+
+
+def _li_context(ctx, inputs, output) -> None:
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[:7], *output[1:])
+    ctx.options = inputs[7:]
+
+
+def _li_backward(ctx, grad, *_):
+    need = ctx.needs_input_grad
+    if grad is None:
+        return (None,) * len(need)
+    wanted = (need[0], need[3] or need[4], need[5] or need[6])
+    g_times, *grads = eventprop_li_backward(grad, *ctx.saved_tensors, *ctx.options, *wanted)
+    given = [g if wants else None for g, wants in zip(grads, need[3:7], strict=True)]
+    return g_times if need[0] else None, None, None, *given, None, None, None, None
+
+
+eventprop_li.register_autograd(_li_backward, setup_context=_li_context)
+
+
+# ------------------------------------------------------------------------------------------------ discounted arrivals
+
+@torch.library.custom_op("snn_delay_plugins::eventprop_arrivals", mutates_args=())
+def eventprop_arrivals(times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, rate: float,
+                       duration: float) -> Tensor:
+    """[N, out]: sum of w exp(-rate s) over the arrivals s <= duration."""
+    arrays = _array(weight), _array(delay, tuple(weight.shape))
+    total = _cpu().arrivals_forward(_spikes(times, units, offsets), *arrays, rate, duration, torch.get_num_threads())
+    return torch.from_numpy(total).to(times.device, torch.promote_types(times.dtype, weight.dtype))
+
+
+@eventprop_arrivals.register_fake
+def _(times, units, offsets, weight, delay, rate, duration):
+    shape = offsets.shape[0] - 1, weight.shape[0]
+    return times.new_empty(shape, dtype=torch.promote_types(times.dtype, weight.dtype))
+
+
+@torch.library.custom_op("snn_delay_plugins::eventprop_arrivals_backward", mutates_args=())
+def eventprop_arrivals_backward(
+    grad: Tensor, times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, rate: float,
+    duration: float, for_times: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of times (empty if not asked for), weight and delay."""
+    arrays = _array(weight), _array(delay, tuple(weight.shape))
+    grad_w, grad_d, grad_t = _cpu().arrivals_backward(_spikes(times, units, offsets), *arrays, rate, duration,
+                                                      _array(grad), for_times, torch.get_num_threads())
+    return _gradient(for_times, grad_t, times), _like(grad_w, weight), _like(grad_d, delay)
+
+
+@eventprop_arrivals_backward.register_fake
+def _(grad, times, units, offsets, weight, delay, rate, duration, for_times):
+    return _empty_gradient(for_times, times), _empty_gradient(True, weight), _empty_gradient(True, delay)
+
+
+def _arrivals_context(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[:5])
+    ctx.options = inputs[5:]
+
+
+def _arrivals_backward(ctx, grad):
+    need = ctx.needs_input_grad
+    grads = eventprop_arrivals_backward(grad, *ctx.saved_tensors, *ctx.options, need[0])
+    g_times, g_weight, g_delay = (g if need[i] else None for g, i in zip(grads, (0, 3, 4), strict=True))
+    return g_times, None, None, g_weight, g_delay, None, None
+
+
+eventprop_arrivals.register_autograd(_arrivals_backward, setup_context=_arrivals_context)
