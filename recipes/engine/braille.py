@@ -17,6 +17,7 @@ import hashlib
 import string
 import tempfile
 import zipfile
+import zlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def unpack(archive: Path, folder: Path) -> None:
         name = f"data_braille_letters_th_{threshold}.pkl"
         with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked.") as temporary:
             archives.unpack_file(archive, name, Path(temporary) / name)
-            arrays = events_of(Path(temporary) / name)
+            try:
+                arrays = events_of(Path(temporary) / name)
+            except DataError as error:
+                raise DataError(f"{archive}: {str(error).removeprefix(f'{temporary}/')}") from error
         with atomic.replacing(folder / _published_file(f"th{threshold}")) as part, open(part, "wb") as file:
             np.savez_compressed(file, **arrays)
 
@@ -267,7 +271,7 @@ def _read(path: Path, encoding: str) -> EventRecordings:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a whole npz file without pickled objects ({error})") from error
     needed = ("taxels", "labels") if raw else ("times", "channels", "offsets", "labels")
     for name in needed:

@@ -29,9 +29,8 @@ def load(path: Path) -> Any:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Callable:
-        root = "numpy" if module.split(".")[0] == "numpy" else module
         try:
-            return _KNOWN[root, name] if root in ("numpy", "builtins", "_codecs") else _PANDAS[module.split(".")[0], name]
+            return _KNOWN[module.split(".")[0], name]
         except KeyError:
             raise DataError(f"holds {module}.{name}, which is not data; nothing of it was run") from None
 
@@ -152,6 +151,11 @@ def _bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin-1")
 
 
+def _no_bytes() -> bytes:
+    """How old protocols write no bytes."""
+    return b""
+
+
 _KNOWN: dict[tuple[str, str], Callable] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "_reconstruct"): _array,
@@ -159,9 +163,9 @@ _KNOWN: dict[tuple[str, str], Callable] = {
     ("numpy", "dtype"): _Type,
     ("numpy", "scalar"): _number,
     ("builtins", "slice"): slice,
+    ("__builtin__", "slice"): slice,
     ("_codecs", "encode"): _bytes,
-}
-_PANDAS: dict[tuple[str, str], Callable] = {
+    ("__builtin__", "bytes"): _no_bytes,
     ("pandas", "DataFrame"): _Table,
     ("pandas", "BlockManager"): _Blocks,
     ("pandas", "_unpickle_block"): _Held,
