@@ -5,33 +5,36 @@
 One sample of 700 inputs -> 256 LIF -> 20 LI, T = 1000 ms, dt = 1 ms, 7000 input events, float32 parameters, one thread:
 forward, cross-entropy on the exponentially weighted voltage, backward to all weights and delays. Weights are scaled to
 about 15 spikes per hidden neuron at every delay range. Beside it, in the same run and interleaved with it, the loop
-that one would write first: grid scheme in Numba, dense [T, hidden] arrays in float32, no readout. Machines differ by
-factors; the ratio to this loop says more than milliseconds. Then the peak memory of a step with a batch of 256, above
-that of the process with parameters and inputs loaded and kernels compiled.
+that one would write first: grid scheme in Numba, dense [T, hidden] arrays in float32, no readout; and, where it is
+installed, mlGeNN with the same weights, delays and events, as it compiles by default and optimised (``mlgenn_peer.py`` says
+what its time holds and compares gradients). Machines differ by factors; the ratios say more than milliseconds. Then the
+peak memory of a step with a batch of 256, above that of the process with parameters and inputs loaded and kernels compiled.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
 
+import measure
 import numpy as np
 import torch
+from mlgenn_peer import MlGenn
 from numba import njit
 
-from recipes.engine.machine import describe
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
 from snn_delay_plugins.functional.losses import voltage_cross_entropy
 
 INPUTS, HIDDEN, OUTPUTS, DURATION, EVENTS = 700, 256, 20, 1000.0, 7000
 DELAYS = (64, 256, 1024)
+PLAIN_LOOP = "plain loop, grid, no readout"
+MLGENN = {"mlGeNN": False, "mlGeNN, -O3": True}      # is it told to optimise? By default it does not
 
 
 def inputs(batch: int, seed: int = 0) -> SpikeEvents:
@@ -55,7 +58,7 @@ def parameters(max_delay: float, events: SpikeEvents, seed: int = 0) -> list[tor
 
 
 def step(events: SpikeEvents, p: list[torch.Tensor], target: torch.Tensor, mode: str) -> tuple[float, float, int]:
-    """Seconds of the forward and of the backward pass, hidden spikes."""
+    """Seconds of both passes, of the forward pass alone, hidden spikes."""
     for tensor in p:
         tensor.grad = None
     start = time.perf_counter()
@@ -63,7 +66,7 @@ def step(events: SpikeEvents, p: list[torch.Tensor], target: torch.Tensor, mode:
     loss = voltage_cross_entropy(eventprop_li(hidden, p[2], spike_times=mode), target)
     middle = time.perf_counter()
     loss.backward()
-    return middle - start, time.perf_counter() - middle, len(hidden)
+    return time.perf_counter() - start, middle - start, len(hidden)
 
 
 @njit(fastmath=True, error_model="numpy")
@@ -108,7 +111,7 @@ def plain_loop(step_of, unit, weight, delay, steps, alpha, beta, gain, scale, co
 
 
 def plain_step(events: SpikeEvents, p: list[torch.Tensor]):
-    """A closure that runs the plain loop once; returns (seconds, 0, spikes) like :func:`step`."""
+    """A closure that runs the plain loop once; returns (seconds, None, spikes) like :func:`step`."""
     steps = int(DURATION)
     weight = np.ascontiguousarray(p[0].detach().numpy().T.astype(np.float32))
     delay = np.ascontiguousarray(p[1].detach().numpy().T.round().astype(np.int32))
@@ -119,23 +122,40 @@ def plain_step(events: SpikeEvents, p: list[torch.Tensor]):
     dense = [np.zeros((steps + 1, HIDDEN), np.float32) for _ in range(3)]
     gradients = [np.zeros_like(weight), np.zeros_like(weight)]
 
-    def run() -> tuple[float, float, int]:
+    def run() -> tuple[float, None, int]:
         start = time.perf_counter()
         count = plain_loop(step_of, unit, weight, delay, steps, *constants, *dense, *gradients)
-        return time.perf_counter() - start, 0.0, count
+        return time.perf_counter() - start, None, count
+
+    return run
+
+
+def mlgenn_step(events: SpikeEvents, p: list[torch.Tensor], target: torch.Tensor, max_delay: int, optimised: bool):
+    """A closure that runs mlGeNN on the sample once; returns as the plain loop's."""
+    peer = MlGenn(p, max_delay, int(DURATION), optimised)
+
+    def run() -> tuple[float, None, int]:
+        seconds, spikes = peer.step(events, int(target))
+        return seconds, None, spikes
 
     return run
 
 
 def timings(repeats: int) -> list[dict]:
     events, target = inputs(1), torch.tensor([3])
-    rows = []
     cases = {}
+    mlgenn = MLGENN
     for delay in DELAYS:
         p = parameters(delay, events)
-        cases["plain loop, grid, no readout", delay] = plain_step(events, p)
+        cases[PLAIN_LOOP, delay] = plain_step(events, p)
         for mode in ("grid", "exact"):
             cases[mode, delay] = lambda p=p, mode=mode: step(events, p, target, mode)
+        try:
+            for name, optimised in mlgenn.items():
+                cases[name, delay] = mlgenn_step(events, p, target, delay, optimised)
+        except measure.Absent as error:
+            print(f"mlGeNN skipped: {error}")
+            mlgenn = {}
     for run in cases.values():
         run()
     measured = {case: [] for case in cases}
@@ -143,16 +163,19 @@ def timings(repeats: int) -> list[dict]:
         for case, run in cases.items():
             run()                               # warms the caches for this case
             measured[case].append(run())
-    fastest = {case: min(f + b for f, b, _ in runs) for case, runs in measured.items()}
+    fastest = {case: min(total for total, _, _ in runs) for case, runs in measured.items()}
+    peers = {"plain_loop": PLAIN_LOOP, "mlgenn": "mlGeNN", "mlgenn_O3": "mlGeNN, -O3"}
+    rows = []
     for (mode, delay), runs in measured.items():
-        total = [1e3 * (f + b) for f, b, _ in runs]
+        total, forward = [1e3 * t for t, _, _ in runs], [1e3 * f for _, f, _ in runs if f is not None]
         rows.append({
             "mode": mode, "max_delay_ms": delay, "spikes_per_neuron": runs[0][2] / HIDDEN,
-            "forward_ms": 1e3 * statistics.median(f for f, _, _ in runs),
-            "backward_ms": 1e3 * statistics.median(b for _, b, _ in runs),
+            "forward_ms": statistics.median(forward) if forward else None,
+            "backward_ms": statistics.median(t - f for t, f in zip(total, forward, strict=True)) if forward else None,
             "total_ms": statistics.median(total), "fastest_ms": min(total),
             "quartiles_ms": list(np.percentile(total, [25, 75])),
-            "fastest_to_plain_loop": fastest[mode, delay] / fastest["plain loop, grid, no readout", delay],
+            **{f"fastest_to_{name}": fastest[mode, delay] / fastest[peer, delay]
+               for name, peer in peers.items() if (peer, delay) in fastest},
             "fastest_to_delay_64": fastest[mode, delay] / fastest[mode, DELAYS[0]],
         })
     return rows
@@ -164,17 +187,13 @@ def memory(mode: str, batch: int) -> dict:
     p = parameters(64, events)
     step(events[:1], p, torch.tensor([3]), mode)
     before = peak_mib()
-    forward, backward, spikes = step(events, p, torch.arange(batch) % OUTPUTS, mode)
+    seconds, _, spikes = step(events, p, torch.arange(batch) % OUTPUTS, mode)
     return {"mode": mode, "batch": batch, "mib_above_parameters_and_inputs": peak_mib() - before,
-            "seconds": forward + backward, "spikes_per_neuron": spikes / batch / HIDDEN}
+            "seconds": seconds, "spikes_per_neuron": spikes / batch / HIDDEN}
 
 
 def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def machine() -> str:
-    return f"{describe()['processor']}, python {platform.python_version()}, torch {torch.__version__}"
 
 
 def show(title: str, rows: list[dict]) -> None:
@@ -184,11 +203,15 @@ def show(title: str, rows: list[dict]) -> None:
     except ImportError:
         print(title, *rows, sep="\n")
         return
+    def text(x) -> str:
+        if isinstance(x, list):
+            return " - ".join(map(text, x))
+        return f"{x:.3g}" if isinstance(x, float) else "-" if x is None else str(x)
+
     table = Table(*rows[0], title=title)
     for row in rows:
-        table.add_row(*(f"{x:.2f}" if isinstance(x, float) else " - ".join(f"{y:.2f}" for y in x)
-                        if isinstance(x, list) else str(x) for x in row.values()))
-    Console(width=190).print(table)
+        table.add_row(*map(text, row.values()))
+    Console(width=220).print(table)
 
 
 def main() -> None:
@@ -202,8 +225,7 @@ def main() -> None:
     if args.memory:
         print(json.dumps(memory(args.memory, args.batch)))
         return
-    command = " ".join(["python", "benchmarks/eventprop_step.py", *sys.argv[1:]])
-    result = {"machine": machine(), "command": command, "timings": timings(args.repeats)}
+    result = {**measure.setting(), "timings": timings(args.repeats)}
     show("forward + backward of one sample, ms", result["timings"])
     result["memory"] = [
         json.loads(subprocess.run([sys.executable, __file__, "--memory", mode, "--batch", str(args.batch)], check=True,

@@ -24,7 +24,7 @@ import torch
 from recipes.engine.machine import describe
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
-_PACKAGES = ("torch", "numba", "numpy", "snntorch", "spikingjelly", "dcls", "triton")
+_PACKAGES = ("torch", "numba", "numpy", "snntorch", "spikingjelly", "dcls", "triton", "pygenn", "ml_genn")
 
 
 class Absent(Exception):
