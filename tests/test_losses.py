@@ -80,6 +80,23 @@ def test_spike_count_regularisation_pushes_counts_to_the_target():
     assert torch.allclose(events.potential.grad, wanted)
 
 
+def test_spike_count_regularisation_of_shares_adds_up_to_that_of_the_batch():
+    whole = spikes()
+    whole.potential = torch.ones(5, dtype=torch.float64, requires_grad=True)
+    loss = spike_count_regularisation(whole, 0.5, target=0.75)
+    loss.backward()
+    mean, grads = whole.counts().sum(0) / 2, []
+    for share in (whole[0:1], whole[1:2]):
+        share.potential = torch.ones(len(share), dtype=torch.float64, requires_grad=True)
+        of_share = spike_count_regularisation(share, 0.5, target=0.75, mean_counts=mean)
+        assert of_share.item() == pytest.approx(loss.item())
+        (of_share * 0.5).backward()  # half of the batch
+        grads.append(share.potential.grad)
+    assert torch.allclose(torch.cat(grads), whole.potential.grad)
+    with pytest.raises(ValueError, match=r"mean_counts has shape \(2,\), expected \[3\]"):
+        spike_count_regularisation(share, 0.5, mean_counts=mean[:2])
+
+
 def test_spike_count_regularisation_needs_a_layer():
     with pytest.raises(ValueError, match="potential"):
         spike_count_regularisation(spikes(), 1.0)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
-from spikingjelly.activation_based import functional, layer, neuron, surrogate
+from spikingjelly.activation_based import functional, neuron, surrogate
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recipes.engine.data import BinnedCounts, Binning
 from recipes.engine.downloads import SHD, Published
-from recipes.engine.networks import HiddenLayer, Response
+from recipes.engine.networks import DropoutOverTime, HiddenLayer, NormOverTime, Response
 from recipes.engine.objectives import Moment, SummedSoftmax
 from recipes.engine.options import OptionError
 from snn_delay_plugins.functional.dcls import parameters_from_dcls
@@ -86,9 +86,9 @@ class HammouamriNetwork(nn.Module):
         self.hidden = nn.ModuleList(
             HiddenLayer(
                 connection(before, width),
-                layer.BatchNorm1d(width, step_mode="m"),
+                NormOverTime(width),
                 _lif(time_constant, threshold=1.0),
-                layer.Dropout(dropout, step_mode="m"),
+                DropoutOverTime(dropout, step_mode="m"),
             )
             for before, width in pairwise(widths)
         )

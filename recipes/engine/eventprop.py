@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from recipes.engine import parallel
 from recipes.engine.objectives import Measured, Moment, Objective
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional import losses
@@ -162,6 +163,8 @@ class EventPropObjective(Objective):
     """What all trainings of the paper share; :meth:`judge` is the loss of one of them."""
 
     hyper: EventPropTraining
+    runs_on_gpu = False  # there are kernels for the processor alone
+    mixed_precision = False  # spike times are no matter of 16 bits
 
     def judge(self, output: Tensor | SpikeEvents, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (mean over the samples) and predicted classes [N]."""
@@ -196,7 +199,10 @@ class EventPropObjective(Objective):
         response = self.network(inputs)
         loss, predicted = self.judge(response.output, labels)
         for strength, spikes in zip(self.hyper.regularisation, response.hidden, strict=False):
-            loss = loss + losses.spike_count_regularisation(spikes, strength, target=self.hyper.target_spikes)
+            mean = parallel.total(spikes.counts().sum(0)) / parallel.whole(spikes.batch_size)
+            loss = loss + losses.spike_count_regularisation(
+                spikes, strength, target=self.hyper.target_spikes, mean_counts=mean
+            )
         if self.network.training:
             self._count(response)
         neurons = sum(spikes.num_units for spikes in response.hidden)
@@ -205,7 +211,7 @@ class EventPropObjective(Objective):
 
     def after_epoch(self, optimizer: Optimizer, entry: dict, criterion: str) -> None:
         for layer, spikes in zip(self.spiking, self._spikes, strict=True):
-            losses.bump_silent_(layer.weight, spikes, self.hyper.bump)
+            losses.bump_silent_(layer.weight, parallel.total(spikes), self.hyper.bump)
 
     def finished(self, history: list[dict], criterion: str) -> bool:
         if self.hyper.patience is None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import torch
+
 import snn_delay_plugins
 
 _PACKAGES = ("torch", "lightning", "spikingjelly", "numpy", "numba", "h5py")
@@ -57,6 +59,11 @@ def peak_memory():
         yield memory
     finally:
         memory.peak = _status("VmHWM") or _max_rss()
+
+
+def peak_gpu_memory(device: torch.device) -> float | None:
+    """Most memory that tensors took on this GPU since the process began, in MiB; None on the processor."""
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
 
 
 def _reset_high_water_mark() -> bool:

@@ -5,9 +5,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from spikingjelly.activation_based import functional
+from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
+from recipes.engine import parallel
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
 
 
@@ -73,15 +74,15 @@ class DeckersNetwork(nn.Module):
         self.hidden = nn.ModuleList(
             HiddenLayer(
                 _connection(before, width, max_delay, initial_delay),
-                _NormOverTime(width, momentum=norm_momentum),
-                AdLIFPlusNode(features=width, preset=preset, init_state=init_state, step_mode="m"),
-                nn.Dropout(dropout),
+                NormOverTime(width, momentum=norm_momentum),
+                _Neurons(features=width, preset=preset, init_state=init_state, step_mode="m"),
+                Dropout(dropout),
             )
             for before, width in pairwise(widths)
         )
         self.readout = nn.Sequential(
             _connection(widths[-1], classes, max_delay, initial_delay),
-            _NormOverTime(classes, momentum=norm_momentum),
+            NormOverTime(classes, momentum=norm_momentum),
         )
         self.right_padding = (max_delay or 0) if right_padding is None else right_padding
 
@@ -89,8 +90,8 @@ class DeckersNetwork(nn.Module):
         functional.reset_net(self)
         x = nn.functional.pad(self.augment(counts), (0, 0, 0, 0, 0, self.right_padding))
         total, neurons = 0.0, 0
-        for layer in self.hidden:
-            x, spikes = layer(x)
+        for hidden in self.hidden:
+            x, spikes = hidden(x)
             total = total + spikes.detach().sum((0, 2))
             neurons += spikes.shape[2]
         return Response(self.readout(x), total / neurons)
@@ -121,17 +122,59 @@ class ChannelShift(nn.Module):
         if not self.training:
             return counts
         _, samples, channels = counts.shape
-        shift = torch.randint(-self.most, self.most + 1, (samples, 1), device=counts.device)
+        drawn = torch.randint(-self.most, self.most + 1, (parallel.whole(samples), 1), device=counts.device)
+        shift = parallel.own(drawn)
         source = torch.arange(channels, device=counts.device) - shift
         inside = (source >= 0) & (source < channels)
         return counts.gather(2, source.clamp(0, channels - 1).expand_as(counts)) * inside
 
 
-class _NormOverTime(nn.BatchNorm1d):
-    """Batch normalisation whose statistics of each feature run over time and batch alike."""
+class NormOverTime(nn.BatchNorm1d):
+    """Batch normalisation of ``[T, N, features]`` whose statistics of each feature run over time and batch alike; over
+    the whole batch, where several processes divide it."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and parallel.divided():
+            return parallel.batch_norm(x.flatten(0, 1), self).view_as(x)
         return super().forward(x.flatten(0, 1)).view_as(x)
+
+
+class Dropout(nn.Dropout):
+    """Dropout of ``[T, N, features]``, a new mask for every time step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and parallel.divided()):
+            return super().forward(x)
+        ones = x.new_ones(x.shape[0], parallel.whole(x.shape[1]), *x.shape[2:])
+        return x * parallel.own(super().forward(ones), dim=1)
+
+
+class DropoutOverTime(layer.Dropout):
+    """Dropout of ``[T, N, features]``, one mask for all time steps of a sample."""
+
+    def create_mask(self, x: Tensor) -> Tensor:
+        return parallel.own(super().create_mask(x.new_ones(parallel.whole(x.shape[0]), *x.shape[1:])))
+
+
+class _Neurons(AdLIFPlusNode):
+    def initial_state(self, current: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.training:
+            return super().initial_state(current)
+        drawn = super().initial_state(current.new_zeros(parallel.whole(current.shape[0]), *current.shape[1:]))
+        return tuple(parallel.own(state) for state in drawn)
+
+
+def check_network(network: nn.Module) -> None:
+    """Raises TypeError where the result of a sample depends on the others of its batch, or on random numbers, in a way
+    that several processes would change."""
+    ours = (NormOverTime, Dropout, DropoutOverTime)
+    known = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, layer.Dropout)
+    for name, module in network.named_modules():
+        if isinstance(module, known) and not isinstance(module, ours):
+            raise TypeError(
+                f"{name} is a {type(module).__name__}, which several processes cannot divide; take "
+                "NormOverTime, Dropout or DropoutOverTime of recipes.engine.networks"
+            )
 
 
 def _connection(inputs: int, outputs: int, max_delay: int | None, initial_delay: str) -> nn.Module:

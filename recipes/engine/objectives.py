@@ -46,8 +46,12 @@ class Objective:
     """Base of all objectives; built as ``objective(network, hyper)``.
 
     State that is neither in the network nor in the optimizer nor a function of the :class:`Moment` goes
-    through :meth:`state_dict`, which must hold plain values and tensors.
+    through :meth:`state_dict`, which must hold plain values and tensors. What :meth:`measure` does not compute sample
+    by sample goes through :mod:`recipes.engine.parallel`.
     """
+
+    runs_on_gpu = True
+    mixed_precision = True
 
     def __init__(self, network: nn.Module, hyper: Any):
         self.network, self.hyper = network, hyper

@@ -1,6 +1,7 @@
 """Command-line options that mean the same in every recipe, checked before any work starts."""
 
 import argparse
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 from recipes.engine import downloads
 from recipes.engine.downloads import Published
 from recipes.engine.sources import PROTOCOLS
+
+ACCELERATORS = ("auto", "cpu", "gpu")
+PRECISIONS = ("32", "bf16-mixed", "16-mixed")
 
 
 class OptionError(ValueError):
@@ -88,6 +92,19 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, batch_size: int, 
     parser.add_argument("--epochs", type=positive, metavar="N", help=f"(default {epochs})")
     parser.add_argument("--batch-size", type=positive, metavar="N", help=f"(default {batch_size})")
     parser.add_argument(
+        "--accelerator", choices=ACCELERATORS, help="(default auto: a GPU where there is one and the networks can use it)"
+    )
+    parser.add_argument(
+        "--devices",
+        type=positive,
+        metavar="N",
+        help="GPUs, or processes on the processor, among which every batch is divided (default 1)",
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, help="(default 32)")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also log every epoch for TensorBoard, beside each run's metrics.csv"
+    )
+    parser.add_argument(
         "--set",
         type=setting,
         action="append",
@@ -101,6 +118,11 @@ def add_training(parser: argparse.ArgumentParser, epochs: int, batch_size: int, 
         help="clean: choose the epoch on held-out samples; paper: as published "
         f"(default {protocol})",
     )
+
+
+def check_tensorboard(given: argparse.Namespace) -> None:
+    if given.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise OptionError("--tensorboard: tensorboard is missing: pip install 'snn_delay_plugins[recipes]'")
 
 
 def writable_folder(path: Path) -> Path:

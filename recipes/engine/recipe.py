@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import nn
 
 from recipes.engine import machine, options, tables
+from recipes.engine.hardware import Hardware
 from recipes.engine.objectives import Objective
 from recipes.engine.options import OptionError
 from recipes.engine.runs import Busy, Run, RunStore
@@ -157,12 +159,19 @@ class TableRecipe:
             torch.set_num_threads(smoke["threads"])  # tiny networks are slower on more
         source, data_dir = self._source(given)
         self._changes(given)
+        hardware = Hardware.chosen(given, self.objective)
+        options.check_tensorboard(given)
         protocol = given.protocol or self.protocol
         seeds = given.seeds or list(range(smoke.get("seeds", self.seeds)))
         store = RunStore(options.writable_folder(self._out(given)))
         splits = source.load(data_dir or source.download(given.offline), protocol)
         runs = [self._as_run(row, seed, given, source, splits) for seed in seeds for row in rows]
-        self._train_all(runs, splits, store)
+        training = {
+            "hardware": hardware,
+            "tensorboard": given.tensorboard,
+            "reload": functools.partial(source.load, data_dir, protocol),
+        }
+        self._train_all(runs, splits, store, training)
         finished = [result for run in runs if (result := store.result(run))]
         if not finished:
             print("Nothing finished yet: every run is being trained by another process.")
@@ -189,9 +198,11 @@ class TableRecipe:
             "network": self.network_settings | smoke | self._changes(given)["network"] | row.settings,
             "training": dataclasses.asdict(self._hyper(row, given)),
         }
+        if given.precision not in (None, "32"):
+            settings["precision"] = given.precision
         return Run(self.name, row.key, seed, json.loads(json.dumps(settings)))
 
-    def _train_all(self, runs: list[Run], splits: Splits, store: RunStore) -> None:
+    def _train_all(self, runs: list[Run], splits: Splits, store: RunStore, training: dict) -> None:
         done = [run for run in runs if store.result(run)]
         self._mention(done, store)
         with _progress() as bar:
@@ -207,25 +218,28 @@ class TableRecipe:
                 try:
                     with store.claimed(run) as folder:
                         if store.result(run) is None:
-                            store.finish(run, self._train(run, splits, folder, report))
+                            store.finish(run, self._train(run, splits, folder, report, training))
                 except Busy as busy:
                     bar.console.print(f"left out: {busy}", highlight=False, soft_wrap=True)
                     continue
                 bar.update(task, completed=before + 1)
                 bar.console.print(_line(store.result(run)), highlight=False, soft_wrap=True)
 
-    def _train(self, run: Run, splits: Splits, folder: Path, report) -> dict:
+    def build(self, inputs: int, classes: int, settings: dict) -> Objective:
+        """The network of a run with these settings, and what it is trained for."""
+        network = self.network(inputs, classes, **settings["network"])
+        return self.objective(network, type(self.training)(**settings["training"]))
+
+    def _train(self, run: Run, splits: Splits, folder: Path, report, how: dict) -> dict:
         from recipes.engine import training  # Lightning: seconds that a table or --help need not pay
 
-        def build() -> Objective:
-            network = self.network(splits.inputs, splits.classes, **run.settings["network"])
-            return self.objective(network, type(self.training)(**run.settings["training"]))
-
-        result = training.train(build, splits, run.seed, folder, report)
+        build = functools.partial(self.build, splits.inputs, splits.classes, run.settings)
+        result = training.train(build, splits, run.seed, folder, report, **how)
         sizes = {name: len(part) for name, part in (("train", splits.train), *splits.evaluated.items())}
         facts = {
             "name": splits.name,
             "samples": sizes,
+            "inputs": splits.inputs,
             "classes": splits.classes,
             "validation": splits.validation,
         }
@@ -256,6 +270,7 @@ class TableRecipe:
                 runs = [run for run in runs if run["settings"][part].get(name) == value]
         for value, read in (
             (given.protocol, lambda s: s["protocol"]),
+            (given.precision, lambda s: s.get("precision", "32")),
             (given.epochs, lambda s: s["training"]["epochs"]),
             (given.batch_size, lambda s: s["training"]["batch_size"]),
         ):

@@ -45,6 +45,9 @@ def summarise(recipe, runs: list[dict]) -> list[dict]:
                 "seconds_per_epoch": statistics.median(run["seconds_per_epoch"] for run in ours),
                 "peak_memory_mib": max(run["peak_memory_mib"] for run in ours),
             }
+            gpu = [run["peak_gpu_memory_mib"] for run in ours if run.get("peak_gpu_memory_mib")]
+            if gpu:
+                entry["peak_gpu_memory_mib"] = max(gpu)
             if protocol == "clean":
                 entry["valid"] = _statistics([epoch["valid_accuracy"] for epoch in chosen])
         rows.append(entry)
@@ -69,6 +72,7 @@ def columns(recipe, runs: list[dict]) -> list[Column]:
         heading = f"paper, {recipe.paper_data}: mean {'/' if spread == 'max' else '±'} {spread} (%)"
         paper = [Column(heading, lambda row: _paper(row, form, "mean"))]
     best = [Column(f"{data}: best test epoch (%)", _ours("best_test", _spread, 1))]
+    gpu = Column("peak GPU MiB", lambda row: _number(row, "peak_gpu_memory_mib", ".0f"))
     return [
         Column("network", lambda row: row["name"]),
         *paper,
@@ -80,6 +84,7 @@ def columns(recipe, runs: list[dict]) -> list[Column]:
         _beside_paper("spikes/neuron", known, "spikes", _ours("spikes_per_neuron", _spread, 2), "{spikes:g}"),
         Column("s/epoch", lambda row: _number(row, "seconds_per_epoch", ".2f")),
         Column("peak MiB", lambda row: _number(row, "peak_memory_mib", ".0f")),
+        *([gpu] if any(run.get("peak_gpu_memory_mib") for run in runs) else []),
     ]
 
 
@@ -119,8 +124,7 @@ def notes(recipe, runs: list[dict]) -> list[str]:
     }[settings["protocol"]]
     hyper = settings["training"]
     sizes = ", ".join(f"{split} {count}" for split, count in samples.items())
-    threads = "/".join(sorted({str(run["threads"]) for run in runs}))
-    processors = "/".join(sorted({run["machine"]["processor"] for run in runs}))
+    machines = "; ".join(sorted({_where(run) for run in runs}))
     versions = sorted(
         {", ".join(f"{name} {number}" for name, number in run["versions"].items()) for run in runs}
     )
@@ -131,9 +135,21 @@ def notes(recipe, runs: list[dict]) -> list[str]:
         "± is the standard deviation over seeds (n - 1). Spikes: mean over hidden neurons and test samples at "
         "the chosen epoch.",
         "Time: median training epoch, evaluation excluded; memory: peak resident memory of the process, "
-        f"libraries and data included; {threads} threads of {processors}.",
+        f"libraries and data included; {machines}.",
         *(f"Versions: {text}." for text in versions),
     ]
+
+
+def _where(run: dict) -> str:
+    """What a run was trained on; results of earlier versions say nothing and were trained by one process."""
+    hardware = run.get("hardware", {})
+    devices, precision = hardware.get("devices", 1), hardware.get("precision", "32")
+    if "gpu" in hardware:
+        where = f"{devices} {hardware['gpu']}"
+    else:
+        threads = f"{run['threads']} thread{'s' if run['threads'] > 1 else ''} of {run['machine']['processor']}"
+        where = threads if devices == 1 else f"{devices} processes, each {threads}"
+    return where if precision == "32" else f"{where}, precision {precision}"
 
 
 def as_rich(recipe, runs: list[dict]) -> RichTable:

@@ -3,11 +3,13 @@
 Every random choice follows the seed: epoch e of seed s draws its shuffling, augmentation, dropout and initial
 states from generators seeded by (s, e) when it begins, and evaluation from one seeded by s. A run continued
 from the checkpoint of its last whole epoch therefore ends, bit for bit, where the uninterrupted one would have
-(same machine, versions and number of threads).
+(same machine, versions, number of threads and kind of device). A run divided over several processes
+(:mod:`recipes.engine.parallel`) is the same run up to rounding, and may be continued with another number of them.
 """
 
 import contextlib
 import csv
+import functools
 import io
 import logging
 import math
@@ -29,9 +31,11 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from recipes.engine import atomic, machine
-from recipes.engine.networks import count_parameters
+from recipes.engine import atomic, machine, parallel
+from recipes.engine.hardware import ONE_PROCESS, Hardware
+from recipes.engine.networks import check_network, count_parameters
 from recipes.engine.objectives import Moment, Objective
+from recipes.engine.options import OptionError
 from recipes.engine.sources import DataError, Part, Splits
 
 _EVALUATION_BATCH = 256  # without a graph to keep, larger batches cost no more memory than training ones
@@ -59,14 +63,27 @@ class Draw(NamedTuple):
     seed: tuple[int, ...]
 
 
+class Batch(NamedTuple):
+    """``share``: which rows of the batch these are; None: all."""
+
+    inputs: Any
+    labels: Tensor
+    share: parallel.Share | None
+
+
 class _Batches(Dataset):
-    """Whole batches of a part by :class:`Draw`."""
+    """Whole batches of a part by :class:`Draw`, or this process's rows of them."""
 
-    def __init__(self, part: Part):
-        self.part = part
+    def __init__(self, part: Part, process: int = 0, processes: int = 1):
+        self.part, self.process, self.processes = part, process, processes
 
-    def __getitem__(self, draw: Draw) -> tuple[Any, Tensor]:
-        return self.part.batch(draw.which, np.random.default_rng(draw.seed))
+    def __getitem__(self, draw: Draw) -> Batch:
+        # A share is cut out of the whole batch, whose augmentations are drawn from one generator.
+        inputs, labels = self.part.batch(draw.which, np.random.default_rng(draw.seed))
+        if self.processes == 1:
+            return Batch(inputs, labels, None)
+        share = parallel.Share.of(len(labels), self.process, self.processes)
+        return Batch(inputs[share.rows], labels[share.rows], share)
 
     def __len__(self) -> int:
         return len(self.part)
@@ -94,14 +111,22 @@ class _EpochShuffle(Sampler):
         return math.ceil(self.examples / self.batch_size)
 
 
-def batches(part: Part, batch_size: int, shuffle_seed: int | None = None, epoch: int = 0) -> DataLoader:
-    """Batches of a part, the last one smaller where it has to be; unshuffled without a seed. ``epoch`` is the
-    first to come."""
+def batches(
+    part: Part,
+    batch_size: int,
+    shuffle_seed: int | None = None,
+    epoch: int = 0,
+    process: int = 0,
+    processes: int = 1,
+) -> DataLoader:
+    """:class:`Batch` after batch of a part, the last one smaller where it has to be; unshuffled without a seed.
+    ``epoch`` is the first to come. ``process`` of ``processes`` gets its rows of each."""
     sampler = _EpochShuffle(len(part), batch_size, shuffle_seed)
     sampler.set_epoch(epoch)
     # A DataLoader draws a number whenever it is iterated, which Lightning does before or after the epoch's
     # seeding: give it its own.
-    return DataLoader(_Batches(part), sampler=sampler, batch_size=None, generator=torch.Generator())
+    of_process = _Batches(part, process, processes)
+    return DataLoader(of_process, sampler=sampler, batch_size=None, generator=torch.Generator())
 
 
 # -------------------------------------------------------------------------------------------------- Lightning
@@ -142,31 +167,33 @@ class _Training(lightning.LightningModule):
         self.objective.before_epoch(self.current_epoch)
         self._started = time.perf_counter()
 
-    def on_train_batch_start(self, batch: tuple[Any, Tensor], index: int) -> None:
+    def on_train_batch_start(self, batch: Batch, index: int) -> None:
         moment = Moment(self.current_epoch, index, self.trainer.num_training_batches)
         self.objective.before_batch(self.optimizers().optimizer, moment)
 
-    def training_step(self, batch: tuple[Any, Tensor], index: int) -> Tensor:
+    def training_step(self, batch: Batch, index: int) -> Tensor:
         loss = self._measure(batch, self._train)
         if not torch.isfinite(loss):
             raise Diverged(
                 f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {index + 1} "
                 f"(seed {self.seed}); a smaller learning rate may help"
             )
-        return loss
+        return loss if batch.share is None else loss * batch.share.weight
 
     def on_validation_start(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         self._seconds = time.perf_counter() - self._started
         seed_everything(self.seed)
         self._tallies = {name: _Tally() for name in self.evaluated}
 
-    def validation_step(self, batch: tuple[Any, Tensor], index: int, dataloader_idx: int = 0) -> None:
+    def validation_step(self, batch: Batch, index: int, dataloader_idx: int = 0) -> None:
         self._measure(batch, self._tallies[self.evaluated[dataloader_idx]])
 
     def on_validation_epoch_end(self) -> None:
         entry = {"epoch": self.current_epoch + 1, "learning_rate": self.optimizers().param_groups[0]["lr"]}
         for name, tally in {"train": self._train, **self._tallies}.items():
-            entry |= {f"{name}_{what}": value for what, value in tally.means().items()}
+            entry |= {f"{name}_{what}": value for what, value in tally.means(self.device).items()}
         entry["seconds"] = self._seconds  # training alone, without evaluation
         self.history.append(entry)
 
@@ -177,9 +204,10 @@ class _Training(lightning.LightningModule):
         if self.objective.finished(self.history, self.criterion):
             self.trainer.should_stop = True
 
-    def _measure(self, batch: tuple[Any, Tensor], tally: "_Tally") -> Tensor:
-        inputs, labels = batch
-        measured = self.objective.measure(inputs, labels)
+    def _measure(self, batch: Batch, tally: "_Tally") -> Tensor:
+        inputs, labels, share = batch
+        with parallel.holding(share):
+            measured = self.objective.measure(inputs, labels)
         tally.add(
             len(labels),
             loss=measured.loss * len(labels),
@@ -192,33 +220,41 @@ class _Training(lightning.LightningModule):
 class _Tally:
     """Sums over samples, for means that weigh every sample alike, however the batches fell."""
 
+    names = ("loss", "accuracy", "spikes")
+
     def __init__(self):
-        self.samples, self.sums = 0, {}
+        self.samples, self.sums = 0, dict.fromkeys(self.names, 0.0)
 
     def add(self, samples: int, **sums: Tensor) -> None:
         self.samples += samples
         for name, value in sums.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
+            self.sums[name] = self.sums[name] + value.detach().double()
 
-    def means(self) -> dict[str, float]:
-        return {name: float(value) / self.samples for name, value in self.sums.items()}
+    def means(self, device: torch.device | None = None) -> dict[str, float]:
+        """Over the samples of all processes."""
+        sums = torch.tensor([self.samples, *map(float, self.sums.values())], dtype=torch.float64, device=device)
+        samples, *values = parallel.total(sums).tolist()
+        return {name: value / samples for name, value in zip(self.sums, values, strict=True)}
 
 
 class _KeepState(Checkpoint):
     """After each epoch: the weights when the epoch is the best so far, the log and the checkpoint; each whole
-    or not at all."""
+    or not at all. The first of several processes writes."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def on_validation_end(self, trainer: lightning.Trainer, module: _Training) -> None:
         # before the objective's after_epoch, which may change the weights that were measured
-        if best_epoch(module.history, module.criterion) is module.history[-1]:
+        if trainer.is_global_zero and best_epoch(module.history, module.criterion) is module.history[-1]:
             with atomic.replacing(self.folder / "best.pt") as part:
                 torch.save(module.network.state_dict(), part)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: _Training) -> None:
         # Lightning calls this after the module's own, so the checkpoint holds what the next epoch starts from
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(self.folder / "last.ckpt")  # takes part, and writes nothing
+            return
         atomic.write_text(self.folder / "metrics.csv", _as_csv(module.history))
         with atomic.replacing(self.folder / "last.ckpt") as part:
             trainer.save_checkpoint(part)
@@ -235,6 +271,31 @@ class _Report(Callback):
         self.report(done / self.epochs, module.history[-1] if module.history else None)
 
 
+class _TensorBoard(Callback):
+    """Every number of the history, for TensorBoard; epochs that a resumed run repeats replace those that were lost."""
+
+    def __init__(self, folder: Path, first_epoch: int):
+        self.folder, self.first_epoch, self.writer = folder, first_epoch, None
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: _Training) -> None:
+        if not trainer.is_global_zero:
+            return
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(self.folder, purge_step=self.first_epoch)
+        entry = module.history[-1]
+        for name, value in entry.items():
+            part, _, what = name.partition("_")
+            tag = f"{what}/{part}" if part in ("train", *module.evaluated) else name
+            self.writer.add_scalar(tag, value, entry["epoch"])
+        self.writer.flush()
+
+    def teardown(self, trainer: lightning.Trainer, module: _Training, stage: str) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
 # ---------------------------------------------------------------------------------------------- one whole run
 
 
@@ -244,14 +305,63 @@ def train(
     seed: int,
     folder: Path,
     report: Callable[[float, dict | None], None] = lambda share, epoch: None,
+    *,
+    hardware: Hardware = ONE_PROCESS,
+    tensorboard: bool = False,
+    reload: Callable[[], Splits] | None = None,
 ) -> dict:
     """Train one network; continue from ``folder/last.ckpt`` where there is one. Returns the result as plain
     JSON values.
 
     ``build`` makes the network and its objective after the seed has been set; the objective's ``hyper`` says
-    how many ``epochs`` and of which ``batch_size``. ``report`` is told of the progress. Raises
-    :class:`Diverged`.
+    how many ``epochs`` and of which ``batch_size``, which is divided among ``hardware.devices``. ``report`` is
+    told of the progress. Several processes get ``build`` and ``reload`` (which loads the splits anew; default:
+    ``splits`` itself) by pickle. Raises :class:`Diverged`, and :class:`OptionError` for batches that cannot be
+    divided.
     """
+    if hardware.devices == 1:
+        return _train(report, build, lambda: splits, seed, folder, hardware, tensorboard)
+    objective = build()
+    check_network(objective.network)
+    check_divisible(splits, objective.hyper.batch_size, hardware.devices)
+    arguments = (build, reload or functools.partial(_same, splits), seed, folder, hardware, tensorboard)
+    return parallel.run(_train, arguments, hardware.devices, report)
+
+
+def check_divisible(splits: Splits, batch_size: int, processes: int) -> None:
+    """Raises :class:`OptionError` where a batch would leave one of the processes without a sample."""
+    smallest = min(batch_size, len(splits.train) % batch_size or batch_size)
+    if smallest < processes:
+        raise OptionError(
+            f"--devices {processes}: of {len(splits.train)} training samples in batches of {batch_size} the "
+            f"smallest batch has {smallest}, too few to divide; choose another --batch-size"
+        )
+    for name, part in splits.evaluated.items():
+        if len(part) < processes:
+            raise OptionError(f"--devices {processes}: the {name} set has {len(part)} samples, too few to divide")
+
+
+def _evaluation_batch(samples: int, processes: int) -> int:
+    """The largest size up to the usual one of which no batch is too small to divide."""
+    sizes = range(_EVALUATION_BATCH, 0, -1)
+    return next(size for size in sizes if min(size, samples % size or size) >= min(processes, samples))
+
+
+def _same(splits: Splits) -> Splits:
+    return splits
+
+
+def _train(
+    report: Callable[[float, dict | None], None],
+    build: Callable[[], Objective],
+    load: Callable[[], Splits],
+    seed: int,
+    folder: Path,
+    hardware: Hardware,
+    tensorboard: bool,
+) -> dict:
+    """In each process."""
+    splits = load()
     seed_everything(seed)
     objective = build()
     network, hyper, evaluated = objective.network, objective.hyper, splits.evaluated
@@ -260,24 +370,35 @@ def train(
     resumed = checkpoint.exists()
     history = _history_of(checkpoint) if resumed else []
     started = datetime.now(UTC)
+    callbacks = [_KeepState(folder), _Report(report, hyper.epochs)]
+    if tensorboard:
+        callbacks.insert(0, _TensorBoard(folder / "tensorboard", first_epoch=len(history) + 1))
     with machine.peak_memory() as memory, _quiet(), _interruptible():
         trainer = lightning.Trainer(
-            accelerator="cpu",
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            strategy="ddp" if hardware.devices > 1 else "auto",
+            use_distributed_sampler=False,  # ours divides each batch
+            precision={"32": "32-true"}.get(hardware.precision, hardware.precision),
             max_epochs=hyper.epochs,
-            callbacks=[_KeepState(folder), _Report(report, hyper.epochs)],
+            callbacks=callbacks,
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
+        share = {"process": trainer.global_rank, "processes": hardware.devices}
         if history and objective.finished(history, splits.criterion):
             module.history = history  # stopped early, and then killed before its result was written
         else:
             trainer.fit(
                 module,
                 # Lightning tells the sampler the epoch too late on a resume: it has drawn the first batches by then.
-                batches(splits.train, hyper.batch_size, shuffle_seed=seed, epoch=len(history)),
-                [batches(part, _EVALUATION_BATCH) for part in evaluated.values()],
+                batches(splits.train, hyper.batch_size, shuffle_seed=seed, epoch=len(history), **share),
+                [
+                    batches(part, _evaluation_batch(len(part), hardware.devices), **share)
+                    for part in evaluated.values()
+                ],
                 ckpt_path=checkpoint if resumed else None,
                 weights_only=True,
             )
@@ -286,11 +407,13 @@ def train(
         "history": module.history,
         "best": chosen_epochs(module.history, splits.criteria),
         "seconds_per_epoch": statistics.median(entry["seconds"] for entry in module.history),
-        "peak_memory_mib": memory.peak,
+        "peak_memory_mib": parallel.largest(memory.peak, module.device),
         "memory_before_mib": memory.before,
         "peak_memory_of_run_alone": memory.reset,
+        "peak_gpu_memory_mib": machine.peak_gpu_memory(module.device),
         "resumed": resumed,
         "threads": torch.get_num_threads(),
+        "hardware": hardware.describe(),
         "machine": machine.describe(),
         "versions": machine.versions(),
         "command": sys.argv,

@@ -119,7 +119,7 @@ def test_the_order_of_samples_follows_seed_and_epoch(small_splits):
 
 
 def test_every_sample_is_seen_once_and_the_last_batch_may_be_smaller(small_splits):
-    sizes = [len(labels) for _, labels in training.batches(small_splits.train, 20)]
+    sizes = [len(batch.labels) for batch in training.batches(small_splits.train, 20)]
     assert sizes == [20, 20, 8]
 
 
@@ -213,7 +213,7 @@ def test_the_recorded_accuracy_is_that_of_the_kept_weights(small_splits, whole):
     training.seed_everything(0)
     right = 0
     with torch.no_grad():
-        for counts, labels in training.batches(small_splits.valid, 256):
+        for counts, labels, _ in training.batches(small_splits.valid, 256):
             membrane = kept(as_input(counts)).membrane
             right += (membrane.softmax(-1).sum(0).argmax(1) == labels).sum().item()
     assert result["best"]["clean"]["valid_accuracy"] == pytest.approx(100 * right / len(small_splits.valid))
@@ -255,7 +255,7 @@ def test_means_weigh_every_sample_alike():
     tally = training._Tally()
     tally.add(3, loss=torch.tensor(6.0))
     tally.add(1, loss=torch.tensor(0.0))
-    assert tally.means() == {"loss": 1.5}
+    assert tally.means()["loss"] == 1.5
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(small_splits, tmp_path):
