@@ -262,7 +262,8 @@ class MiniatureBraille(Source):
 def read(path: Path, encoding: str, allow_silence: bool = False) -> EventRecordings:
     """One file, checked and encoded. Raises :class:`DataError`."""
     recordings = _read(path, encoding)
-    data.check_silence(path, np.flatnonzero(np.diff(recordings.offsets) == 0), allow_silence)
+    silent = np.flatnonzero(np.diff(recordings.offsets) == 0)
+    data.check_silence(path, silent, recordings.duration / 1000, allow_silence)
     return recordings
 
 
@@ -297,6 +298,8 @@ def _read_events(path: Path, arrays: dict[str, np.ndarray]) -> EventRecordings:
         )
     if len(times) != len(channels):
         raise DataError(f"{path}: {len(times)} times but {len(channels)} channels")
+    if not (np.issubdtype(times.dtype, np.floating) and np.issubdtype(channels.dtype, np.integer)):
+        raise DataError(f"{path}: times must be floats (s) and channels integers, not {times.dtype} and {channels.dtype}")
     for values, wrong, complaint in (
         (times, ~np.isfinite(times) | (times < 0), "the spike time {} s"),
         (channels, (channels < 0) | (channels >= 2 * TAXELS), "a spike of channel {}; channels are 0 to 23"),

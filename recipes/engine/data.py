@@ -22,8 +22,9 @@ Choices that the papers leave open
     * Spikes at or after the last bin are dropped (``Binning.late = "drop"``), as in a recording cut to one
       second; ``late = "last bin"`` puts them into the last bin instead. The number of late spikes is kept in
       ``Recordings.late``.
-    * A sample without spikes is an error that names the file and the samples: a recording that was lost looks
-      like this, and no file that we have seen holds one on purpose. With ``--allow-silence`` it is kept, as silence.
+    * A sample without spikes, or with none before the last bin ends, is an error that names the file and the
+      samples: a recording that was lost, or times in ms, look like this, and no file that we have seen holds one on
+      purpose. With ``--allow-silence`` it is kept, as silence.
 """
 
 import argparse
@@ -52,7 +53,7 @@ from recipes.engine.sources import PROTOCOLS, DataError, Source, Splits
 log = logging.getLogger(__name__)
 
 _SPLITS = ("train", "valid", "test")
-_CACHE_FORMAT = 2  # raised whenever the meaning of a cached file changes
+_CACHE_FORMAT = 3  # raised whenever the meaning of a cached file changes
 _CHUNK = 64  # samples read and binned at once
 
 
@@ -288,14 +289,14 @@ def read(path: Path, binning: Binning, allow_silence: bool = False) -> Recording
     :class:`DataError`."""
     path = Path(path)
     arrays = cache.cached(path, _entry(path, binning), lambda sink: _bin_into(sink, path, binning))
-    return _recordings(path, arrays, allow_silence)
+    return _recordings(path, arrays, binning, allow_silence)
 
 
 def bin_file(path: Path, binning: Binning, allow_silence: bool = False) -> Recordings:
     """:func:`read` into memory; no cache."""
     sink = cache.InMemory()
     _bin_into(sink, Path(path), binning)
-    return _recordings(path, sink.arrays(), allow_silence)
+    return _recordings(path, sink.arrays(), binning, allow_silence)
 
 
 def _entry(path: Path, binning: Binning) -> Path:
@@ -308,6 +309,7 @@ def _bin_into(sink: cache.Sink, path: Path, binning: Binning) -> None:
         for chunk in file.chunks(binning.units):
             counts, chunk_late = _bin(path, chunk, binning)
             sink.append("counts", counts)
+            sink.append("silent", chunk.samples.start + np.flatnonzero(~counts.any(axis=(1, 2))))
             late += chunk_late
         sink.append("late", np.array([late]))
         file.append_samples(sink)
@@ -316,20 +318,21 @@ def _bin_into(sink: cache.Sink, path: Path, binning: Binning) -> None:
         log.info("%s: %d spikes at or after %g s %s", path.name, late, binning.duration, what)
 
 
-def _recordings(path: Path, arrays: dict[str, np.ndarray], allow_silence: bool) -> Recordings:
-    check_silence(path, arrays["silent"], allow_silence)
+def _recordings(path: Path, arrays: dict[str, np.ndarray], binning: Binning, allow_silence: bool) -> Recordings:
+    check_silence(path, arrays["silent"], binning.duration, allow_silence)
     return Recordings(arrays["counts"], arrays["labels"], arrays.get("speakers"), int(arrays["late"][0]))
 
 
-def check_silence(path: Path, silent: np.ndarray, allowed: bool) -> None:
-    """Samples without spikes are an error or, where they are allowed, a line in the log."""
+def check_silence(path: Path, silent: np.ndarray, duration: float, allowed: bool) -> None:
+    """Samples without spikes in their ``duration`` (s) are an error or, where they are allowed, a line in the log."""
     if not len(silent):
         return
     named = ", ".join(map(str, silent[:5])) + (", ..." if len(silent) > 5 else "")
     count = f"sample {named} has" if len(silent) == 1 else f"{len(silent)} samples (numbers {named}) have"
+    what = f"{path}: {count} no spikes in the first {duration:g} s"
     if not allowed:
-        raise DataError(f"{path}: {count} no spikes; if that is meant, --allow-silence keeps such samples as silence")
-    log.info("%s: %s no spikes, kept as silence", path, count)
+        raise DataError(f"{what}; if that is meant, --allow-silence keeps them as silence")
+    log.info("%s, kept as silence", what)
 
 
 class Chunk(NamedTuple):
@@ -367,7 +370,6 @@ class EventFile:
         speakers = file.get("extra/speaker")
         self.labels = _whole_numbers(path, "labels", labels)
         self.speakers = None if speakers is None else _whole_numbers(path, "extra/speaker", speakers)
-        self._silent: list[int] = []
         lengths = {"spikes/times": len(self._times), "spikes/units": len(self._units)}
         lengths |= {} if self.speakers is None else {"extra/speaker": len(self.speakers)}
         for name, length in lengths.items():
@@ -388,13 +390,11 @@ class EventFile:
                 raise DataError(
                     f"{self.path}: damaged between samples {which.start} and {which.stop - 1} ({error})"
                 ) from error
-            self._silent += [start + i for i, sample in enumerate(times) if not len(sample)]
             yield _checked_chunk(self.path, which, times, channels, units)
 
     def append_samples(self, sink: cache.Sink) -> None:
-        """Labels, speakers (if the file has them) and, after :meth:`chunks`, the numbers of samples without spikes."""
+        """Labels and, if the file has them, speakers."""
         sink.append("labels", self.labels)
-        sink.append("silent", np.array(self._silent, np.int64))
         if self.speakers is not None:
             sink.append("speakers", self.speakers)
 
@@ -480,9 +480,9 @@ def _checked_chunk(path: Path, which: slice, times: np.ndarray, units: np.ndarra
 
 def _bin(path: Path, chunk: Chunk, binning: Binning) -> tuple[np.ndarray, int]:
     """Counts [samples, steps, channels] of one chunk of samples, and the number of late spikes."""
-    step = np.floor(chunk.time * binning.steps / binning.duration).astype(np.int64)
+    step = np.floor(chunk.time * binning.steps / binning.duration)
     late = step >= binning.steps
-    row = chunk.sample * binning.steps + np.minimum(step, binning.steps - 1)
+    row = chunk.sample * binning.steps + np.minimum(step, binning.steps - 1).astype(np.int64)
     cell = row * binning.channels + chunk.unit // binning.group
     if binning.late == "drop":
         cell = cell[~late]

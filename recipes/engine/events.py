@@ -16,7 +16,7 @@ from recipes.engine import cache, data, downloads
 from recipes.engine.sources import Source, Splits
 from snn_delay_plugins.events import SpikeEvents
 
-_CACHE_FORMAT = 2  # raised whenever the meaning of a cached file changes
+_CACHE_FORMAT = 3  # raised whenever the meaning of a cached file changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ def read(path: Path, sampling: Sampling, allow_silence: bool = False) -> EventRe
     path = Path(path)
     kept = cache.entry("events", path, [_CACHE_FORMAT, dataclasses.asdict(sampling)])
     arrays = cache.cached(path, kept, lambda sink: _read(sink, path, sampling))
-    data.check_silence(path, arrays["silent"], allow_silence)
+    data.check_silence(path, arrays["silent"], sampling.duration / 1000, allow_silence)
     names = ("times", "units", "offsets", "labels")
     return EventRecordings(
         *(arrays[name] for name in names), sampling.units, sampling.duration, arrays.get("speakers")
@@ -130,7 +130,9 @@ def _read(sink: cache.Sink, path: Path, sampling: Sampling) -> None:
             sink.append("times", time[inside].astype(np.float32))
             sink.append("units", unit[inside].astype(np.int16))
             lengths.append(np.bincount(sample[inside], minlength=chunk.length))
-        sink.append("offsets", np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64))
+        lengths = np.concatenate(lengths)
+        sink.append("offsets", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        sink.append("silent", np.flatnonzero(lengths == 0))
         file.append_samples(sink)
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    DIR/yes/0132a06d_nohash_0.wav      one folder per word; WAV or FLAC, mono
+    DIR/yes/0132a06d_nohash_0.wav      one folder per word; WAV or FLAC, mono, 16 kHz
     DIR/no/...
     DIR/validation_list.txt            the clips of the validation set, one "word/name" a line
     DIR/testing_list.txt               likewise of the test set; all others are for training
@@ -20,7 +20,6 @@ import dataclasses
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +89,9 @@ class SpeechCommands(Source):
 
     published = downloads.GSC
 
-    def __init__(self, features: MelSpectrogram | None = None):
+    def __init__(self, features: MelSpectrogram | None = None, rate: int = 16000):
         self.features = features or MelSpectrogram()
+        self.rate = rate  # of the recordings; not among the settings, because the recordings tell
 
     @property
     def settings(self) -> dict:
@@ -145,8 +145,26 @@ class SpeechCommands(Source):
         return cache.cached(data_dir, kept, lambda sink: self._append_spectrograms(sink, paths))["features"]
 
     def _append_spectrograms(self, sink: cache.Sink, paths: list[Path]) -> None:
-        for rate, clips in _clips(paths, self.features.duration):
-            sink.append("features", self.features.features(torch.from_numpy(clips), rate).numpy())
+        for start in range(0, len(paths), _CHUNK):
+            clips = np.stack([self._clip(path) for path in paths[start : start + _CHUNK]])
+            sink.append("features", self.features.features(torch.from_numpy(clips), self.rate).numpy())
+
+    def _clip(self, path: Path) -> np.ndarray:
+        """float32 [samples], cut or padded to the length of all."""
+        try:
+            clip, rate = soundfile.read(path, dtype="float32")
+        except (OSError, soundfile.SoundFileError) as error:
+            raise DataError(f"{path}: not a readable audio file ({error})") from error
+        if rate != self.rate:
+            raise DataError(f"{path}: recorded at {rate} Hz; expected {self.rate} Hz: resample it")
+        if clip.ndim != 1:
+            raise DataError(f"{path}: {clip.shape[1]} channels; expected mono")
+        if not len(clip):
+            raise DataError(f"{path}: empty, a recording of zero length")
+        if not np.isfinite(clip).all():
+            raise DataError(f"{path}: samples that are not finite")
+        samples = round(self.features.duration * rate)
+        return np.pad(clip[:samples], (0, samples - min(samples, len(clip))))
 
 
 def _words(data_dir: Path) -> list[str]:
@@ -183,25 +201,3 @@ def _split_files(data_dir: Path, words: list[str]) -> dict[str, list[Path]]:
         if not paths:
             raise DataError(f"{data_dir}: no clips for {split}")
     return files
-
-
-def _clips(paths: list[Path], duration: float) -> Iterator[tuple[int, np.ndarray]]:
-    """Runs of clips of one sampling rate, each (rate, float32 [clips, samples])."""
-    rate, clips = None, []
-    for path in paths:
-        try:
-            clip, its_rate = soundfile.read(path, dtype="float32")
-        except (OSError, soundfile.SoundFileError) as error:
-            raise DataError(f"{path}: not a readable audio file ({error})") from error
-        if clip.ndim != 1:
-            raise DataError(f"{path}: {clip.shape[1]} channels; expected mono")
-        if not len(clip) or not np.isfinite(clip).all():
-            raise DataError(f"{path}: {'empty' if not len(clip) else 'samples that are not finite'}")
-        if clips and (its_rate != rate or len(clips) == _CHUNK):
-            yield rate, np.stack(clips)
-            clips = []
-        rate = its_rate
-        samples = round(duration * rate)
-        clips.append(np.pad(clip[:samples], (0, samples - min(samples, len(clip)))))
-    if clips:
-        yield rate, np.stack(clips)

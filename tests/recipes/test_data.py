@@ -104,99 +104,10 @@ def test_a_gzipped_file_reads_like_the_plain_one(tmp_path):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
 
 
-@pytest.mark.parametrize("reading", [data.bin_file, data.read])
-def test_samples_without_spikes_are_an_error_unless_they_are_allowed(tmp_path, reading):
-    path = write(tmp_path / "x_train.h5", [[], [0.1], []], [[], [3], []], [0, 0, 0])
-    for _ in range(2):  # made, and from the cache
-        with pytest.raises(DataError, match=r"x_train\.h5: 2 samples \(numbers 0, 2\) have no spikes.*--allow-silence"):
-            reading(path, Binning())
-        counts = reading(path, Binning(), allow_silence=True).counts
-        assert counts[1].sum() == 1 and counts[0].sum() == counts[2].sum() == 0
-
-
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"duration": 0.0}, {"group": 3}, {"late": "keep"}])
 def test_impossible_binning_is_refused(wrong):
     with pytest.raises(ValueError):
         Binning(**wrong)
-
-
-# -------------------------------------------------------------------------------------------- malformed files
-
-GOOD = {"times": [[0.1, 0.2], [0.3]], "units": [[1, 2], [3]], "labels": [0, 1], "speakers": [0, 1]}
-MALFORMED = {
-    "no spikes/times": ({"times": None}, r"no dataset spikes/times"),
-    "no spikes/units": ({"units": None}, r"no dataset spikes/units"),
-    "no labels": ({"labels": None}, r"no dataset labels"),
-    "fewer labels than samples": ({"labels": [0]}, r"2 samples in spikes/times but 1 labels"),
-    "fewer unit arrays": ({"units": [[1, 2]]}, r"1 samples in spikes/units but 2 labels"),
-    "fewer speakers": ({"speakers": [0]}, r"1 samples in extra/speaker but 2 labels"),
-    "unequal lengths in one sample": (
-        {"units": [[1, 2], [3, 4]]},
-        r"sample 1 has 1 spike times but 2 units",
-    ),
-    "unit 700": ({"units": [[1, 2], [700]]}, r"sample 1 has a spike of unit 700; units are 0 to 699"),
-    "negative unit": ({"units": [[-1, 2], [3]], "units_type": np.int32}, r"sample 0 has a spike of unit -1"),
-    "NaN time": ({"times": [[0.1, 0.2], [np.nan]]}, r"sample 1 has the spike time nan"),
-    "infinite time": ({"times": [[0.1, np.inf], [0.2]]}, r"sample 0 has the spike time inf"),
-    "negative time": ({"times": [[-0.5, 0.2], [0.3]]}, r"sample 0 has a negative spike time \(-0.5 s\)"),
-    "times as integers": ({"times_type": np.int32}, r"spikes/times must hold one array of floats"),
-    "units as floats": ({"units_type": np.float32}, r"spikes/units must hold one array of integers"),
-    "labels as floats": ({"labels": [0.0, 1.0]}, r"labels must be one integer per sample"),
-    "negative label": ({"labels": [0, -1]}, r"sample 1 has label -1, out of range"),
-    "label beyond the named classes": (
-        {"labels": [0, 2], "keys": ["null", "eins"]},
-        r"sample 1 has label 2, out of range: 0 to 1",
-    ),
-    "no samples": (
-        {"times": [], "units": [], "labels": np.zeros(0, int), "speakers": np.zeros(0, int)},
-        r"no samples",
-    ),
-    "256 spikes in a bin": (
-        {"times": [[0.1, 0.2], [0.5] * 256], "units": [[1, 2], [3] * 256]},
-        r"sample 1 has 256 spikes in one bin",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", MALFORMED)
-def test_a_malformed_file_is_an_error_that_names_file_and_sample(tmp_path, case):
-    change, message = MALFORMED[case]
-    path = write(tmp_path / "x_train.h5", **(GOOD | change))
-    with pytest.raises(DataError, match=message) as error:
-        data.bin_file(path, Binning())
-    assert str(path) in str(error.value)
-
-
-def test_the_sample_is_counted_from_the_start_of_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "_CHUNK", 2)
-    path = write(tmp_path / "x_train.h5", [[0.1]] * 5, [[1]] * 4 + [[701]], [0] * 5)
-    with pytest.raises(DataError, match="sample 4 has a spike of unit 701"):
-        data.bin_file(path, Binning())
-
-
-def test_times_that_are_not_lists_are_an_error(tmp_path):
-    with h5py.File(tmp_path / "x_train.h5", "w") as file:
-        file["spikes/times"] = np.zeros(3, np.float16)
-        file["spikes/units"] = np.zeros(3, np.uint16)
-        file["labels"] = np.zeros(3, int)
-    with pytest.raises(DataError, match="spikes/times must hold one array of floats"):
-        data.bin_file(tmp_path / "x_train.h5", Binning())
-
-
-@pytest.mark.parametrize("name", ["x_train.h5", "x_train.h5.gz"])
-@pytest.mark.parametrize("damage", ["empty", "garbage", "truncated"])
-def test_a_damaged_file_is_an_error_that_names_it(tmp_path, name, damage):
-    whole = write(tmp_path / "whole.h5", [[0.1] * 500] * 50, [[1] * 500] * 50, [0] * 50).read_bytes()
-    whole = gzip.compress(whole) if name.endswith(".gz") else whole
-    content = {"empty": b"", "garbage": b"garbage" * 50, "truncated": whole[: len(whole) // 2]}[damage]
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=name):
-        data.bin_file(tmp_path / name, Binning())
-
-
-def test_a_missing_file_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="no such file"):
-        data.bin_file(tmp_path / "x_train.h5", Binning())
 
 
 # ----------------------------------------------------------------------------------------- folders and splits
@@ -206,21 +117,6 @@ def folder_of(tmp_path, *names):
     for name in names:
         (tmp_path / name).touch()
     return tmp_path
-
-
-def test_a_folder_without_recordings_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="no spike recordings here"):
-        data.find_files(folder_of(tmp_path, "notes.txt"))
-
-
-def test_a_missing_folder_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="no such folder"):
-        data.find_files(tmp_path / "nowhere")
-
-
-def test_a_missing_test_file_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"shd_test\.h5\[\.gz\] is missing"):
-        data.find_files(folder_of(tmp_path, "shd_train.h5.gz"))
 
 
 def test_two_data_sets_in_one_folder_have_to_be_told_apart(tmp_path):
@@ -243,18 +139,6 @@ def shd_like(folder, train_labels, test_labels, speakers=None):
             folder / f"shd_{split}.h5", [[0.1]] * len(labels), [[i] for i in range(len(labels))], labels, who
         )
     return folder
-
-
-def test_a_test_label_outside_the_training_classes_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"shd_test\.h5: sample 1 has label 3, out of range"):
-        data.load(shd_like(tmp_path, [0, 1, 2], [0, 3]), Binning(), "paper")
-
-
-def test_a_training_label_beyond_a_gap_is_an_error(tmp_path):
-    with pytest.raises(
-        DataError, match=r"shd_train\.h5: sample 2 has label 60000, but no sample has label 2"
-    ):
-        data.load(shd_like(tmp_path, [0, 1, 60000], [0, 1]), Binning(), "paper")
 
 
 def test_the_clean_protocol_uses_the_valid_file(small_data):

@@ -20,7 +20,6 @@ from recipes.engine import dcls, miniature, miniature_speech, training
 from recipes.engine.dcls import DclsObjective, DclsTraining, HammouamriNetwork, TimedCounts
 from recipes.engine.networks import count_parameters
 from recipes.engine.objectives import Moment
-from recipes.engine.sources import DataError
 from recipes.engine.speech_commands import MelSpectrogram, SpeechCommands
 
 
@@ -341,23 +340,6 @@ def test_a_tone_is_seen_in_its_band_at_its_time():
     band = features[75].argmax().item()
     assert edges[band] < 1100
     assert edges[band + 2] > 900
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda folder: (folder / "validation_list.txt").unlink(), "validation_list.txt: no such file"),
-        (lambda folder: next((folder / "rise").iterdir()).write_bytes(b"noise"), "rise/.*not a readable audio file"),
-        (lambda folder: soundfile.write(next((folder / "rise").iterdir()), np.zeros((9, 2)), 16000), "expected mono"),
-        (lambda folder: soundfile.write(folder / "rise" / "0_nohash_0.wav", np.zeros(0), 16000), "empty"),
-        (lambda folder: [shutil.rmtree(folder / word) for word in ("rise", "fall")], "one subfolder"),
-        (lambda folder: (folder / "testing_list.txt").write_text(""), "no clips for test"),
-    ],
-)
-def test_bad_folders_are_refused_by_name(words, damage, message):
-    damage(words)
-    with pytest.raises(DataError, match=message):
-        SpeechCommands().load(words, "clean")
 
 
 def test_background_noise_and_other_files_are_left_out(words):

@@ -12,7 +12,6 @@ from recipes.engine import braille, events, miniature, yin_yang
 from recipes.engine.augmentation import ShiftAndBlend, blend, shift
 from recipes.engine.braille import Braille, sigma_delta
 from recipes.engine.events import EventRecordings, Sampling, ShdEvents
-from recipes.engine.sources import DataError
 from recipes.engine.yin_yang import Encoding, YinYang
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -193,45 +192,6 @@ def test_letters_are_split_70_10_20_in_every_class(tmp_path):
     assert splits.criterion == "valid_accuracy" == splits.criteria["paper"]
 
 
-MALFORMED = {
-    "no times": ({"times": None}, "no array times"),
-    "NaN time": ({"times": np.r_[np.full(59, 0.1), np.nan]}, r"sample 29 has the spike time nan"),
-    "negative time": ({"times": np.r_[-1.0, np.full(59, 0.1)]}, r"sample 0 has the spike time -1.0"),
-    "channel 24": ({"channels": np.r_[np.zeros(5, int), 24, np.zeros(54, int)]}, r"sample 2 has a spike of channel 24"),
-    "fewer channels": ({"channels": np.zeros(59, int)}, "60 times but 59 channels"),
-    "falling offsets": ({"offsets": np.r_[0, 4, 2, np.arange(6, 61, 2)]}, "offsets must rise from 0"),
-    "short offsets": ({"offsets": np.arange(0, 59, 2)}, "offsets must rise from 0"),
-    "label 3": ({"labels": np.r_[np.zeros(29, int), 3]}, r"sample 29 has label 3, out of range: 0 to 2"),
-    "labels as floats": ({"labels": np.zeros(30)}, "labels must be one integer per sample"),
-    "pickled objects": ({"letters": np.array([{}], object)}, "without pickled objects"),
-}
-
-
-@pytest.mark.parametrize("case", MALFORMED)
-def test_a_malformed_braille_file_is_an_error_that_names_file_and_sample(tmp_path, case):
-    change, message = MALFORMED[case]
-    with pytest.raises(DataError, match=message) as error:
-        Braille().load(th10(tmp_path, **change), "clean")
-    assert "braille_th10.npz" in str(error.value)
-
-
-def test_a_damaged_or_missing_braille_file_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(DataError, match=r"braille_raw40hz_50rep\.npz: no such file .*theta2"):
-        Braille("theta2").load(tmp_path, "clean")
-    whole = (th10(tmp_path) / "braille_th10.npz").read_bytes()
-    for content in (b"", b"garbage", whole[: len(whole) // 2]):
-        (tmp_path / "braille_th10.npz").write_bytes(content)
-        with pytest.raises(DataError, match=r"braille_th10\.npz: not a whole npz file"):
-            Braille().load(tmp_path, "clean")
-
-
-@pytest.mark.parametrize("shape", [(30, 76, 11), (29, 76, 12), (30, 1, 12), (30, 76)])
-def test_traces_of_another_shape_are_an_error(tmp_path, shape):
-    np.savez(tmp_path / "braille_raw40hz_50rep.npz", taxels=np.zeros(shape, np.uint8), labels=np.arange(30) % 3)
-    with pytest.raises(DataError, match=r"taxels must be \[30 samples, steps, 12\]"):
-        Braille("theta1").load(tmp_path, "clean")
-
-
 @pytest.mark.skipif(not (SHARED / "braille").is_dir(), reason="../shared/data/braille is not here")
 def test_the_recordings_at_hand_are_read():
     published = Braille().load(SHARED / "braille", "clean")
@@ -274,15 +234,6 @@ def test_a_miniature_is_read_like_its_raw_events(tmp_path):
     assert len(splits.train.times) == 12 * 160 and splits.criterion == "train_accuracy" and splits.classes == 4
     batch, labels = splits.train.batch(np.array([3, 5]), rng())
     assert batch.batch_size == 2 and len(batch) == 320 and labels.tolist() == splits.train.labels[[3, 5]].tolist()
-
-
-def test_a_malformed_file_of_events_is_an_error(tmp_path):
-    path = shd(tmp_path / "x_train.h5", [[0.1], [0.2]], [[1], [700]], [0, 1])
-    with pytest.raises(DataError, match=r"x_train\.h5: sample 1 has a spike of unit 700"):
-        events.read(path, Sampling())
-    path = shd(tmp_path / "y_train.h5", [[0.1], [np.nan]], [[1], [2]], [0, 1])
-    with pytest.raises(DataError, match="sample 1 has the spike time nan"):
-        events.read(path, Sampling())
 
 
 def test_the_second_reading_comes_from_the_cache(tmp_path, monkeypatch):
