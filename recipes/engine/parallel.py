@@ -200,7 +200,8 @@ def _process(rank: int, environment: dict, threads: int, sender: Connection, wor
     except BaseException as error:
         sender.send(("error", _sendable(error)))
         threading.Event().wait()  # for the end: to leave now would be an error of its own in the other processes
-    torch.distributed.destroy_process_group()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _sendable(error: BaseException) -> BaseException:

@@ -146,13 +146,18 @@ class TableRecipe:
                 changes[part][name] = value
         return changes
 
-    def _out(self, given: argparse.Namespace) -> Path:
+    def out(self, given: argparse.Namespace) -> Path:
         return given.out or Path(self.default_out + ("-smoke" if given.smoke else ""))
 
     # ------------------------------------------------------------------------------------------------ actions
 
     def run(self, given: argparse.Namespace) -> int:
         """Train what is not finished yet, then show and write the table and its plots."""
+        finished = self.train(given)
+        return self._show(finished, self.out(given), plot=True) if finished else 1
+
+    def train(self, given: argparse.Namespace) -> list[dict]:
+        """Train what is not finished yet; the results of all that the options ask for and that are finished."""
         rows = self._rows(given)
         smoke = self.smoke if given.smoke else {}
         if "threads" in smoke and not given.threads:
@@ -163,8 +168,9 @@ class TableRecipe:
         options.check_tensorboard(given)
         protocol = given.protocol or self.protocol
         seeds = given.seeds or list(range(smoke.get("seeds", self.seeds)))
-        store = RunStore(options.writable_folder(self._out(given)))
-        splits = source.load(data_dir or source.download(given.offline), protocol)
+        store = RunStore(options.writable_folder(self.out(given)))
+        data_dir = data_dir or source.download(given.offline)
+        splits = source.load(data_dir, protocol)
         runs = [self._as_run(row, seed, given, source, splits) for seed in seeds for row in rows]
         training = {
             "hardware": hardware,
@@ -175,18 +181,17 @@ class TableRecipe:
         finished = [result for run in runs if (result := store.result(run))]
         if not finished:
             print("Nothing finished yet: every run is being trained by another process.")
-            return 1
-        return self._show(finished, store.folder.parent, plot=True)
+        return finished
 
     def table(self, given: argparse.Namespace) -> int:
         """Show and write the table of the finished runs."""
-        return self._show(self._finished(given), self._out(given), plot=False)
+        return self._show(self.finished(given), self.out(given), plot=False)
 
     def plot(self, given: argparse.Namespace) -> int:
         """Draw the finished runs."""
         from recipes.engine import plots
 
-        _announce(plots.write(self, self._finished(given), self._out(given)))
+        announce(plots.write(self, self.finished(given), self.out(given)))
         return 0
 
     def _as_run(self, row: Row, seed: int, given: argparse.Namespace, source: Source, splits: Splits) -> Run:
@@ -254,10 +259,10 @@ class TableRecipe:
         if others:
             print(f"Some were made with snn_delay_plugins {', '.join(map(str, others))}; this is {ours}.")
 
-    def _finished(self, given: argparse.Namespace) -> list[dict]:
+    def finished(self, given: argparse.Namespace) -> list[dict]:
         """The finished runs that the options describe. They must agree on all settings but network and
         seed."""
-        out = self._out(given)
+        out = self.out(given)
         keys = {row.key for row in self._rows(given)}
         runs = [run for run in RunStore(out).results(self.name) if run["network"] in keys]
         source = self.source_of_data.with_options(given)
@@ -291,16 +296,14 @@ class TableRecipe:
         return runs
 
     def _show(self, runs: list[dict], out: Path, plot: bool) -> int:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=160)  # a file has no width; a table cut to 80 columns is hard to read
-        console.print(tables.as_rich(self, runs))
-        paths = tables.write(self, runs, out)
+        sheet = tables.sheet(self, runs)
+        show(sheet)
+        paths = sheet.write(out)
         if plot:
             from recipes.engine import plots
 
             paths += plots.write(self, runs, out)
-        _announce(paths)
+        announce(paths)
         return 0
 
 
@@ -359,5 +362,12 @@ def _line(result: dict) -> str:
     )
 
 
-def _announce(paths: list[Path]) -> None:
+def show(sheet: tables.Sheet) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a file has no width; a table cut to 80 columns is hard to read
+    console.print(sheet.as_rich())
+
+
+def announce(paths: list[Path]) -> None:
     print("Written: " + ", ".join(str(path) for path in paths))

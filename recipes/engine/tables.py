@@ -152,41 +152,48 @@ def _where(run: dict) -> str:
     return where if precision == "32" else f"{where}, precision {precision}"
 
 
-def as_rich(recipe, runs: list[dict]) -> RichTable:
-    table = RichTable(
-        title=recipe.title,
-        caption="\n".join(notes(recipe, runs)),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
-    shown = columns(recipe, runs)
-    for i, column in enumerate(shown):
-        table.add_column(column.heading, justify="right" if i else "left", overflow="fold")
-    for row in summarise(recipe, runs):
-        table.add_row(*(column.cell(row) for column in shown))
-    return table
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """A table as it is shown and written: text in every cell, remarks below it, and the numbers behind it."""
+
+    name: str
+    title: str
+    headings: list[str]
+    cells: list[list[str]]
+    remarks: list[str]
+    facts: dict
+
+    def as_rich(self) -> RichTable:
+        caption = "\n".join(self.remarks)
+        table = RichTable(title=self.title, caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
+        for i, heading in enumerate(self.headings):
+            table.add_column(heading, justify="right" if i else "left", overflow="fold")
+        for row in self.cells:
+            table.add_row(*row)
+        return table
+
+    def write(self, out: Path) -> list[Path]:
+        """``NAME.md``, ``NAME.csv`` and ``NAME.json`` in ``out``."""
+        paths = [Path(out) / f"{self.name}{suffix}" for suffix in (".md", ".csv", ".json")]
+        atomic.write_text(paths[0], self._markdown())
+        atomic.write_text(paths[1], self._csv())
+        atomic.write_json(paths[2], {"recipe": self.name, "title": self.title, **self.facts})
+        return paths
+
+    def _markdown(self) -> str:
+        lines = [self.headings, ["---"] + ["---:"] * (len(self.headings) - 1), *self.cells]
+        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return f"# {self.title}\n\n{table}\n\n" + "\n".join(f"- {remark}" for remark in self.remarks) + "\n"
+
+    def _csv(self) -> str:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self.headings, *self.cells])
+        return text.getvalue()
 
 
-def write(recipe, runs: list[dict], out: Path) -> list[Path]:
-    """``NAME.md``, ``NAME.csv`` and ``NAME.json`` in ``out``."""
-    rows, shown = summarise(recipe, runs), columns(recipe, runs)
+def sheet(recipe, runs: list[dict]) -> Sheet:
+    """The table of a :class:`recipes.engine.recipe.TableRecipe`."""
+    rows, shown, remarks = summarise(recipe, runs), columns(recipe, runs), notes(recipe, runs)
     cells = [[column.cell(row) for column in shown] for row in rows]
-    headings = [column.heading for column in shown]
-    paths = [Path(out) / f"{recipe.name}{suffix}" for suffix in (".md", ".csv", ".json")]
-    atomic.write_text(paths[0], _markdown(recipe.title, headings, cells, notes(recipe, runs)))
-    atomic.write_text(paths[1], _csv(headings, cells))
-    settings = {"settings": runs[0]["settings"], "data": runs[0]["data"], "notes": notes(recipe, runs)}
-    atomic.write_json(paths[2], {"recipe": recipe.name, "title": recipe.title, **settings, "rows": rows})
-    return paths
-
-
-def _markdown(title: str, headings: list[str], cells: list[list[str]], remarks: list[str]) -> str:
-    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *cells]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"# {title}\n\n{table}\n\n" + "\n".join(f"- {remark}" for remark in remarks) + "\n"
-
-
-def _csv(headings: list[str], cells: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([headings, *cells])
-    return text.getvalue()
+    facts = {"settings": runs[0]["settings"], "data": runs[0]["data"], "notes": remarks, "rows": rows}
+    return Sheet(recipe.name, recipe.title, [column.heading for column in shown], cells, remarks, facts)

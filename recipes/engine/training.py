@@ -402,15 +402,16 @@ def _train(
                 ckpt_path=checkpoint if resumed else None,
                 weights_only=True,
             )
+    device = trainer.strategy.root_device  # the network has been moved off it again
     return {
         "parameters": count_parameters(network),
         "history": module.history,
         "best": chosen_epochs(module.history, splits.criteria),
         "seconds_per_epoch": statistics.median(entry["seconds"] for entry in module.history),
-        "peak_memory_mib": parallel.largest(memory.peak, module.device),
+        "peak_memory_mib": parallel.largest(memory.peak, device),
         "memory_before_mib": memory.before,
         "peak_memory_of_run_alone": memory.reset,
-        "peak_gpu_memory_mib": machine.peak_gpu_memory(module.device),
+        "peak_gpu_memory_mib": machine.peak_gpu_memory(device),
         "resumed": resumed,
         "threads": torch.get_num_threads(),
         "hardware": hardware.describe(),

@@ -73,7 +73,7 @@ def test_under_the_paper_protocol_the_best_test_epoch_counts():
 
 def test_the_papers_figures_stand_beside_ours(runs):
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(tables.as_rich(RECIPE, runs))
+    console.print(tables.sheet(RECIPE, runs).as_rich())
     text = console.export_text()
     for expected in (
         "84.49 / 86.22",
@@ -95,7 +95,7 @@ def test_a_network_without_a_run_keeps_its_row(runs):
 
 
 def test_the_table_is_written_as_markdown_csv_and_json(runs, tmp_path):
-    paths = tables.write(RECIPE, runs, tmp_path)
+    paths = tables.sheet(RECIPE, runs).write(tmp_path)
     assert [path.name for path in paths] == ["deckers_table1.md", "deckers_table1.csv", "deckers_table1.json"]
     markdown = paths[0].read_text().splitlines()
     lines = [line for line in markdown if line.startswith("|")]

@@ -1,0 +1,67 @@
+"""Deckers et al., Fig. 5: the accuracy of every seed of every network of Table 1."""
+
+from matplotlib.figure import Figure
+
+from recipes import deckers_table1
+from recipes.engine.runs import RunStore
+from recipes.engine.tables import Sheet, summarise
+from recipes.engine.view import View, facts
+
+
+def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
+    rows = [row for row in summarise(view.of, runs) if row["runs"]]
+    cells = []
+    for row in rows:
+        values = sorted(zip(row["seeds"], row["test"]["values"], strict=True))
+        spread = "" if row["test"]["std"] is None else f" ± {row['test']['std']:.1f}"
+        paper = row["paper"]
+        cells.append(
+            [
+                row["name"],
+                f"{paper['mean']:.2f} / {paper['max']:.2f}" if "mean" in paper else "-",
+                f"{row['test']['mean']:.1f}{spread}",
+                f"{min(row['test']['values']):.1f} ... {row['test']['max']:.1f}",
+                ", ".join(f"{seed}: {value:.1f}" for seed, value in values),
+            ]
+        )
+    data = runs[0]["data"]["name"]
+    headings = ["network", "paper, SHD: mean / max (%)", f"{data}: mean ± std (%)", "range (%)", "seed: accuracy (%)"]
+    remarks = [
+        f"Paper: {view.source}; 10 seeds, best epoch on the test set. The figure's points are not given as numbers.",
+        f"Ours: test accuracy on {data} at the epoch that protocol {runs[0]['settings']['protocol']} chose.",
+    ]
+    return Sheet(view.name, view.title, headings, cells, remarks, facts(runs, rows))
+
+
+def draw(view: View, runs: list[dict], store: RunStore) -> Figure:
+    """A box over the seeds of each network, every seed a point."""
+    import matplotlib.pyplot as plt
+
+    rows = [row for row in summarise(view.of, runs) if row["runs"]]
+    figure, axes = plt.subplots(figsize=(1.5 * len(rows) + 1.5, 4.5), layout="constrained")
+    values = [row["test"]["values"] for row in rows]
+    axes.boxplot(values, positions=range(len(rows)), widths=0.5, showfliers=False, medianprops={"color": "tab:blue"})
+    for x, (row, of) in enumerate(zip(rows, values, strict=True)):
+        spread = [0.08 * (i - (len(of) - 1) / 2) for i in range(len(of))]
+        axes.plot([x + d for d in spread], of, "o", color="tab:blue", ms=4, alpha=0.7)
+        for what, marker in (("mean", "s"), ("max", "^")):
+            if what in row["paper"]:
+                label = f"paper: {what}, SHD" if x == 0 else None
+                axes.plot(x + 0.35, row["paper"][what], marker, color="tab:gray", mfc="none", label=label)
+    axes.set_xticks(range(len(rows)), [row["name"].replace(", ", ",\n") for row in rows], rotation=20, ha="right")
+    data, protocol = runs[0]["data"]["name"], runs[0]["settings"]["protocol"]
+    axes.set(ylabel=f"test accuracy (%), {data}, protocol {protocol}", title=view.title)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize="small")
+    return figure
+
+
+RECIPE = View(
+    name="deckers_fig5",
+    title="Every seed of every network: Deckers et al., Fig. 5",
+    source="Deckers et al. (2023), section A.4, Fig. 5",
+    of=deckers_table1.RECIPE,
+    networks=("lif", "adlif", "adlif-plus", "lif-delays", "adlif-plus-delays"),
+    tabulate=tabulate,
+    draw=draw,
+)

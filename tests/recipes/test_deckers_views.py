@@ -1,0 +1,117 @@
+"""Table 4 and Figs. 5 to 8 of Deckers et al.: what they show of the runs of Table 1, without training any twice."""
+
+import json
+
+import pytest
+import torch
+
+from recipes.__main__ import main
+from recipes.engine import distributions
+from recipes.engine.distributions import Distribution
+
+VIEWS = ("deckers_table4", "deckers_fig5", "deckers_fig6", "deckers_fig7", "deckers_fig8")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """A folder with the smoke runs of Table 1's networks, one epoch each."""
+    folder = tmp_path_factory.mktemp("views")
+    assert main(["run", "deckers_table4", "--smoke", "--epochs", "1", "--seeds", "2", "--out", str(folder)]) == 0
+    return folder
+
+
+def of_kind(out, name):
+    return json.loads((out / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_shows_the_runs_that_are_there_and_trains_none_again(out, name, capsys):
+    before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*")}
+    assert main(["run", name, "--smoke", "--epochs", "1", "--seeds", "2", "--out", str(out)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*")} == before
+    assert "are kept and not repeated" in capsys.readouterr().out
+    for suffix in (".md", ".csv", ".json", ".png"):
+        (out / f"{name}{suffix}").unlink()
+    assert main(["table", name, "--out", str(out)]) == 0 and main(["plot", name, "--out", str(out)]) == 0
+    assert {path.suffix for path in out.glob(f"{name}.*")} == {".md", ".csv", ".json", ".png"}
+    assert "paper, SHD" in (out / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_without_runs_a_view_says_how_to_make_them(tmp_path, name, capsys):
+    assert main(["table", name, "--out", str(tmp_path)]) == 2
+    assert "python -m recipes run deckers_table1" in capsys.readouterr().err
+
+
+def test_spikes_stand_beside_the_papers(out):
+    main(["table", "deckers_table4", "--out", str(out)])
+    rows = of_kind(out, "deckers_table4")["rows"]
+    assert [row["paper"]["spikes"] for row in rows] == [10.75, 10.7, 10.28, 13.7, 11.48]
+    assert "| 13.7 | 1.27 |" in (out / "deckers_table4.md").read_text()
+
+
+def test_every_seed_is_shown(out):
+    main(["table", "deckers_fig5", "--out", str(out)])
+    text = (out / "deckers_fig5.md").read_text()
+    assert text.count("0: ") == text.count(", 1: ") == 5
+
+
+def test_the_parameters_are_those_of_the_kept_weights(out):
+    main(["table", "deckers_fig7", "--out", str(out)])
+    shown = of_kind(out, "deckers_fig7")
+    (run,) = shown["runs"]
+    (folder,) = out.glob(f"runs/{run['network']}_seed{run['seed']}_*")
+    kept = torch.load(folder / "best.pt", weights_only=True)
+    assert list(shown["rows"]) == ["alpha", "beta", "a", "b"]
+    for name, row in shown["rows"].items():
+        values = kept[f"hidden.1.neuron.{name}"]
+        assert row["mean"] == pytest.approx(values.mean().item()) and row["count"] == len(values)
+        assert row["low"] - 1e-6 <= values.min() <= values.max() <= row["high"] + 1e-6
+
+
+def test_the_delays_are_those_of_the_kept_weights(out):
+    main(["table", "deckers_fig8", "--out", str(out)])
+    shown = of_kind(out, "deckers_fig8")
+    names = [row["connection"] for row in shown["rows"]]
+    assert names == ["input - hidden 1", "hidden 1 - hidden 2", "hidden 2 - output"]
+    assert [row["count"] for row in shown["rows"]] == [140 * 32, 32 * 32, 32 * 4]
+    assert all(sum(row["synapses_by_whole_delay"]) == row["count"] for row in shown["rows"])
+
+
+def test_another_network_can_be_chosen(out, capsys):
+    assert main(["table", "deckers_fig6", "--out", str(out), "--only", "lif"]) == 0
+    assert list(of_kind(out, "deckers_fig6")["rows"]) == ["alpha"]
+    assert main(["table", "deckers_fig8", "--out", str(out), "--only", "adlif"]) == 2
+    assert "adlif has no delays" in capsys.readouterr().err
+    assert main(["table", "deckers_fig8", "--out", str(out), "--only", "glif"]) == 2
+
+
+def test_missing_weights_are_one_clear_line(out, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(out, tmp_path / "copy")
+    for path in (tmp_path / "copy").glob("runs/*/best.pt"):
+        path.unlink()
+    assert main(["table", "deckers_fig8", "--out", str(tmp_path / "copy")]) == 2
+    assert "best.pt: not there; delete" in capsys.readouterr().err
+
+
+def test_the_best_run_is_that_of_the_validation_accuracy():
+    def run(seed, valid, test):
+        best = {"valid_accuracy": valid, "test_accuracy": test}
+        return {"seed": seed, "settings": {"protocol": "clean"}, "best": {"clean": best}}
+
+    assert distributions.best_run([run(0, 50.0, 90.0), run(1, 60.0, 10.0)])["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    "values, distance", [(torch.linspace(0, 2, 1001), 0.0), (torch.zeros(50), 1.0), (torch.full((40,), 1.0), 0.5)]
+)
+def test_the_distance_from_uniform(values, distance):
+    summary = Distribution("b", values, 0.0, 2.0).summary()
+    assert summary["distance_from_uniform"] == pytest.approx(distance, abs=2e-3)
+
+
+def test_values_at_the_bounds_are_counted():
+    summary = Distribution("b", torch.tensor([0.0, 0.01, 1.0, 2.0]), 0.0, 2.0).summary()
+    assert summary["at_low"] == 0.5 and summary["at_high"] == 0.25 and summary["count"] == 4
