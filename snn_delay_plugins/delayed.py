@@ -18,8 +18,18 @@ from .functional.dcls import (
     gaussian_delayed_linear_step,
     rounded_delayed_linear_step,
 )
-from .functional.delay import check_delay_options, delayed_linear, delayed_linear_step, history_after
+from .functional.delay import (
+    check_delay_options,
+    check_input,
+    compute_dtype,
+    delayed_linear,
+    delayed_linear_step,
+    history_after,
+    padded_steps,
+)
 from .functional.sparse_delay import SynapseList, sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
+from .functional.sparse_taps import delay_window, gaussian_window, sparse_convolution
+from .kernels import dispatch
 from .parameters import BoundedModule, DelayParameters
 
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
@@ -117,11 +127,40 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
 
     def sequence_currents(self, spikes: Tensor, history: Tensor | None = None) -> Tensor:
         """Input currents of a sequence ``[T, N, in]``."""
+        if self.mask is not None and self.smoothing is None:
+            current = self._sparse_currents(spikes, history)
+            if current is not None:
+                return current
         synapses = self.effective_weight(), self.bounded("delay")
         options = {"max_delay": self.max_delay, "padding": self.padding, "history": history}
         if self._gaussian:
             return gaussian_delayed_linear(spikes, *synapses, self.bounded("sigma"), self.bias, **options)
         return delayed_linear(spikes, *synapses, self.bias, **options, **self._kernel)
+
+    def _sparse_currents(self, spikes: Tensor, history: Tensor | None) -> Tensor | None:
+        """The same over the synapses that exist alone; None where computing with all possible ones is faster."""
+        check_input(spikes, self.weight, self.bias, steps=True)
+        compute = compute_dtype(spikes, self.weight)
+        if not dispatch.sparse_training(spikes, compute, self.mask):
+            return None
+        receivers, senders = self.mask.nonzero(as_tuple=True)
+        with torch.autocast(spikes.device.type, enabled=False):
+            delay = self.bounded("delay").expand_as(self.weight)
+            weight, delay = (value[self.mask].to(compute) for value in (self.weight, delay))
+            if self._gaussian:
+                sigma = self.bounded("sigma")
+                sigma = sigma if sigma.dim() == 0 else sigma[self.mask]
+                kernel, lag = gaussian_window(weight, delay, sigma.to(compute), self.max_delay)
+            else:
+                kernel, lag = delay_window(weight, delay, self.max_delay, self._kernel["interpolation"])
+            before = 0
+            if history is not None:
+                spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
+            current = sparse_convolution(spikes.to(compute), kernel, lag, senders, receivers, self.out_features,
+                                         after=padded_steps(self.padding, self.max_delay))[before:]
+            if self.bias is not None:
+                current = current + self.bias.to(compute)
+        return current.to(spikes.dtype)
 
     def step_currents(
         self, spikes: Tensor, history: Tensor | None, slot: int = IN_ORDER

@@ -216,3 +216,16 @@ def sparse_delay_method(spikes: Tensor, method: str | None = None) -> str:
     if method is not None and obstacle:
         raise ValueError(f"method={method!r} is not possible here: {obstacle}")
     return _chose("sparse_delayed_linear", spikes, "torch" if obstacle else "numba", obstacle)
+
+
+SPARSE_BELOW = 0.15
+"""Share of the possible synapses below which training visits those that exist alone."""
+
+
+def sparse_training(spikes: Tensor, dtype: torch.dtype, mask: Tensor) -> bool:
+    """Whether a layer with few synapses computes with those alone (:mod:`~snn_delay_plugins.functional.sparse_taps`)."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or wanted_method(None, METHODS) in _PLAIN:
+        return False
+    if spikes.numel() == 0 or spikes.device.type != "cpu" or _device_obstacle(spikes, dtype):
+        return False
+    return int(mask.sum()) <= SPARSE_BELOW * mask.numel()
