@@ -117,23 +117,33 @@ def _read(sink: cache.Sink, path: Path, sampling: Sampling) -> None:
     lengths = []
     with data.open_events(path) as file:
         for chunk in file.chunks(sampling.units):
-            time, unit, sample = 1000.0 * chunk.time, chunk.unit, chunk.sample
-            if sampling.resolution is not None:
-                time = np.floor(time / sampling.resolution) * sampling.resolution
-            order = np.lexsort((unit, time, sample))
-            sample, time, unit = sample[order], time[order], unit[order]
-            if sampling.resolution is not None:
-                repeated = (np.diff(sample) == 0) & (np.diff(time) == 0) & (np.diff(unit) == 0)
-                once = np.concatenate([[True], ~repeated])[: len(sample)]
-                sample, time, unit = sample[once], time[once], unit[once]
-            inside = time < sampling.duration
-            sink.append("times", time[inside].astype(np.float32))
-            sink.append("units", unit[inside].astype(np.int16))
-            lengths.append(np.bincount(sample[inside], minlength=chunk.length))
+            sample, time, unit = _sampled(chunk, sampling)
+            sink.append("times", time.astype(np.float32))
+            sink.append("units", unit.astype(np.int16))
+            lengths.append(np.bincount(sample, minlength=chunk.length))
         lengths = np.concatenate(lengths)
         sink.append("offsets", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
         sink.append("silent", np.flatnonzero(lengths == 0))
         file.append_samples(sink)
+
+
+def _sampled(chunk: data.Chunk, sampling: Sampling) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sample, time (ms) and unit of what is kept of the chunk's spikes, in this order."""
+    sample, time, unit = chunk.sample, 1000.0 * chunk.time, chunk.unit
+    if sampling.resolution is None:
+        inside = time < sampling.duration
+        sample, time, unit = sample[inside], time[inside], unit[inside]
+        order = np.lexsort((unit, time, sample))
+        return sample[order], time[order], unit[order]
+    step = np.floor(time / sampling.resolution)
+    inside = step * sampling.resolution < sampling.duration
+    steps = int(np.ceil(sampling.duration / sampling.resolution)) + 1
+    # One number per spike is sorted much faster than three, and tells repeated ones.
+    spikes = np.sort((sample[inside] * steps + step[inside].astype(np.int64)) * sampling.units + unit[inside])
+    spikes = spikes[np.diff(spikes, prepend=-1) > 0]
+    rest, unit = np.divmod(spikes, sampling.units)
+    sample, step = np.divmod(rest, steps)
+    return sample, step * sampling.resolution, unit
 
 
 @dataclasses.dataclass(frozen=True)
