@@ -1,5 +1,6 @@
 """Downloads, against a local HTTP server in the place of the download sites (which no test reaches)."""
 
+import dataclasses
 import errno
 import gzip
 import hashlib
@@ -21,9 +22,13 @@ import pytest
 
 pytest.importorskip("pooch", reason="pooch is missing: pip install 'snn_delay_plugins[recipes]'")
 
-from recipes.engine import archives, downloads
+from recipes.__main__ import main
+from recipes.deckers_table1 import RECIPE
+from recipes.engine import archives, downloads, miniature_speech
+from recipes.engine.data import BinnedCounts, Binning, load
 from recipes.engine.downloads import DownloadError, Published, RemoteFile, obtain
 from recipes.engine.sources import DataError
+from recipes.engine.speech_commands import SpeechCommands
 
 ROOT = Path(__file__).parents[2]
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
@@ -473,3 +478,62 @@ def test_known_data_sets_have_secure_addresses_and_hashes(data):
         kind, _, value = file.hash.partition(":")
         assert len(value) == {"md5": 32, "sha256": 64}[kind] and set(value) <= set("0123456789abcdef")
         assert file.urls[0].startswith("https://") and all(url.endswith(f"/{file.name}") for url in file.urls)
+
+
+def served(site, name, members):
+    """A published data set of these files: {name: content}."""
+    site.files |= members
+    files = tuple(RemoteFile(file, (site.url(file),), md5(content)) for file, content in members.items())
+    return Published(name, "https://example.org", "CC BY 4.0", files)
+
+
+@pytest.fixture
+def shd(site, small_data):
+    return served(
+        site, "SHD", {f"shd_{s}.h5.gz": (small_data / f"miniature_{s}.h5.gz").read_bytes() for s in ("train", "test")}
+    )
+
+
+def test_a_recipe_without_a_data_folder_downloads_what_it_needs(site, shd, tmp_path, monkeypatch, caplog):
+    recipe = dataclasses.replace(RECIPE, source_of_data=BinnedCounts(Binning(), shd))
+    monkeypatch.setattr("recipes.__main__.find_recipes", lambda: {recipe.name: recipe})
+    command = ["run", recipe.name, "--only", "lif", "--epochs", "1", "--seeds", "1", "--out", str(tmp_path / "out")]
+    assert main([*command, "--offline"]) == 2 and site.asked == []
+    caplog.set_level("INFO")
+    assert main(command) == 0
+    assert "SHD is not in" in caplog.text and "SHD" in (tmp_path / "out" / "deckers_table1.md").read_text()
+    assert len(site.asked) == 2
+    assert main([*command, "--offline"]) == 0 and len(site.asked) == 2
+
+
+def test_data_can_be_downloaded_ahead(site, shd, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(downloads, "SHD", shd)
+    assert main(["download", "SHD"]) == 0
+    assert capsys.readouterr().out == f"SHD is in {tmp_path / 'data' / 'SHD'}\n"
+    assert main(["download", "SHD"]) == 0 and len(site.asked) == 2
+    site.files.clear()
+    (tmp_path / "data" / "SHD" / "shd_test.h5.gz").unlink()
+    assert main(["download", "SHD"]) == 2
+    assert "HTTP 404" in capsys.readouterr().err
+
+
+def test_words_come_out_of_their_archive(site, tmp_path):
+    folder = miniature_speech.make(tmp_path / "words", clips_per_speaker=1)
+    members = {f"./{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    content = packed("tar.gz", members)
+    site.files["speech_commands_v0.02.tar.gz"] = content
+    (file,) = downloads.GSC.files
+    local = dataclasses.replace(file, urls=(site.url(file.name),), hash=md5(content))
+    found = obtain(dataclasses.replace(downloads.GSC, files=(local,)))
+    assert SpeechCommands().load(found, "clean").digest == SpeechCommands().load(folder, "clean").digest
+
+
+def test_ssc_comes_out_of_its_archives(site, small_data):
+    files = []
+    for file in downloads.SSC.files:
+        split = file.name.split("_")[1].split(".")[0]
+        plain = gzip.decompress((small_data / f"miniature_{split}.h5.gz").read_bytes())
+        site.files[file.name] = packed("zip", {f"ssc_{split}.h5": plain})
+        files.append(dataclasses.replace(file, urls=(site.url(file.name),), hash=md5(site.files[file.name])))
+    splits = load(obtain(dataclasses.replace(downloads.SSC, files=tuple(files))), Binning(), "clean")
+    assert splits.name == "SSC" and [len(part) for part in (splits.train, splits.valid, splits.test)] == [48, 16, 16]
