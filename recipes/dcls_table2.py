@@ -1,11 +1,10 @@
 """Hammouamri et al., Table 2: networks whose delays are learned through a Gaussian, on SHD, SSC and GSC."""
 
-import argparse
 import dataclasses
 
 from recipes.engine import downloads
 from recipes.engine.dcls import DclsObjective, DclsTraining, HammouamriNetwork, TimedCounts
-from recipes.engine.recipe import Row, TableRecipe
+from recipes.engine.recipe import PerDataset, Row, TableRecipe
 from recipes.engine.speech_commands import SpeechCommands
 
 SOURCE = (
@@ -88,33 +87,8 @@ GSC = dataclasses.replace(
     source_of_data=SpeechCommands(),
 )
 
-
-class Table2:
-    name = "dcls_table2"
-    title = "Learned delays (DCLS) on SHD, SSC and GSC: Hammouamri et al., Table 2"
-    parts = {"shd": SHD, "ssc": SSC, "gsc": GSC}  # noqa: RUF012
-
-    @property
-    def paper_used(self) -> str:
-        return "\n\n".join(f"--dataset {name}\n{part.paper_used}" for name, part in self.parts.items())
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--dataset",
-            choices=list(self.parts),
-            default="shd",
-            help="whose networks and settings (default shd); any data of that format will do",
-        )
-        SHD.add_options(parser)
-
-    def run(self, given: argparse.Namespace) -> int:
-        return self.parts[given.dataset].run(given)
-
-    def table(self, given: argparse.Namespace) -> int:
-        return self.parts[given.dataset].table(given)
-
-    def plot(self, given: argparse.Namespace) -> int:
-        return self.parts[given.dataset].plot(given)
-
-
-RECIPE = Table2()
+RECIPE = PerDataset(
+    name="dcls_table2",
+    title="Learned delays (DCLS) on SHD, SSC and GSC: Hammouamri et al., Table 2",
+    parts={"shd": SHD, "ssc": SSC, "gsc": GSC},
+)

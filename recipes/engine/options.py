@@ -48,13 +48,14 @@ def setting(text: str) -> tuple[str, object]:
         return name, value
 
 
-def add_common(parser: argparse.ArgumentParser, out: str) -> None:
+def add_common(parser: argparse.ArgumentParser, *out: str) -> None:
     """The options of every recipe: where results go, how much of the machine is used, and the quick look."""
+    folder = " / ".join(out)
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help=f"folder for results (default {out}, with --smoke {out}-smoke)",
+        help=f"folder for results (default {folder}; -smoke is added with --smoke)",
     )
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="processor threads (default: torch's choice)"
@@ -64,15 +65,16 @@ def add_common(parser: argparse.ArgumentParser, out: str) -> None:
     )
 
 
-def add_data(parser: argparse.ArgumentParser, folder: str | None, published: Published | None) -> None:
+def add_data(parser: argparse.ArgumentParser, folder: str | None, *published: Published | None) -> None:
     """The options of every recipe that reads data. ``folder`` says what --data-dir must hold (None: they are
     generated), ``published`` what is downloaded without it."""
     if folder is None:
         help_text = "not needed: these data are generated"
     else:
         help_text = folder
-        if published:
-            help_text += f" (default: {published.name}, downloaded to {downloads.home() / published.name})"
+        places = [f"{data.name}, downloaded to {downloads.home() / data.name}" for data in published if data]
+        if places:
+            help_text += f" (default: {'; '.join(places)})"
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help=help_text.replace("%", "%%"))
     parser.add_argument(
         "--offline",
@@ -81,8 +83,8 @@ def add_data(parser: argparse.ArgumentParser, folder: str | None, published: Pub
     )
 
 
-def add_training(parser: argparse.ArgumentParser, epochs: int, batch_size: int, protocol: str) -> None:
-    """The options of every recipe that trains."""
+def add_training(parser: argparse.ArgumentParser, epochs: str, batch_size: str, protocol: str) -> None:
+    """The options of every recipe that trains; the last three are its defaults."""
     parser.add_argument(
         "--seeds",
         type=seeds,

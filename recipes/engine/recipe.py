@@ -84,11 +84,20 @@ class TableRecipe:
     def default_out(self) -> str:
         return f"results/{self.name}"
 
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        options.add_data(parser, self.source_of_data.folder, self.source_of_data.published)
-        options.add_training(parser, self.training.epochs, self.training.batch_size, self.protocol)
-        self.source_of_data.add_options(parser)
-        options.add_common(parser, self.default_out)
+    def add_options(self, parser: argparse.ArgumentParser, *others: "TableRecipe") -> None:
+        """The options of this recipe, and of ``others`` that share its command."""
+        recipes = (self, *others)
+        sources = {type(recipe.source_of_data): recipe.source_of_data for recipe in reversed(recipes)}
+        folders = dict.fromkeys(recipe.source_of_data.folder for recipe in recipes)
+        folder = None if None in folders else "; or ".join(folders)
+        options.add_data(parser, folder, *(recipe.source_of_data.published for recipe in recipes))
+        epochs, batch_size = (
+            " / ".join(str(getattr(recipe.training, name)) for recipe in recipes) for name in ("epochs", "batch_size")
+        )
+        options.add_training(parser, epochs, batch_size, self.protocol)
+        for source in sources.values():
+            source.add_options(parser)
+        options.add_common(parser, *(recipe.default_out for recipe in recipes))
         parser.add_argument("--only", metavar="NETWORK,...", help="these networks of the table alone")
 
     def _rows(self, given: argparse.Namespace) -> list[Row]:
@@ -166,6 +175,9 @@ class TableRecipe:
         self._changes(given)
         hardware = Hardware.chosen(given, self.objective)
         options.check_tensorboard(given)
+        smallest = min(self._hyper(row, given).batch_size for row in rows)
+        if smallest < hardware.devices:
+            raise OptionError(f"--devices {hardware.devices}: batches of {smallest} samples are too small to divide")
         protocol = given.protocol or self.protocol
         seeds = given.seeds or list(range(smoke.get("seeds", self.seeds)))
         store = RunStore(options.writable_folder(self.out(given)))
@@ -305,6 +317,55 @@ class TableRecipe:
             paths += plots.write(self, runs, out)
         announce(paths)
         return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class PerDataset:
+    """One command for the recipes of several data sets, chosen by ``--dataset``; the first is the default."""
+
+    name: str
+    title: str
+    parts: dict[str, Any]
+
+    @property
+    def paper_used(self) -> str:
+        return "\n\n".join(f"--dataset {name}\n{part.paper_used}" for name, part in self.parts.items())
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        first, *others = self.parts.values()
+        parser.add_argument(
+            "--dataset",
+            choices=list(self.parts),
+            default=next(iter(self.parts)),
+            help=f"whose networks and settings (default {next(iter(self.parts))}); any data of that format will do",
+        )
+        first.add_options(parser, *others)
+
+    def run(self, given: argparse.Namespace) -> int:
+        return self._part(given).run(given)
+
+    def table(self, given: argparse.Namespace) -> int:
+        return self._part(given).table(given)
+
+    def plot(self, given: argparse.Namespace) -> int:
+        return self._part(given).plot(given)
+
+    def _part(self, given: argparse.Namespace) -> Any:
+        """The recipe that was asked for. Raises :class:`OptionError` for an option of another one's data."""
+        chosen = self.parts[given.dataset]
+        own = _options_of(chosen.source_of_data)
+        for part in self.parts.values():
+            for name, default in _options_of(part.source_of_data).items():
+                if name not in own and getattr(given, name) != default:
+                    raise OptionError(f"--{name.replace('_', '-')} is not for --dataset {given.dataset}")
+        return chosen
+
+
+def _options_of(source: Source) -> dict[str, Any]:
+    """The options of a source and their defaults."""
+    parser = argparse.ArgumentParser(add_help=False)
+    source.add_options(parser)
+    return vars(parser.parse_args([]))
 
 
 def _without_row(recipe: TableRecipe, run: dict) -> dict:

@@ -12,6 +12,7 @@ from torch import Tensor
 from recipes.engine.options import OptionError
 from recipes.engine.recipe import TableRecipe, announce, show
 from recipes.engine.runs import Run, RunStore
+from recipes.engine.sources import Source
 from recipes.engine.tables import Sheet
 
 
@@ -20,7 +21,7 @@ class View:
     """A table or figure of the runs of another recipe, kept in that recipe's folder.
 
     ``run`` trains those of ``networks`` that are not finished, exactly as ``of`` would. ``tabulate`` makes the table of
-    the finished runs, ``draw`` (None: nothing is drawn) its picture; both are called with (view, runs, store).
+    the finished runs, ``draw`` its picture; both are called with (view, runs, store).
     """
 
     name: str
@@ -29,7 +30,7 @@ class View:
     of: TableRecipe
     networks: tuple[str, ...]
     tabulate: Callable[["View", list[dict], RunStore], Sheet]
-    draw: Callable[["View", list[dict], RunStore], Any] | None
+    draw: Callable[["View", list[dict], RunStore], Any]
 
     @property
     def paper_used(self) -> str:
@@ -43,8 +44,12 @@ class View:
     def default_out(self) -> str:
         return self.of.default_out
 
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        self.of.add_options(parser)
+    @property
+    def source_of_data(self) -> Source:
+        return self.of.source_of_data
+
+    def add_options(self, parser: argparse.ArgumentParser, *others: "View") -> None:
+        self.of.add_options(parser, *(view.of for view in others))
 
     def run(self, given: argparse.Namespace) -> int:
         """Train what is not finished yet, then show and write the table and draw."""
@@ -61,8 +66,6 @@ class View:
 
     def plot(self, given: argparse.Namespace) -> int:
         """Draw the finished runs."""
-        if self.draw is None:
-            raise OptionError(f"{self.name} has no picture; its table: python -m recipes table {self.name}")
         announce(self._plot(self._finished(given), given))
         return 0
 
@@ -80,8 +83,6 @@ class View:
     def _plot(self, runs: list[dict], given: argparse.Namespace) -> list[Path]:
         from recipes.engine import plots
 
-        if self.draw is None:
-            return []
         figure = self.draw(self, runs, RunStore(self.of.out(given)))
         return [plots.save(figure, self.of.out(given) / f"{self.name}.png")]
 

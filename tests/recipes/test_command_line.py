@@ -81,8 +81,11 @@ TABLE = ("run", "deckers_table1")
         ((*TABLE, "--smoke", "--out", "/proc/nothing/here"), "--out /proc/nothing/here"),
         ((*TABLE, "--smoke", "--epoch", "3"), "--epoch"),  # no abbreviations
         ((*TABLE, "--smoke", "--gpu"), "--gpu"),
+        (("run", "dcls_table2", "--dataset", "gsc", "--smoke", "--duration", "1"), "--duration is not for --dataset gsc"),
+        (("run", "deckers_table2", "--dataset", "gsc", "--smoke", "--allow-silence"), "--allow-silence is not for"),
+        (("table", "deckers_table2", "--dataset", "tidigits"), "'tidigits'"),
         ((*TABLE, "--smoke", "--devices", "0"), "'0' is not a whole number of at least 1"),
-        ((*TABLE, "--smoke", "--devices", "49"), "--devices 49: of 192 training samples in batches of 48"),
+        ((*TABLE, "--smoke", "--devices", "49"), "--devices 49: batches of 48 samples are too small"),
         ((*TABLE, "--smoke", "--accelerator", "tpu"), "'tpu'"),
         ((*TABLE, "--smoke", "--precision", "8"), "'8'"),
         ((*TABLE, "--smoke", "--precision", "16-mixed", "--accelerator", "cpu"), "--precision 16-mixed: needs a GPU"),

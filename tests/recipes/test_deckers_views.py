@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 
+from recipes import deckers_table1, deckers_table2
 from recipes.__main__ import main
 from recipes.engine import distributions
 from recipes.engine.distributions import Distribution
+from recipes.engine.networks import count_parameters
 
 VIEWS = ("deckers_table4", "deckers_fig5", "deckers_fig6", "deckers_fig7", "deckers_fig8")
 
@@ -84,6 +86,32 @@ def test_another_network_can_be_chosen(out, capsys):
     assert main(["table", "deckers_fig8", "--out", str(out), "--only", "adlif"]) == 2
     assert "adlif has no delays" in capsys.readouterr().err
     assert main(["table", "deckers_fig8", "--out", str(out), "--only", "glif"]) == 2
+
+
+@pytest.mark.parametrize("data, name", [("ssc", "miniature"), ("gsc", "GSC-3")])
+def test_table_2_shows_the_literature_and_below_it_ours(data, name, tmp_path, capsys):
+    command = ["deckers_table2", "--dataset", data, "--out", str(tmp_path)]
+    assert main(["run", *command, "--smoke", "--epochs", "1"]) == 0
+    assert main(["table", *command]) == 0 and main(["plot", *command]) == 0
+    text = (tmp_path / f"deckers_table2_{data}.md").read_text()
+    published = deckers_table2.LITERATURE[data.upper()]
+    assert all(line.model in text and line.accuracy in text for line in published)
+    assert text.index(published[-1].model) < text.index("ours: Synaptic delay AdLIF+")
+    assert f"{name} is not" in text and (tmp_path / f"deckers_table2_{data}.png").exists()
+
+
+def test_table_2_has_the_networks_of_the_paper():
+    """0.076M, 0.71M and 0.61M parameters; SHD's is the very network of Table 1."""
+    shd, ssc, gsc = (deckers_table2.RECIPE.parts[key].of for key in ("shd", "ssc", "gsc"))
+    assert shd is deckers_table1.RECIPE
+
+    def parameters(recipe, inputs):
+        network = recipe.network(inputs, 35, **recipe.network_settings | recipe.rows[0].settings)
+        return count_parameters(network) / 1e6
+
+    assert parameters(ssc, 140) == pytest.approx(0.71, abs=0.005)
+    assert parameters(gsc, 40) == pytest.approx(0.61, abs=0.005)
+    assert gsc.source_of_data.features.bands == 40
 
 
 def test_missing_weights_are_one_clear_line(out, tmp_path, capsys):
