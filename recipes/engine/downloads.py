@@ -15,6 +15,7 @@ Where hashes come from
 import contextlib
 import dataclasses
 import errno
+import functools
 import logging
 import os
 import shutil
@@ -60,6 +61,14 @@ class Published:
     data: str = "."
 
 
+def _unpack_file(name: str, archive: Path, folder: Path) -> None:
+    archives.unpack_file(archive, name, folder / name)
+
+
+def _unpack_folder(name: str, archive: Path, folder: Path) -> None:
+    archives.unpack(archive, folder / name)
+
+
 def _heidelberg(name: str, md5: str) -> RemoteFile:
     urls = tuple(f"https://{host}/datasets/{name}" for host in ("zenkelab.org", "compneuro.net"))
     if not name.endswith(".zip"):
@@ -70,7 +79,7 @@ def _heidelberg(name: str, md5: str) -> RemoteFile:
         urls,
         f"md5:{md5}",
         makes=(plain,),
-        unpack=lambda file, folder: archives.unpack_file(file, plain, folder / plain),
+        unpack=functools.partial(_unpack_file, plain),
     )
 
 
@@ -107,7 +116,7 @@ GSC = Published(
             ),
             "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
             makes=(_WORDS,),
-            unpack=lambda file, folder: archives.unpack(file, folder / _WORDS),
+            unpack=functools.partial(_unpack_folder, _WORDS),
         ),
     ),
     data=_WORDS,
