@@ -473,7 +473,10 @@ def test_one_file_is_taken_from_whichever_folder_of_the_archive(tmp_path):
 # -------------------------------------------------------------------------------------- the papers' own data sets
 
 
-@pytest.mark.parametrize("data", [downloads.SHD, downloads.SSC, downloads.GSC, braille.PUBLISHED], ids=lambda data: data.name)
+PUBLISHED = [downloads.SHD, downloads.SSC, downloads.GSC, braille.PUBLISHED]
+
+
+@pytest.mark.parametrize("data", PUBLISHED, ids=lambda data: data.name)
 def test_known_data_sets_have_secure_addresses_and_hashes(data):
     for file in data.files:
         if data is not braille.PUBLISHED:
