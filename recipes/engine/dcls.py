@@ -22,6 +22,7 @@ from snn_delay_plugins.schedules import FINAL_SIGMA, ExponentialSigma, Published
 from snn_delay_plugins.spikingjelly import DelayedLinear
 
 CONNECTIONS = ("learned delays", "fixed random delays", "no delays")
+WATCHED = 8
 _ATAN = surrogate.ATan(alpha=5.0)
 
 
@@ -172,9 +173,17 @@ class DclsTraining:
 
 
 class DclsObjective(SummedSoftmax):
-    """Cross-entropy of the softmax summed over time (Eq. 11-13). Weight decay for synaptic weights alone."""
+    """Cross-entropy of the softmax summed over time (Eq. 11-13). Weight decay for synaptic weights alone.
+
+    ``watched`` keeps, in every checkpoint, how the kernels of the first :data:`WATCHED` neurons of each layer stood
+    before the first epoch and half-way down the published annealing (Fig. 4).
+    """
 
     hyper: DclsTraining
+
+    def __init__(self, network: HammouamriNetwork, hyper: DclsTraining):
+        super().__init__(network, hyper)
+        self.watched: list[dict] = []
 
     def optimizer(self) -> Optimizer:
         self.plateau = None  # of the base class: rates follow the epoch alone
@@ -196,6 +205,14 @@ class DclsObjective(SummedSoftmax):
         gaussian = [c for c in self.network.connections if c.delay_gradient == "gaussian"]
         if gaussian:
             anneal_sigma(self.network, _sigma_schedule(self.hyper, gaussian[0].max_delay), epoch)
+            if epoch in (0, max(1, self.hyper.epochs // 8)):
+                self.watched.append({"epoch": epoch, "layers": kernel_parameters(self.network)})
+
+    def state_dict(self) -> dict:
+        return {"watched": self.watched}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.watched = state.get("watched", [])
 
     def before_batch(self, optimizer: Optimizer, moment: Moment) -> None:
         for group in optimizer.param_groups:
@@ -204,6 +221,18 @@ class DclsObjective(SummedSoftmax):
             else:
                 group["lr"], first_beta = self._weight_schedule[moment.epoch]
                 group["betas"] = (first_beta, group["betas"][1])
+
+
+def kernel_parameters(network: HammouamriNetwork, neurons: int = WATCHED) -> list[dict[str, Tensor | float]]:
+    """weight and delay ``[neurons, in]`` and sigma of every layer, as they are now."""
+    return [
+        {
+            "weight": made.weight.detach()[:neurons].clone().cpu(),
+            "delay": made.delay.detach()[:neurons].clone().cpu(),
+            "sigma": float(made.sigma),
+        }
+        for made in network.connections
+    ]
 
 
 def _sigma_schedule(hyper: DclsTraining, max_delay: int) -> Callable[[int], float]:

@@ -99,7 +99,16 @@ def best_run(runs: list[dict]) -> dict:
 
 def weights(store: RunStore, run: dict) -> dict[str, Tensor]:
     """Parameters and buffers of a finished run at its chosen epoch. Raises :class:`OptionError` where they are gone."""
-    path = store.folder_of(Run(run["recipe"], run["network"], run["seed"], run["settings"])) / "best.pt"
+    return _kept(store, run, "best.pt")
+
+
+def checkpoint(store: RunStore, run: dict) -> dict:
+    """What a finished run ended with: ``state_dict``, and its objective's state. Raises :class:`OptionError`."""
+    return _kept(store, run, "last.ckpt")
+
+
+def _kept(store: RunStore, run: dict, name: str) -> dict:
+    path = store.folder_of(Run(run["recipe"], run["network"], run["seed"], run["settings"])) / name
     if not path.exists():
         raise OptionError(f"{path}: not there; delete {path.parent} and run the recipe again")
     return torch.load(path, weights_only=True, map_location="cpu")
