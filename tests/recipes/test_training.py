@@ -4,25 +4,18 @@ import csv
 import dataclasses
 import functools
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from recipes.__main__ import main
 from recipes.engine import runs, training
 from recipes.engine.hyperparameters import Hyperparameters
 from recipes.engine.networks import DeckersNetwork, as_input
 from recipes.engine.objectives import SummedSoftmax
 from recipes.engine.runs import Run, RunStore
 
-ROOT = Path(__file__).parents[2]
 # patience 0 and a small factor: the learning rate falls within four epochs, so that a resume has a scheduler
 # to get wrong
 HYPER = Hyperparameters(
@@ -121,73 +114,6 @@ def test_the_order_of_samples_follows_seed_and_epoch(small_splits):
 def test_every_sample_is_seen_once_and_the_last_batch_may_be_smaller(small_splits):
     sizes = [len(batch.labels) for batch in training.batches(small_splits.train, 20)]
     assert sizes == [20, 20, 8]
-
-
-COMMAND = [
-    "run",
-    "deckers_table1",
-    "--smoke",
-    "--only",
-    "adlif-plus-delays",
-    "--epochs",
-    "4",
-    "--threads",
-    "1",
-]
-
-
-def start(out, *more):
-    return subprocess.Popen(
-        [sys.executable, "-m", "recipes", *COMMAND, *more, "--out", str(out)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
-def start_and_stop(out, how, *more):
-    """Send the signal once an epoch is safe; the exit code and what was printed."""
-    process = start(out, *more)
-    until = time.monotonic() + 600
-    while not list(out.glob("runs/*/last.ckpt")):
-        assert time.monotonic() < until and process.poll() is None, process.stdout.read().decode()
-        time.sleep(0.002)
-    process.send_signal(how)
-    text, _ = process.communicate(timeout=600)
-    assert not list(out.glob("runs/*/result.json")), "the run ended before the signal came"
-    return process.returncode, text.decode()
-
-
-def finish(out):
-    process = start(out)
-    text, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, text.decode()
-    (result,) = out.glob("runs/*/result.json")
-    return json.loads(result.read_text())
-
-
-def test_the_same_command_after_kill_9_gives_the_uninterrupted_result(tmp_path, capsys):
-    code, _ = start_and_stop(tmp_path / "killed", signal.SIGKILL)
-    assert code == -9
-    (folder,) = (tmp_path / "killed" / "runs").iterdir()
-    (folder / ".last.ckpt.abc.part").write_bytes(b"half a checkpoint")
-    resumed, whole = finish(tmp_path / "killed"), finish(tmp_path / "whole")
-    assert resumed["resumed"] and not whole["resumed"]
-    assert timeless(resumed["history"]) == timeless(whole["history"]) and resumed["best"] == whole["best"]
-    assert not list(folder.glob(".*.part"))
-    before = (folder / "result.json").stat().st_mtime_ns
-    assert (
-        main([*COMMAND, "--out", str(tmp_path / "killed")]) == 0
-    )  # everything is finished: only the table is made
-    assert (
-        "1 finished runs" in capsys.readouterr().out and (folder / "result.json").stat().st_mtime_ns == before
-    )
-
-
-def test_ctrl_c_says_how_to_go_on(tmp_path):
-    code, text = start_and_stop(tmp_path / "stopped", signal.SIGINT, "--epochs", "200")
-    assert code == 130 and "The same command goes on" in text and "Traceback" not in text
 
 
 # ---------------------------------------------------------------------------------------------------- results

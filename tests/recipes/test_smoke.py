@@ -1,0 +1,53 @@
+"""Every recipe's ``--smoke``: table and pictures, without any download; then ``table`` and ``plot`` from what is there."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recipes.__main__ import find_recipes, main
+from recipes.engine import downloads
+
+RECIPES = find_recipes()
+COMMANDS = {
+    f"{name} {data}".strip(): (name, *(("--dataset", data) if data else ()))
+    for name, recipe in RECIPES.items()
+    for data in getattr(recipe, "parts", ("",))
+}
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """One folder for every default folder: views find the runs of their table there."""
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_smoke_gives_table_and_pictures(command, out, monkeypatch):
+    monkeypatch.setattr(downloads, "obtain", lambda *_: pytest.fail("something is downloaded"))
+    recipe = RECIPES[command[0]]
+    recipe = recipe.parts[command[2]] if len(command) > 1 else recipe
+    folder = out / Path(recipe.default_out).name
+    assert main(["run", *command, "--smoke", "--out", str(folder)]) == 0
+    written = sorted(folder.glob(f"{recipe.name}*.*"))
+    assert {".csv", ".json", ".png"} <= {path.suffix for path in written}
+    for path in written:
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        path.unlink()
+    assert main(["table", *command, *smoke_options(recipe), "--out", str(folder)]) == 0
+    assert main(["plot", *command, *smoke_options(recipe), "--out", str(folder)]) == 0
+    assert sorted(folder.glob(f"{recipe.name}*.*")) == written
+
+
+def smoke_options(recipe):
+    """A recipe without runs computes its table anew."""
+    return () if hasattr(recipe, "seeds") or hasattr(recipe, "of") else ("--smoke",)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("action", ["run", "table", "plot"])
+def test_help_says_what_the_paper_used(name, action, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([action, name, "--help"])
+    assert stop.value.code == 0 and "The paper used" in capsys.readouterr().out
