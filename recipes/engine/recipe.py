@@ -128,6 +128,15 @@ class TableRecipe:
             source.find(given.data_dir)
         return source, given.data_dir
 
+    def _loader(self, given: argparse.Namespace, source: Source, data_dir: Path | None) -> Callable[[], Splits]:
+        """Loads the data that were asked for; downloads them first where they are not there."""
+        data_dir = data_dir or source.download(given.offline)
+        return functools.partial(source.load, data_dir, given.protocol or self.protocol)
+
+    def load(self, given: argparse.Namespace) -> Splits:
+        """The data that ``run`` trains on."""
+        return self._loader(given, *self._source(given))()
+
     def _hyper(self, row: Row, given: argparse.Namespace) -> Any:
         """How the row is trained: as the paper, as the row, as ``--smoke``, as the options say; the last counts."""
         smoke = self.smoke.get("training", {}) if given.smoke else {}
@@ -178,16 +187,15 @@ class TableRecipe:
         smallest = min(self._hyper(row, given).batch_size for row in rows)
         if smallest < hardware.devices:
             raise OptionError(f"--devices {hardware.devices}: batches of {smallest} samples are too small to divide")
-        protocol = given.protocol or self.protocol
         seeds = given.seeds or list(range(smoke.get("seeds", self.seeds)))
         store = RunStore(options.writable_folder(self.out(given)))
-        data_dir = data_dir or source.download(given.offline)
-        splits = source.load(data_dir, protocol)
+        load = self._loader(given, source, data_dir)
+        splits = load()
         runs = [self._as_run(row, seed, given, source, splits) for seed in seeds for row in rows]
         training = {
             "hardware": hardware,
             "tensorboard": given.tensorboard,
-            "reload": functools.partial(source.load, data_dir, protocol),
+            "reload": load,
         }
         self._train_all(runs, splits, store, training)
         finished = [result for run in runs if (result := store.result(run))]

@@ -56,8 +56,12 @@ class View:
         runs = self.of.train(self._chosen(given))
         if not runs:
             return 1
+        self.prepare(runs, given)
         announce(self._table(runs, given) + self._plot(runs, given))
         return 0
+
+    def prepare(self, runs: list[dict], given: argparse.Namespace) -> None:
+        """What ``table`` and ``plot`` need of the data, kept while they are at hand; here nothing."""
 
     def table(self, given: argparse.Namespace) -> int:
         """Show and write the table of the finished runs."""
@@ -107,8 +111,13 @@ def checkpoint(store: RunStore, run: dict) -> dict:
     return _kept(store, run, "last.ckpt")
 
 
+def folder_of(store: RunStore, run: dict) -> Path:
+    """Where a finished run keeps its files."""
+    return store.folder_of(Run(run["recipe"], run["network"], run["seed"], run["settings"]))
+
+
 def _kept(store: RunStore, run: dict, name: str) -> dict:
-    path = store.folder_of(Run(run["recipe"], run["network"], run["seed"], run["settings"])) / name
+    path = folder_of(store, run) / name
     if not path.exists():
         raise OptionError(f"{path}: not there; delete {path.parent} and run the recipe again")
     return torch.load(path, weights_only=True, map_location="cpu")

@@ -1,0 +1,161 @@
+"""One sample in a trained network with delays: what spikes when, and when it arrives.
+
+Not a figure of the paper, but what its Fig. 1 sketches, measured: the spikes of the first hidden layer, the same spikes
+where they arrive at one neuron of the second, and that neuron's membrane potential. The neuron is the one that spikes most.
+"""
+
+import argparse
+import dataclasses
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from spikingjelly.activation_based import functional
+
+from recipes import deckers_table1
+from recipes.engine import atomic
+from recipes.engine.networks import DeckersNetwork, as_input
+from recipes.engine.options import OptionError
+from recipes.engine.runs import RunStore
+from recipes.engine.tables import Sheet
+from recipes.engine.view import View, best_run, facts, folder_of, weights, which
+
+RECORDING = "raster.npz"  # in the run's folder
+SAMPLE = 0  # of the test set
+SENDERS = 30  # those with the largest weights are drawn
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """Times are time steps. ``sender``, ``sent``, ``arrives`` and ``weight`` hold one entry per spike of the first hidden
+    layer, on its way to ``neuron`` of the second."""
+
+    inputs: np.ndarray  # counts [T, channels]
+    hidden: np.ndarray  # spikes [T, neurons] of the first layer
+    sender: np.ndarray
+    sent: np.ndarray
+    arrives: np.ndarray
+    weight: np.ndarray
+    membrane: np.ndarray  # [T] of the neuron
+    spikes: np.ndarray  # times at which it spikes
+    neuron: int
+    label: int
+
+
+def record(network: DeckersNetwork, counts: torch.Tensor, label: int) -> Recording:
+    """One sample, counts ``[T, channels]``, in evaluation."""
+    first, second = network.hidden[0], network.hidden[1]
+    spikes: dict[int, torch.Tensor] = {}
+    hooks = [
+        layer.neuron.register_forward_hook(lambda module, args, out, i=i: spikes.__setitem__(i, out[:, 0]))
+        for i, layer in enumerate((first, second))
+    ]
+    second.neuron.store_v_seq = True
+    network.eval()
+    with torch.no_grad():
+        network(as_input(counts[None]))
+    for hook in hooks:
+        hook.remove()
+    neuron = int(spikes[1].sum(0).argmax())
+    sent, sender = spikes[0].nonzero(as_tuple=True)
+    connection, membrane = second.connection, second.neuron.v_seq[:, 0, neuron]
+    functional.reset_net(network)
+    return Recording(
+        inputs=counts.numpy(),
+        hidden=spikes[0].numpy(),
+        sender=sender.numpy(),
+        sent=sent.numpy(),
+        arrives=(sent + connection.delay[neuron, sender]).detach().numpy(),
+        weight=connection.weight[neuron, sender].detach().numpy(),
+        membrane=membrane.numpy(),
+        spikes=spikes[1][:, neuron].nonzero()[:, 0].numpy(),
+        neuron=neuron,
+        label=label,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Raster(View):
+    """Records its sample in ``run``, while the data are at hand; ``table`` and ``plot`` read the recording."""
+
+    def prepare(self, runs: list[dict], given: argparse.Namespace) -> None:
+        run, splits, store = best_run(runs), self.of.load(given), RunStore(self.of.out(given))
+        counts, labels = splits.test.batch(np.array([SAMPLE]), np.random.default_rng(0))
+        objective = self.of.build(splits.inputs, splits.classes, run["settings"])
+        objective.network.load_state_dict(weights(store, run))
+        recording = record(objective.network, counts[0], int(labels[0]))
+        with atomic.replacing(folder_of(store, run) / RECORDING) as part, open(part, "wb") as file:
+            np.savez(file, **dataclasses.asdict(recording))
+
+
+def recorded(store: RunStore, run: dict) -> Recording:
+    path = folder_of(store, run) / RECORDING
+    if not path.exists():
+        raise OptionError(f"{path}: not there; make it with: python -m recipes run deckers_raster")
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    return Recording(**arrays | {name: int(arrays[name]) for name in ("neuron", "label")})
+
+
+def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
+    """How many spikes there are, and by how much the delays spread them."""
+    run = best_run(runs)
+    seen = recorded(store, run)
+    steps, delay = len(seen.membrane), seen.arrives - seen.sent
+    mean, longest = (float(delay.mean()), float(delay.max())) if len(delay) else (0.0, 0.0)
+    rows = {
+        "events of the sample": int(seen.inputs.sum()),
+        "spikes of hidden layer 1": len(seen.sent),
+        f"mean delay on the way to neuron {seen.neuron} of hidden layer 2 (steps)": mean,
+        "longest delay of a spike (steps)": longest,
+        "arrive after the end": int((seen.arrives >= steps).sum()),
+        f"spikes of neuron {seen.neuron}": len(seen.spikes),
+    }
+    cells = [[name, f"{value:.2f}" if isinstance(value, float) else f"{value:,d}"] for name, value in rows.items()]
+    remarks = [
+        f"Test sample {SAMPLE} (class {seen.label}) of {run['data']['name']} in {which(run)}.",
+        "Not a figure of the paper.",
+    ]
+    return Sheet(view.name, view.title, ["", f"{run['data']['name']}"], cells, remarks, facts([run], rows))
+
+
+def draw(view: View, runs: list[dict], store: RunStore) -> Figure:
+    """Input, hidden spikes, the same spikes as they arrive (red: inhibitory), and the neuron's membrane potential."""
+    import matplotlib.pyplot as plt
+
+    run = best_run(runs)
+    seen = recorded(store, run)
+    figure, (inputs, hidden, arrivals, membrane) = plt.subplots(
+        4, 1, figsize=(8, 10), sharex=True, layout="constrained", height_ratios=(1, 1, 1.4, 0.8)
+    )
+    for axes, events, name in ((inputs, seen.inputs, "input channel"), (hidden, seen.hidden, "neuron of hidden layer 1")):
+        time, unit = events.nonzero()
+        axes.plot(time, unit, "|", color="black", ms=2)
+        axes.set_ylabel(name)
+    strongest = dict.fromkeys(seen.sender[np.argsort(-np.abs(seen.weight), kind="stable")].tolist())
+    rows = {sender: row for row, sender in enumerate(list(strongest)[:SENDERS])}
+    for sender, sent, arrives, weight in zip(seen.sender, seen.sent, seen.arrives, seen.weight, strict=True):
+        if sender in rows:
+            y, colour = rows[sender], "tab:red" if weight < 0 else "tab:blue"
+            arrivals.plot([sent, arrives], [y, y], color=colour, lw=0.7, alpha=0.5)
+            arrivals.plot(sent, y, "|", color="black", ms=4)
+            arrivals.plot(arrives, y, "o", color=colour, ms=2.5)
+    arrivals.set_ylabel(f"senders to neuron {seen.neuron} of layer 2,\nby weight: sent (|), arrives (o)")
+    arrivals.invert_yaxis()
+    membrane.plot(seen.membrane, color="tab:blue", lw=1)
+    membrane.axhline(1.0, color="black", lw=0.6, ls=":")
+    membrane.plot(seen.spikes, seen.membrane[seen.spikes], "o", color="black", ms=3)
+    membrane.set(ylabel=f"u of neuron {seen.neuron}", xlabel="time step of 10 ms")
+    figure.suptitle(f"{view.title}\ntest sample {SAMPLE}, class {seen.label}: {which(run)}", fontsize="small")
+    return figure
+
+
+RECIPE = Raster(
+    name="deckers_raster",
+    title="Spikes and their delayed arrivals in a trained network of Deckers et al.",
+    source="Deckers et al. (2023), Fig. 1 sketches it",
+    of=deckers_table1.RECIPE,
+    networks=("adlif-plus-delays",),
+    tabulate=tabulate,
+    draw=draw,
+)
