@@ -13,6 +13,7 @@ ACTIONS = {
     "table": "show and write the table of what has been run",
     "plot": "draw what has been run",
 }
+OF_RUN = ("accelerator", "devices", "tensorboard")  # what a finished run was trained on is in the table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,6 +77,10 @@ def _perform(name: str, what, given: argparse.Namespace) -> int:
     from recipes.engine.options import OptionError
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for option in OF_RUN if given.action in ("table", "plot") else ():
+        if getattr(given, option, None):
+            print(f"python -m recipes {given.action} {name}: error: --{option} is for run alone", file=sys.stderr)
+            return 2
     if getattr(given, "threads", None):
         torch.set_num_threads(given.threads)
     try:

@@ -61,8 +61,13 @@ def peak_memory():
         memory.peak = _status("VmHWM") or _max_rss()
 
 
+def reset_peak_gpu_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_gpu_memory(device: torch.device) -> float | None:
-    """Most memory that tensors took on this GPU since the process began, in MiB; None on the processor."""
+    """Most memory that tensors took on this GPU since the reset, in MiB; None on the processor."""
     return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
 
 

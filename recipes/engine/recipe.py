@@ -55,7 +55,7 @@ class TableRecipe:
     network: Callable[..., nn.Module]
     network_settings: dict
     training: Any
-    objective: Callable[[nn.Module, Any], Objective]
+    objective: type[Objective]
     source_of_data: Source
     seeds: int
     protocol: str

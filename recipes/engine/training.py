@@ -387,6 +387,8 @@ def _train(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
+        device = trainer.strategy.root_device
+        machine.reset_peak_gpu_memory(device)
         share = {"process": trainer.global_rank, "processes": hardware.devices}
         if history and objective.finished(history, splits.criterion):
             module.history = history  # stopped early, and then killed before its result was written
@@ -402,7 +404,6 @@ def _train(
                 ckpt_path=checkpoint if resumed else None,
                 weights_only=True,
             )
-    device = trainer.strategy.root_device  # the network has been moved off it again
     return {
         "parameters": count_parameters(network),
         "history": module.history,

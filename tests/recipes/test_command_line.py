@@ -84,6 +84,8 @@ TABLE = ("run", "deckers_table1")
         (("run", "dcls_table2", "--dataset", "gsc", "--smoke", "--duration", "1"), "--duration is not for --dataset gsc"),
         (("run", "deckers_table2", "--dataset", "gsc", "--smoke", "--allow-silence"), "--allow-silence is not for"),
         (("table", "deckers_table2", "--dataset", "tidigits"), "'tidigits'"),
+        (("table", "deckers_table1", "--devices", "2"), "--devices is for run alone"),
+        (("plot", "deckers_fig8", "--tensorboard"), "--tensorboard is for run alone"),
         ((*TABLE, "--smoke", "--devices", "0"), "'0' is not a whole number of at least 1"),
         ((*TABLE, "--smoke", "--devices", "49"), "--devices 49: batches of 48 samples are too small"),
         ((*TABLE, "--smoke", "--accelerator", "tpu"), "'tpu'"),

@@ -81,6 +81,17 @@ def test_a_run_stopped_anywhere_ends_where_the_uninterrupted_one_does(small_spli
         )
 
 
+def test_the_log_of_a_resumed_run_holds_every_epoch_once(small_splits, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with pytest.raises(Stop):
+        train(small_splits, tmp_path, report=stop_at(0.6), tensorboard=True)
+    history = train(small_splits, tmp_path, tensorboard=True)["history"]
+    logged = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("loss/train")
+    assert [(e.step, pytest.approx(e.value)) for e in logged] == [(e["epoch"], e["train_loss"]) for e in history]
+
+
 def test_a_run_stopped_twice_ends_where_the_uninterrupted_one_does(small_splits, whole, tmp_path):
     for share in (0.3, 0.6):
         with pytest.raises(Stop):
