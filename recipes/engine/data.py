@@ -88,7 +88,7 @@ class Recordings:
     """One split: ``counts`` uint8 [samples, steps, channels], ``labels`` int64 [samples], ``speakers``
     likewise or None."""
 
-    counts: np.ndarray
+    counts: np.ndarray | cache.OnDisk
     labels: np.ndarray
     speakers: np.ndarray | None
     late: int = 0
@@ -105,8 +105,8 @@ class Recordings:
 
     def add_to(self, digest) -> None:
         digest.update(repr(self.counts.shape).encode())
-        digest.update(np.ascontiguousarray(self.counts))
-        digest.update(np.ascontiguousarray(self.labels))
+        cache.update(digest, self.counts)
+        cache.update(digest, self.labels)
 
 
 class BinnedCounts(Source):
@@ -288,7 +288,7 @@ def read(path: Path, binning: Binning, allow_silence: bool = False) -> Recording
     """One file, binned; from the cache where these settings have seen this file (name, size, time) before. Raises
     :class:`DataError`."""
     path = Path(path)
-    arrays = cache.cached(path, _entry(path, binning), lambda sink: _bin_into(sink, path, binning))
+    arrays = cache.cached(path, _entry(path, binning), lambda sink: _bin_into(sink, path, binning), ("counts",))
     return _recordings(path, arrays, binning, allow_silence)
 
 
@@ -318,7 +318,7 @@ def _bin_into(sink: cache.Sink, path: Path, binning: Binning) -> None:
         log.info("%s: %d spikes at or after %g s %s", path.name, late, binning.duration, what)
 
 
-def _recordings(path: Path, arrays: dict[str, np.ndarray], binning: Binning, allow_silence: bool) -> Recordings:
+def _recordings(path: Path, arrays: dict, binning: Binning, allow_silence: bool) -> Recordings:
     check_silence(path, arrays["silent"], binning.duration, allow_silence)
     return Recordings(arrays["counts"], arrays["labels"], arrays.get("speakers"), int(arrays["late"][0]))
 

@@ -24,8 +24,8 @@ class EventRecordings:
     """Samples as events: sample i owns ``times[offsets[i]:offsets[i + 1]]`` (ms, float32, ascending) and the
     ``units`` (int16) beside them."""
 
-    times: np.ndarray
-    units: np.ndarray
+    times: np.ndarray | cache.OnDisk
+    units: np.ndarray | cache.OnDisk
     offsets: np.ndarray
     labels: np.ndarray
     num_units: int
@@ -67,7 +67,7 @@ class EventRecordings:
     def add_to(self, digest) -> None:
         digest.update(repr((len(self), self.num_units, self.duration)).encode())
         for array in (self.times, self.units, self.offsets, self.labels):
-            digest.update(np.ascontiguousarray(array))
+            cache.update(digest, array)
 
 
 def as_events(samples: list[tuple[np.ndarray, np.ndarray]], num_units: int, duration: float) -> SpikeEvents:
@@ -105,7 +105,7 @@ def read(path: Path, sampling: Sampling, allow_silence: bool = False) -> EventRe
     of the batch at hand. Raises :class:`recipes.engine.sources.DataError`."""
     path = Path(path)
     kept = cache.entry("events", path, [_CACHE_FORMAT, dataclasses.asdict(sampling)])
-    arrays = cache.cached(path, kept, lambda sink: _read(sink, path, sampling))
+    arrays = cache.cached(path, kept, lambda sink: _read(sink, path, sampling), ("times", "units"))
     data.check_silence(path, arrays["silent"], sampling.duration / 1000, allow_silence)
     names = ("times", "units", "offsets", "labels")
     return EventRecordings(

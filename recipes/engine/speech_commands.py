@@ -71,7 +71,7 @@ class MelSpectrogram:
 class Spectrograms:
     """One split: ``features`` float32 [samples, steps, bands], ``labels`` int64 [samples]."""
 
-    features: np.ndarray
+    features: np.ndarray | cache.OnDisk
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ class SpeechCommands(Source):
             if missing:
                 raise DataError(f"{data_dir}: no clip of {words[min(missing)]!r} for {split}")
             parts[split] = Spectrograms(self._read(data_dir, split, paths), labels)
-            digest.update(np.ascontiguousarray(parts[split].features))
+            cache.update(digest, parts[split].features)
             digest.update(labels)
         return Splits(
             _name(words),
@@ -135,14 +135,15 @@ class SpeechCommands(Source):
 
         return self, miniature_speech.make()
 
-    def _read(self, data_dir: Path, split: str, paths: list[Path]) -> np.ndarray:
+    def _read(self, data_dir: Path, split: str, paths: list[Path]) -> cache.OnDisk:
         listing = hashlib.sha256()
         for path in paths:
             stat = path.stat()
             listing.update(f"{path.relative_to(data_dir)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         key = [_CACHE_FORMAT, self.settings, split, listing.hexdigest()]
         kept = cache.entry("mel", data_dir, key)
-        return cache.cached(data_dir, kept, lambda sink: self._append_spectrograms(sink, paths))["features"]
+        names = ("features",)
+        return cache.cached(data_dir, kept, lambda sink: self._append_spectrograms(sink, paths), names)["features"]
 
     def _append_spectrograms(self, sink: cache.Sink, paths: list[Path]) -> None:
         for start in range(0, len(paths), _CHUNK):

@@ -1,7 +1,9 @@
 """Arrays kept on disk: whole or absent, built once and in pieces, read without filling the memory."""
 
 import errno
+import hashlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -34,13 +36,44 @@ def kept(tmp_path):
 
 
 def test_pieces_become_whole_arrays_on_disk_and_in_memory_alike(tmp_path, kept):
-    on_disk = cache.cached(tmp_path, kept, make)
+    on_disk = cache.cached(tmp_path, kept, make, on_disk=("grid", "nothing"))
     sink = cache.InMemory()
     make(sink)
     for name, array in sink.arrays().items():
         np.testing.assert_array_equal(on_disk[name], array)
         assert on_disk[name].dtype == array.dtype and on_disk[name].shape == array.shape
-    assert not on_disk["grid"].flags.writeable and not on_disk["grid"].flags.owndata
+    assert [type(on_disk[name]) for name in ("grid", "nothing", "labels")] == [cache.OnDisk, cache.OnDisk, np.ndarray]
+
+
+ROWS = [slice(2, 7), slice(None), slice(7, 2), slice(0, 10, 3), slice(-3, None), np.array([9, 0, 0, -1]), np.array([], int),
+        np.arange(10) % 2 == 0]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", ROWS, ids=str)
+def test_rows_on_disk_are_those_of_an_array(tmp_path, kept, rows):
+    array = cache.cached(tmp_path, kept, make, on_disk=("grid",))["grid"]
+    for on_disk in (array, pickle.loads(pickle.dumps(array))):  # other processes get the place, not the content
+        np.testing.assert_array_equal(on_disk[rows], np.asarray(array)[rows])
+        assert len(on_disk) == 10 and on_disk[rows].dtype == np.int16
+    assert len(pickle.dumps(array)) < 500
+
+
+def test_a_row_that_is_not_there_is_an_error(tmp_path, kept):
+    array = cache.cached(tmp_path, kept, make, on_disk=("grid",))["grid"]
+    with pytest.raises(IndexError):
+        array[np.array([10])]
+    os.truncate(kept / "grid", 20)
+    with pytest.raises(OSError, match="grid: the file has been cut while it was in use"):
+        array[:]
+
+
+def test_a_digest_is_the_same_on_disk_and_in_memory(tmp_path, kept):
+    array = cache.cached(tmp_path, kept, make, on_disk=("grid",))["grid"]
+    digests = [hashlib.sha256() for _ in range(3)]
+    digests[0].update(np.asarray(array).tobytes())
+    cache.update(digests[1], array)
+    cache.update(digests[2], np.asarray(array))
+    assert len({digest.hexdigest() for digest in digests}) == 1
 
 
 def test_the_second_reading_makes_nothing(tmp_path, kept):
