@@ -6,6 +6,7 @@ import dataclasses
 import torch
 
 from recipes.engine.options import OptionError
+from recipes.engine.sources import Splits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,19 @@ class Hardware:
         if precision == "bf16-mixed" and accelerator == "gpu" and not torch.cuda.is_bf16_supported():
             raise OptionError("--precision bf16-mixed: this GPU has no bfloat16; use 16-mixed or 32")
         return cls(accelerator, devices, precision)
+
+    def check(self, splits: Splits, batch_size: int) -> None:
+        """Raises :class:`OptionError` where a batch would leave one of the processes without a sample."""
+        train = len(splits.train)
+        smallest = min(batch_size, train % batch_size or batch_size)
+        if smallest < self.devices:
+            raise OptionError(
+                f"--devices {self.devices}: of {train} training samples in batches of {batch_size} the smallest batch "
+                f"has {smallest}, too few to divide; choose another --batch-size"
+            )
+        for name, part in splits.evaluated.items():
+            if len(part) < self.devices:
+                raise OptionError(f"--devices {self.devices}: the {name} set has {len(part)} samples, too few to divide")
 
     def describe(self) -> dict:
         """For a result: what it was trained on."""

@@ -191,6 +191,8 @@ class TableRecipe:
         store = RunStore(options.writable_folder(self.out(given)))
         load = self._loader(given, source, data_dir)
         splits = load()
+        for row in rows:
+            hardware.check(splits, self._hyper(row, given).batch_size)
         runs = [self._as_run(row, seed, given, source, splits) for seed in seeds for row in rows]
         training = {
             "hardware": hardware,

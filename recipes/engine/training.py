@@ -35,7 +35,6 @@ from recipes.engine import atomic, machine, parallel
 from recipes.engine.hardware import ONE_PROCESS, Hardware
 from recipes.engine.networks import check_network, count_parameters
 from recipes.engine.objectives import Moment, Objective
-from recipes.engine.options import OptionError
 from recipes.engine.sources import DataError, Part, Splits
 
 _EVALUATION_BATCH = 256  # without a graph to keep, larger batches cost no more memory than training ones
@@ -316,29 +315,15 @@ def train(
     ``build`` makes the network and its objective after the seed has been set; the objective's ``hyper`` says
     how many ``epochs`` and of which ``batch_size``, which is divided among ``hardware.devices``. ``report`` is
     told of the progress. Several processes get ``build`` and ``reload`` (which loads the splits anew; default:
-    ``splits`` itself) by pickle. Raises :class:`Diverged`, and :class:`OptionError` for batches that cannot be
-    divided.
+    ``splits`` itself) by pickle. Raises :class:`Diverged`, and what :meth:`Hardware.check` raises.
     """
     if hardware.devices == 1:
         return _train(report, build, lambda: splits, seed, folder, hardware, tensorboard)
     objective = build()
     check_network(objective.network)
-    check_divisible(splits, objective.hyper.batch_size, hardware.devices)
+    hardware.check(splits, objective.hyper.batch_size)
     arguments = (build, reload or functools.partial(_same, splits), seed, folder, hardware, tensorboard)
     return parallel.run(_train, arguments, hardware.devices, report)
-
-
-def check_divisible(splits: Splits, batch_size: int, processes: int) -> None:
-    """Raises :class:`OptionError` where a batch would leave one of the processes without a sample."""
-    smallest = min(batch_size, len(splits.train) % batch_size or batch_size)
-    if smallest < processes:
-        raise OptionError(
-            f"--devices {processes}: of {len(splits.train)} training samples in batches of {batch_size} the "
-            f"smallest batch has {smallest}, too few to divide; choose another --batch-size"
-        )
-    for name, part in splits.evaluated.items():
-        if len(part) < processes:
-            raise OptionError(f"--devices {processes}: the {name} set has {len(part)} samples, too few to divide")
 
 
 def _evaluation_batch(samples: int, processes: int) -> int:
