@@ -57,7 +57,7 @@ SSC = dataclasses.replace(
     ),
     network_settings=_LARGE,
     training=DclsTraining(epochs=60, batch_size=128),
-    source_of_data=TimedCounts(1.0, downloads.SSC),
+    source_of_data=TimedCounts(1.0, downloads.SSC, "valid_accuracy"),
     seeds=5,
 )
 GSC = dataclasses.replace(

@@ -68,7 +68,7 @@ SSC = TableRecipe(
     network_settings={"preset": "adlif+", "hidden": [512, 512], "dropout": 0.25},
     training=dataclasses.replace(deckers_table1.RECIPE.training, epochs=200, batch_size=32, learning_rate=0.001),
     objective=deckers_table1.RECIPE.objective,
-    source_of_data=BinnedCounts(Binning(duration=1.0, steps=100, group=5), downloads.SSC),
+    source_of_data=BinnedCounts(Binning(duration=1.0, steps=100, group=5), downloads.SSC, "valid_accuracy"),
     seeds=1,  # the table gives one number per data set
     protocol="clean",
     smoke=deckers_table1.RECIPE.smoke,

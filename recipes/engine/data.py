@@ -52,6 +52,10 @@ from recipes.engine.sources import PROTOCOLS, DataError, Source, Splits
 
 log = logging.getLogger(__name__)
 
+_PAPER_VALIDATION = {
+    "test_accuracy": "test set (best test epoch, as published)",
+    "train_accuracy": "training set (no validation set, as published)",
+}
 _SPLITS = ("train", "valid", "test")
 _CACHE_FORMAT = 3  # raised whenever the meaning of a cached file changes
 _CHUNK = 64  # samples read and binned at once
@@ -114,9 +118,15 @@ class BinnedCounts(Source):
 
     folder = "a folder with shd_train.h5.gz and shd_test.h5.gz, or any data in that format"
 
-    def __init__(self, binning: Binning, published: downloads.Published = downloads.SHD):
+    def __init__(
+        self,
+        binning: Binning,
+        published: downloads.Published = downloads.SHD,
+        paper_criterion: str = "test_accuracy",
+    ):
         self.binning = binning
         self.published = published
+        self.paper_criterion = paper_criterion
         self.allow_silence = False
 
     @property
@@ -136,7 +146,9 @@ class BinnedCounts(Source):
         return find_files(data_dir)[0]
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
-        return load(data_dir, self.binning, protocol, allow_silence=self.allow_silence)
+        return load(
+            data_dir, self.binning, protocol, allow_silence=self.allow_silence, paper_criterion=self.paper_criterion
+        )
 
     def smoke(self) -> tuple["BinnedCounts", Path]:
         from recipes.engine import miniature
@@ -160,11 +172,14 @@ def load(
     held_out: float = 0.2,
     split_seed: int = 0,
     allow_silence: bool = False,
+    paper_criterion: str = "test_accuracy",
 ) -> Splits:
     """:func:`load_splits` of binned counts."""
-    return load_splits(
-        data_dir, protocol, lambda path: read(path, binning, allow_silence), binning.channels, held_out, split_seed
-    )
+
+    def read_counts(path: Path) -> Recordings:
+        return read(path, binning, allow_silence)
+
+    return load_splits(data_dir, protocol, read_counts, binning.channels, held_out, split_seed, paper_criterion)
 
 
 def load_splits(
@@ -174,12 +189,15 @@ def load_splits(
     inputs: int,
     held_out: float = 0.2,
     split_seed: int = 0,
+    paper_criterion: str = "test_accuracy",
 ) -> Splits:
     """Read a folder in SHD's format for one protocol; ``read`` makes a part of one file.
 
     protocol "paper"
-        trains on the train file and chooses the epoch on the test file, as Deckers et al. do ("both a maximal
-        and an average accuracy on the validation set": SHD has no validation set, so it is the test set).
+        trains on the train file and chooses the epoch by ``paper_criterion``. "test_accuracy": on the test file, as
+        Deckers et al. do on SHD ("both a maximal and an average accuracy on the validation set": SHD has no
+        validation set, so it is the test set); "train_accuracy": in training; "valid_accuracy": on the valid file,
+        as all papers do on SSC, which has one.
     protocol "clean"
         chooses the epoch on the valid file. Where there is none, ``held_out`` of the training speakers
         (rounded, at least one) are taken out of training; which ones follows ``split_seed`` alone, so every
@@ -190,14 +208,18 @@ def load_splits(
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
     name, files = find_files(data_dir)
-    wanted = [split for split in _SPLITS if split in files and (split != "valid" or protocol == "clean")]
+    validates = protocol == "clean" or paper_criterion == "valid_accuracy"
+    wanted = [split for split in _SPLITS if split in files and (split != "valid" or validates)]
     splits = {split: read(files[split]) for split in wanted}
     classes = _count_classes(files, splits)
     train, valid, test = splits["train"], splits.get("valid"), splits["test"]
-    if protocol == "paper":
-        validation = "test set (best test epoch, as published)"
+    if not validates:
+        validation = _PAPER_VALIDATION[paper_criterion]
     elif valid is not None:
         validation = f"{files['valid'].name} ({len(valid)} samples)"
+    elif protocol == "paper":
+        missing = files["train"].name.replace("_train.", "_valid.")
+        raise DataError(f"{data_dir}: {missing} is missing, on which the paper chose its epoch")
     else:
         train, valid, who = _hold_out_speakers(files["train"], train, held_out, split_seed)
         validation = (
@@ -207,7 +229,9 @@ def load_splits(
     for part in (train, valid, test):
         if part is not None:
             part.add_to(digest)
-    return Splits(name, protocol, train, valid, test, inputs, classes, validation, digest.hexdigest()[:16])
+    return Splits(
+        name, protocol, train, valid, test, inputs, classes, validation, digest.hexdigest()[:16], paper_criterion
+    )
 
 
 def find_files(data_dir: Path) -> tuple[str, dict[str, Path]]:

@@ -272,9 +272,10 @@ class TimedCounts(BinnedCounts):
     of its batch; here all samples have the same length.
     """
 
-    def __init__(self, duration: float, published: Published = SHD):
+    def __init__(self, duration: float, published: Published = SHD, paper_criterion: str = "test_accuracy"):
         self._duration = duration
-        super().__init__(Binning(duration=duration, steps=round(duration / 0.01), group=5), published)
+        binning = Binning(duration=duration, steps=round(duration / 0.01), group=5)
+        super().__init__(binning, published, paper_criterion)
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         super().add_options(parser)
@@ -288,8 +289,8 @@ class TimedCounts(BinnedCounts):
     def with_options(self, given: argparse.Namespace) -> "TimedCounts":
         if given.duration is not None and not 0.01 <= given.duration <= 60:
             raise OptionError(f"--duration {given.duration}: between 0.01 and 60 seconds")
-        source = self if given.duration is None else TimedCounts(given.duration, self.published)
-        return BinnedCounts.with_options(source, given)
+        asked = self if given.duration is None else TimedCounts(given.duration, self.published, self.paper_criterion)
+        return BinnedCounts.with_options(asked, given)
 
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:
         return given.duration is None or settings["binning"]["duration"] == given.duration

@@ -190,14 +190,12 @@ class ShdEvents(Source):
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         splits = data.load_splits(
-            data_dir, protocol, lambda path: read(path, self.sampling, self.allow_silence), self.sampling.units
+            data_dir,
+            protocol,
+            lambda path: read(path, self.sampling, self.allow_silence),
+            self.sampling.units,
+            paper_criterion=self.paper_criterion,
         )
-        if protocol == "paper":
-            splits = dataclasses.replace(
-                splits,
-                paper_criterion=self.paper_criterion,
-                validation="training set (no validation set, as published)",
-            )
         return splits if self._augment is None else dataclasses.replace(splits, train=self._augment(splits.train))
 
     def smoke(self) -> tuple["ShdEvents", Path]:

@@ -148,6 +148,14 @@ def test_the_clean_protocol_uses_the_valid_file(small_data):
     assert "miniature_valid.h5.gz" in splits.validation
 
 
+def test_where_the_paper_chose_on_a_validation_file_so_does_its_protocol(small_data, tmp_path):
+    splits = data.load(small_data, Binning(), "paper", paper_criterion="valid_accuracy")
+    assert splits.criterion == "valid_accuracy" and len(splits.valid) == 16 and "miniature_valid" in splits.validation
+    folder = miniature.make(tmp_path, sizes={"train": 8, "test": 4})
+    with pytest.raises(DataError, match=r"miniature_valid\.h5\.gz is missing, on which the paper chose its epoch"):
+        data.load(folder, Binning(), "paper", paper_criterion="valid_accuracy")
+
+
 def test_the_paper_protocol_chooses_on_the_test_file(small_data):
     splits = data.load(small_data, Binning(), "paper")
     assert splits.valid is None and list(splits.evaluated) == ["test"] and len(splits.train) == 48
