@@ -70,7 +70,7 @@ def step(events: SpikeEvents, p: list[torch.Tensor], target: torch.Tensor, mode:
 
 
 @njit(fastmath=True, error_model="numpy")
-def plain_loop(step_of, unit, weight, delay, steps, alpha, beta, gain, scale, coupling, drive, lambda_v, lambda_i,
+def plain_loop(step_of, unit, weight, delay, steps, alpha, beta, gain, coupling, drive, lambda_v, lambda_i,
                grad_w, grad_d):
     """Forward and backward pass of the hidden layer on the grid, as plainly as can be; returns the number of spikes."""
     hidden, count = weight.shape[1], 0
@@ -87,7 +87,7 @@ def plain_loop(step_of, unit, weight, delay, steps, alpha, beta, gain, scale, co
             v[j] = alpha * v[j] + gain * s[j]
         for j in range(hidden):
             if v[j] >= 1:
-                when[count], who[count], slope[count] = n, j, scale * s[j] - v[j]
+                when[count], who[count], slope[count] = n, j, s[j] - v[j]
                 v[j] = 0
                 count += 1
     v[:], s[:] = 0, 0
@@ -117,7 +117,7 @@ def plain_step(events: SpikeEvents, p: list[torch.Tensor]):
     delay = np.ascontiguousarray(p[1].detach().numpy().T.round().astype(np.int32))
     step_of, unit = np.ceil(events.times.numpy()).astype(np.int32), events.units.numpy().astype(np.int32)
     alpha, beta = np.exp(-1 / 20), np.exp(-1 / 5)
-    constants = [np.float32(x) for x in (alpha, beta, (1 - alpha) * (1 - beta) * 5, (1 - beta) * 5,
+    constants = [np.float32(x) for x in (alpha, beta, (1 - alpha) * (1 - beta) * 5,
                                          20 / (5 - 20) * (beta - alpha))]
     dense = [np.zeros((steps + 1, HIDDEN), np.float32) for _ in range(3)]
     gradients = [np.zeros_like(weight), np.zeros_like(weight)]

@@ -556,7 +556,7 @@ class _LifGridReference(torch.autograd.Function):
             v = alpha * v + (1 - alpha) * scale * s
             for b, j in (v >= theta).nonzero().tolist():
                 found.append((b, n, j))
-                slope[b, n, j] = float(scale * s[b, j] - v[b, j])
+                slope[b, n, j] = float(s[b, j] - v[b, j])
                 v[b, j] = 0
                 if wr is not None:
                     for m in range(n_out):

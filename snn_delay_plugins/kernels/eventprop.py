@@ -5,7 +5,7 @@
 units ``[n]`` int64 and offsets ``[N + 1]`` int64. How many spikes come out is known only by running: compiled code sees
 a size that depends on the data.
 
-Beside its result a forward operator returns what its backward needs: spikes in float64 and tables of the synapses.
+Beside its result a forward operator returns what its backward needs.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def _check_delay(name: str, delay: Tensor) -> None:
 
 # ------------------------------------------------------------------------------------------------ tensors and arrays
 
-def _array(tensor: Tensor, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    tensor = tensor.detach().to("cpu", torch.float64)
+def _array(tensor: Tensor, shape: tuple[int, ...] | None = None, dtype: torch.dtype = torch.float64) -> np.ndarray:
+    tensor = tensor.detach().to("cpu", dtype)
     return (tensor if shape is None else tensor.expand(shape)).contiguous().numpy()
 
 
@@ -106,27 +106,10 @@ def _neuron(threshold: float, tau_mem: Tensor, tau_syn: Tensor, duration: float,
     return _cpu().grid_neuron(*constants) if grid else _cpu().exact_neuron(*constants, sampled)
 
 
-def _tables(synapses) -> list[Tensor]:
-    return [torch.from_numpy(array) for array in (synapses.where, synapses.factor, synapses.pair)]
-
-
-def _no_tables() -> list[Tensor]:
-    return [torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float64)]
-
-
-def _fake_tables(weight: Tensor, grid: bool) -> list[Tensor]:
-    lanes = 8
-    n_out, n_in = weight.shape
-    shape = ((n_out + lanes - 1) // lanes, n_in, lanes)
-    where = weight.new_empty(shape, dtype=torch.int64, device="cpu")
-    factor = where.new_empty(shape if grid else (*shape, 4), dtype=torch.float64)
-    pair = where.new_empty((0, 0, 0, 0) if grid else (*shape, 2), dtype=torch.float64)
-    return [where, factor, pair]
-
-
-def _from_tables(weight: Tensor, delay: Tensor, tables: list[Tensor], grid: bool):
-    arrays = _array(weight), _array(delay, tuple(weight.shape))
-    return _cpu().Synapses(*arrays, *(table.numpy() for table in tables), grid)
+def _synapses(weight: Tensor, delay: Tensor):
+    """Arrays of one dtype, float64 where the two differ."""
+    dtype = torch.promote_types(weight.dtype, delay.dtype)
+    return _cpu().Synapses(_array(weight, None, dtype), _array(delay, tuple(weight.shape), dtype))
 
 
 # ------------------------------------------------------------------------------------------------ LIF
@@ -136,25 +119,19 @@ def eventprop_lif(
     times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, recurrent_weight: Tensor | None,
     recurrent_delay: Tensor | None, tau_mem: Tensor, tau_syn: Tensor, threshold: Tensor,
     duration: float, dt: float, grid: bool, max_spikes: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Spikes of the layer: times, potential, units, offsets; then times in float64, tau_m dV/dt at each of them, and the
-    tables of the feed-forward and of the recurrent synapses."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Spikes of the layer: times, potential, units, offsets; then times in float64 and tau_m dV/dt at each of them."""
     check_values(weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold)
     cpu = _cpu()
     neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, sampled=False)
-    synapses = cpu.Synapses.build(_array(weight), _array(delay, tuple(weight.shape)), neuron, grid)
-    recurrent = None
-    if recurrent_weight is not None:
-        arrays = _array(recurrent_weight), _array(recurrent_delay, tuple(recurrent_weight.shape))
-        recurrent = cpu.Synapses.build(*arrays, neuron, grid)
-    out, slope = cpu.lif_forward(_spikes(times, units, offsets), synapses, recurrent, neuron, max_spikes,
-                                 torch.get_num_threads())
+    recurrent = None if recurrent_weight is None else _synapses(recurrent_weight, recurrent_delay)
+    out, slope = cpu.lif_forward(_spikes(times, units, offsets), _synapses(weight, delay), recurrent, neuron, grid,
+                                 max_spikes, torch.get_num_threads())
     exact = torch.from_numpy(out.times)
     spike_times = exact.to(times.device, torch.promote_types(times.dtype, weight.dtype), copy=True)
     return (
         spike_times, torch.full_like(spike_times, float(threshold)), torch.from_numpy(out.units).to(times.device),
-        torch.from_numpy(out.offsets).to(times.device), exact, torch.from_numpy(slope), *_tables(synapses),
-        *(_no_tables() if recurrent is None else _tables(recurrent)),
+        torch.from_numpy(out.offsets).to(times.device), exact, torch.from_numpy(slope),
     )
 
 
@@ -164,26 +141,22 @@ def _(times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, t
     spikes = torch.library.get_ctx().new_dynamic_size()
     out = times.new_empty(spikes, dtype=torch.promote_types(times.dtype, weight.dtype))
     exact = times.new_empty(spikes, dtype=torch.float64, device="cpu")
-    recurrent = _no_tables() if recurrent_weight is None else _fake_tables(recurrent_weight, grid)
     return (out, torch.empty_like(out), units.new_empty(spikes), torch.empty_like(offsets), exact,
-            torch.empty_like(exact), *_fake_tables(weight, grid), *recurrent)
+            torch.empty_like(exact))
 
 
 @torch.library.custom_op("snn_delay_plugins::eventprop_lif_backward", mutates_args=())
 def eventprop_lif_backward(
     g_time: Tensor | None, g_potential: Tensor | None, times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor,
     delay: Tensor, recurrent_weight: Tensor | None, recurrent_delay: Tensor | None, tau_mem: Tensor, tau_syn: Tensor,
-    threshold: Tensor, out_units: Tensor, out_offsets: Tensor, exact: Tensor, slope: Tensor, where: Tensor,
-    factor: Tensor, pair: Tensor, where_r: Tensor, factor_r: Tensor, pair_r: Tensor,
+    threshold: Tensor, out_units: Tensor, out_offsets: Tensor, exact: Tensor, slope: Tensor,
     duration: float, dt: float, grid: bool, for_times: bool, for_synapses: bool, for_tau: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, recurrent weight and delay, tau_mem, tau_syn, threshold; empty where not asked
     for (``for_synapses``: all weights and delays)."""
     neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, sampled=False)
-    synapses = _from_tables(weight, delay, [where, factor, pair], grid)
-    recurrent = None
-    if recurrent_weight is not None:
-        recurrent = _from_tables(recurrent_weight, recurrent_delay, [where_r, factor_r, pair_r], grid)
+    synapses = _synapses(weight, delay)
+    recurrent = None if recurrent_weight is None else _synapses(recurrent_weight, recurrent_delay)
     out = _cpu().Spikes(*(x.cpu().numpy() for x in (exact, out_units, out_offsets)))
     slope = slope.numpy()
     if slope.size and not slope.min() > 0:
@@ -193,8 +166,8 @@ def eventprop_lif_backward(
     by_time, by_potential = (np.zeros_like(slope) if g is None else _array(g) for g in (g_time, g_potential))
     end = np.zeros((out.batch_size, synapses.shape[0], 2))
     grads = _cpu().backward(
-        _spikes(times, units, offsets), synapses, recurrent, neuron, out, slope, by_time, by_potential, np.empty((0, 0)),
-        end, for_times, for_tau, True, torch.get_num_threads())
+        _spikes(times, units, offsets), synapses, recurrent, neuron, grid, out, slope, by_time, by_potential,
+        np.empty((0, 0)), end, for_times, for_tau, True, torch.get_num_threads())
     nothing = times.new_empty(0)
     return (
         _gradient(for_times, grads.times, times), _gradient(for_synapses, grads.weight, weight),
@@ -242,20 +215,19 @@ eventprop_lif.register_autograd(_lif_backward, setup_context=_lif_context)
 def eventprop_li(
     times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, tau_mem: Tensor, tau_syn: Tensor,
     duration: float, dt: float, grid: bool, kind: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The readout (:data:`KINDS`); then, for the maximum, its time, the event at whose arrival V has a kink there (or
-    -1) and V' before it, each [N, out]; and the tables of the synapses."""
+    -1) and V' before it, each [N, out]."""
     check_values(weight, delay, None, None, tau_mem, tau_syn, 1.0)
     cpu = _cpu()
     neuron = _neuron(1.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
-    synapses = cpu.Synapses.build(_array(weight), _array(delay, tuple(weight.shape)), neuron, grid)
     samples = neuron.steps // neuron.every if kind == "voltage" else 0
-    voltage, final, peak = cpu.li_forward(_spikes(times, units, offsets), synapses, neuron, samples, kind == "maximum",
-                                          torch.get_num_threads())
+    voltage, final, peak = cpu.li_forward(_spikes(times, units, offsets), _synapses(weight, delay), neuron, grid, samples,
+                                          kind == "maximum", torch.get_num_threads())
     result = {"voltage": voltage, "final": final, "maximum": peak.value}[kind]
     dtype = torch.promote_types(times.dtype, weight.dtype)
     return (torch.from_numpy(result).to(times.device, dtype),
-            *(torch.from_numpy(x) for x in (peak.time, peak.event, peak.slope)), *_tables(synapses))
+            *(torch.from_numpy(x) for x in (peak.time, peak.event, peak.slope)))
 
 
 @eventprop_li.register_fake
@@ -266,20 +238,19 @@ def _(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, dt, grid
     shape = {"voltage": (num_steps(duration, dt), batch, n_out), "final": (batch, n_out, 2), "maximum": (batch, n_out)}
     result = times.new_empty(shape[kind], dtype=torch.promote_types(times.dtype, weight.dtype))
     when = times.new_empty((batch, n_out), dtype=torch.float64, device="cpu")
-    return (result, when, torch.empty_like(when, dtype=torch.int64), torch.empty_like(when),
-            *_fake_tables(weight, grid))
+    return result, when, torch.empty_like(when, dtype=torch.int64), torch.empty_like(when)
 
 
 @torch.library.custom_op("snn_delay_plugins::eventprop_li_backward", mutates_args=())
 def eventprop_li_backward(
     grad: Tensor, times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, tau_mem: Tensor,
-    tau_syn: Tensor, peak_time: Tensor, peak_event: Tensor, peak_slope: Tensor, where: Tensor, factor: Tensor,
-    pair: Tensor, duration: float, dt: float, grid: bool, kind: str, for_times: bool, for_synapses: bool, for_tau: bool,
+    tau_syn: Tensor, peak_time: Tensor, peak_event: Tensor, peak_slope: Tensor, duration: float, dt: float, grid: bool,
+    kind: str, for_times: bool, for_synapses: bool, for_tau: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, tau_mem, tau_syn; empty where not asked for."""
     cpu = _cpu()
     neuron = _neuron(0.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
-    synapses = _from_tables(weight, delay, [where, factor, pair], grid)
+    synapses = _synapses(weight, delay)
     spikes = _spikes(times, units, offsets)
     n, n_out = spikes.batch_size, synapses.shape[0]
     g = _array(grad)
@@ -294,8 +265,8 @@ def eventprop_li_backward(
         instants = cpu.Spikes(np.take_along_axis(peak_time.numpy(), order, 1).ravel(), order.ravel().astype(np.int64),
                               np.arange(n + 1, dtype=np.int64) * n_out)
         jump = np.ascontiguousarray(np.take_along_axis(g, order, 1).ravel())
-    grads = cpu.backward(spikes, synapses, None, neuron, instants, np.ones_like(jump), np.zeros_like(jump), jump, source,
-                         end, for_times, for_tau, False, torch.get_num_threads())
+    grads = cpu.backward(spikes, synapses, None, neuron, grid, instants, np.ones_like(jump), np.zeros_like(jump), jump,
+                         source, end, for_times, for_tau, False, torch.get_num_threads())
     if kind == "maximum":       # a maximum at the arrival of an inhibitory spike moves with it: dV = V' ds
         b, j = np.nonzero(peak_event.numpy() >= 0)
         event, shift = peak_event.numpy()[b, j], g[b, j] * peak_slope.numpy()[b, j]

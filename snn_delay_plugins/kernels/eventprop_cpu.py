@@ -1,7 +1,8 @@
-"""Drivers of the compiled EventProp loops: step size, tables, threads. NumPy arrays (float64, int64) in and out.
+"""Drivers of the compiled EventProp loops: step size, tables, threads. NumPy arrays in and out.
 
-Forward passes are split by samples, backward passes by neurons, over ``threads`` Python threads (the loops release the
-GIL). Every sum is taken in an order that does not depend on the number of threads.
+Weights and delays are float32 or float64, everything else is float64 or int64. Passes are split by neurons, forward
+passes of recurrent layers by samples, over ``threads`` Python threads (the loops release the GIL). Every sum is taken in an
+order that does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -21,9 +22,6 @@ from .threads import pool
 
 _TIME_CHUNKS = 8            # neurons are split into this many runs when derivatives by event times are summed over them
 _GROUP_EVENTS = 1 << 18     # and samples into groups of about this many events, which bounds the memory of that sum
-_NO_ROWS = np.empty((0, 0))
-_NO_PAIRS = np.empty((0, 0, 0, 0))
-_NO_SYNAPSES = (_NO_ROWS, np.empty((0, 0, 0), np.int64), np.empty((0, 0, 0, 0)), _NO_PAIRS)
 _NOTHING = np.empty(0)
 
 
@@ -103,76 +101,101 @@ def _sample_groups(offsets: np.ndarray) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Synapses:
-    """Weights and delays [out, in] with their tables, those of the exact or of the grid scheme."""
+    """Weights and delays [out, in] of one dtype."""
 
     weight: np.ndarray
     delay: np.ndarray
-    where: np.ndarray
-    factor: np.ndarray
-    pair: np.ndarray
-    grid: bool
-
-    @classmethod
-    def build(cls, weight: np.ndarray, delay: np.ndarray, neuron: Neuron, grid: bool) -> Synapses:
-        if grid:
-            tables = *loops.grid_tables(weight, delay, neuron.dt, neuron.steps), np.empty((0, 0, 0, 0))
-        else:
-            tables = loops.synapse_tables(weight, delay, neuron.dt, neuron.tau_mem, neuron.tau_syn, neuron.steps)
-        return cls(weight, delay, *tables, grid)
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.weight.shape
 
-    def kick(self) -> tuple[np.ndarray, np.ndarray]:
-        return loops.forward_tables(self.factor)
+    @property
+    def blocks(self) -> int:
+        return -(-self.weight.shape[0] // loops.LANES)
+
+    def none(self) -> Synapses:
+        """What stands for recurrent synapses in a layer that has none."""
+        return Synapses(*(np.empty((0, 0), self.weight.dtype) for _ in range(2)))
+
+    def tables(self, neuron: Neuron, grid: bool) -> tuple[np.ndarray, ...]:
+        """Of all neurons at once; most loops make those of a block of neurons where they need them."""
+        if grid:
+            return loops.grid_tables(self.weight, self.delay, neuron.dt, neuron.steps)
+        return loops.synapse_tables(self.weight, self.delay, neuron.dt, neuron.tau_mem, neuron.tau_syn, neuron.steps)
+
+
+def _event_tables(spikes: Spikes, n_units: int, neuron: Neuron, grid: bool) -> tuple[np.ndarray, ...]:
+    """What the loops of the scheme need to know of the events of all samples."""
+    events = spikes.times, spikes.units, spikes.offsets, n_units, neuron.dt
+    return loops.all_grid_events(*events) if grid else loops.all_event_tables(*events, neuron.tau_mem, neuron.tau_syn)
 
 
 # ---------------------------------------------------------------------------------------------------- LIF
 
-def lif_forward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neuron: Neuron, max_spikes: int,
-                threads: int) -> tuple[Spikes, np.ndarray]:
+def lif_forward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neuron: Neuron, grid: bool,
+                max_spikes: int, threads: int) -> tuple[Spikes, np.ndarray]:
     """Spikes of the layer and tau_m dV/dt at each of them."""
-    n_out, n_in = synapses.shape
-    events = (spikes.times, spikes.units, spikes.offsets)
-    constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
-    if synapses.grid and recurrent is None:
-        def task(lo, hi):
-            return loops.lif_grid_forward(*events, lo, hi, n_in, n_out, synapses.where, synapses.factor, *constants,
-                                          max_spikes)
-    elif synapses.grid:
-        def task(lo, hi):
-            return loops.lif_grid_recurrent_forward(
-                *events, lo, hi, n_in, n_out, synapses.where, synapses.factor, recurrent.where, recurrent.factor,
-                *constants, max_spikes)
-    else:
-        kick, negative = synapses.kick()
-        if recurrent is None:
-            def task(lo, hi):
-                return loops.lif_exact_forward(*events, lo, hi, n_out, synapses.where, synapses.factor, synapses.pair,
-                                               kick, negative, *constants, neuron.duration, max_spikes)
-        else:
-            kick_r, _ = recurrent.kick()
+    forward = _feedforward if recurrent is None else _recurrent_forward
+    offsets, out = forward(spikes, synapses, recurrent, neuron, grid, max_spikes, threads)
+    return Spikes(np.ascontiguousarray(out[0]), out[1].astype(np.int64), offsets), np.ascontiguousarray(out[2])
 
-            def task(lo, hi):
-                return loops.lif_exact_recurrent_forward(
-                    *events, lo, hi, synapses.weight, synapses.delay, synapses.where, synapses.factor, kick, negative,
-                    recurrent.weight, recurrent.delay, recurrent.where, kick_r, *constants, neuron.duration,
-                    max_spikes)
-    ranges = _ranges(spikes.batch_size, min(max(4 * threads, 1), max(spikes.batch_size, 1)) if threads > 1 else 1)
-    parts = _run([lambda lo=lo, hi=hi: task(lo, hi) for lo, hi in ranges], threads)
-    for _, _, status, sample, unit in parts:
-        if status == loops.TOO_MANY_SPIKES:
-            raise TooManySpikes(
-                f"neuron {unit} in sample {sample} fires more than max_spikes = {max_spikes} spikes within "
-                f"{neuron.duration:g} time units: runaway activity, usually recurrent excitation with short delays. "
-                "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant")
+
+def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads) -> tuple[np.ndarray, np.ndarray]:
+    events = spikes.offsets, _event_tables(spikes, synapses.shape[1], neuron, grid)
+    layer = synapses.weight, synapses.delay
+    constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
+
+    def task(first, last):
+        if grid:
+            return loops.lif_grid_forward(*events, *layer, first, last, *constants, max_spikes)
+        return loops.lif_exact_forward(*events, *layer, first, last, *constants, neuron.duration, max_spikes)
+
+    ranges = _ranges(synapses.blocks, _pieces(threads, synapses.blocks))
+    parts = _run([partial(task, *part) for part in ranges], threads)
+    for _, *outcome in parts:
+        _check_spikes(outcome, neuron, max_spikes)
+    found = parts[0][0] if len(parts) == 1 else np.concatenate([part[0] for part in parts], axis=1)
+    return loops.in_order(found, spikes.batch_size)
+
+
+def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, threads) -> tuple[np.ndarray, np.ndarray]:
+    events = (spikes.times, spikes.units, spikes.offsets)
+    tables, tables_r = synapses.tables(neuron, grid), recurrent.tables(neuron, grid)
+    constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
+    n_out, n_in = synapses.shape
+
+    def task(lo, hi):
+        if grid:
+            return loops.lif_grid_recurrent_forward(*events, lo, hi, n_in, n_out, *tables, *tables_r, *constants,
+                                                    max_spikes)
+        return loops.lif_exact_recurrent_forward(
+            *events, lo, hi, synapses.weight, synapses.delay, tables[0], tables[2], recurrent.weight, recurrent.delay,
+            tables_r[0], tables_r[2], *constants, neuron.duration, max_spikes)
+
+    ranges = _ranges(spikes.batch_size, _pieces(threads, spikes.batch_size))
+    parts = _run([partial(task, *part) for part in ranges], threads)
+    for _, _, *outcome in parts:
+        _check_spikes(outcome, neuron, max_spikes)
     offsets = np.zeros(spikes.batch_size + 1, np.int64)
     if not parts:
-        return Spikes(np.empty(0), np.empty(0, np.int64), offsets), np.empty(0)
+        return offsets, np.empty((3, 0))
     np.cumsum(np.concatenate([part[0] for part in parts]), out=offsets[1:])
-    out = parts[0][1] if len(parts) == 1 else np.concatenate([part[1] for part in parts], axis=1)
-    return Spikes(np.ascontiguousarray(out[0]), out[1].astype(np.int64), offsets), np.ascontiguousarray(out[2])
+    return offsets, parts[0][1] if len(parts) == 1 else np.concatenate([part[1] for part in parts], axis=1)
+
+
+def _pieces(threads: int, most: int) -> int:
+    """More pieces than threads, since some take longer than others."""
+    return min(4 * threads, max(most, 1)) if threads > 1 else 1
+
+
+def _check_spikes(outcome: tuple[int, int, int], neuron: Neuron, max_spikes: int) -> None:
+    status, sample, unit = outcome
+    if status == loops.TOO_MANY_SPIKES:
+        raise TooManySpikes(
+            f"neuron {unit} in sample {sample} fires more than max_spikes = {max_spikes} spikes within "
+            f"{neuron.duration:g} time units: runaway activity, usually recurrent excitation with short delays. "
+            "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant")
 
 
 @dataclass
@@ -189,7 +212,7 @@ class Gradients:
     tau_syn: float = 0.0
 
 
-def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neuron: Neuron, out: Spikes,
+def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neuron: Neuron, grid: bool, out: Spikes,
              slope: np.ndarray, g_time: np.ndarray, g_jump: np.ndarray, source: np.ndarray, end: np.ndarray,
              need_times: bool, need_tau: bool, resets: bool, threads: int) -> Gradients:
     """Backward pass of a LIF layer (``out`` its spikes) or an LI readout (``out`` the instants of dL/dV jumps).
@@ -197,88 +220,86 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
     source [T, N * out]: dL/dV at the samples, or no rows; end [N, out, 2]: dL/d(V, I) at the end.
     """
     n_out, n_in = synapses.shape
-    batch_size, blocks, grid = spikes.batch_size, synapses.where.shape[0], synapses.grid
-    events = (spikes.times, spikes.units, spikes.offsets)
     fired = (out.times, out.units, out.offsets)
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
-    delay_r, where_r, factor_r, pair_r = _NO_SYNAPSES
-    if recurrent is not None:
-        delay_r, where_r, factor_r, pair_r = recurrent.delay, recurrent.where, recurrent.factor, recurrent.pair
     mu = _NOTHING
-    if recurrent is not None and out.times.size:
-        mu = np.empty(out.times.size)
-        if grid:
-            def jumps(lo, hi):
-                loops.grid_recurrent_jumps(*fired, lo, hi, slope, g_time, g_jump, where_r, factor_r, n_out, *constants,
-                                           mu)
-        else:
-            def jumps(lo, hi):
-                loops.recurrent_jumps(*fired, lo, hi, slope, g_time, g_jump, delay_r, where_r, factor_r, *constants, mu)
-        _run([lambda lo=lo, hi=hi: jumps(lo, hi) for lo, hi in _ranges(batch_size, min(threads, batch_size))], threads)
-    parts_of_sum = 2 if grid else 4
-    sums = np.zeros((blocks, n_in, loops.LANES, parts_of_sum))
-    sums_r = np.zeros((where_r.shape[0], n_out if recurrent is not None else 0, loops.LANES, parts_of_sum))
-    before = np.zeros(blocks)
+    if recurrent is not None:
+        mu = _recurrent_jumps(fired, recurrent, neuron, grid, slope, g_time, g_jump, threads)
+    groups = _sample_groups(spikes.offsets) if need_times else [(0, spikes.batch_size)]
+    sum_type = np.float64 if len(groups) > 1 else synapses.weight.dtype     # one group adds once to every gradient
+    grads = [np.zeros(x.shape, sum_type) for x in (synapses, synapses, recurrent or synapses.none(),
+                                                    recurrent or synapses.none())]
+    layer_r = recurrent or synapses.none()
+    before = np.zeros(synapses.blocks)
     grad_t = np.zeros(spikes.times.size if need_times else 0)
+    events = _event_tables(spikes, n_in, neuron, grid)
+    instants = _event_tables(out, n_out, neuron, grid)
+    order = instants[0]
+    given = mu.size > 0
+    by_unit = slope[order], g_time[order], g_jump[order], given, mu[order] if given else np.empty(order.size)
+    after = np.empty((order.size, 2))
 
     def task(lo, hi, first, last, part):
+        layer = spikes.offsets, events, lo, hi, synapses.weight, synapses.delay, first, last
+        rest = layer_r.weight, layer_r.delay, *constants, *grads, part, before
         if grid:
-            loops.grid_backward(*events, lo, hi, n_in, n_out, synapses.where, synapses.factor, first, last, source,
-                                *fired, slope, g_time, g_jump, mu, where_r, *constants, sums, sums_r, part, before)
+            loops.grid_backward(*layer, source, out.offsets, instants, *by_unit, *rest)
         else:
-            loops.exact_backward(*events, lo, hi, n_out, synapses.where, synapses.factor, synapses.pair, first, last,
-                                 end, source, neuron.every, *fired, slope, g_time, g_jump, mu, where_r, pair_r,
-                                 *constants, sums, sums_r, part, before)
+            loops.exact_backward(*layer, end, source, neuron.every, out.offsets, instants, *by_unit, after, *rest)
 
-    if need_times:
-        for lo, hi in _sample_groups(spikes.offsets):
-            e0, e1 = spikes.offsets[lo], spikes.offsets[hi]
-            if e0 == e1:
-                ranges, parts = _ranges(blocks, 1), [_NOTHING]
-            else:
-                ranges = _ranges(blocks, min(blocks, _TIME_CHUNKS))
-                parts = [np.zeros(e1 - e0) for _ in ranges]
-            _run([partial(task, lo, hi, *r, part) for r, part in zip(ranges, parts, strict=True)], threads)
-            if e1 > e0:
-                for part in parts:
-                    grad_t[e0:e1] += part
-    else:
-        _run([lambda r=r: task(0, batch_size, *r, _NOTHING) for r in _ranges(blocks, min(threads, blocks))], threads)
-    finish = loops.grid_finish if grid else loops.finish
-    grad_w, grad_d = np.empty((n_out, n_in)), np.empty((n_out, n_in))
-    finish(sums, synapses.factor, neuron.tau_mem, neuron.tau_syn, grad_w, grad_d)
-    grad_wr, grad_dr = np.empty(delay_r.shape), np.empty(delay_r.shape)
-    if recurrent is not None:
-        finish(sums_r, recurrent.factor, neuron.tau_mem, neuron.tau_syn, grad_wr, grad_dr)
-    gradients = Gradients(grad_w, grad_d, grad_wr, grad_dr, grad_t, -float(before.sum()))
+    for lo, hi in groups:
+        if not need_times:
+            ranges = _ranges(synapses.blocks, _pieces(threads, synapses.blocks))
+            _run([partial(task, lo, hi, *r, _NOTHING) for r in ranges], threads)
+            continue
+        e0, e1 = spikes.offsets[lo], spikes.offsets[hi]
+        ranges = _ranges(synapses.blocks, min(synapses.blocks, _TIME_CHUNKS) if e1 > e0 else 1)
+        parts = [np.zeros(e1 - e0) for _ in ranges]
+        _run([partial(task, lo, hi, *r, part) for r, part in zip(ranges, parts, strict=True)], threads)
+        for part in parts:
+            grad_t[e0:e1] += part
+    gradients = Gradients(*grads, grad_t, -float(before.sum()))
     if need_tau:
-        _tau_gradient(gradients, events, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end,
+        _tau_gradient(gradients, spikes, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end,
                       resets, threads)
     return gradients
 
 
-def _tau_gradient(gradients, events, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end, resets,
+def _recurrent_jumps(fired, recurrent, neuron, grid, slope, g_time, g_jump, threads) -> np.ndarray:
+    mu = np.empty(slope.size)
+    if not mu.size:
+        return mu
+    constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
+    tables, n_out, samples = recurrent.tables(neuron, grid), recurrent.shape[0], fired[2].size - 1
+
+    def task(lo, hi):
+        if grid:
+            loops.grid_recurrent_jumps(*fired, lo, hi, slope, g_time, g_jump, *tables, n_out, *constants, mu)
+        else:
+            loops.recurrent_jumps(*fired, lo, hi, slope, g_time, g_jump, recurrent.weight, recurrent.delay, *tables[:2],
+                                  *constants, mu)
+
+    _run([partial(task, *part) for part in _ranges(samples, min(threads, samples))], threads)
+    return mu
+
+
+def _tau_gradient(gradients, spikes, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end, resets,
                   threads) -> None:
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
-    delay_r, where_r, factor_r, _ = _NO_SYNAPSES
-    kick, _ = synapses.kick()
-    kick_r = np.empty((0, 0, 0, 0))
-    n_out = synapses.shape[0]
-    batch_size = events[2].size - 1
-    if recurrent is not None:
-        delay_r, where_r, factor_r = recurrent.delay, recurrent.where, recurrent.factor
-        kick_r, _ = recurrent.kick()
-    elif fired[0].size:
+    if recurrent is None and fired[0].size:
         mu = np.empty(fired[0].size)
-        loops.feedforward_jumps(*fired, 0, batch_size, slope, g_time, g_jump, n_out, *constants, source, neuron.every,
-                                end, mu)
+        loops.feedforward_jumps(*fired, 0, spikes.batch_size, slope, g_time, g_jump, synapses.shape[0], *constants, source,
+                                neuron.every, end, mu)
+    layers = []
+    for layer in (synapses, recurrent or synapses.none()):
+        layers.append((layer.weight, layer.delay, *layer.tables(neuron, grid=False)))
 
     def task(b):
         return loops.exact_tau_gradient(
-            *events, synapses.delay, synapses.where, synapses.factor, kick, end, source, neuron.every, *fired, b, b + 1,
-            mu, resets, delay_r, where_r, factor_r, kick_r, *constants)
+            spikes.times, spikes.units, spikes.offsets, *layers[0], end, source, neuron.every, *fired, b, b + 1, mu, resets,
+            *layers[1], *constants)
 
-    for by_mem, by_syn in _run([lambda b=b: task(b) for b in range(batch_size)], threads):
+    for by_mem, by_syn in _run([partial(task, b) for b in range(spikes.batch_size)], threads):
         gradients.tau_mem += by_mem
         gradients.tau_syn += by_syn
 
@@ -296,7 +317,7 @@ class Peak:
     slope: np.ndarray
 
 
-def li_forward(spikes: Spikes, synapses: Synapses, neuron: Neuron, samples: int, find_peak: bool,
+def li_forward(spikes: Spikes, synapses: Synapses, neuron: Neuron, grid: bool, samples: int, find_peak: bool,
                threads: int) -> tuple[np.ndarray, np.ndarray, Peak]:
     """Voltage [samples, N, out], final (V, I) [N, out, 2], largest voltage."""
     n_out, n_in = synapses.shape
@@ -304,19 +325,17 @@ def li_forward(spikes: Spikes, synapses: Synapses, neuron: Neuron, samples: int,
     voltage = np.empty((samples, n, n_out))
     final = np.zeros((n, n_out, 2))
     peak = Peak(np.zeros((n, n_out)), np.zeros((n, n_out)), np.full((n, n_out), -1), np.zeros((n, n_out)))
-    events = (spikes.times, spikes.units, spikes.offsets)
-    if synapses.grid:
-        def task(lo, hi):
-            loops.li_grid_forward(*events, lo, hi, n_in, n_out, synapses.where, synapses.factor, neuron.tau_mem,
-                                  neuron.tau_syn, neuron.dt, neuron.steps, voltage)
-    else:
-        kick, _ = synapses.kick()
+    layer = spikes.offsets, _event_tables(spikes, n_in, neuron, grid), synapses.weight, synapses.delay
+    constants = neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps
 
-        def task(lo, hi):
-            loops.li_exact_forward(*events, lo, hi, n_out, synapses.where, synapses.pair, kick,
-                                   neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps, neuron.every, voltage,
-                                   final, find_peak, peak.value, peak.time, peak.event, peak.slope)
-    _run([lambda lo=lo, hi=hi: task(lo, hi) for lo, hi in _ranges(n, min(threads, max(n, 1)))], threads)
+    def task(first, last):
+        if grid:
+            loops.li_grid_forward(*layer, first, last, *constants, voltage)
+        else:
+            loops.li_exact_forward(*layer, first, last, *constants, neuron.every, voltage, final, find_peak, peak.value,
+                                   peak.time, peak.event, peak.slope)
+
+    _run([partial(task, *part) for part in _ranges(synapses.blocks, min(threads, synapses.blocks))], threads)
     return voltage, final, peak
 
 

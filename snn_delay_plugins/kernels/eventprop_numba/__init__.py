@@ -29,11 +29,12 @@ Backwards, p = (dL/dV, dL/dI) = (-tau_m lambda_V, -tau_s lambda_I) obeys the tra
 the neuron's own spikes only, and is read at every arrival by the same factorisation.
 """
 
-from .adjoint import exact_backward, feedforward_jumps, finish, recurrent_jumps
+from .adjoint import exact_backward, feedforward_jumps, recurrent_jumps
+from .crossing import in_order
 from .flow import LANES, TOO_MANY_SPIKES
 from .grid import (
+    all_grid_events,
     grid_backward,
-    grid_finish,
     grid_recurrent_jumps,
     grid_tables,
     li_grid_forward,
@@ -42,23 +43,23 @@ from .grid import (
 )
 from .lif import lif_exact_forward, lif_exact_recurrent_forward
 from .readout import discounted_arrivals, discounted_arrivals_backward, li_exact_forward
-from .tables import forward_tables, synapse_tables
+from .tables import all_event_tables, synapse_tables
 from .tau import exact_tau_gradient
 
 __all__ = [
     "LANES",
     "TOO_MANY_SPIKES",
+    "all_event_tables",
+    "all_grid_events",
     "discounted_arrivals",
     "discounted_arrivals_backward",
     "exact_backward",
     "exact_tau_gradient",
     "feedforward_jumps",
-    "finish",
-    "forward_tables",
     "grid_backward",
-    "grid_finish",
     "grid_recurrent_jumps",
     "grid_tables",
+    "in_order",
     "li_exact_forward",
     "li_grid_forward",
     "lif_exact_forward",

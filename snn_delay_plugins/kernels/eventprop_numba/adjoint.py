@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from .flow import LANES, OPTIONS, flow_table, propagate, propagator
-from .tables import bucket_rows, by_unit, event_tables, fixed_point
+from .tables import block_positions, bucket_rows, by_unit, events_of_sample, fixed_point, split_buffers
 
 
 @njit(**OPTIONS)
@@ -88,12 +88,13 @@ def _jumps(s, n, spike, hi, t, mu, last_step, dt, flow):
 
 @njit(**OPTIONS)
 def _gather(start, position, em, k, es, where, rows_p, sums, last,
-            et, pair, after, t, mu, spike_start, neuron, n_out, last_step, dt, back, flow):
+            et, delay, after, t, mu, spike_start, neuron, last_step, dt, back, flow):
     """Sum p over the arrivals of every synapse of a block.
 
     sums[i, j] = (sum em_e p_V, sum K_e p_V + es_e p_I, v, q): the first two to be finished by the synapse's own factors;
     v and q are what the receiver's spikes in the step of the arrival add to the sums of p_V and p_I.
     """
+    n_out = delay.shape[0]
     for i in range(where.shape[0]):
         for e in range(start[i], start[i + 1]):
             x, a, b, c = position[e], es[e], k[e], em[e]
@@ -104,7 +105,7 @@ def _gather(start, position, em, k, es, where, rows_p, sums, last,
                 if v != v and neuron + j < n_out:
                     first = np.int64(q)
                     n, v, q = _without_jumps(row, first, after, back)
-                    y, z = _jumps(et[e] + pair[i, j, 0], n, first, spike_start[neuron + j + 1], t, mu,
+                    y, z = _jumps(et[e] + delay[neuron + j, i], n, first, spike_start[neuron + j + 1], t, mu,
                                   last_step, dt, flow)
                     sums[i, j, 2] += y
                     sums[i, j, 3] += z
@@ -113,9 +114,11 @@ def _gather(start, position, em, k, es, where, rows_p, sums, last,
 
 
 @njit(**OPTIONS)
-def _gather_times(start, position, em, k, es, where, factor, rows_p, last,
-                  et, pair, after, t, mu, spike_start, neuron, n_out, order, grad_t, last_step, dt, tm, ts, back, flow):
-    """Add to grad_t the derivative by the time of each event, w (p_I / tau_s - p_V / tau_m) at its arrivals."""
+def _gather_times(start, position, em, k, es, where, factor, rows_p, last, et, weight, delay, after, t, mu, spike_start,
+                  neuron, order, event, grad_t, last_step, dt, tm, ts, back, flow):
+    """Add to grad_t, which begins with event number ``event``, the derivative by the time of each event,
+    w (p_I / tau_s - p_V / tau_m) at its arrivals."""
+    n_out = delay.shape[0]
     for i in range(where.shape[0]):
         for e in range(start[i], start[i + 1]):
             x, a, b, c = position[e], es[e], k[e], em[e]
@@ -127,78 +130,83 @@ def _gather_times(start, position, em, k, es, where, factor, rows_p, last,
                 if v != v:
                     first = np.int64(q)
                     n, v, q = _without_jumps(row, first, after, back)
-                    y, z = _jumps(et[e] + pair[i, j, 0], n, first, spike_start[neuron + j + 1], t, mu,
+                    y, z = _jumps(et[e] + delay[neuron + j, i], n, first, spike_start[neuron + j + 1], t, mu,
                                   last_step, dt, flow)
                     jump = z / ts - y / tm
                 y, z = c * v, b * v + a * q
                 v, q = factor[i, j, 2] * y, factor[i, j, 0] * z + factor[i, j, 1] * y
-                total += factor[i, j, 3] * (q / ts - v / tm + jump)
-            grad_t[order[e]] += total
+                total += weight[neuron + j, i] * (q / ts - v / tm + jump)
+            grad_t[order[e] - event] += total
 
 
 @njit(**OPTIONS)
-def exact_backward(times, units, offsets, lo, hi, n_out, where, factor, pair, block_lo, block_hi,
-                   end, source, every, spike_t, spike_u, spike_offsets, slope, g_time, g_jump, mu_given,
-                   where_r, pair_r, theta, tm, ts, dt, steps, sums, sums_r, grad_t, before_spikes):
-    """Blocks block_lo..block_hi-1 of a layer, samples lo..hi-1, in order.
+def exact_backward(offsets, events, lo, hi, weight, delay, block_lo, block_hi, end, source, every, spike_offsets, spikes,
+                   slope, g_time, g_jump, given, mu_all, after_all, weight_r, delay_r, theta, tm, ts, dt, steps,
+                   grad_w, grad_d, grad_wr, grad_dr, grad_t, before_spikes):
+    """Blocks block_lo..block_hi-1 of a layer, samples lo..hi-1.
 
-    end [N, out, 2]; source [T, N * out], every `every` steps, or no rows; spikes of the layer (or any instants of
-    jumps) with slope, g_time and g_jump; mu_given empty or the jumps themselves. A recurrent layer has where_r with
-    blocks. Adds to sums (see _gather), derivatives by the times of the events, from offsets[lo] on, to grad_t unless that
-    is empty, and the sum of p_V before the spikes to before_spikes[block].
+    events and spikes (of the layer, or any instants of jumps): all_event_tables; slope, g_time, g_jump, mu_all and
+    after_all [spikes] are in their order. end [N, out, 2]; source [T, N * out], every `every` steps, or no rows. mu_all
+    holds the jumps if they are given, else gets them. A recurrent layer has weight_r with rows. Adds to the gradients by
+    weights and delays, to grad_t, from event offsets[lo] on, the derivatives by the times of the events unless it is
+    empty, and to before_spikes[block] the sum of p_V before the spikes.
     """
-    n_in = where.shape[1]
+    n_out, n_in = weight.shape
     rows, last = bucket_rows(steps)
     rows_p, no_grid = np.zeros((rows, 2)), np.empty((0, 2))
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
-    given, recurrent = mu_given.size > 0, where_r.shape[0] > 0
-    for b in range(lo, hi):
-        order, start, et, _eu, position, eem, ek, ees = event_tables(
-            times, units, offsets[b], offsets[b + 1], n_in, dt, tm, ts)
-        order -= offsets[lo]
-        s0, s1 = spike_offsets[b], spike_offsets[b + 1]
-        s_order, s_start, t, _su, s_position, sem, sk, ses = event_tables(
-            spike_t, spike_u, s0, s1, n_out, dt, tm, ts)
-        x, gt, gj = slope[s_order], g_time[s_order], g_jump[s_order]
-        mu = mu_given[s_order] if given else np.empty(s1 - s0)
-        after = np.empty((s1 - s0, 2))
-        for block in range(block_lo, block_hi):
-            neuron = block * LANES
+    recurrent = weight_r.shape[0] > 0
+    n_r = n_out if recurrent else 0
+    where, factor, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, LANES, 3)), split_buffers(n_in)
+    where_r, factor_r, buffers_r = np.empty((n_r, LANES), np.int64), np.empty((n_r, LANES, 3)), split_buffers(n_r)
+    sums, sums_r = np.empty((n_in, LANES, 4)), np.empty((n_r, LANES, 4))
+    for block in range(block_lo, block_hi):
+        neuron = block * LANES
+        block_positions(delay, block, dt, tm, ts, steps, buffers, where, factor)
+        sums[:] = 0
+        if recurrent:
+            block_positions(delay_r, block, dt, tm, ts, steps, buffers_r, where_r, factor_r)
+            sums_r[:] = 0
+        for lane in range(n_out - neuron, LANES):
+            rows_p[lane::LANES] = 0
+        for b in range(lo, hi):
+            order, start, et, _eu, position, eem, ek, ees = events_of_sample(events, offsets, b)
+            _order, s_start, t, _su, s_position, sem, sk, ses = events_of_sample(spikes, spike_offsets, b)
+            s0, s1 = spike_offsets[b], spike_offsets[b + 1]
+            mu, after = mu_all[s0:s1], after_all[s0:s1]
             for lane in range(min(LANES, n_out - neuron)):
                 j = neuron + lane
                 before_spikes[block] += adjoint(
-                    rows_p, after, no_grid, lane, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, x, gt, gj,
-                    s_start[j], s_start[j + 1], given, theta, tm, forth, back, flow)
-            for lane in range(n_out - neuron, LANES):
-                rows_p[lane::LANES] = 0
-            _gather(start, position, eem, ek, ees, where[block], rows_p, sums[block], last,
-                    et, pair[block], after, t, mu, s_start, neuron, n_out, steps - 1, dt, back, flow)
+                    rows_p, after, no_grid, lane, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, slope[s0:s1],
+                    g_time[s0:s1], g_jump[s0:s1], s_start[j], s_start[j + 1], given, theta, tm, forth, back, flow)
+            _gather(start, position, eem, ek, ees, where, rows_p, sums, last,
+                    et, delay, after, t, mu, s_start, neuron, steps - 1, dt, back, flow)
             if grad_t.size > 0:
-                _gather_times(start, position, eem, ek, ees, where[block], factor[block], rows_p, last,
-                              et, pair[block], after, t, mu, s_start, neuron, n_out, order, grad_t, steps - 1, dt, tm, ts,
-                              back, flow)
+                _gather_times(start, position, eem, ek, ees, where, factor, rows_p, last, et, weight, delay, after, t, mu,
+                              s_start, neuron, order, offsets[lo], grad_t, steps - 1, dt, tm, ts, back, flow)
             if recurrent:
-                _gather(s_start, s_position, sem, sk, ses, where_r[block], rows_p, sums_r[block], last,
-                        t, pair_r[block], after, t, mu, s_start, neuron, n_out, steps - 1, dt, back, flow)
+                _gather(s_start, s_position, sem, sk, ses, where_r, rows_p, sums_r, last,
+                        t, delay_r, after, t, mu, s_start, neuron, steps - 1, dt, back, flow)
+        _finish(sums, factor, weight, neuron, tm, ts, grad_w, grad_d)
+        if recurrent:
+            _finish(sums_r, factor_r, weight_r, neuron, tm, ts, grad_wr, grad_dr)
 
 
 @njit(**OPTIONS)
-def finish(sums, factor, tm, ts, grad_w, grad_d):
+def _finish(sums, factor, weight, neuron, tm, ts, grad_w, grad_d):
     """dL/dw = sum p_I (Eq. 5) and dL/dd = w sum (p_I / tau_s - p_V / tau_m) (Eq. 6), p = -(tau lambda), from the sums of
     _gather."""
-    n_out, n_in = grad_w.shape
-    for b in range(sums.shape[0]):
-        for i in range(n_in):
-            for j in range(min(LANES, n_out - b * LANES)):
-                v = factor[b, i, j, 2] * sums[b, i, j, 0] + sums[b, i, j, 2]
-                q = factor[b, i, j, 0] * sums[b, i, j, 1] + factor[b, i, j, 1] * sums[b, i, j, 0] + sums[b, i, j, 3]
-                grad_w[b * LANES + j, i] = q
-                grad_d[b * LANES + j, i] = factor[b, i, j, 3] * (q / ts - v / tm)
+    for j in range(min(LANES, weight.shape[0] - neuron)):
+        for i in range(weight.shape[1]):
+            v = factor[i, j, 2] * sums[i, j, 0] + sums[i, j, 2]
+            q = factor[i, j, 0] * sums[i, j, 1] + factor[i, j, 1] * sums[i, j, 0] + sums[i, j, 3]
+            grad_w[neuron + j, i] += q
+            grad_d[neuron + j, i] += weight[neuron + j, i] * (q / ts - v / tm)
 
 
 @njit(**OPTIONS)
-def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_jump,
-                    delay_r, where_r, factor_r, theta, tm, ts, dt, steps, mu_out):
+def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_jump, weight_r, delay_r, where_r, factor_r,
+                    theta, tm, ts, dt, steps, mu_out):
     """mu of every spike of a recurrent layer, backwards in time: dL/dt_k has also what its own targets send back."""
     n_out = delay_r.shape[0]
     blocks = where_r.shape[0]
@@ -240,7 +248,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
                 received = 0.0
                 for m in range(n_out):
                     block, lane = m // LANES, m % LANES
-                    w = factor_r[block, j, lane, 3]
+                    w = weight_r[m, j]
                     row = min(((x + where_r[block, j, lane]) >> 32) * LANES, last)
                     v, q = rows_p[block, row + lane, 0], rows_p[block, row + lane, 1]
                     jump = 0.0

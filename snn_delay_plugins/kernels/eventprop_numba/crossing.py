@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from .flow import LANES, OPTIONS, propagate
+from .tables import by_unit
 
 
 @njit(**OPTIONS)
@@ -79,6 +80,19 @@ def sort_by_time(out, lo, hi):
             column[c] = out[row, lo + order[c]]
         for c in range(hi - lo):
             out[row, lo + c] = column[c]
+
+
+@njit(**OPTIONS)
+def in_order(found, samples):
+    """Columns (time, unit, slope, sample) by sample and time: offsets [N + 1], rows (time, unit, slope)."""
+    order, offsets = by_unit(found[3].astype(np.int64), 0, found.shape[1], samples)
+    out = np.empty((3, found.shape[1]))
+    for row in range(3):
+        for c in range(found.shape[1]):
+            out[row, c] = found[row, order[c]]
+    for b in range(samples):
+        sort_by_time(out, offsets[b], offsets[b + 1])
+    return offsets, out
 
 
 @njit(**OPTIONS)
@@ -177,14 +191,15 @@ def advance(bucket, n, base, state, at, forth, back):
 
 
 @njit(**OPTIONS)
-def arrivals_of_step(head, chain, lane, n, times, units, pair, block, t, end, v, i, s, w, flow):
-    """The arrivals of step n: those up to t enter the state (v, i), those in (t, end) are listed by time."""
+def arrivals_of_step(head, chain, lane, n, times, units, weight, delay, t, end, v, i, s, w, flow):
+    """The arrivals of step n at a neuron (weight, delay: its row): those up to t enter the state (v, i), those in (t, end)
+    are listed by time."""
     m = 0
     for row in range(2 * n + 1, 2 * n + 3):
         e = head[row * LANES + lane]
         while e >= 0:
             u = units[e]
-            arrival, x = times[e] + pair[block, u, lane, 0], pair[block, u, lane, 1]
+            arrival, x = times[e] + delay[u], weight[u]
             if arrival <= t:
                 _em, k, es = propagate(t - arrival, flow)
                 v += k * x

@@ -7,42 +7,51 @@ from numba import njit
 
 from .crossing import advance, arrivals_of_step, grown, next_crossing, quiet_steps, sort_by_time, sort_pairs
 from .flow import LANES, OK, OPTIONS, TOO_MANY_SPIKES, flow_table, propagate, propagator
-from .tables import bucket_rows, event_tables, fixed_point, scatter, scatter_negative
+from .tables import (
+    any_negative,
+    block_kicks,
+    bucket_rows,
+    event_tables,
+    events_of_sample,
+    fixed_point,
+    scatter,
+    scatter_negative,
+    split_buffers,
+)
 
 
 @njit(**OPTIONS)
-def lif_exact_forward(times, units, offsets, lo, hi, n_out, where, factor, pair, kick, negative,
-                      theta, tm, ts, dt, steps, duration, max_spikes):
-    """Feed-forward LIF layer, samples lo..hi-1.
+def lif_exact_forward(offsets, events, weight, delay, block_lo, block_hi, theta, tm, ts, dt, steps, duration, max_spikes):
+    """Feed-forward LIF layer, blocks block_lo..block_hi-1 of its neurons, all samples; events: all_event_tables.
 
-    Returns spikes per sample, (times, units, I - theta) of all spikes, and (status, sample, neuron).
+    Returns columns (time, unit, I - theta, sample) of all spikes, and (status, sample, neuron).
     """
-    n_in = where.shape[1]
-    count = np.zeros(hi - lo, np.int64)
-    out = np.empty((3, 1024))                      # time, unit, I - theta
+    n_out, n_in = weight.shape
+    found = np.empty((4, 1024))                      # time, unit, I - theta, sample
     total = 0
     rows, last = bucket_rows(steps)
     bucket, head, inhibition = np.zeros((rows, 2)), np.empty(rows, np.int32), np.zeros(rows)
     longest = 0
-    for b in range(lo, hi):
+    for b in range(offsets.size - 1):
         longest = max(longest, offsets[b + 1] - offsets[b])
     chain = np.empty((longest, LANES), np.int32)
     s, w, state = np.empty(longest + 1), np.empty(longest + 1), np.empty(2)
+    where, kick, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, LANES, 2)), split_buffers(n_in)
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
-    for b in range(lo, hi):
-        first = total
-        _order, start, et, eu, position, eem, ek, ees = event_tables(
-            times, units, offsets[b], offsets[b + 1], n_in, dt, tm, ts)
-        for block in range(where.shape[0]):
+    for block in range(block_lo, block_hi):
+        neuron = block * LANES
+        block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where, kick)
+        inhibited = any_negative(weight, neuron)
+        for b in range(offsets.size - 1):
+            _order, start, et, eu, position, eem, ek, ees = events_of_sample(events, offsets, b)
             bucket[:] = 0
             head[:] = -1
-            scatter(start, position, eem, ek, ees, where[block], kick[block], bucket, head, chain, last)
-            inhibited = negative[block].any()
+            scatter(start, position, eem, ek, ees, where, kick, bucket, head, chain, last)
             if inhibited:
                 inhibition[:] = 0
-                scatter_negative(start, position, where[block], factor[block], negative[block], inhibition, last)
-            for lane in range(min(LANES, n_out - block * LANES)):
-                j = block * LANES + lane
+                scatter_negative(start, position, where, weight, neuron, inhibition, last)
+            for lane in range(min(LANES, n_out - neuron)):
+                j = neuron + lane
                 before = total
                 state[:] = 0
                 n = 0
@@ -52,8 +61,8 @@ def lif_exact_forward(times, units, offsets, lo, hi, n_out, where, factor, pair,
                     if n >= steps:
                         break
                     t, end = n * dt, min((n + 1) * dt, duration)
-                    v, i, m = arrivals_of_step(head, chain, lane, n, et, eu, pair, block, t, end, state[0], state[1],
-                                        s, w, flow)
+                    v, i, m = arrivals_of_step(head, chain, lane, n, et, eu, weight[j], delay[j], t, end, state[0],
+                                               state[1], s, w, flow)
                     a = 0
                     reset = 0.0
                     while True:
@@ -61,10 +70,10 @@ def lif_exact_forward(times, units, offsets, lo, hi, n_out, where, factor, pair,
                         if t < 0:
                             break
                         if total - before >= max_spikes:
-                            return count, out[:, :0].copy(), TOO_MANY_SPIKES, b, j
-                        if total == out.shape[1]:
-                            out = grown(out)
-                        out[0, total], out[1, total], out[2, total] = t, j, i - theta
+                            return found[:, :0].copy(), TOO_MANY_SPIKES, b, j
+                        if total == found.shape[1]:
+                            found = grown(found)
+                        found[0, total], found[1, total], found[2, total], found[3, total] = t, j, i - theta, b
                         total += 1
                         qm, _qk, _qs = propagate((n + 1) * dt - t, flow)
                         reset += theta * qm
@@ -77,9 +86,7 @@ def lif_exact_forward(times, units, offsets, lo, hi, n_out, where, factor, pair,
                     advance(bucket, n, lane, state, 0, forth, back)
                     state[0] -= reset
                     n += 1
-        count[b - lo] = total - first
-        sort_by_time(out, first, total)
-    return count, out[:, :total].copy(), OK, -1, -1
+    return found[:, :total].copy(), OK, -1, -1
 
 
 @njit(**OPTIONS)
@@ -136,13 +143,15 @@ def _send(bucket, inhibition, head, echo, node, name, n, t, j, where_r, kick_r, 
 
 
 @njit(**OPTIONS)
-def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, where, factor, kick, negative,
-                                weight_r, delay_r, where_r, kick_r, theta, tm, ts, dt, steps, duration, max_spikes):
-    """Recurrent LIF layer, samples lo..hi-1; where_r and kick_r are indexed by the sender: [block, from, lane].
+def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, where, kick, weight_r, delay_r, where_r,
+                                kick_r, theta, tm, ts, dt, steps, duration, max_spikes):
+    """Recurrent LIF layer, samples lo..hi-1; where and kick: synapse_tables, those of the recurrent synapses by the
+    sender, [block, from, lane]. Returns spikes per sample, (times, units, I - theta) of all spikes, and
+    (status, sample, neuron).
 
     All neurons advance step by step. In a step, spikes are taken in order of time: the earliest crossing of any
     neuron is final, since arrivals it causes come no earlier; neurons that it reaches within the step are solved
-    again. So delays shorter than dt, and zero, are exact. Returns as lif_exact_forward.
+    again. So delays shorter than dt, and zero, are exact.
     """
     n_out, n_in = weight.shape
     blocks = where.shape[0]
@@ -165,7 +174,7 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
     active, listed = np.empty(n_out, np.int64), np.zeros(n_out, np.bool_)
     changed = np.empty(n_out, np.int64)
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
-    inhibited = negative.any() or weight_r.min() < 0
+    inhibited = weight.min() < 0 or weight_r.min() < 0
     for b in range(lo, hi):
         first = total
         _order, start, et, eu, position, eem, ek, ees = event_tables(
@@ -177,7 +186,7 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
             here = slice(block * rows, (block + 1) * rows)
             scatter(start, position, eem, ek, ees, where[block], kick[block], bucket[here], head[here],
                      chain[block * longest:(block + 1) * longest], last)
-            scatter_negative(start, position, where[block], factor[block], negative[block], inhibition[here], last)
+            scatter_negative(start, position, where[block], weight, block * LANES, inhibition[here], last)
         state[:] = 0
         spikes[:] = 0
         for n in range(steps):

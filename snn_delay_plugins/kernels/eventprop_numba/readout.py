@@ -7,36 +7,37 @@ from numba import njit
 
 from .crossing import advance, arrivals_of_step
 from .flow import LANES, OPTIONS, flow_table, propagate, propagator
-from .tables import bucket_rows, by_unit, event_tables, scatter
+from .tables import block_kicks, bucket_rows, by_unit, events_of_sample, scatter, split_buffers
 
 
 @njit(**OPTIONS)
-def li_exact_forward(times, units, offsets, lo, hi, n_out, where, pair, kick, tm, ts, dt, steps, every,
+def li_exact_forward(offsets, events, weight, delay, block_lo, block_hi, tm, ts, dt, steps, every,
                      voltage, final, find_peak, peak, peak_time, peak_event, peak_slope):
-    """Leaky-integrator readout, samples lo..hi-1.
+    """Leaky-integrator readout, blocks block_lo..block_hi-1 of its outputs, all samples; events: all_event_tables.
 
     voltage [T, N, out] gets V(n every dt) (T = 0: not wanted), final [N, out, 2] gets (V, I) at steps dt. With
     find_peak, peak and peak_time [N, out] get the largest V in [0, steps dt] and its time: steps whose bound exceeds
     the largest V at the grid points are resolved arrival by arrival. V may peak in a kink, where an inhibitory spike
     arrives while V rises: peak_event and peak_slope get that event and V' before it (else -1 and 0).
     """
-    n_in = where.shape[1]
+    n_out, n_in = weight.shape
     rows, last = bucket_rows(steps)
     bucket, head = np.zeros((rows, 2)), np.empty(rows, np.int32)
     longest = 0
-    for b in range(lo, hi):
+    for b in range(offsets.size - 1):
         longest = max(longest, offsets[b + 1] - offsets[b])
     chain = np.empty((longest, LANES), np.int32)
     s, w, state = np.empty(longest + 1), np.empty(longest + 1), np.empty(2)
+    where, kick, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, LANES, 2)), split_buffers(n_in)
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     at = np.empty((steps + 1, 2))
-    for b in range(lo, hi):
-        order, start, et, eu, position, eem, ek, ees = event_tables(
-            times, units, offsets[b], offsets[b + 1], n_in, dt, tm, ts)
-        for block in range(where.shape[0]):
+    for block in range(block_lo, block_hi):
+        block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where, kick)
+        for b in range(offsets.size - 1):
+            order, start, et, eu, position, eem, ek, ees = events_of_sample(events, offsets, b)
             bucket[:] = 0
             head[:] = -1
-            scatter(start, position, eem, ek, ees, where[block], kick[block], bucket, head, chain, last)
+            scatter(start, position, eem, ek, ees, where, kick, bucket, head, chain, last)
             for lane in range(min(LANES, n_out - block * LANES)):
                 j = block * LANES + lane
                 state[:] = 0
@@ -49,12 +50,12 @@ def li_exact_forward(times, units, offsets, lo, hi, n_out, where, pair, kick, tm
                     voltage[n, b, j] = at[n * every, 0]
                 if find_peak:
                     peak[b, j], peak_time[b, j], e, peak_slope[b, j] = _peak(
-                        at, head, chain, lane, et, eu, pair, block, dt, steps, s, w, tm, ts, flow)
+                        at, head, chain, lane, et, eu, weight[j], delay[j], dt, steps, s, w, tm, ts, flow)
                     peak_event[b, j] = order[e] if e >= 0 else -1
 
 
 @njit(**OPTIONS)
-def _peak(at, head, chain, lane, times, units, pair, block, dt, steps, s, w, tm, ts, flow):
+def _peak(at, head, chain, lane, times, units, weight, delay, dt, steps, s, w, tm, ts, flow):
     """Largest V over [0, steps dt], its first time, the arrival at which it has a kink there (or -1), V' before it."""
     least = 0.0
     for n in range(steps + 1):
@@ -67,12 +68,12 @@ def _peak(at, head, chain, lane, times, units, pair, block, dt, steps, s, w, tm,
         for row in range(2 * n + 1, 2 * n + 3):
             e = head[row * LANES + lane]
             while e >= 0:
-                high += max(pair[block, units[e], lane, 1], 0.0)
+                high += max(weight[units[e]], 0.0)
                 e = chain[e, lane]
         if v + max(high - v, 0.0) * dt / tm < least:
             continue
         t, end = n * dt, (n + 1) * dt
-        v, i, m = arrivals_of_step(head, chain, lane, n, times, units, pair, block, t, end, v, i, s, w, flow)
+        v, i, m = arrivals_of_step(head, chain, lane, n, times, units, weight, delay, t, end, v, i, s, w, flow)
         for a in range(m + 1):
             until = s[a] if a < m else end
             if i > v and i > 0:                     # V' has the sign of I - V; from here it may fall through zero once
@@ -94,8 +95,7 @@ def _peak(at, head, chain, lane, times, units, pair, block, dt, steps, s, w, tm,
         for row in range(max(2 * n - 1, 1), min(2 * n + 5, 2 * steps + 1)):
             e = head[row * LANES + lane]
             while e >= 0:
-                if (abs(times[e] + pair[block, units[e], lane, 0] - when) <= 1e-12 * (1 + when)
-                        and pair[block, units[e], lane, 1] < 0):
+                if abs(times[e] + delay[units[e]] - when) <= 1e-12 * (1 + when) and weight[units[e]] < 0:
                     return best, when, e, slope
                 e = chain[e, lane]
     return best, when, -1, 0.0

@@ -39,76 +39,129 @@ def _split_row(d, dt, inv_tm, delta, steps, whole, fraction, f, em, q):
 
 
 @njit(**OPTIONS)
-def synapse_tables(weight, delay, dt, tm, ts, steps):
-    """Per synapse, in blocks of LANES neurons: position [B, in, L], P(-fd) as (es, K, em, w) [B, in, L, 4], and
-    (delay, w) [B, in, L, 2].
-
-    The lanes beyond the last neuron hold zero weights.
-    """
-    n_out, n_in = weight.shape
-    blocks = (n_out + LANES - 1) // LANES
-    where = np.zeros((blocks, n_in, LANES), np.int64)
-    factor = np.zeros((blocks, n_in, LANES, 4))
-    pair = np.zeros((blocks, n_in, LANES, 2))
-    whole, fraction = np.empty(n_in, np.int32), np.empty(n_in, np.int32)
-    f, em, q = np.empty(n_in), np.empty(n_in), np.empty(n_in)
-    delta = 1 / tm - 1 / ts
-    equal = abs(delta) * tm < 1e-14
-    gain = 0.0 if equal else 1 / (tm * delta)
-    for j in range(n_out):
-        _split_row(delay[j], dt, 1 / tm, delta, steps, whole, fraction, f, em, q)
-        b, lane = j // LANES, j % LANES
-        for i in range(n_in):
-            where[b, i, lane] = (np.int64(whole[i]) << 33) + (np.int64(fraction[i]) << 2)
-            factor[b, i, lane, 0] = em[i] + em[i] * q[i]
-            factor[b, i, lane, 1] = -em[i] * f[i] / tm if equal else em[i] * q[i] * gain
-            factor[b, i, lane, 2] = em[i]
-            factor[b, i, lane, 3] = weight[j, i]
-            pair[b, i, lane, 0] = delay[j, i]
-            pair[b, i, lane, 1] = weight[j, i]
-    return where, factor, pair
+def split_buffers(n_in):
+    """What _split_row writes to."""
+    return np.empty(n_in, np.int32), np.empty(n_in, np.int32), np.empty(n_in), np.empty(n_in), np.empty(n_in)
 
 
 @njit(**OPTIONS)
-def forward_tables(factor):
-    """w P(-fd) (0, 1) = (w es, w K): [B, in, L, 2]; and which (block, input) rows hold a negative weight."""
-    blocks, n_in, lanes, _ = factor.shape
-    kick = np.empty((blocks, n_in, lanes, 2))
-    negative = np.zeros((blocks, n_in), np.bool_)
-    for b in range(blocks):
+def block_positions(delay, block, dt, tm, ts, steps, buffers, where, factor):
+    """Of the synapses to LANES neurons: position [in, L] and P(-fd) as (es, K, em) [in, L, 3]; zero in the lanes beyond
+    the last neuron."""
+    n_out, n_in = delay.shape
+    whole, fraction, f, em, q = buffers
+    delta = 1 / tm - 1 / ts
+    equal = abs(delta) * tm < 1e-14
+    gain = 0.0 if equal else 1 / (tm * delta)
+    for lane in range(LANES):
+        j = block * LANES + lane
+        if j >= n_out:
+            where[:, lane] = 0
+            factor[:, lane] = 0
+            continue
+        _split_row(delay[j], dt, 1 / tm, delta, steps, whole, fraction, f, em, q)
         for i in range(n_in):
-            for j in range(lanes):
-                w = factor[b, i, j, 3]
-                kick[b, i, j, 0] = w * factor[b, i, j, 0]
-                kick[b, i, j, 1] = w * factor[b, i, j, 1]
-                if w < 0:
-                    negative[b, i] = True
-    return kick, negative
+            where[i, lane] = (np.int64(whole[i]) << 33) + (np.int64(fraction[i]) << 2)
+            factor[i, lane, 0] = em[i] + em[i] * q[i]
+            factor[i, lane, 1] = -em[i] * f[i] / tm if equal else em[i] * q[i] * gain
+            factor[i, lane, 2] = em[i]
+
+
+@njit(**OPTIONS)
+def block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where, kick):
+    """Of the synapses to LANES neurons: position [in, L] and w P(-fd) (0, 1) = (w es, w K) [in, L, 2]."""
+    n_out, n_in = delay.shape
+    whole, fraction, f, em, q = buffers
+    delta = 1 / tm - 1 / ts
+    equal = abs(delta) * tm < 1e-14
+    gain = 0.0 if equal else 1 / (tm * delta)
+    for lane in range(LANES):
+        j = block * LANES + lane
+        if j >= n_out:
+            where[:, lane] = 0
+            kick[:, lane] = 0
+            continue
+        _split_row(delay[j], dt, 1 / tm, delta, steps, whole, fraction, f, em, q)
+        for i in range(n_in):
+            w = np.float64(weight[j, i])
+            where[i, lane] = (np.int64(whole[i]) << 33) + (np.int64(fraction[i]) << 2)
+            kick[i, lane, 0] = w * (em[i] + em[i] * q[i])
+            kick[i, lane, 1] = w * (-em[i] * f[i] / tm if equal else em[i] * q[i] * gain)
+
+
+@njit(**OPTIONS)
+def synapse_tables(weight, delay, dt, tm, ts, steps):
+    """Of all blocks, for layers whose neurons advance together: position [B, in, L], P(-fd) [B, in, L, 3] and
+    w P(-fd) (0, 1) [B, in, L, 2]."""
+    n_out, n_in = weight.shape
+    blocks = (n_out + LANES - 1) // LANES
+    where = np.empty((blocks, n_in, LANES), np.int64)
+    factor, kick = np.empty((blocks, n_in, LANES, 3)), np.empty((blocks, n_in, LANES, 2))
+    buffers = split_buffers(n_in)
+    for block in range(blocks):
+        block_positions(delay, block, dt, tm, ts, steps, buffers, where[block], factor[block])
+        block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where[block], kick[block])
+    return where, factor, kick
+
+
+@njit(**OPTIONS)
+def by_unit_into(units, lo, hi, order, start):
+    """Counting sort of events lo..hi-1 by unit (stable, so by time within a unit): order and row pointers."""
+    start[:] = 0
+    for e in range(lo, hi):
+        start[units[e] + 1] += 1
+    for i in range(start.size - 1):
+        start[i + 1] += start[i]
+    cursor = start[:-1].copy()
+    for e in range(lo, hi):
+        order[cursor[units[e]]] = e
+        cursor[units[e]] += 1
 
 
 @njit(**OPTIONS)
 def by_unit(units, lo, hi, n_units):
-    """Counting sort of events lo..hi-1 by unit (stable, so by time within a unit): order and row pointers."""
-    start = np.zeros(n_units + 1, np.int64)
-    for e in range(lo, hi):
-        start[units[e] + 1] += 1
-    for i in range(n_units):
-        start[i + 1] += start[i]
-    cursor = start[:-1].copy()
-    order = np.empty(hi - lo, np.int64)
-    for e in range(lo, hi):
-        order[cursor[units[e]]] = e
-        cursor[units[e]] += 1
+    start, order = np.empty(n_units + 1, np.int64), np.empty(hi - lo, np.int64)
+    by_unit_into(units, lo, hi, order, start)
     return order, start
 
 
 @njit(**OPTIONS)
 def event_tables(times, units, lo, hi, n_units, dt, tm, ts):
-    """A sample's events by unit: order, pointers, time, unit, position and P(2 dt - ft) as (em, K, es)."""
-    order, start = by_unit(units, lo, hi, n_units)
+    """A sample's events by unit: order (numbers of events), pointers, time, unit, position, P(2 dt - ft) as (em, K, es)."""
     n = hi - lo
+    start, order = np.empty(n_units + 1, np.int64), np.empty(n, np.int64)
     t, position, unit = np.empty(n), np.empty(n, np.int64), np.empty(n, np.int32)
     em, k, es = np.empty(n), np.empty(n), np.empty(n)
+    _fill_event_tables(times, units, lo, hi, dt, tm, ts, order, start, t, unit, position, em, k, es)
+    return order, start, t, unit, position, em, k, es
+
+
+@njit(**OPTIONS)
+def all_event_tables(times, units, offsets, n_units, dt, tm, ts):
+    """event_tables of all samples: pointers [N, units + 1], everything else [events] in the order of the samples."""
+    n, samples = times.size, offsets.size - 1
+    start, order = np.empty((samples, n_units + 1), np.int64), np.empty(n, np.int64)
+    t, position, unit = np.empty(n), np.empty(n, np.int64), np.empty(n, np.int32)
+    em, k, es = np.empty(n), np.empty(n), np.empty(n)
+    for b in range(samples):
+        lo, hi = offsets[b], offsets[b + 1]
+        _fill_event_tables(times, units, lo, hi, dt, tm, ts, order[lo:hi], start[b], t[lo:hi], unit[lo:hi],
+                           position[lo:hi], em[lo:hi], k[lo:hi], es[lo:hi])
+    return order, start, t, unit, position, em, k, es
+
+
+@njit(**OPTIONS)
+def events_of_sample(tables, offsets, b):
+    """event_tables of sample b, from those of all samples."""
+    order, start, t, unit, position, em, k, es = tables
+    lo, hi = offsets[b], offsets[b + 1]
+    return order[lo:hi], start[b], t[lo:hi], unit[lo:hi], position[lo:hi], em[lo:hi], k[lo:hi], es[lo:hi]
+
+
+@njit(**OPTIONS)
+def _fill_event_tables(times, units, lo, hi, dt, tm, ts, order, start, t, unit, position, em, k, es):
+    by_unit_into(units, lo, hi, order, start)
+    n = hi - lo
     for e in range(n):
         t[e] = times[order[e]]
         unit[e] = units[order[e]]
@@ -123,7 +176,6 @@ def event_tables(times, units, lo, hi, n_units, dt, tm, ts):
         em[e] = a
         es[e] = a + a * q
         k[e] = a * h / tm if equal else a * q * gain
-    return order, start, t, unit, position, em, k, es
 
 
 @njit(**OPTIONS)
@@ -151,12 +203,20 @@ def scatter(start, position, em, k, es, where, kick, bucket, head, chain, last):
 
 
 @njit(**OPTIONS)
-def scatter_negative(start, position, where, factor, negative, inhibition, last):
+def scatter_negative(start, position, where, weight, neuron, inhibition, last):
     """Sum |w| of the negative arrivals per bucket: what a bound from above on I must not subtract."""
-    for i in range(where.shape[0]):
-        if negative[i]:
-            for j in range(LANES):
-                w = factor[i, j, 3]
-                if w < 0:
-                    for e in range(start[i], start[i + 1]):
-                        inhibition[min(((position[e] + where[i, j]) >> 32) * LANES, last) + j] -= w
+    for j in range(min(LANES, weight.shape[0] - neuron)):
+        for i in range(where.shape[0]):
+            w = weight[neuron + j, i]
+            if w < 0:
+                for e in range(start[i], start[i + 1]):
+                    inhibition[min(((position[e] + where[i, j]) >> 32) * LANES, last) + j] -= w
+
+
+@njit(**OPTIONS)
+def any_negative(weight, neuron):
+    for j in range(min(LANES, weight.shape[0] - neuron)):
+        for i in range(weight.shape[1]):
+            if weight[neuron + j, i] < 0:
+                return True
+    return False

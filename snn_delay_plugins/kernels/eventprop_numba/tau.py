@@ -12,14 +12,14 @@ from .tables import bucket_rows, event_tables, scatter
 
 
 @njit(**OPTIONS)
-def _gather_tau(start, position, es_e, k_e, em_e, by_tau, where, factor, delay, rows_p, last, et, grid, t, mu, spike_start,
-                neuron, n_out, dt, tm, ts, total):
+def _gather_tau(start, position, es_e, k_e, em_e, by_tau, where, factor, weight, delay, rows_p, last, et, grid, t, mu,
+                spike_start, neuron, n_out, dt, tm, ts, total):
     """Add to total = (d/d tau_m, d/d tau_s) what the arrivals' own propagators P(h) (0, w) contribute."""
     for i in range(where.shape[0]):
         if start[i] == start[i + 1]:
             continue
         for j in range(min(LANES, n_out - neuron)):
-            w = factor[i, j, 3]
+            w = weight[neuron + j, i]
             s0 = s1 = a0 = a1 = a2 = 0.0
             for e in range(start[i], start[i + 1]):
                 row = min(((position[e] + where[i, j]) >> 32) * LANES, last)
@@ -60,9 +60,9 @@ def _events_by_tau(times, dt, tm, ts):
 
 
 @njit(**OPTIONS)
-def exact_tau_gradient(times, units, offsets, delay, where, factor, kick,
+def exact_tau_gradient(times, units, offsets, weight, delay, where, factor, kick,
                        end, source, every, spike_t, spike_u, spike_offsets, lo, hi, mu_given, resets,
-                       delay_r, where_r, factor_r, kick_r, theta, tm, ts, dt, steps):
+                       weight_r, delay_r, where_r, factor_r, kick_r, theta, tm, ts, dt, steps):
     """(dL/d tau_m, dL/d tau_s) with the jumps mu of all spikes given; spikes reset V where resets is true.
 
     dL/d tau = sum of p(end) dP(length)/d tau x(start) over all pieces of free evolution: state from grid point to grid
@@ -129,9 +129,9 @@ def exact_tau_gradient(times, units, offsets, delay, where, factor, kick,
                         total[1] += (v * back_by[2] + q * back_by[3]) * y
                     advance(bucket, n, lane, state, 0, forth, back)
                     state[0] -= reset
-            _gather_tau(start, position, ees, ek, eem, by_tau, where[block], factor[block], delay, rows_p, last, et, grid,
-                        t, mu, s_start, neuron, n_out, dt, tm, ts, total)
+            _gather_tau(start, position, ees, ek, eem, by_tau, where[block], factor[block], weight, delay, rows_p, last, et,
+                        grid, t, mu, s_start, neuron, n_out, dt, tm, ts, total)
             if delay_r.shape[0] > 0:
-                _gather_tau(s_start, s_position, ses, sk, sem, s_by_tau, where_r[block], factor_r[block], delay_r, rows_p,
-                            last, t, grid, t, mu, s_start, neuron, n_out, dt, tm, ts, total)
+                _gather_tau(s_start, s_position, ses, sk, sem, s_by_tau, where_r[block], factor_r[block], weight_r, delay_r,
+                            rows_p, last, t, grid, t, mu, s_start, neuron, n_out, dt, tm, ts, total)
     return total[0], total[1]
