@@ -28,8 +28,8 @@ from recipes.engine.sources import DataError
 
 log = logging.getLogger(__name__)
 
-_TRIES = 5  # in a row that bring nothing
-_PAUSE = 2.0  # seconds before the second try; longer before the later ones
+_TRIES = 4  # in a row that bring nothing
+_PAUSE = 1.5  # seconds before the second try; longer before the later ones
 _TIMEOUT = (15, 60)  # seconds to connect, and without a byte
 _TEMPORARY = (408, 425, 429, 500, 502, 503, 504)  # HTTP status codes that may be others in a moment
 
@@ -373,10 +373,17 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return "no answer"
     if isinstance(error, requests.exceptions.SSLError):
-        return f"no secure connection ({_one_line(error)})"
+        return f"no secure connection ({_cause(error)})"
     if isinstance(error, requests.ConnectionError) and not isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return f"no connection ({_one_line(error)})"
-    return f"the connection broke ({_one_line(error)})"
+        return f"no connection ({_cause(error)})"
+    return f"the connection broke ({_cause(error)})"
+
+
+def _cause(error: Exception) -> str:
+    """What happened at the bottom, without the pools and retries around it."""
+    inner = error.args[0] if error.args else error
+    text = _one_line(getattr(inner, "reason", inner))
+    return text.partition("): ")[2] or text
 
 
 @contextlib.contextmanager

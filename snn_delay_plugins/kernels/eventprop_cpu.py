@@ -237,7 +237,7 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
     order = instants[0]
     given = mu.size > 0
     by_unit = slope[order], g_time[order], g_jump[order], given, mu[order] if given else np.empty(order.size)
-    after = np.empty((order.size, 2))
+    after = np.empty((order.size, 4))
 
     def task(lo, hi, first, last, part):
         layer = spikes.offsets, events, lo, hi, synapses.weight, synapses.delay, first, last

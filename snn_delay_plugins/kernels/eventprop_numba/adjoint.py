@@ -20,8 +20,8 @@ def adjoint(rows_p, after, grid, lane, steps, dt, end, source, every, column, t,
         mu_k = (theta p_V - tau_m dL/dt_k) / slope + g_jump,   p_V(t_k-) = p_V(t_k+) + mu_k          (Eq. 67)
 
     (or mu as given). Rows 2n + 1 and 2n + 2 of rows_p get p as the arrivals of step n see it: from grid point n + 1,
-    and the same as if from n + 2. If the neuron spikes in step n they get (NaN, index of the first such spike), and
-    after[that index] gets p(n + 1). grid gets p at every grid point, unless it has no rows.
+    and the same as if from n + 2. If the neuron spikes in step n they get (NaN, index of the first such spike) and _seen
+    tells. grid gets p at every grid point, unless it has no rows.
     """
     em, k, es = forth
     bm, bk, bs = back
@@ -38,6 +38,7 @@ def adjoint(rows_p, after, grid, lane, steps, dt, end, source, every, column, t,
         if spike >= lo and t[spike] >= n * dt:
             now = (n + 1) * dt
             x, y = v, q
+            before = v, q
             while spike >= lo and t[spike] >= n * dt:
                 a, b, c = propagate(now - t[spike], flow)
                 q = b * v + c * q
@@ -47,13 +48,15 @@ def adjoint(rows_p, after, grid, lane, steps, dt, end, source, every, column, t,
                     mu[spike] = (theta * v - tm * g_time[spike]) / slope[spike] + g_jump[spike]
                 v += mu[spike]
                 total += v
+                before = _with_jump(before, mu[spike], (n + 1) * dt - t[spike], flow)
+                after[spike, 0], after[spike, 1] = before
                 spike -= 1
             a, b, c = propagate(now - n * dt, flow)
             q = b * v + c * q
             v = a * v
             rows_p[r, 0], rows_p[r + LANES, 0] = np.nan, np.nan
             rows_p[r, 1], rows_p[r + LANES, 1] = spike + 1, spike + 1
-            after[spike + 1, 0], after[spike + 1, 1] = x, y
+            after[spike + 1, 2], after[spike + 1, 3] = x, y
         else:
             rows_p[r, 0], rows_p[r, 1] = v, q
             rows_p[r + LANES, 0], rows_p[r + LANES, 1] = bm * v, bk * v + bs * q
@@ -63,37 +66,36 @@ def adjoint(rows_p, after, grid, lane, steps, dt, end, source, every, column, t,
 
 
 @njit(**OPTIONS)
-def _without_jumps(row, first, after, back):
-    """(step, p_V, p_I) of a row that belongs to a step with spikes, first the first of them, as if they did not jump."""
-    n = (row // LANES - 1) // 2
-    v, q = after[first, 0], after[first, 1]
-    if row // LANES == 2 * n + 1:
-        return n, v, q
-    bm, bk, bs = back
-    return n, bm * v, bk * v + bs * q
+def _with_jump(p, mu, u, flow):
+    """p at a grid point as seen from before a spike a time u earlier: p + (mu, 0) P(-u)."""
+    em, k, es = propagate(u, flow)
+    return p[0] + mu / em, p[1] - mu * k / (em * es)
 
 
 @njit(**OPTIONS)
-def _jumps(s, n, spike, hi, t, mu, last_step, dt, flow):
-    """What the jumps of the spikes spike..hi-1 in step n add to (p_V, p_I) at an arrival at time s in that step."""
-    v, q = 0.0, 0.0
-    while spike < hi and (t[spike] < (n + 1) * dt or n == last_step):             # the last step takes t = steps dt
-        if t[spike] > s:
-            em, k, _es = propagate(t[spike] - s, flow)
-            v += mu[spike] * em
-            q += mu[spike] * k
-        spike += 1
-    return v, q
+def _seen(row, first, s, hi, t, after, last_step, dt, back):
+    """p of a row that belongs to a step with spikes, first the first of them, as an arrival at time s sees it: with the
+    jumps of the spikes that come later. after[spike, :2] is p(n + 1) with the jumps from that spike on, after[first, 2:]
+    without any."""
+    n = (row // LANES - 1) // 2
+    k = first
+    while k < hi and (t[k] < (n + 1) * dt or n == last_step) and t[k] <= s:       # the last step takes t = steps dt
+        k += 1
+    if k < hi and (t[k] < (n + 1) * dt or n == last_step):
+        v, q = after[k, 0], after[k, 1]
+    else:
+        v, q = after[first, 2], after[first, 3]
+    if row // LANES == 2 * n + 1:
+        return v, q
+    bm, bk, bs = back
+    return bm * v, bk * v + bs * q
 
 
 @njit(**OPTIONS)
 def _gather(start, position, em, k, es, where, rows_p, sums, last,
-            et, delay, after, t, mu, spike_start, neuron, last_step, dt, back, flow):
-    """Sum p over the arrivals of every synapse of a block.
-
-    sums[i, j] = (sum em_e p_V, sum K_e p_V + es_e p_I, v, q): the first two to be finished by the synapse's own factors;
-    v and q are what the receiver's spikes in the step of the arrival add to the sums of p_V and p_I.
-    """
+            et, delay, after, t, spike_start, neuron, last_step, dt, back):
+    """Sum p over the arrivals of every synapse of a block: sums[i, j] = (sum em_e p_V, sum K_e p_V + es_e p_I), to be
+    finished by the synapse's own factors."""
     n_out = delay.shape[0]
     for i in range(where.shape[0]):
         for e in range(start[i], start[i + 1]):
@@ -103,19 +105,15 @@ def _gather(start, position, em, k, es, where, rows_p, sums, last,
                 r = np.uint64(row + j)
                 v, q = rows_p[r, 0], rows_p[r, 1]
                 if v != v and neuron + j < n_out:
-                    first = np.int64(q)
-                    n, v, q = _without_jumps(row, first, after, back)
-                    y, z = _jumps(et[e] + delay[neuron + j, i], n, first, spike_start[neuron + j + 1], t, mu,
-                                  last_step, dt, flow)
-                    sums[i, j, 2] += y
-                    sums[i, j, 3] += z
+                    v, q = _seen(row, np.int64(q), et[e] + delay[neuron + j, i], spike_start[neuron + j + 1], t, after,
+                                 last_step, dt, back)
                 sums[i, j, 0] += c * v
                 sums[i, j, 1] += b * v + a * q
 
 
 @njit(**OPTIONS)
-def _gather_times(start, position, em, k, es, where, factor, rows_p, last, et, weight, delay, after, t, mu, spike_start,
-                  neuron, order, event, grad_t, last_step, dt, tm, ts, back, flow):
+def _gather_times(start, position, em, k, es, where, factor, rows_p, last, et, weight, delay, after, t, spike_start,
+                  neuron, order, event, grad_t, last_step, dt, tm, ts, back):
     """Add to grad_t, which begins with event number ``event``, the derivative by the time of each event,
     w (p_I / tau_s - p_V / tau_m) at its arrivals."""
     n_out = delay.shape[0]
@@ -126,16 +124,12 @@ def _gather_times(start, position, em, k, es, where, factor, rows_p, last, et, w
             for j in range(min(LANES, n_out - neuron)):
                 row = min(((x + where[i, j]) >> 32) * LANES, last)
                 v, q = rows_p[row + j, 0], rows_p[row + j, 1]
-                jump = 0.0
                 if v != v:
-                    first = np.int64(q)
-                    n, v, q = _without_jumps(row, first, after, back)
-                    y, z = _jumps(et[e] + delay[neuron + j, i], n, first, spike_start[neuron + j + 1], t, mu,
-                                  last_step, dt, flow)
-                    jump = z / ts - y / tm
+                    v, q = _seen(row, np.int64(q), et[e] + delay[neuron + j, i], spike_start[neuron + j + 1], t, after,
+                                 last_step, dt, back)
                 y, z = c * v, b * v + a * q
                 v, q = factor[i, j, 2] * y, factor[i, j, 0] * z + factor[i, j, 1] * y
-                total += weight[neuron + j, i] * (q / ts - v / tm + jump)
+                total += weight[neuron + j, i] * (q / ts - v / tm)
             grad_t[order[e] - event] += total
 
 
@@ -159,7 +153,7 @@ def exact_backward(offsets, events, lo, hi, weight, delay, block_lo, block_hi, e
     n_r = n_out if recurrent else 0
     where, factor, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, LANES, 3)), split_buffers(n_in)
     where_r, factor_r, buffers_r = np.empty((n_r, LANES), np.int64), np.empty((n_r, LANES, 3)), split_buffers(n_r)
-    sums, sums_r = np.empty((n_in, LANES, 4)), np.empty((n_r, LANES, 4))
+    sums, sums_r = np.empty((n_in, LANES, 2)), np.empty((n_r, LANES, 2))
     for block in range(block_lo, block_hi):
         neuron = block * LANES
         block_positions(delay, block, dt, tm, ts, steps, buffers, where, factor)
@@ -180,13 +174,13 @@ def exact_backward(offsets, events, lo, hi, weight, delay, block_lo, block_hi, e
                     rows_p, after, no_grid, lane, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, slope[s0:s1],
                     g_time[s0:s1], g_jump[s0:s1], s_start[j], s_start[j + 1], given, theta, tm, forth, back, flow)
             _gather(start, position, eem, ek, ees, where, rows_p, sums, last,
-                    et, delay, after, t, mu, s_start, neuron, steps - 1, dt, back, flow)
+                    et, delay, after, t, s_start, neuron, steps - 1, dt, back)
             if grad_t.size > 0:
-                _gather_times(start, position, eem, ek, ees, where, factor, rows_p, last, et, weight, delay, after, t, mu,
-                              s_start, neuron, order, offsets[lo], grad_t, steps - 1, dt, tm, ts, back, flow)
+                _gather_times(start, position, eem, ek, ees, where, factor, rows_p, last, et, weight, delay, after, t,
+                              s_start, neuron, order, offsets[lo], grad_t, steps - 1, dt, tm, ts, back)
             if recurrent:
                 _gather(s_start, s_position, sem, sk, ses, where_r, rows_p, sums_r, last,
-                        t, delay_r, after, t, mu, s_start, neuron, steps - 1, dt, back, flow)
+                        t, delay_r, after, t, s_start, neuron, steps - 1, dt, back)
         _finish(sums, factor, weight, neuron, tm, ts, grad_w, grad_d)
         if recurrent:
             _finish(sums_r, factor_r, weight_r, neuron, tm, ts, grad_wr, grad_dr)
@@ -198,8 +192,8 @@ def _finish(sums, factor, weight, neuron, tm, ts, grad_w, grad_d):
     _gather."""
     for j in range(min(LANES, weight.shape[0] - neuron)):
         for i in range(weight.shape[1]):
-            v = factor[i, j, 2] * sums[i, j, 0] + sums[i, j, 2]
-            q = factor[i, j, 0] * sums[i, j, 1] + factor[i, j, 1] * sums[i, j, 0] + sums[i, j, 3]
+            v = factor[i, j, 2] * sums[i, j, 0]
+            q = factor[i, j, 0] * sums[i, j, 1] + factor[i, j, 1] * sums[i, j, 0]
             grad_w[neuron + j, i] += q
             grad_d[neuron + j, i] += weight[neuron + j, i] * (q / ts - v / tm)
 
@@ -212,15 +206,15 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
     blocks = where_r.shape[0]
     rows, last = bucket_rows(steps)
     rows_p = np.zeros((blocks, rows, 2))
-    p, now = np.empty((n_out, 2)), np.empty(n_out)
+    p, before, now = np.empty((n_out, 2)), np.empty((n_out, 2)), np.empty(n_out)
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     em, k, es = forth
     bm, bk, bs = back
     for b in range(lo, hi):
         s0, s1 = spike_offsets[b], spike_offsets[b + 1]
         order, start = by_unit(spike_u, s0, s1, n_out)
-        t, mu = spike_t[order], np.empty(s1 - s0)
-        place, after = np.empty(s1 - s0, np.int64), np.empty((s1 - s0, 2))
+        t = spike_t[order]
+        place, after = np.empty(s1 - s0, np.int64), np.empty((s1 - s0, 4))
         for a in range(s1 - s0):
             place[order[a] - s0] = a
         p[:] = 0
@@ -232,13 +226,14 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
                 rows_p[j // LANES, r, 0], rows_p[j // LANES, r, 1] = v, q
                 rows_p[j // LANES, r + LANES, 0], rows_p[j // LANES, r + LANES, 1] = bm * v, bk * v + bs * q
                 now[j] = (n + 1) * dt
+                before[j] = p[j]
             bottom = spike
             while bottom >= s0 and spike_t[bottom] >= n * dt:
                 j = spike_u[bottom]
                 for r in range(2 * n + 1, 2 * n + 3):
                     rows_p[j // LANES, r * LANES + j % LANES, 0] = np.nan
                     rows_p[j // LANES, r * LANES + j % LANES, 1] = place[bottom - s0]
-                after[place[bottom - s0], 0], after[place[bottom - s0], 1] = p[j, 0], p[j, 1]
+                after[place[bottom - s0], 2:] = p[j]
                 bottom -= 1
             while spike > bottom:
                 j, ts_k = spike_u[spike], spike_t[spike]
@@ -251,23 +246,20 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
                     w = weight_r[m, j]
                     row = min(((x + where_r[block, j, lane]) >> 32) * LANES, last)
                     v, q = rows_p[block, row + lane, 0], rows_p[block, row + lane, 1]
-                    jump = 0.0
                     if v != v:
-                        earliest = np.int64(q)
-                        at, v, q = _without_jumps(row, earliest, after, back)
-                        y, z = _jumps(ts_k + delay_r[m, j], at, earliest, start[m + 1], t, mu, steps - 1, dt, flow)
-                        jump = z / ts - y / tm
+                        v, q = _seen(row, np.int64(q), ts_k + delay_r[m, j], start[m + 1], t, after, steps - 1, dt, back)
                     y, z = em_k * v, k_k * v + es_k * q
                     v = factor_r[block, j, lane, 2] * y
                     q = factor_r[block, j, lane, 0] * z + factor_r[block, j, lane, 1] * y
-                    received += w * (q / ts - v / tm + jump)
+                    received += w * (q / ts - v / tm)
                 a, c, d = propagate(now[j] - ts_k, flow)
                 p[j, 1] = c * p[j, 0] + d * p[j, 1]
                 p[j, 0] = a * p[j, 0]
                 now[j] = ts_k
                 jump = (theta * p[j, 0] - tm * (g_time[spike] + received)) / slope[spike] + g_jump[spike]
-                mu[place[spike - s0]] = jump
                 mu_out[spike] = jump
+                before[j] = _with_jump(before[j], jump, (n + 1) * dt - ts_k, flow)
+                after[place[spike - s0], :2] = before[j]
                 p[j, 0] += jump
                 spike -= 1
             for j in range(n_out):
@@ -290,7 +282,7 @@ def feedforward_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     for b in range(lo, hi):
         order, start = by_unit(spike_u, spike_offsets[b], spike_offsets[b + 1], n_out)
-        t, mu, after = spike_t[order], np.empty(order.size), np.empty((order.size, 2))
+        t, mu, after = spike_t[order], np.empty(order.size), np.empty((order.size, 4))
         x, gt, gj = slope[order], g_time[order], g_jump[order]
         for j in range(n_out):
             adjoint(rows_p, after, no_grid, 0, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, x, gt, gj,

@@ -86,7 +86,7 @@ def exact_tau_gradient(times, units, offsets, weight, delay, where, factor, kick
         s_order, s_start, t, _su, s_position, sem, sk, ses = event_tables(
             spike_t, spike_u, spike_offsets[b], spike_offsets[b + 1], n_out, dt, tm, ts)
         s_by_tau = _events_by_tau(t, dt, tm, ts)
-        mu, after = mu_given[s_order], np.empty((t.size, 2))
+        mu, after = mu_given[s_order], np.empty((t.size, 4))
         for block in range(where.shape[0]):
             neuron = block * LANES
             bucket[:] = 0
