@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -186,14 +185,14 @@ def memory(mode: str, batch: int) -> dict:
     events = inputs(batch)
     p = parameters(64, events)
     step(events[:1], p, torch.tensor([3]), mode)
-    before = peak_mib()
-    seconds, _, spikes = step(events, p, torch.arange(batch) % OUTPUTS, mode)
-    return {"mode": mode, "batch": batch, "mib_above_parameters_and_inputs": peak_mib() - before,
-            "seconds": seconds, "spikes_per_neuron": spikes / batch / HIDDEN}
+    result = {}
 
+    def run() -> None:
+        result["seconds"], _, result["spikes_per_neuron"] = step(events, p, torch.arange(batch) % OUTPUTS, mode)
 
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    mib = measure.peak_memory_of(run)
+    result["spikes_per_neuron"] /= batch * HIDDEN
+    return {"mode": mode, "batch": batch, "mib_above_parameters_and_inputs": mib, **result}
 
 
 def show(title: str, rows: list[dict]) -> None:

@@ -17,6 +17,7 @@ from snn_delay_plugins.functional.eventprop import (
     grid_adjoint,
 )
 from snn_delay_plugins.functional.losses import spike_count_regularisation
+from snn_delay_plugins.kernels import eventprop_cpu
 
 TAUS = [(20.0, 5.0), (5.0, 20.0), (10.0, 10.0), (10.0, 10.0 + 1e-7), (10.0, 10.3)]
 
@@ -278,6 +279,27 @@ def test_results_do_not_depend_on_the_number_of_threads(recurrent, mode):
         torch.set_num_threads(before)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=False))
+
+
+@pytest.mark.parametrize("mode", ["exact", "grid"])
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_a_batch_that_is_worked_off_in_groups_gives_the_same(recurrent, mode, monkeypatch):
+    args = network(8, recurrent=recurrent, batch=7, n_out=21)
+    names = None if mode == "exact" else ("weight", "delay")
+    results = []
+    for most in (1 << 18, 30, 1):
+        monkeypatch.setattr(eventprop_cpu, "_GROUP_EVENTS", most)
+        hidden, p = run(*args, differentiable=names, spike_times=mode)
+        w = torch.linspace(-1, 1, 3 * 21, dtype=torch.float64).view(3, 21).requires_grad_()
+        loss = eventprop_li(hidden, w, w.detach().abs() * 9, spike_times=mode).square().sum()
+        loss = loss + eventprop_li(hidden, w, w.detach().abs() * 9, spike_times=mode, readout="maximum").sum()
+        loss.backward()
+        given = [x.grad for x in p.values() if x.grad is not None]
+        results.append([loss, w.grad, hidden.times, hidden.units.double(), *given])
+    assert len(eventprop_cpu._sample_groups(hidden.offsets.numpy())) == 7
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
 def test_axonal_and_dendritic_delays_equal_the_full_matrix():

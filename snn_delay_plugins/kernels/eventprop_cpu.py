@@ -37,6 +37,11 @@ class Spikes:
     def batch_size(self) -> int:
         return self.offsets.size - 1
 
+    def part(self, lo: int, hi: int) -> Spikes:
+        """Samples lo..hi-1."""
+        e0, e1 = self.offsets[lo], self.offsets[hi]
+        return Spikes(self.times[e0:e1], self.units[e0:e1], self.offsets[lo:hi + 1] - e0)
+
 
 @dataclass(frozen=True)
 class Neuron:
@@ -142,21 +147,24 @@ def lif_forward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, 
 
 
 def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads) -> tuple[np.ndarray, np.ndarray]:
-    events = spikes.offsets, _event_tables(spikes, synapses.shape[1], neuron, grid)
     layer = synapses.weight, synapses.delay
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
-
-    def task(first, last):
-        if grid:
-            return loops.lif_grid_forward(*events, *layer, first, last, *constants, max_spikes)
-        return loops.lif_exact_forward(*events, *layer, first, last, *constants, neuron.duration, max_spikes)
-
     ranges = _ranges(synapses.blocks, _pieces(threads, synapses.blocks))
-    parts = _run([partial(task, *part) for part in ranges], threads)
-    for _, *outcome in parts:
-        _check_spikes(outcome, neuron, max_spikes)
-    found = parts[0][0] if len(parts) == 1 else np.concatenate([part[0] for part in parts], axis=1)
-    return loops.in_order(found, spikes.batch_size)
+    found = [np.empty((4, 0))]
+    for lo, hi in _sample_groups(spikes.offsets):
+        part = spikes.part(lo, hi)
+        events = part.offsets, _event_tables(part, synapses.shape[1], neuron, grid)
+
+        def task(first, last, events=events):
+            if grid:
+                return loops.lif_grid_forward(*events, *layer, first, last, *constants, max_spikes)
+            return loops.lif_exact_forward(*events, *layer, first, last, *constants, neuron.duration, max_spikes)
+
+        for columns, status, sample, unit in _run([partial(task, *blocks) for blocks in ranges], threads):
+            _check_spikes((status, lo + sample, unit), neuron, max_spikes)
+            columns[3] += lo
+            found.append(columns)
+    return loops.in_order(np.concatenate(found, axis=1), spikes.batch_size)
 
 
 def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, threads) -> tuple[np.ndarray, np.ndarray]:
@@ -225,39 +233,38 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
     mu = _NOTHING
     if recurrent is not None:
         mu = _recurrent_jumps(fired, recurrent, neuron, grid, slope, g_time, g_jump, threads)
-    groups = _sample_groups(spikes.offsets) if need_times else [(0, spikes.batch_size)]
-    sum_type = np.float64 if len(groups) > 1 else synapses.weight.dtype     # one group adds once to every gradient
-    grads = [np.zeros(x.shape, sum_type) for x in (synapses, synapses, recurrent or synapses.none(),
-                                                    recurrent or synapses.none())]
+    groups = _sample_groups(spikes.offsets)
     layer_r = recurrent or synapses.none()
+    sum_type = np.float64 if len(groups) > 1 else synapses.weight.dtype     # one group adds once to every gradient
+    grads = [np.zeros(x.shape, sum_type) for x in (synapses, synapses, layer_r, layer_r)]
     before = np.zeros(synapses.blocks)
     grad_t = np.zeros(spikes.times.size if need_times else 0)
-    events = _event_tables(spikes, n_in, neuron, grid)
-    instants = _event_tables(out, n_out, neuron, grid)
-    order = instants[0]
-    given = mu.size > 0
-    by_unit = slope[order], g_time[order], g_jump[order], given, mu[order] if given else np.empty(order.size)
-    after = np.empty((order.size, 4))
-
-    def task(lo, hi, first, last, part):
-        layer = spikes.offsets, events, lo, hi, synapses.weight, synapses.delay, first, last
-        rest = layer_r.weight, layer_r.delay, *constants, *grads, part, before
-        if grid:
-            loops.grid_backward(*layer, source, out.offsets, instants, *by_unit, *rest)
-        else:
-            loops.exact_backward(*layer, end, source, neuron.every, out.offsets, instants, *by_unit, after, *rest)
-
+    # when derivatives by times are summed over neurons, the number of parts must not depend on the number of threads
+    pieces = min(synapses.blocks, _TIME_CHUNKS) if need_times else _pieces(threads, synapses.blocks)
     for lo, hi in groups:
-        if not need_times:
-            ranges = _ranges(synapses.blocks, _pieces(threads, synapses.blocks))
-            _run([partial(task, lo, hi, *r, _NOTHING) for r in ranges], threads)
-            continue
-        e0, e1 = spikes.offsets[lo], spikes.offsets[hi]
-        ranges = _ranges(synapses.blocks, min(synapses.blocks, _TIME_CHUNKS) if e1 > e0 else 1)
-        parts = [np.zeros(e1 - e0) for _ in ranges]
-        _run([partial(task, lo, hi, *r, part) for r, part in zip(ranges, parts, strict=True)], threads)
-        for part in parts:
-            grad_t[e0:e1] += part
+        inputs, instants = spikes.part(lo, hi), out.part(lo, hi)
+        events = _event_tables(inputs, n_in, neuron, grid)
+        jumps = _event_tables(instants, n_out, neuron, grid)
+        here, order = slice(out.offsets[lo], out.offsets[hi]), jumps[0]
+        of_jumps = [values[here][order] for values in (slope, g_time, g_jump)]
+        of_jumps += [mu.size > 0, mu[here][order] if mu.size else np.empty(order.size)]
+        if not grid:
+            of_jumps.append(np.empty((order.size, 4)))
+
+        def task(first, last, by_time, events=events, jumps=jumps, of_jumps=of_jumps, inputs=inputs, instants=instants,
+                 lo=lo, hi=hi):
+            layer = inputs.offsets, events, lo, synapses.weight, synapses.delay, first, last
+            rest = layer_r.weight, layer_r.delay, *constants, *grads, by_time, before
+            if grid:
+                loops.grid_backward(*layer, source, instants.offsets, jumps, *of_jumps, *rest)
+            else:
+                loops.exact_backward(*layer, end[lo:hi], source, neuron.every, instants.offsets, jumps, *of_jumps, *rest)
+
+        ranges = _ranges(synapses.blocks, pieces)
+        by_time = [np.zeros(inputs.times.size if need_times else 0) for _ in ranges]
+        _run([partial(task, *blocks, part) for blocks, part in zip(ranges, by_time, strict=True)], threads)
+        for part in by_time if need_times else ():
+            grad_t[spikes.offsets[lo]:spikes.offsets[hi]] += part
     gradients = Gradients(*grads, grad_t, -float(before.sum()))
     if need_tau:
         _tau_gradient(gradients, spikes, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end,
@@ -325,17 +332,21 @@ def li_forward(spikes: Spikes, synapses: Synapses, neuron: Neuron, grid: bool, s
     voltage = np.empty((samples, n, n_out))
     final = np.zeros((n, n_out, 2))
     peak = Peak(np.zeros((n, n_out)), np.zeros((n, n_out)), np.full((n, n_out), -1), np.zeros((n, n_out)))
-    layer = spikes.offsets, _event_tables(spikes, n_in, neuron, grid), synapses.weight, synapses.delay
     constants = neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps
+    ranges = _ranges(synapses.blocks, min(threads, synapses.blocks))
+    for lo, hi in _sample_groups(spikes.offsets):
+        part = spikes.part(lo, hi)
+        layer = part.offsets, _event_tables(part, n_in, neuron, grid), lo, synapses.weight, synapses.delay
 
-    def task(first, last):
-        if grid:
-            loops.li_grid_forward(*layer, first, last, *constants, voltage)
-        else:
-            loops.li_exact_forward(*layer, first, last, *constants, neuron.every, voltage, final, find_peak, peak.value,
-                                   peak.time, peak.event, peak.slope)
+        def task(first, last, layer=layer):
+            if grid:
+                loops.li_grid_forward(*layer, first, last, *constants, voltage)
+            else:
+                loops.li_exact_forward(*layer, first, last, *constants, neuron.every, voltage, final, find_peak,
+                                       peak.value, peak.time, peak.event, peak.slope)
 
-    _run([partial(task, *part) for part in _ranges(synapses.blocks, min(threads, synapses.blocks))], threads)
+        _run([partial(task, *blocks) for blocks in ranges], threads)
+        peak.event[lo:hi][peak.event[lo:hi] >= 0] += spikes.offsets[lo]
     return voltage, final, peak
 
 

@@ -113,9 +113,8 @@ def _gather(start, position, em, k, es, where, rows_p, sums, last,
 
 @njit(**OPTIONS)
 def _gather_times(start, position, em, k, es, where, factor, rows_p, last, et, weight, delay, after, t, spike_start,
-                  neuron, order, event, grad_t, last_step, dt, tm, ts, back):
-    """Add to grad_t, which begins with event number ``event``, the derivative by the time of each event,
-    w (p_I / tau_s - p_V / tau_m) at its arrivals."""
+                  neuron, order, grad_t, last_step, dt, tm, ts, back):
+    """Add to grad_t the derivative by the time of each event, w (p_I / tau_s - p_V / tau_m) at its arrivals."""
     n_out = delay.shape[0]
     for i in range(where.shape[0]):
         for e in range(start[i], start[i + 1]):
@@ -130,19 +129,19 @@ def _gather_times(start, position, em, k, es, where, factor, rows_p, last, et, w
                 y, z = c * v, b * v + a * q
                 v, q = factor[i, j, 2] * y, factor[i, j, 0] * z + factor[i, j, 1] * y
                 total += weight[neuron + j, i] * (q / ts - v / tm)
-            grad_t[order[e] - event] += total
+            grad_t[order[e]] += total
 
 
 @njit(**OPTIONS)
-def exact_backward(offsets, events, lo, hi, weight, delay, block_lo, block_hi, end, source, every, spike_offsets, spikes,
+def exact_backward(offsets, events, first, weight, delay, block_lo, block_hi, end, source, every, spike_offsets, spikes,
                    slope, g_time, g_jump, given, mu_all, after_all, weight_r, delay_r, theta, tm, ts, dt, steps,
                    grad_w, grad_d, grad_wr, grad_dr, grad_t, before_spikes):
-    """Blocks block_lo..block_hi-1 of a layer, samples lo..hi-1.
+    """Blocks block_lo..block_hi-1 of a layer, all samples of a part of the batch that begins with sample ``first``.
 
     events and spikes (of the layer, or any instants of jumps): all_event_tables; slope, g_time, g_jump, mu_all and
-    after_all [spikes] are in their order. end [N, out, 2]; source [T, N * out], every `every` steps, or no rows. mu_all
-    holds the jumps if they are given, else gets them. A recurrent layer has weight_r with rows. Adds to the gradients by
-    weights and delays, to grad_t, from event offsets[lo] on, the derivatives by the times of the events unless it is
+    after_all [spikes] are in their order. end [N, out, 2] of the part; source [T, N * out] of the whole batch, every
+    `every` steps, or no rows. mu_all holds the jumps if they are given, else gets them. A recurrent layer has weight_r with
+    rows. Adds to the gradients by weights and delays, to grad_t the derivatives by the times of the events unless it is
     empty, and to before_spikes[block] the sum of p_V before the spikes.
     """
     n_out, n_in = weight.shape
@@ -163,7 +162,7 @@ def exact_backward(offsets, events, lo, hi, weight, delay, block_lo, block_hi, e
             sums_r[:] = 0
         for lane in range(n_out - neuron, LANES):
             rows_p[lane::LANES] = 0
-        for b in range(lo, hi):
+        for b in range(offsets.size - 1):
             order, start, et, _eu, position, eem, ek, ees = events_of_sample(events, offsets, b)
             _order, s_start, t, _su, s_position, sem, sk, ses = events_of_sample(spikes, spike_offsets, b)
             s0, s1 = spike_offsets[b], spike_offsets[b + 1]
@@ -171,13 +170,14 @@ def exact_backward(offsets, events, lo, hi, weight, delay, block_lo, block_hi, e
             for lane in range(min(LANES, n_out - neuron)):
                 j = neuron + lane
                 before_spikes[block] += adjoint(
-                    rows_p, after, no_grid, lane, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, slope[s0:s1],
-                    g_time[s0:s1], g_jump[s0:s1], s_start[j], s_start[j + 1], given, theta, tm, forth, back, flow)
+                    rows_p, after, no_grid, lane, steps, dt, end[b, j], source, every, (first + b) * n_out + j, t, mu,
+                    slope[s0:s1], g_time[s0:s1], g_jump[s0:s1], s_start[j], s_start[j + 1], given, theta, tm, forth, back,
+                    flow)
             _gather(start, position, eem, ek, ees, where, rows_p, sums, last,
                     et, delay, after, t, s_start, neuron, steps - 1, dt, back)
             if grad_t.size > 0:
                 _gather_times(start, position, eem, ek, ees, where, factor, rows_p, last, et, weight, delay, after, t,
-                              s_start, neuron, order, offsets[lo], grad_t, steps - 1, dt, tm, ts, back)
+                              s_start, neuron, order, grad_t, steps - 1, dt, tm, ts, back)
             if recurrent:
                 _gather(s_start, s_position, sem, sk, ses, where_r, rows_p, sums_r, last,
                         t, delay_r, after, t, s_start, neuron, steps - 1, dt, back)

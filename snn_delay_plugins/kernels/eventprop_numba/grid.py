@@ -104,14 +104,14 @@ def _grid_finish(sums, weight, neuron, tm, ts, grad_w, grad_d):
 
 
 @njit(**OPTIONS)
-def _grid_gather_times(start, step, where, value, rows_p, last, order, event, grad_t, tm, ts):
+def _grid_gather_times(start, step, where, value, rows_p, last, order, grad_t, tm, ts):
     for i in range(where.shape[0]):
         for e in range(start[i], start[i + 1]):
             total = 0.0
             for j in range(LANES):
                 r = min((step[e] + where[i, j]) * LANES, last) + j
                 total += value[i, j] * (rows_p[r, 1] / ts - rows_p[r, 0] / tm)
-            grad_t[order[e] - event] += total
+            grad_t[order[e]] += total
 
 
 @njit(**OPTIONS)
@@ -216,8 +216,8 @@ def lif_grid_recurrent_forward(times, units, offsets, lo, hi, n_in, n_out, where
 
 
 @njit(**OPTIONS)
-def li_grid_forward(offsets, events, weight, delay, block_lo, block_hi, tm, ts, dt, steps, voltage):
-    """voltage [T, N, out]: V at every step; arguments as lif_grid_forward."""
+def li_grid_forward(offsets, events, first, weight, delay, block_lo, block_hi, tm, ts, dt, steps, voltage):
+    """voltage [T, N, out]: V at every step; arguments as li_exact_forward, events: all_grid_events."""
     n_out, n_in = weight.shape
     last = steps * LANES
     where, value = np.empty((n_in, LANES), np.int64), np.empty((n_in, LANES))
@@ -234,14 +234,14 @@ def li_grid_forward(offsets, events, weight, delay, block_lo, block_hi, tm, ts, 
                 for n in range(steps):
                     s = beta * s + drive[n * LANES + lane]
                     v = alpha * v + gain * s
-                    voltage[n, b, block * LANES + lane] = v
+                    voltage[n, first + b, block * LANES + lane] = v
 
 
 @njit(**OPTIONS)
-def grid_backward(offsets, events, lo, hi, weight, delay, block_lo, block_hi, source, spike_offsets, spikes, slope, g_time,
+def grid_backward(offsets, events, first, weight, delay, block_lo, block_hi, source, spike_offsets, spikes, slope, g_time,
                   g_jump, given, mu, weight_r, delay_r, theta, tm, ts, dt, steps, grad_w, grad_d, grad_wr, grad_dr, grad_t,
                   before_spikes):
-    """The published backward pass, blocks block_lo..block_hi-1, samples lo..hi-1; arguments as in exact_backward, events
+    """The published backward pass, blocks block_lo..block_hi-1; arguments as in exact_backward, events
     and spikes: all_grid_events."""
     n_out, n_in = weight.shape
     last = steps * LANES
@@ -260,7 +260,7 @@ def grid_backward(offsets, events, lo, hi, weight, delay, block_lo, block_hi, so
         if recurrent:
             _grid_block(weight_r, delay_r, block, dt, steps, where_r, value_r)
             sums_r[:] = 0
-        for b in range(lo, hi):
+        for b in range(offsets.size - 1):
             order, start, step = _grid_events_of(events, offsets, b)
             _order, s_start, s_step = _grid_events_of(spikes, spike_offsets, b)
             s0 = spike_offsets[b]
@@ -268,14 +268,14 @@ def grid_backward(offsets, events, lo, hi, weight, delay, block_lo, block_hi, so
                 j = neuron + lane
                 v = q = 0.0
                 spike = s_start[j + 1] - 1 if j < n_out else -1
-                first = s_start[j] if j < n_out else 0
+                earliest = s_start[j] if j < n_out else 0
                 for n in range(steps - 1, -1, -1):
                     v, q = em * v, k * v + es * q
                     if sampled and j < n_out:
-                        g = source[n, b * n_out + j]
+                        g = source[n, (first + b) * n_out + j]
                         v += drive_v * g
                         q += drive_i * g
-                    if spike >= first and s_step[spike] == n + 1:
+                    if spike >= earliest and s_step[spike] == n + 1:
                         a = s0 + spike
                         if not given:
                             mu[a] = (theta * v - tm * g_time[a]) / slope[a] + g_jump[a]
@@ -285,7 +285,7 @@ def grid_backward(offsets, events, lo, hi, weight, delay, block_lo, block_hi, so
                     rows_p[n * LANES + lane, 0], rows_p[n * LANES + lane, 1] = v, q
             _grid_gather(start, step, where, rows_p, sums, last)
             if grad_t.size > 0:
-                _grid_gather_times(start, step, where, value, rows_p, last, order, offsets[lo], grad_t, tm, ts)
+                _grid_gather_times(start, step, where, value, rows_p, last, order, grad_t, tm, ts)
             if recurrent:
                 _grid_gather(s_start, s_step, where_r, rows_p, sums_r, last)
         _grid_finish(sums, weight, neuron, tm, ts, grad_w, grad_d)

@@ -11,9 +11,10 @@ from .tables import block_kicks, bucket_rows, by_unit, events_of_sample, scatter
 
 
 @njit(**OPTIONS)
-def li_exact_forward(offsets, events, weight, delay, block_lo, block_hi, tm, ts, dt, steps, every,
+def li_exact_forward(offsets, events, first, weight, delay, block_lo, block_hi, tm, ts, dt, steps, every,
                      voltage, final, find_peak, peak, peak_time, peak_event, peak_slope):
-    """Leaky-integrator readout, blocks block_lo..block_hi-1 of its outputs, all samples; events: all_event_tables.
+    """Leaky-integrator readout, blocks block_lo..block_hi-1 of its outputs, all samples of a part of the batch that begins
+    with sample ``first``; events: all_event_tables.
 
     voltage [T, N, out] gets V(n every dt) (T = 0: not wanted), final [N, out, 2] gets (V, I) at steps dt. With
     find_peak, peak and peak_time [N, out] get the largest V in [0, steps dt] and its time: steps whose bound exceeds
@@ -45,13 +46,13 @@ def li_exact_forward(offsets, events, weight, delay, block_lo, block_hi, tm, ts,
                     at[n, 0], at[n, 1] = state[0], state[1]
                     advance(bucket, n, lane, state, 0, forth, back)
                 at[steps, 0], at[steps, 1] = state[0], state[1]
-                final[b, j, 0], final[b, j, 1] = state[0], state[1]
+                final[first + b, j, 0], final[first + b, j, 1] = state[0], state[1]
                 for n in range(voltage.shape[0]):
-                    voltage[n, b, j] = at[n * every, 0]
+                    voltage[n, first + b, j] = at[n * every, 0]
                 if find_peak:
-                    peak[b, j], peak_time[b, j], e, peak_slope[b, j] = _peak(
+                    peak[first + b, j], peak_time[first + b, j], e, peak_slope[first + b, j] = _peak(
                         at, head, chain, lane, et, eu, weight[j], delay[j], dt, steps, s, w, tm, ts, flow)
-                    peak_event[b, j] = order[e] if e >= 0 else -1
+                    peak_event[first + b, j] = order[e] if e >= 0 else -1
 
 
 @njit(**OPTIONS)
