@@ -80,7 +80,8 @@ def test_windows_of_delays_are_the_dense_layer(interpolation, learned):
     delay.view(-1)[:3] = torch.tensor([0.0, 6.0, 3.0])
     delay.requires_grad_(learned)
     trains = (torch.rand(T, N, IN) < 0.4).double().requires_grad_()
-    dense = delayed_linear(trains, weight * mask, delay, max_delay=6, interpolation=interpolation, padding=3, method="direct")
+    options = {"max_delay": 6, "interpolation": interpolation, "padding": 3}
+    dense = delayed_linear(trains, weight * mask, delay, **options, method="direct")
     window = delay_window(weight[mask], delay[mask], 6, interpolation)
     sparse = sparse_convolution(trains, *window, senders, receivers, OUT, after=3)
     torch.testing.assert_close(sparse, dense, rtol=1e-12, atol=1e-12)
