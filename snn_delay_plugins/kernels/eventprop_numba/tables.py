@@ -19,12 +19,23 @@ def fixed_point(x):
 
 
 @njit(**OPTIONS)
-def _split_row(d, dt, inv_tm, delta, steps, whole, fraction, f, em, q):
-    """Delays d >= 0 of one neuron: whole steps, fraction in 2^-30 steps, fd, exp(fd/tau_m), expm1(-fd delta).
+def split_buffers(n_in):
+    """What _split_row writes to."""
+    whole, fraction = np.empty(n_in, np.int32), np.empty(n_in, np.int32)
+    return whole, fraction, np.empty(n_in), np.empty(n_in), np.empty(n_in), np.empty(n_in)
+
+
+@njit(**OPTIONS)
+def _split_row(d, dt, tm, ts, steps, buffers):
+    """Delays d >= 0 of one neuron: whole steps, fraction in 2^-30 steps, and P(-fd) as (em, K, es).
 
     In 32 bits, and one array at a time, because that vectorises.
     """
-    inv_dt, most = 1 / dt, np.float64(steps)
+    whole, fraction, f, em, k, es = buffers
+    inv_dt, inv_tm, most = 1 / dt, 1 / tm, np.float64(steps)
+    delta = 1 / tm - 1 / ts
+    equal = abs(delta) * tm < 1e-14
+    gain = 0.0 if equal else 1 / (tm * delta)
     for i in range(d.size):
         x = min(d[i] * inv_dt, most)
         n = np.int32(x)
@@ -35,58 +46,46 @@ def _split_row(d, dt, inv_tm, delta, steps, whole, fraction, f, em, q):
     for i in range(d.size):
         em[i] = 1 + expm1(f[i] * inv_tm)
     for i in range(d.size):
-        q[i] = expm1(-f[i] * delta)
-
-
-@njit(**OPTIONS)
-def split_buffers(n_in):
-    """What _split_row writes to."""
-    return np.empty(n_in, np.int32), np.empty(n_in, np.int32), np.empty(n_in), np.empty(n_in), np.empty(n_in)
+        q = expm1(-f[i] * delta)
+        es[i] = em[i] + em[i] * q
+        k[i] = em[i] * q * gain
+    if equal:
+        for i in range(d.size):
+            k[i] = -em[i] * f[i] * inv_tm
 
 
 @njit(**OPTIONS)
 def block_positions(delay, block, dt, tm, ts, steps, buffers, where, factor):
     """Of the synapses to LANES neurons: position [in, L] and P(-fd) as (es, K, em) [in, L, 3]; zero in the lanes beyond
     the last neuron."""
-    n_out, n_in = delay.shape
-    whole, fraction, f, em, q = buffers
-    delta = 1 / tm - 1 / ts
-    equal = abs(delta) * tm < 1e-14
-    gain = 0.0 if equal else 1 / (tm * delta)
+    whole, fraction, _f, em, k, es = buffers
     for lane in range(LANES):
         j = block * LANES + lane
-        if j >= n_out:
+        if j >= delay.shape[0]:
             where[:, lane] = 0
             factor[:, lane] = 0
             continue
-        _split_row(delay[j], dt, 1 / tm, delta, steps, whole, fraction, f, em, q)
-        for i in range(n_in):
+        _split_row(delay[j], dt, tm, ts, steps, buffers)
+        for i in range(delay.shape[1]):
             where[i, lane] = (np.int64(whole[i]) << 33) + (np.int64(fraction[i]) << 2)
-            factor[i, lane, 0] = em[i] + em[i] * q[i]
-            factor[i, lane, 1] = -em[i] * f[i] / tm if equal else em[i] * q[i] * gain
-            factor[i, lane, 2] = em[i]
+            factor[i, lane, 0], factor[i, lane, 1], factor[i, lane, 2] = es[i], k[i], em[i]
 
 
 @njit(**OPTIONS)
 def block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where, kick):
-    """Of the synapses to LANES neurons: position [in, L] and w P(-fd) (0, 1) = (w es, w K) [in, L, 2]."""
-    n_out, n_in = delay.shape
-    whole, fraction, f, em, q = buffers
-    delta = 1 / tm - 1 / ts
-    equal = abs(delta) * tm < 1e-14
-    gain = 0.0 if equal else 1 / (tm * delta)
+    """The same with w P(-fd) (0, 1) = (w es, w K) [in, L, 2] in place of P(-fd)."""
+    whole, fraction, _f, _em, k, es = buffers
     for lane in range(LANES):
         j = block * LANES + lane
-        if j >= n_out:
+        if j >= delay.shape[0]:
             where[:, lane] = 0
             kick[:, lane] = 0
             continue
-        _split_row(delay[j], dt, 1 / tm, delta, steps, whole, fraction, f, em, q)
-        for i in range(n_in):
+        _split_row(delay[j], dt, tm, ts, steps, buffers)
+        for i in range(delay.shape[1]):
             w = np.float64(weight[j, i])
             where[i, lane] = (np.int64(whole[i]) << 33) + (np.int64(fraction[i]) << 2)
-            kick[i, lane, 0] = w * (em[i] + em[i] * q[i])
-            kick[i, lane, 1] = w * (-em[i] * f[i] / tm if equal else em[i] * q[i] * gain)
+            kick[i, lane, 0], kick[i, lane, 1] = w * es[i], w * k[i]
 
 
 @njit(**OPTIONS)
