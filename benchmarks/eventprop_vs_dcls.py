@@ -12,143 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from itertools import pairwise
 
 import measure
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
 
-from snn_delay_plugins import EventPropLI, EventPropLIF, SpikeEvents
+from recipes.engine import cost
 
-INPUTS, CLASSES, STEPS, EVENTS = 700, 20, 1000, 7000
-CASES = ("EventProp", "EventProp, grid", "SLAYER delays", "DCLS + SpikingJelly")
-
-
-def data(batch: int) -> tuple[list, list, Tensor]:
-    g = np.random.default_rng(0)
-    times = [np.sort(g.uniform(0, STEPS, EVENTS)) for _ in range(batch)]
-    units = [g.integers(0, INPUTS, EVENTS) for _ in range(batch)]
-    return times, units, torch.from_numpy(g.integers(0, CLASSES, batch))
-
-
-def dense(times: list, units: list) -> Tensor:
-    spikes = torch.zeros(STEPS, len(times), INPUTS)
-    for n, (t, j) in enumerate(zip(times, units, strict=True)):
-        spikes[t.astype(int), n, j] = 1.0
-    return spikes
-
-
-class DCLS(nn.Module):
-    def __init__(self, widths: list[int], taps: int):
-        super().__init__()
-        try:
-            from DCLS.construct.modules import Dcls1d
-            from spikingjelly.activation_based import layer, neuron, surrogate
-        except ImportError as error:
-            raise measure.Absent(str(error)) from error
-        self.taps = taps
-        self.delays, self.norms, self.neurons = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for k, (before, width) in enumerate(pairwise(widths)):
-            self.delays.append(Dcls1d(before, width, kernel_count=1, groups=1, dilated_kernel_size=taps, bias=False,
-                                      version="gauss"))  # fmt: skip
-            last = k == len(widths) - 2
-            if not last:
-                self.norms.append(layer.BatchNorm1d(width, step_mode="m"))
-            self.neurons.append(neuron.LIFNode(
-                tau=10.05, decay_input=False, v_threshold=1e9 if last else 1.0, v_reset=0.0, detach_reset=False,
-                surrogate_function=surrogate.ATan(alpha=5.0), step_mode="m", store_v_seq=last,
-            ))  # fmt: skip
-        self.dropout = layer.Dropout(0.4, step_mode="m")
-
-    def forward(self, x: Tensor) -> tuple[Tensor, list[float]]:
-        """[T, N, inputs] -> membrane of the readout."""
-        from spikingjelly.activation_based import functional
-
-        functional.reset_net(self)
-        rates = []
-        for k, (delays, neuron) in enumerate(zip(self.delays, self.neurons, strict=True)):
-            trains = pad(x.permute(1, 2, 0), (self.taps - 1, (self.taps - 1) // 2))
-            x = delays(trains).permute(2, 0, 1)
-            if k < len(self.norms):
-                x = neuron(self.norms[k](x.unsqueeze(3)).squeeze(3))
-                rates.append(x.detach().mean().item())
-                x = self.dropout(x)
-            else:
-                neuron(x)
-        return neuron.v_seq, rates
-
-
-class Slayer(nn.Module):
-    def __init__(self, widths: list[int], max_delay: int):
-        super().__init__()
-        try:
-            from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
-        except ImportError as error:
-            raise measure.Absent(str(error)) from error
-        self.delays, self.neurons = nn.ModuleList(), nn.ModuleList()
-        for k, (before, width) in enumerate(pairwise(widths)):
-            self.delays.append(DelayedLinear(before, width, max_delay=max_delay, delay="uniform", step_mode="m"))
-            # about 2 % of the neurons fire in a step, whatever the width
-            nn.init.normal_(self.delays[-1].weight, 0.6 / (before * 0.01) ** 0.5 / 2, 0.6 / (before * 0.01) ** 0.5)
-            if k < len(widths) - 2:
-                self.neurons.append(AdLIFPlusNode(features=width, preset="lif", alpha=0.9, step_mode="m"))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, list[float]]:
-        from spikingjelly.activation_based import functional
-
-        functional.reset_net(self)
-        rates = []
-        for k, delays in enumerate(self.delays):
-            x = delays(x)
-            if k < len(self.neurons):
-                x = self.neurons[k](x)
-                rates.append(x.detach().mean().item())
-        return x, rates
-
-
-class EventProp(nn.Module):
-    def __init__(self, widths: list[int], max_delay: int, scheme: str):
-        super().__init__()
-        self.hidden = nn.ModuleList(
-            EventPropLIF(before, width, delay="uniform", max_delay=float(max_delay), spike_times=scheme,
-                         weight_init=(0.03, 0.01) if k == 0 else (0.06, 0.02))
-            for k, (before, width) in enumerate(pairwise(widths[:-1]))
-        )  # fmt: skip
-        self.readout = EventPropLI(widths[-2], widths[-1], readout="weighted_integral", spike_times=scheme)
-
-    def forward(self, events: SpikeEvents) -> tuple[Tensor, list[float]]:
-        rates = []
-        for layer in self.hidden:
-            events = layer(events)
-            rates.append(len(events) / (events.batch_size * events.num_units * STEPS))
-        return self.readout(events), rates
+INPUTS, CLASSES = 700, 20
+CASES = tuple(cost.NETWORKS)
 
 
 def build(case: str, widths: list[int], batch: int, max_delay: int):
-    """A function that makes one training step and gives the rates of the hidden layers."""
-    torch.manual_seed(0)
-    times, units, labels = data(batch)
-    if case == "DCLS + SpikingJelly":
-        network, inputs = DCLS(widths, max_delay + 1), dense(times, units)
-    elif case == "SLAYER delays":
-        network, inputs = Slayer(widths, max_delay), dense(times, units)
-    else:
-        scheme = "grid" if case.endswith("grid") else "exact"
-        network = EventProp(widths, max_delay, scheme)
-        inputs = SpikeEvents.from_lists(times, units, num_units=INPUTS, duration=float(STEPS))
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-5)
-
-    def step() -> list[float]:
-        optimizer.zero_grad()
-        out, rates = network(inputs)
-        logits = out.softmax(-1).sum(0) if out.dim() == 3 else out
-        cross_entropy(logits, labels).backward()
-        optimizer.step()
-        return rates
-
-    return step
+    try:
+        return cost.training_step(case, widths, max_delay, cost.Workload(batch))
+    except ImportError as error:
+        raise measure.Absent(str(error)) from error
 
 
 def main() -> None:

@@ -1,11 +1,13 @@
 """What a measurement was taken on, and how much memory it took."""
 
+import ctypes
+import gc
 import importlib.metadata
 import os
 import platform
 import resource
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,6 +61,13 @@ def peak_memory():
         yield memory
     finally:
         memory.peak = _status("VmHWM") or _max_rss()
+
+
+def release_memory() -> None:
+    """Give memory that is not in use back to the operating system, where the allocator can, so that a peak counts it."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # glibc
 
 
 def reset_peak_gpu_memory(device: torch.device) -> None:
