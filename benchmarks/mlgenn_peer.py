@@ -2,8 +2,8 @@
 
     python benchmarks/mlgenn_peer.py [--max-delay 64]
 
-compares hidden spikes and gradients of mlGeNN and of our grid and exact schemes on the network of ``eventprop_step.py``,
-which imports :class:`MlGenn` for its table. docs/benchmarks/README.md says how to install mlGeNN.
+compares hidden spikes and gradients of mlGeNN and of our grid and exact schemes on the network of ``eventprop_workload``;
+``eventprop_step.py`` imports :class:`MlGenn` for its table. docs/benchmarks/README.md says how to install mlGeNN.
 
 What a step of mlGeNN holds: it runs the backward pass of the previous sample in the same loop over time as the forward
 pass of the next one. With one sample again and again, a pass over the T steps is one forward and one backward pass, which
@@ -21,8 +21,11 @@ import time
 import measure
 import numpy as np
 import torch
+from eventprop_workload import DURATION, HIDDEN, inputs, parameters
 
 from snn_delay_plugins.events import SpikeEvents
+from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
+from snn_delay_plugins.functional.losses import voltage_cross_entropy
 
 RING = 500      # mlGeNN's default room for the spikes of a neuron
 
@@ -117,36 +120,34 @@ def comparable(events: SpikeEvents, end: float) -> SpikeEvents:
 
 
 def main() -> None:
-    import eventprop_step as ours
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--max-delay", type=int, default=64)
-    parser.add_argument("--end", type=float, default=0.6 * ours.DURATION, help="no input events after this time, ms")
+    parser.add_argument("--end", type=float, default=0.6 * DURATION, help="no input events after this time, ms")
     args = parser.parse_args()
-    events = ours.inputs(1)
-    parameters = ours.parameters(args.max_delay, events)
+    events = inputs(1)
+    network = parameters(args.max_delay, events)
     events = comparable(events, args.end)
     try:
-        peer = MlGenn(parameters, args.max_delay, int(ours.DURATION), optimised=True)
+        peer = MlGenn(network, args.max_delay, int(DURATION), optimised=True)
     except measure.Absent as error:
         parser.exit(1, f"mlGeNN cannot run here: {error}\n")
     for _ in range(3):
         theirs = peer.spikes(events, 3)
     rows = []
     for mode in ("grid", "exact"):
-        loss_scale = ours.DURATION              # mlGeNN averages over T where our loss integrates
-        for p in parameters:
+        loss_scale = DURATION              # mlGeNN averages over T where our loss integrates
+        for p in network:
             p.grad = None
-        hidden = ours.eventprop_lif(events, *parameters[:2], spike_times=mode)
-        voltage = ours.eventprop_li(hidden, parameters[2], spike_times=mode)
-        ours.voltage_cross_entropy(voltage / loss_scale, torch.tensor([3])).backward()
-        spikes = [hidden.times[hidden.units == j].detach().numpy() for j in range(ours.HIDDEN)]
+        hidden = eventprop_lif(events, *network[:2], spike_times=mode)
+        voltage = eventprop_li(hidden, network[2], spike_times=mode)
+        voltage_cross_entropy(voltage / loss_scale, torch.tensor([3])).backward()
+        spikes = [hidden.times[hidden.units == j].detach().numpy() for j in range(HIDDEN)]
         same = sum(len(a) == len(b) and np.allclose(a, b, atol=1e-3) for a, b in zip(spikes, theirs, strict=True))
-        for name, p, gradient in zip(("weights", "delays", "readout weights"), parameters, peer.gradients(), strict=True):
+        for name, p, gradient in zip(("weights", "delays", "readout weights"), network, peer.gradients(), strict=True):
             mine = p.grad.numpy().astype(float)
             scale = (mine * gradient).sum() / (mine**2).sum()
             rows.append({
-                "scheme": mode, "equal spike trains": f"{same} of {ours.HIDDEN}", "gradient of": name,
+                "scheme": mode, "equal spike trains": f"{same} of {HIDDEN}", "gradient of": name,
                 "cosine": float((mine * gradient).sum() / np.linalg.norm(mine) / np.linalg.norm(gradient)),
                 "mlGeNN / ours": scale,
                 "largest |mlGeNN - scaled ours| / largest": abs(gradient - scale * mine).max() / abs(gradient).max(),

@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor
 
 from recipes.engine import atomic, options
-from recipes.engine.sources import DataError
+from recipes.engine.errors import DataError
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_li, grid_adjoint
 from snn_delay_plugins.spikingjelly import EventPropLI

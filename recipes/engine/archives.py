@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from recipes.engine import atomic
-from recipes.engine.sources import DataError
+from recipes.engine.errors import DataError
 
 
 def unpack(archive: Path, folder: Path) -> None:

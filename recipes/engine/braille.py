@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from recipes.engine import archives, atomic, data, downloads, plain_pickle
+from recipes.engine.errors import DataError
 from recipes.engine.events import EventRecordings
-from recipes.engine.sources import DataError, Source, Splits
+from recipes.engine.sources import Source, Splits
 
 RATE = 40.0  # Hz, of the raw traces
 TAXELS = 12

@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from recipes.engine import atomic
-from recipes.engine.sources import DataError
+from recipes.engine.errors import DataError
 
 log = logging.getLogger(__name__)
 

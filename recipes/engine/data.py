@@ -48,7 +48,8 @@ import torch
 from torch import Tensor
 
 from recipes.engine import cache, downloads
-from recipes.engine.sources import PROTOCOLS, DataError, Source, Splits
+from recipes.engine.errors import DataError
+from recipes.engine.sources import PROTOCOLS, Source, Splits
 
 log = logging.getLogger(__name__)
 

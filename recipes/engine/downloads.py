@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from recipes.engine import archives, atomic, cache
-from recipes.engine.sources import DataError
+from recipes.engine.errors import DataError
 
 log = logging.getLogger(__name__)
 

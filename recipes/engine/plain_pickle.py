@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from recipes.engine.sources import DataError
+from recipes.engine.errors import DataError
 
 
 def load(path: Path) -> Any:

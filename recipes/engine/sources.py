@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 PROTOCOLS = ("paper", "clean")
 
 
-class DataError(ValueError):
-    """A recording that cannot be used. The message names the file and, where there is one, the sample."""
-
-
 class Part(Protocol):
     """Samples for training or for evaluation."""
 

@@ -17,8 +17,8 @@ import pytest
 
 from recipes.engine import cache, data, events
 from recipes.engine.data import Binning
+from recipes.engine.errors import DataError
 from recipes.engine.events import Sampling
-from recipes.engine.sources import DataError
 
 ROOT = Path(__file__).parents[2]
 

@@ -28,7 +28,7 @@ from recipes.deckers_table1 import RECIPE
 from recipes.engine import archives, braille, downloads, miniature_speech
 from recipes.engine.data import BinnedCounts, Binning, load
 from recipes.engine.downloads import DownloadError, Published, RemoteFile, obtain
-from recipes.engine.sources import DataError
+from recipes.engine.errors import DataError
 from recipes.engine.speech_commands import SpeechCommands
 
 ROOT = Path(__file__).parents[2]

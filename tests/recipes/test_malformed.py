@@ -16,8 +16,8 @@ import soundfile
 from recipes.engine import data, miniature_speech
 from recipes.engine.braille import Braille
 from recipes.engine.data import BinnedCounts, Binning
+from recipes.engine.errors import DataError
 from recipes.engine.events import Sampling, ShdEvents
-from recipes.engine.sources import DataError
 from recipes.engine.speech_commands import SpeechCommands
 from snn_delay_plugins import SpikeEvents
 

@@ -17,7 +17,7 @@ import pytest
 
 from recipes.engine import braille, plain_pickle
 from recipes.engine.braille import Braille, events_of
-from recipes.engine.sources import DataError
+from recipes.engine.errors import DataError
 
 
 def events(i):

@@ -1,0 +1,5 @@
+"""What goes wrong for a reason that a user can mend."""
+
+
+class DataError(ValueError):
+    """A recording that cannot be used. The message names the file and, where there is one, the sample."""
