@@ -80,4 +80,4 @@ def test_a_kill_of_a_run_in_two_processes_loses_no_more_than_an_epoch(tmp_path):
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
     code, text = start_and_stop([*COUNTS, "--epochs", "200"], tmp_path / "stopped", signal.SIGINT)
-    assert code == 130 and "The same command goes on" in text and "Traceback" not in text
+    assert code == 130 and "The same command goes on" in text and "Traceback" not in text, (code, text)
