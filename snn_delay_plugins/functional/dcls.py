@@ -76,7 +76,7 @@ def gaussian_kernel(
     if shape not in SHAPES:
         raise ValueError(f"shape must be one of {SHAPES}, got {shape!r}")
     check_delays(delay, max_delay)
-    sigma = _checked_sigma(sigma, weight, shape)
+    sigma = checked_sigma(sigma, weight, shape)
     lag = torch.arange(max_delay + 1, dtype=weight.dtype, device=weight.device).view(-1, *[1] * weight.dim())
     distance = lag - delay
     bump = torch.exp(-0.5 * (distance / sigma) ** 2) if shape == "gauss" else (sigma - distance.abs()).relu()
@@ -293,7 +293,7 @@ def parameters_from_dcls(state: dict[str, Tensor], max_delay: int, shape: str = 
     return ours
 
 
-def _checked_sigma(sigma: float | Tensor, weight: Tensor, shape: str) -> Tensor:
+def checked_sigma(sigma: float | Tensor, weight: Tensor, shape: str) -> Tensor:
     sigma = torch.as_tensor(sigma, dtype=weight.dtype, device=weight.device)
     if sigma.dim() > weight.dim() or any(
         size not in (1, of) for size, of in zip(sigma.shape[::-1], weight.shape[::-1], strict=False)

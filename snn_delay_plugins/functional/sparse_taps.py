@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..kernels import dispatch
-from .dcls import gaussian_kernel
+from .dcls import checked_sigma, gaussian_kernel
 from .delay import check_delays
 
 __all__ = ["delay_window", "gaussian_window", "sparse_convolution"]
@@ -79,6 +79,7 @@ def gaussian_window(weight: Tensor, delay: Tensor, sigma: Tensor, max_delay: int
         (torch.Size([1, 8]), [47])
     """
     check_delays(delay, max_delay)
+    sigma = checked_sigma(sigma, weight, "gauss")
     reach = math.ceil(_REACH.get(weight.dtype, 8.7) * float(sigma.detach().max())) if sigma.numel() else 0
     width = min(2 * reach + 2, max_delay + 1)
     lag = (delay.detach().floor().long() - reach).clamp(0, max_delay + 1 - width)

@@ -152,3 +152,9 @@ def test_results_are_bit_equal_on_one_and_two_threads():
         torch.set_num_threads(before)
     for one, two in zip(*runs, strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_sigma_that_is_none_is_refused(bad):
+    with pytest.raises(ValueError, match="sigma must be a positive number"):
+        gaussian_window(torch.ones(2), torch.ones(2), torch.tensor(bad), 4)
