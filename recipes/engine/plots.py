@@ -82,7 +82,8 @@ def bars(recipe, runs: list[dict]) -> Figure:
 
 
 def learning_curves(recipe, runs: list[dict]) -> Figure:
-    """Accuracy after every epoch: each seed thin, the mean thick."""
+    """Accuracy after every epoch: each seed thin, the mean thick. A run that stopped early keeps its last accuracy in the
+    mean."""
     sets = [name for name in ("train", "valid", "test") if f"{name}_accuracy" in runs[0]["history"][0]]
     figure, grid = plt.subplots(
         1, len(sets), figsize=(4.5 * len(sets), 4), sharey=True, squeeze=False, layout="constrained"
@@ -94,21 +95,21 @@ def learning_curves(recipe, runs: list[dict]) -> Figure:
             ]
             if not curves:
                 continue
-            epochs = range(1, len(curves[0]) + 1)
             for curve in curves:
-                axes.plot(epochs, curve, color=f"C{number}", alpha=0.25, lw=0.8)
-            axes.plot(
-                epochs,
-                [sum(at) / len(at) for at in zip(*curves, strict=True)],
-                color=f"C{number}",
-                label=row.name,
-            )
+                axes.plot(range(1, len(curve) + 1), curve, color=f"C{number}", alpha=0.25, lw=0.8)
+            axes.plot(range(1, max(map(len, curves)) + 1), _means(curves), color=f"C{number}", label=row.name)
         axes.set(xlabel="epoch", title=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     grid[0][0].set_ylabel(f"accuracy (%), {runs[0]['data']['name']}")
     grid[0][-1].legend(fontsize="small")
     return figure
+
+
+def _means(curves: list[list[float]]) -> list[float]:
+    """Of every epoch, over curves of any lengths, each of which goes on at its last value."""
+    longest = max(map(len, curves))
+    return [statistics.mean(curve[min(epoch, len(curve) - 1)] for curve in curves) for epoch in range(longest)]
 
 
 def accuracy_over_hidden(recipe, runs: list[dict]) -> Figure:

@@ -137,3 +137,12 @@ def test_the_learning_curves_show_each_seed_and_the_mean(runs):
     curves = [list(line.get_ydata()) for line in figure.axes[2].lines]
     assert [70.0, 52.0, 55.0] in curves and [40.0, 50.0, 58.0] in curves and [55.0, 51.0, 56.5] in curves
     plots.plt.close(figure)
+
+
+def test_a_run_that_stopped_early_has_a_shorter_curve_and_stays_in_the_mean():
+    figure = plots.learning_curves(
+        RECIPE, [run("lif", 0, [50.0, 60.0, 40.0], [70.0, 52.0, 55.0]), run("lif", 1, [50.0], [40.0])]
+    )
+    curves = [list(line.get_ydata()) for line in figure.axes[2].lines]
+    assert curves == [[70.0, 52.0, 55.0], [40.0], [55.0, 46.0, 47.5]]
+    plots.plt.close(figure)
