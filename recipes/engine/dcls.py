@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from recipes.engine.data import BinnedCounts, Binning
 from recipes.engine.downloads import SHD, Published
+from recipes.engine.hyperparameters import check_not_negative
 from recipes.engine.networks import DropoutOverTime, HiddenLayer, NormOverTime, Response
 from recipes.engine.objectives import Moment, SummedSoftmax
 from recipes.engine.options import OptionError
@@ -171,6 +172,11 @@ class DclsTraining:
     weight_decay: float = 1e-5
     sigma: str = "published"
 
+    def __post_init__(self):
+        check_not_negative(self, "weight_rate", "delay_rate", "weight_decay")
+        if self.sigma not in ("published", "text", "constant"):
+            raise ValueError(f'sigma must be "published", "text" or "constant", got {self.sigma!r}')
+
 
 class DclsObjective(SummedSoftmax):
     """Cross-entropy of the softmax summed over time (Eq. 11-13). Weight decay for synaptic weights alone.
@@ -241,9 +247,7 @@ def _sigma_schedule(hyper: DclsTraining, max_delay: int) -> Callable[[int], floa
         return published
     if hyper.sigma == "text":
         return ExponentialSigma(hyper.epochs, initial=published(0))
-    if hyper.sigma == "constant":
-        return lambda epoch: FINAL_SIGMA
-    raise ValueError(f'sigma must be "published", "text" or "constant", got {hyper.sigma!r}')
+    return lambda epoch: FINAL_SIGMA
 
 
 def _one_cycle(max_rate: float, epochs: int) -> list[tuple[float, float]]:
@@ -273,6 +277,8 @@ class TimedCounts(BinnedCounts):
     """
 
     def __init__(self, duration: float, published: Published = SHD, paper_criterion: str = "test_accuracy"):
+        if not math.isclose(duration, 0.01 * round(duration / 0.01)):
+            raise OptionError(f"--duration {duration:g}: not a whole number of steps of 10 ms")
         self._duration = duration
         binning = Binning(duration=duration, steps=round(duration / 0.01), group=5)
         super().__init__(binning, published, paper_criterion)

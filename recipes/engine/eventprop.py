@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recipes.engine import parallel
+from recipes.engine.hyperparameters import check_not_negative
 from recipes.engine.objectives import Measured, Moment, Objective
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional import losses
 from snn_delay_plugins.spikingjelly import EventPropLI, EventPropLIF
-
-MAX_DELAY = 1000.0  # ms; the published scripts' cap, which no learned delay comes near
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +44,9 @@ class EventPropTraining:
     bump: float = 0.002
     patience: int | None = None
 
+    def __post_init__(self):
+        check_not_negative(self, "learning_rate", "delay_learning_rate", "decay", "target_spikes", "bump")
+
 
 class Response(NamedTuple):
     """What a network gives for a batch."""
@@ -65,6 +67,7 @@ class VoltageNetwork(nn.Module):
         recurrent: every hidden layer has all-to-all connections to itself.
         delays: trainable delays on all connections but those to the output.
         initial_delay: feed-forward delays start uniform between 0 and this, recurrent ones at 0 (ms).
+        max_delay: cap of all delays (ms); the published scripts', which no learned delay comes near.
         input_weight, hidden_weight, recurrent_weight, output_weight: mean and standard deviation of the normal
             distribution of initial weights.
         readout: "weighted_integral" (by e^(-t/T)), "integral" or "maximum".
@@ -84,6 +87,7 @@ class VoltageNetwork(nn.Module):
         recurrent: bool = False,
         delays: bool = True,
         initial_delay: float = 0.0,
+        max_delay: float = 1000.0,
         input_weight: tuple[float, float] = (0.03, 0.01),
         hidden_weight: tuple[float, float] = (0.02, 0.03),
         recurrent_weight: tuple[float, float] = (0.0, 0.02),
@@ -105,7 +109,7 @@ class VoltageNetwork(nn.Module):
                 recurrent=recurrent,
                 delay=torch.rand(hidden, before) * initial_delay if delays else None,
                 recurrent_delay=0.0 if delays else None,
-                max_delay=MAX_DELAY,
+                max_delay=max_delay,
                 weight_init=hidden_weight if number else input_weight,
                 recurrent_weight_init=recurrent_weight,
                 **neuron,
@@ -127,7 +131,7 @@ class FirstSpikeNetwork(nn.Module):
 
     Args:
         hidden: neurons of the hidden layer.
-        delays: trainable delays on all connections, at first ``initial_delay`` ms.
+        delays: trainable delays on all connections, at first ``initial_delay`` ms, capped at ``max_delay``.
         input_weight: mean and standard deviation of the initial weights.
         output_weight: likewise, times 30 / ``hidden``: what reaches an output does not depend on the layer's size.
     """
@@ -140,6 +144,7 @@ class FirstSpikeNetwork(nn.Module):
         hidden: int = 30,
         delays: bool = True,
         initial_delay: float = 0.0,
+        max_delay: float = 1000.0,
         input_weight: tuple[float, float] = (2.0, 0.78),
         output_weight: tuple[float, float] = (0.93, 0.1),
         tau_mem: float = 20.0,
@@ -149,7 +154,7 @@ class FirstSpikeNetwork(nn.Module):
     ):
         super().__init__()
         neuron = {"tau_mem": tau_mem, "tau_syn": tau_syn, "dt": dt, "spike_times": spike_times}
-        delay = {"delay": initial_delay if delays else None, "max_delay": MAX_DELAY}
+        delay = {"delay": initial_delay if delays else None, "max_delay": max_delay}
         scaled = tuple(value * 30 / hidden for value in output_weight)
         self.hidden = nn.ModuleList([EventPropLIF(inputs, hidden, weight_init=input_weight, **delay, **neuron)])
         self.readout = EventPropLIF(hidden, classes, weight_init=scaled, **delay, **neuron)

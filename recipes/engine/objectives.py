@@ -108,10 +108,9 @@ class SummedSoftmax(Objective):
 
     def measure(self, inputs: Tensor, labels: Tensor) -> Measured:
         response = self.network(as_input(inputs))
-        loss = losses.summed_softmax_cross_entropy(response.membrane, labels)
-        with torch.no_grad():
-            correct = (losses.summed_softmax(response.membrane).argmax(1) == labels).sum()
-        return Measured(loss, correct, response.spikes.sum())
+        output = losses.summed_softmax(response.membrane)
+        loss = nn.functional.cross_entropy(output, labels)
+        return Measured(loss, (output.argmax(1) == labels).sum(), response.spikes.sum())
 
     def after_epoch(self, optimizer: Optimizer, entry: dict, criterion: str) -> None:
         if self.plateau:

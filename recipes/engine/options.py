@@ -4,7 +4,10 @@ import argparse
 import importlib.util
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from recipes.engine import downloads
 from recipes.engine.downloads import Published
@@ -42,10 +45,28 @@ def setting(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+
+    def not_a_number(constant: str):
+        raise argparse.ArgumentTypeError(f"{text!r}: {constant} is no setting; give a finite number")
+
     try:
-        return name, json.loads(value)
+        return name, json.loads(value, parse_constant=not_a_number)
     except json.JSONDecodeError:
         return name, value
+
+
+def fits(value: object, kind: Any) -> bool:
+    """Whether a JSON value can be an argument of this annotated type."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(fits(value, part) for part in parts)
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        if not isinstance(value, list) or (origin is tuple and ... not in parts and len(parts) != len(value)):
+            return False
+        return all(fits(item, parts[min(i, len(parts) - 1)]) for i, item in enumerate(value))
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def add_common(parser: argparse.ArgumentParser, *out: str) -> None:

@@ -3,17 +3,21 @@
 import argparse
 import dataclasses
 import functools
+import inspect
 import json
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
 from recipes.engine import machine, options, tables
+from recipes.engine.errors import Diverged
 from recipes.engine.hardware import Hardware
 from recipes.engine.objectives import Objective
 from recipes.engine.options import OptionError
@@ -142,27 +146,62 @@ class TableRecipe:
         smoke = self.smoke.get("training", {}) if given.smoke else {}
         changes = row.training | smoke | self._changes(given)["training"]
         asked = {"epochs": given.epochs, "batch_size": given.batch_size}
-        return dataclasses.replace(self.training, **changes | {k: v for k, v in asked.items() if v})
+        try:
+            return dataclasses.replace(self.training, **changes | {k: v for k, v in asked.items() if v})
+        except ValueError as error:
+            raise OptionError(f"--set: {error}") from error
+
+    @property
+    def _numbers(self) -> dict[str, dict[str, tuple[Any, Any]]]:
+        """(value, annotated type) of every number and word that ``--set`` can change: all arguments of the network, all
+        fields of the training."""
+        of_network = {
+            argument.name: argument.default
+            for argument in inspect.signature(self.network).parameters.values()
+            if argument.kind is argument.KEYWORD_ONLY
+        }
+        builder = self.network.__init__ if isinstance(self.network, type) else self.network
+        values = {"network": of_network | self.network_settings, "training": dataclasses.asdict(self.training)}
+        types = {"network": typing.get_type_hints(builder), "training": typing.get_type_hints(type(self.training))}
+        return {part: {name: (value, types[part][name]) for name, value in of.items()} for part, of in values.items()}
 
     def _changes(self, given: argparse.Namespace) -> dict[str, dict]:
         """What ``--set`` asks for, of the network and of the training."""
-        known = {"network": self.network_settings, "training": dataclasses.asdict(self.training)}
-        changes = {"network": {}, "training": {}}
+        known, changes = self._numbers, {"network": {}, "training": {}}
         for name, value in given.set:
-            parts = [part for part, settings in known.items() if name in settings]
+            parts = [part for part, numbers in known.items() if name in numbers]
             if not parts:
-                choices = ", ".join(sorted(name for settings in known.values() for name in settings))
+                choices = ", ".join(sorted(name for numbers in known.values() for name in numbers))
                 raise OptionError(f"--set {name}: no such setting; choose from {choices}")
             if name in ("epochs", "batch_size"):
                 raise OptionError(f"--set {name}: use --{name.replace('_', '-')}")
             if any(name in {"network": row.settings, "training": row.training}[p] for p in parts for row in self.rows):
                 raise OptionError(f"--set {name}: the networks of this table differ in it; change it in the recipe")
             for part in parts:
-                before = known[part][name]
-                if isinstance(before, (bool, int, float)) and not isinstance(value, (bool, int, float)):
-                    raise OptionError(f"--set {name}={value}: a number is needed (default {before})")
+                before, kind = known[part][name]
+                if not options.fits(value, kind):
+                    needed = inspect.formatannotation(kind).replace("collections.abc.", "")
+                    raise OptionError(
+                        f"--set {name}={json.dumps(value)}: needs {needed} (default {json.dumps(before)})"
+                    )
                 changes[part][name] = value
         return changes
+
+    def _check_changes(self, given: argparse.Namespace, runs: list[Run], splits: Splits) -> None:
+        """Build what ``--set`` has changed and show it one sample, before any training: what a network or an optimizer
+        refuses is an :class:`OptionError`."""
+        if not given.set:
+            return
+        sample = splits.train.batch(np.arange(1), np.random.default_rng(0))
+        for settings in {json.dumps(run.settings, sort_keys=True): run.settings for run in runs}.values():
+            try:
+                objective = self.build(splits.inputs, splits.classes, settings)
+                objective.optimizer()
+                objective.network.eval()
+                objective.measure(*sample)
+            except (ValueError, TypeError) as error:
+                what = " ".join(f"--set {name}={json.dumps(value)}" for name, value in given.set)
+                raise OptionError(f"{what}: {error}") from error
 
     def out(self, given: argparse.Namespace) -> Path:
         return given.out or Path(self.default_out + ("-smoke" if given.smoke else ""))
@@ -170,12 +209,16 @@ class TableRecipe:
     # ------------------------------------------------------------------------------------------------ actions
 
     def run(self, given: argparse.Namespace) -> int:
-        """Train what is not finished yet, then show and write the table and its plots."""
-        finished = self.train(given)
-        return self._show(finished, self.out(given), plot=True) if finished else 1
+        """Train what is not finished yet, then show and write the table and its plots; 1 if a training diverged, or
+        nothing is finished."""
+        finished, diverged = self.train(given)
+        if finished:
+            self._show(finished, self.out(given), plot=True)
+        return 0 if finished and not diverged else 1
 
-    def train(self, given: argparse.Namespace) -> list[dict]:
-        """Train what is not finished yet; the results of all that the options ask for and that are finished."""
+    def train(self, given: argparse.Namespace) -> tuple[list[dict], list[Run]]:
+        """Train what is not finished yet; the results of all that the options ask for and that are finished, and the runs
+        that diverged."""
         rows = self._rows(given)
         smoke = self.smoke if given.smoke else {}
         if "threads" in smoke and not given.threads:
@@ -194,16 +237,13 @@ class TableRecipe:
         for row in rows:
             hardware.check(splits, self._hyper(row, given).batch_size)
         runs = [self._as_run(row, seed, given, source, splits) for seed in seeds for row in rows]
-        training = {
-            "hardware": hardware,
-            "tensorboard": given.tensorboard,
-            "reload": load,
-        }
-        self._train_all(runs, splits, store, training)
+        self._check_changes(given, runs, splits)
+        how = {"hardware": hardware, "tensorboard": given.tensorboard, "reload": load}
+        diverged = self._train_all(runs, splits, store, how)
         finished = [result for run in runs if (result := store.result(run))]
-        if not finished:
+        if not finished and not diverged:
             print("Nothing finished yet: every run is being trained by another process.")
-        return finished
+        return finished, diverged
 
     def table(self, given: argparse.Namespace) -> int:
         """Show and write the table of the finished runs."""
@@ -229,7 +269,9 @@ class TableRecipe:
             settings["precision"] = given.precision
         return Run(self.name, row.key, seed, json.loads(json.dumps(settings)))
 
-    def _train_all(self, runs: list[Run], splits: Splits, store: RunStore, training: dict) -> None:
+    def _train_all(self, runs: list[Run], splits: Splits, store: RunStore, how: dict) -> list[Run]:
+        """Train those that are not finished; those that diverged, which keep none of the others from being trained."""
+        diverged = []
         done = [run for run in runs if store.result(run)]
         self._mention(done, store)
         with _progress() as bar:
@@ -245,12 +287,18 @@ class TableRecipe:
                 try:
                     with store.claimed(run) as folder:
                         if store.result(run) is None:
-                            store.finish(run, self._train(run, splits, folder, report, training))
+                            store.finish(run, self._train(run, splits, folder, report, how))
                 except Busy as busy:
                     bar.console.print(f"left out: {busy}", highlight=False, soft_wrap=True)
                     continue
+                except Diverged as error:
+                    text = f"{run.network} seed {run.seed} is not finished: {error}"
+                    bar.console.print(text, highlight=False, soft_wrap=True)
+                    diverged.append(run)
+                    continue
                 bar.update(task, completed=before + 1)
                 bar.console.print(_line(store.result(run)), highlight=False, soft_wrap=True)
+        return diverged
 
     def build(self, inputs: int, classes: int, settings: dict) -> Objective:
         """The network of a run with these settings, and what it is trained for."""
@@ -292,9 +340,11 @@ class TableRecipe:
             name = source.find(given.data_dir)
             runs = [run for run in runs if run["data"]["name"] == name]
         runs = [run for run in runs if source.matches(given, run["settings"])]
+        numbers = self._numbers
         for part, changes in self._changes(given).items():
             for name, value in changes.items():
-                runs = [run for run in runs if run["settings"][part].get(name) == value]
+                default, _ = numbers[part][name]
+                runs = [run for run in runs if run["settings"][part].get(name, default) == value]
         for value, read in (
             (given.protocol, lambda s: s["protocol"]),
             (given.precision, lambda s: s.get("precision", "32")),

@@ -32,17 +32,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from recipes.engine import atomic, machine, parallel
-from recipes.engine.errors import DataError
+from recipes.engine.errors import DataError, Diverged
 from recipes.engine.hardware import ONE_PROCESS, Hardware
 from recipes.engine.networks import check_network, count_parameters
 from recipes.engine.objectives import Moment, Objective
 from recipes.engine.sources import Part, Splits
 
 _EVALUATION_BATCH = 256  # without a graph to keep, larger batches cost no more memory than training ones
-
-
-class Diverged(RuntimeError):
-    """The loss is not a number any more."""
 
 
 # ------------------------------------------------------------------------------------------ seeds and batches

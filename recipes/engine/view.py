@@ -52,13 +52,13 @@ class View:
         self.of.add_options(parser, *(view.of for view in others))
 
     def run(self, given: argparse.Namespace) -> int:
-        """Train what is not finished yet, then show and write the table and draw."""
-        runs = self.of.train(self._chosen(given))
-        if not runs:
-            return 1
-        self.prepare(runs, given)
-        announce(self._table(runs, given) + self._plot(runs, given))
-        return 0
+        """Train what is not finished yet, then show and write the table and draw; 1 if a training diverged, or nothing is
+        finished."""
+        runs, diverged = self.of.train(self._chosen(given))
+        if runs:
+            self.prepare(runs, given)
+            announce(self._table(runs, given) + self._plot(runs, given))
+        return 0 if runs and not diverged else 1
 
     def prepare(self, runs: list[dict], given: argparse.Namespace) -> None:
         """What ``table`` and ``plot`` need of the data, kept while they are at hand; here nothing."""

@@ -10,6 +10,8 @@ import pytest
 
 from recipes.__main__ import find_recipes, main
 from recipes.deckers_table1 import RECIPE
+from recipes.engine import options, training
+from recipes.engine.errors import Diverged
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(find_recipes())
@@ -197,3 +199,57 @@ def test_the_paper_protocol_can_be_run(tmp_path):
     ]
     assert main(arguments) == 0
     assert "Protocol paper" in (tmp_path / "deckers_table1.md").read_text()
+
+
+def test_a_training_that_diverges_leaves_the_others_their_turn(monkeypatch, tmp_path, capsys):
+    def train(build, splits, seed, folder, *others, of=training.train, **options):
+        if folder.name.startswith("lif_"):
+            raise Diverged("the loss became nan in epoch 1, batch 2 (seed 0)")
+        return of(build, splits, seed, folder, *others, **options)
+
+    monkeypatch.setattr(training, "train", train)
+    command = [*TABLE, "--smoke", "--epochs", "1", "--out", str(tmp_path)]
+    assert main([*command, "--only", "lif,adlif"]) == 1
+    assert "lif seed 0 is not finished: the loss became nan in epoch 1" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "deckers_table1.json").read_text())["rows"]
+    assert {row["key"]: row["runs"] for row in rows if row["runs"]} == {"adlif": 1}
+    assert main([*command, "--only", "lif"]) == 1 and "another process" not in capsys.readouterr().out
+
+
+# -------------------------------------------------------------------------------------------------------- --set
+
+
+@pytest.mark.parametrize(
+    "recipe, change, message",
+    [
+        ("deckers_table1", "hidden=64", "--set hidden=64: needs Sequence[int] (default [128, 128])"),
+        ("deckers_table1", "hidden=[64,1.5]", "needs Sequence[int]"),
+        ("deckers_table1", "dropout=true", "--set dropout=true: needs float (default 0.5)"),
+        ("deckers_table1", "norm_momentum=low", '--set norm_momentum="low": needs float (default 0.05)'),
+        ("deckers_table1", "max_delay=30", "the networks of this table differ in it; change it in the recipe"),
+        ("deckers_table1", "learning_rate=NaN", "NaN is no setting; give a finite number"),
+        ("deckers_table1", "learning_rate=-1", "learning_rate must not be negative, got -1"),
+        ("deckers_table1", "dropout=1.5", "--set dropout=1.5: dropout probability"),
+        ("dcls_table2", "sigma=wide", 'sigma must be "published", "text" or "constant"'),
+        ("eventprop_braille", "input_weight=[1.0]", "needs tuple[float, float] (default [1.5, 1.5])"),
+        ("eventprop_braille", "spike_times=fuzzy", '--set spike_times="fuzzy": spike_times'),
+        ("eventprop_shd", "inputs=3", "--set inputs: no such setting; choose from"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_one_clear_line_before_any_training(recipe, change, message, tmp_path, capsys):
+    assert message in refused(capsys, "run", recipe, "--smoke", "--set", change, "--out", tmp_path)
+    assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    "value, kind, fitting",
+    [
+        (3, int, True), (3.0, int, False), (True, int, False), (3, float, True), (False, float, False), ("3", float, False),
+        (None, int | None, True), (None, int, False), (True, bool, True), (1, bool, False), ("zeros", str, True),
+        ([1, 2], options.Sequence[int], True), ([1, 2.5], options.Sequence[int], False), ([], options.Sequence[int], True),
+        ([1, 2.5], tuple[float, float], True), ([1.0], tuple[float, float], False), (1.0, tuple[float, float], False),
+        ([1.0, "x"], tuple[float, float], False),
+    ],
+)  # fmt: skip
+def test_a_value_fits_a_kind(value, kind, fitting):
+    assert options.fits(value, kind) == fitting

@@ -200,7 +200,7 @@ def test_the_other_sigma_schedules(sigma, middle):
     objective.before_epoch(20)
     assert network.readout.sigma.item() == pytest.approx(middle, rel=1e-5)
     with pytest.raises(ValueError, match="sigma must be"):
-        DclsObjective(network, DclsTraining(epochs=4, batch_size=8, sigma="no")).before_epoch(0)
+        DclsTraining(epochs=4, batch_size=8, sigma="no")
 
 
 @pytest.mark.parametrize(
@@ -274,8 +274,9 @@ def test_the_duration_of_a_sample_is_an_option():
     assert (source.binning.steps, source.binning.duration) == (50, 0.5)
     assert source.matches(given, source.settings)
     assert not TimedCounts(1.4).matches(given, TimedCounts(1.4).settings)
-    with pytest.raises(dcls.OptionError, match="--duration"):
-        TimedCounts(1.4).with_options(argparse.Namespace(duration=-1.0, allow_silence=False))
+    for wrong in (-1.0, 1.005, float("nan")):
+        with pytest.raises(dcls.OptionError, match="--duration"):
+            TimedCounts(1.4).with_options(argparse.Namespace(duration=wrong, allow_silence=False))
 
 
 # ------------------------------------------------------------------------------------------------------------ audio

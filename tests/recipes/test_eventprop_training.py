@@ -232,7 +232,7 @@ def test_solved_means_solved_for_good():
         (("eventprop_braille", "--smoke", "--encoding", "th9"), "th9"),
         (("eventprop_shd", "--smoke", "--augmentation", "mixup"), "mixup"),
         (("eventprop_shd", "--smoke", "--set", "rate=3"), "--set rate: no such setting; choose from"),
-        (("eventprop_shd", "--smoke", "--set", "learning_rate=fast"), "a number is needed"),
+        (("eventprop_shd", "--smoke", "--set", "learning_rate=fast"), '="fast": needs float (default 0.001)'),
         (("eventprop_shd", "--smoke", "--set", "epochs=3"), "use --epochs"),
         (("eventprop_shd", "--smoke", "--set", "learning_rate"), "is not NAME=VALUE"),
         (("eventprop_yinyang", "--smoke", "--set", "learning_rate=1"), "the networks of this table differ in it"),
