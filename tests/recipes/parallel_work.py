@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import torch.distributed
 
@@ -33,12 +32,4 @@ def break_second(report) -> None:
 def kill_second(report) -> None:
     if _meet() == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    torch.distributed.barrier()
-
-
-def last_for_ever(report, folder) -> None:
-    rank = _meet()
-    (folder / str(os.getpid())).touch()
-    while rank == 0:
-        time.sleep(0.01)
     torch.distributed.barrier()

@@ -1,44 +1,33 @@
 """kill -9 and Ctrl-C in the middle of a training, then the same command: the uninterrupted result."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from recipes.__main__ import main
 
-ROOT = Path(__file__).parents[2]
-COUNTS = ["run", "deckers_table1", "--smoke", "--only", "adlif-plus-delays", "--epochs", "4"]
-EVENTS = ["run", "eventprop_yinyang", "--smoke", "--only", "30-delays", "--epochs", "8"]
-AUDIO = ["run", "dcls_table2", "--dataset", "gsc", "--smoke", "--epochs", "4"]
+sys.path.insert(0, str(Path(__file__).parent))  # for the other processes, which take over this path
+import stopped_commands as commands
+
+COUNTS = ["run", "deckers_table1", "--smoke", "--only", "adlif-plus-delays", "--epochs", "3"]
+EVENTS = ["run", "eventprop_yinyang", "--smoke", "--only", "30-delays", "--epochs", "3"]
+AUDIO = ["run", "dcls_table2", "--dataset", "gsc", "--smoke", "--epochs", "3"]
+PLACES = {
+    "counts": (COUNTS, commands.while_the_second_checkpoint_is_put_into_its_place, 1),
+    "events": (EVENTS, commands.in_the_third_epoch, 2),
+    "audio": (AUDIO, commands.in_the_third_epoch, 2),
+}
 
 
-def start(command, out):
-    return subprocess.Popen(
-        [sys.executable, "-m", "recipes", *command, "--threads", "1", "--out", str(out)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
-def start_and_stop(command, out, how):
-    """Send the signal once an epoch is safe; the exit code and what was printed."""
-    process = start(command, out)
-    until = time.monotonic() + 600
-    while not list(out.glob("runs/*/last.ckpt")):
-        assert time.monotonic() < until and process.poll() is None, process.stdout.read().decode()
-        time.sleep(0.002)
-    process.send_signal(how)
-    text, _ = process.communicate(timeout=600)
-    assert not list(out.glob("runs/*/result.json")), "the run ended before the signal came"
-    return process.returncode, text.decode()
+def stop(command, out, how, place):
+    code, text = commands.stop(command, out, how, place)
+    assert not list(out.glob("runs/*/result.json")), text
+    return code, text
 
 
 def finish(command, out):
@@ -52,15 +41,34 @@ def timeless(history):
     return [{name: value for name, value in entry.items() if name != "seconds"} for entry in history]
 
 
-@pytest.mark.parametrize("command", [COUNTS, EVENTS, AUDIO], ids=["counts", "events", "audio"])
-def test_the_same_command_after_kill_9_gives_the_uninterrupted_result(command, tmp_path, capsys):
-    code, _ = start_and_stop(command, tmp_path / "killed", signal.SIGKILL)
-    assert code == -9
+def epochs_kept(folder):
+    return len((folder / "metrics.csv").read_text().splitlines()) - 1
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The result of a command that nothing stops."""
+    results = {}
+
+    def of(command):
+        if command[1] not in results:
+            results[command[1]] = finish(command, tmp_path_factory.mktemp("whole"))[0]
+        return results[command[1]]
+
+    return of
+
+
+@pytest.mark.parametrize("command, place, epochs", PLACES.values(), ids=PLACES)
+def test_the_same_command_after_kill_9_gives_the_uninterrupted_result(command, place, epochs, whole, tmp_path, capsys):
+    code, text = stop(command, tmp_path / "killed", signal.SIGKILL, place)
+    assert code == -signal.SIGKILL, text
     (folder,) = (tmp_path / "killed" / "runs").iterdir()
-    (folder / ".last.ckpt.abc.part").write_bytes(b"half a checkpoint")
-    (resumed, folder), (whole, _) = finish(command, tmp_path / "killed"), finish(command, tmp_path / "whole")
-    assert resumed["resumed"] and not whole["resumed"]
-    assert timeless(resumed["history"]) == timeless(whole["history"]) and resumed["best"] == whole["best"]
+    assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == epochs - 1  # counted from 0
+    assert bool(list(folder.glob(".last.ckpt.*.part"))) == (epochs == 1)  # the second one has not got its name yet
+    resumed, folder = finish(command, tmp_path / "killed")
+    assert resumed["resumed"] and not whole(command)["resumed"]
+    assert timeless(resumed["history"]) == timeless(whole(command)["history"])
+    assert resumed["best"] == whole(command)["best"]
     assert not list(folder.glob(".*.part"))
     before = (folder / "result.json").stat().st_mtime_ns
     capsys.readouterr()
@@ -69,15 +77,34 @@ def test_the_same_command_after_kill_9_gives_the_uninterrupted_result(command, t
     assert (folder / "result.json").stat().st_mtime_ns == before
 
 
-def test_a_kill_of_a_run_in_two_processes_loses_no_more_than_an_epoch(tmp_path):
-    code, _ = start_and_stop([*EVENTS, "--devices", "2"], tmp_path / "killed", signal.SIGKILL)
-    assert code == -9
-    (resumed, _), (whole, _) = finish(EVENTS, tmp_path / "killed"), finish(EVENTS, tmp_path / "whole")
+def test_a_kill_of_a_run_in_two_processes_ends_both_and_loses_no_more_than_an_epoch(whole, tmp_path):
+    """Nobody may go on writing into a run that the next command takes over."""
+    killed = tmp_path / "killed"
+    code, text = stop([*EVENTS, "--devices", "2"], killed, signal.SIGKILL, commands.in_the_third_epoch)
+    assert code == -signal.SIGKILL, text
+    (workers,) = killed.glob("runs/*/workers")
+    pids = [int(pid) for pid in workers.read_text().split()]
+    assert len(pids) == 2
+    until = time.monotonic() + 300
+    while Path("/proc").is_dir() and (alive := [pid for pid in pids if running(pid)]):
+        assert time.monotonic() < until, f"{alive} live on"
+        time.sleep(0.01)
+    assert epochs_kept(workers.parent) >= 2
+    resumed, _ = finish(EVENTS, killed)
     assert resumed["resumed"] and resumed["hardware"]["devices"] == 1
-    for one, other in zip(timeless(whole["history"]), timeless(resumed["history"]), strict=True):
+    for one, other in zip(timeless(whole(EVENTS)["history"]), timeless(resumed["history"]), strict=True):
         assert other == pytest.approx(one, rel=1e-4, abs=1e-4)
 
 
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path):
-    code, text = start_and_stop([*COUNTS, "--epochs", "200"], tmp_path / "stopped", signal.SIGINT)
+    code, text = stop(COUNTS, tmp_path / "stopped", signal.SIGINT, commands.in_the_third_epoch)
     assert code == 130 and "The same command goes on" in text and "Traceback" not in text, (code, text)
+    (folder,) = (tmp_path / "stopped" / "runs").iterdir()
+    assert epochs_kept(folder) == 2

@@ -1,10 +1,9 @@
-"""Training in two processes equals training in one; what cannot be divided, or fails, says so."""
+"""Training in two processes equals training in one; what cannot be divided, or fails, says so.
 
-import os
-import signal
-import subprocess
+That they end with the one that started them is shown in test_kill.py.
+"""
+
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,8 @@ from recipes.engine.yin_yang import Encoding, YinYang
 sys.path.insert(0, str(Path(__file__).parent))  # for the other processes, which take over this path
 import parallel_builds as builds
 import parallel_work as work
+import stopped_commands
 
-ROOT = Path(__file__).parents[2]
 TWO = Hardware(devices=2)
 
 
@@ -152,49 +151,23 @@ def test_a_network_that_mixes_samples_is_refused(small_splits, tmp_path):
         training.train(builds.foreign, small_splits, 0, tmp_path, hardware=TWO)
 
 
-def test_the_processes_meet_and_the_first_one_answers():
+@pytest.fixture
+def forked(monkeypatch):
+    """Processes for work that is not about how they begin."""
+    monkeypatch.setattr(torch.multiprocessing, "get_context", lambda kind: stopped_commands.context())
+
+
+def test_the_processes_meet_and_the_first_one_answers(forked):
     heard = []
     assert parallel.run(work.add_up, (10,), 2, lambda *what: heard.append(what)) == 21
     assert heard == [(0, "from the first alone")]
 
 
-def test_an_error_in_one_process_ends_all():
+def test_an_error_in_one_process_ends_all(forked):
     with pytest.raises(work.Broken, match="the second"):
         parallel.run(work.break_second, (), 2, lambda *_: None)
 
 
-def test_the_end_of_one_process_ends_all():
+def test_the_end_of_one_process_ends_all(forked):
     with pytest.raises(RuntimeError, match=r"process 1 of 2 ended \(signal SIGKILL\)|Connection closed by peer"):
         parallel.run(work.kill_second, (), 2, lambda *_: None)
-
-
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see which processes live")
-def test_the_processes_end_with_the_one_that_started_them(tmp_path):
-    """A killed command lets go of its run: nobody may go on writing there."""
-    script = "from pathlib import Path\nimport parallel_work as work\nfrom recipes.engine import parallel\n"
-    script += f"if __name__ == '__main__':\n    parallel.run(work.last_for_ever, (Path({str(tmp_path)!r}),), 2, print)\n"
-    (tmp_path / "start.py").write_text(script)
-    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    owner = subprocess.Popen(
-        [sys.executable, str(tmp_path / "start.py")], env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    )
-    until = time.monotonic() + 300
-
-    def workers():
-        return [int(path.name) for path in tmp_path.iterdir() if path.name.isdecimal()]
-
-    while len(workers()) < 2:
-        assert time.monotonic() < until and owner.poll() is None
-        time.sleep(0.01)
-    owner.send_signal(signal.SIGKILL)
-    owner.wait(60)
-    while alive := [pid for pid in workers() if running(pid)]:
-        assert time.monotonic() < until, f"{alive} live on"
-        time.sleep(0.01)
-
-
-def running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
