@@ -114,25 +114,23 @@ def sigma_delta(traces: np.ndarray, threshold: float, dt: float) -> list[tuple[n
     """
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, not {threshold}")
-    return [_sigma_delta(trace.astype(np.float64), threshold, dt) for trace in traces]
-
-
-def _sigma_delta(trace: np.ndarray, threshold: float, dt: float) -> tuple[np.ndarray, np.ndarray]:
-    reference = trace[0].copy()
-    times, channels = [], []
-    for step in range(1, len(trace)):
-        before, now = trace[step - 1], trace[step]
+    traces = np.asarray(traces, np.float64)
+    reference, found = traces[:, 0].copy(), [(np.zeros(0, int), np.zeros(0), np.zeros(0, int))]
+    for step in range(1, traces.shape[1]):
+        before, now = traces[:, step - 1], traces[:, step]
         events = np.floor(np.abs(now - reference) / threshold).astype(int)
-        for taxel in np.flatnonzero(events):
-            up = now[taxel] > reference[taxel]
-            levels = reference[taxel] + (1 if up else -1) * threshold * np.arange(1, events[taxel] + 1)
-            passed = (levels - before[taxel]) / (now[taxel] - before[taxel])
-            times.append((step - 1 + passed) * dt)
-            channels.append(np.full(len(levels), 2 * taxel + (0 if up else 1)))
-            reference[taxel] = levels[-1]
-    if not times:
-        return np.zeros(0), np.zeros(0, int)
-    return np.concatenate(times), np.concatenate(channels)
+        sample, taxel = np.nonzero(events)
+        number, start, sign = events[sample, taxel], reference[sample, taxel], np.sign(now - reference)[sample, taxel]
+        reference[sample, taxel] = start + sign * threshold * number
+        which = np.repeat(np.arange(len(sample)), number)  # of sample and taxel, for each event
+        level = np.arange(len(which)) - np.repeat(np.cumsum(number) - number, number) + 1
+        reached, sample, taxel = start[which] + sign[which] * threshold * level, sample[which], taxel[which]
+        passed = (reached - before[sample, taxel]) / (now - before)[sample, taxel]
+        found.append((sample, (step - 1 + passed) * dt, 2 * taxel + (sign[which] < 0)))
+    samples, times, channels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.argsort(samples, kind="stable")
+    ends = np.cumsum(np.bincount(samples, minlength=len(traces)))[:-1]
+    return list(zip(np.split(times[order], ends), np.split(channels[order], ends), strict=True))
 
 
 def stratified(labels: np.ndarray, shares: tuple[float, float], seed: int) -> tuple[np.ndarray, ...]:

@@ -158,8 +158,19 @@ def test_the_events_rebuild_the_trace_to_within_one_threshold(threshold):
             assert abs(rebuilt - trace[0, frame, taxel]) < threshold * (1 + 1e-9)
 
 
+def test_every_sample_is_encoded_by_itself():
+    traces = 100 + np.cumsum(rng(4).normal(0, 3, (5, 20, 12)), axis=1)
+    traces[2] = 7.0  # silent
+    together = sigma_delta(traces, 1.0, 25.0)
+    for trace, found in zip(traces, together, strict=True):
+        (alone,) = sigma_delta(trace[None], 1.0, 25.0)
+        assert all(np.array_equal(one, other) for one, other in zip(alone, found, strict=True))
+    assert [len(times) > 0 for times, _ in together] == [True, True, False, True, True]
+
+
 def test_a_constant_trace_is_silent_and_a_threshold_is_positive():
-    assert [len(part) for part in sigma_delta(np.full((1, 5, 12), 7), 1.0, 25.0)[0]] == [0, 0]
+    for frames in (1, 5):
+        assert [len(part) for part in sigma_delta(np.full((1, frames, 12), 7), 1.0, 25.0)[0]] == [0, 0]
     with pytest.raises(ValueError, match="threshold must be positive, not 0"):
         sigma_delta(np.zeros((1, 5, 12)), 0, 25.0)
 
