@@ -1,8 +1,10 @@
 """Hammouamri et al., Fig. 5: what learning delays adds to delays, and annealing to learning, fully connected and with
 ten synapses per neuron."""
 
-from recipes.engine.dcls import DclsObjective, DclsTraining, HammouamriNetwork, TimedCounts
-from recipes.engine.recipe import Row, TableRecipe
+import dataclasses
+
+from recipes import dcls_table2
+from recipes.engine.recipe import Row
 
 FIXED_DELAYS = {"connections": "fixed random delays"}
 NO_DELAYS = {"connections": "no delays"}
@@ -31,7 +33,8 @@ def _rows(kind: str, connectivity: str, shared: dict) -> tuple[Row, ...]:
     )
 
 
-RECIPE = TableRecipe(
+RECIPE = dataclasses.replace(
+    dcls_table2.SHD,
     name="dcls_fig5",
     title="Learned, fixed and no delays: Hammouamri et al., Fig. 5",
     source="Hammouamri, Khalfaoui-Hassani, Masquelier: Learning Delays in Spiking Neural Networks using Dilated "
@@ -39,19 +42,12 @@ RECIPE = TableRecipe(
     paper_data="SHD and SSC",
     paper_protocol="best epoch on the test (SHD) or validation set (SSC)",
     rows=_rows("full", "all connections", {}) + _rows("sparse", "10 synapses per neuron", SPARSE),
-    network=HammouamriNetwork,
-    network_settings={"hidden": [256, 256], "time_constant": 1.005, "max_delay": 24, "dropout": 0.4},
-    training=DclsTraining(epochs=150, batch_size=256),
-    objective=DclsObjective,
-    source_of_data=TimedCounts(1.4),
-    seeds=10,
-    protocol="clean",
     figures=("bars", "learning_curves"),
     smoke={
         "rows": ["full-decreasing", "sparse-decreasing", "sparse-fixed-delays", "sparse-no-delays"],
         "seeds": 1,
         "threads": 1,
-        "training": {"epochs": 3, "batch_size": 48},
+        "training": {"epochs": 2, "batch_size": 48},
         "network": {"hidden": [24, 24], "dropout": 0.1},
     },
 )

@@ -39,7 +39,7 @@ SHD = TableRecipe(
         "rows": ["hidden-2"],
         "seeds": 1,
         "threads": 1,
-        "training": {"epochs": 8, "batch_size": 48},
+        "training": {"epochs": 4, "batch_size": 48},
         "network": {"hidden": [32, 32], "dropout": 0.1},
     },
 )

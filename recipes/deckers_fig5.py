@@ -4,22 +4,21 @@ from matplotlib.figure import Figure
 
 from recipes import deckers_table1
 from recipes.engine.runs import RunStore
-from recipes.engine.tables import Sheet, summarise
+from recipes.engine.tables import Sheet, measured, spread
 from recipes.engine.view import View, facts
 
 
 def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
-    rows = [row for row in summarise(view.of, runs) if row["runs"]]
+    rows = measured(view.of, runs)
     cells = []
     for row in rows:
         values = sorted(zip(row["seeds"], row["test"]["values"], strict=True))
-        spread = "" if row["test"]["std"] is None else f" ± {row['test']['std']:.1f}"
         paper = row["paper"]
         cells.append(
             [
                 row["name"],
                 f"{paper['mean']:.2f} / {paper['max']:.2f}" if "mean" in paper else "-",
-                f"{row['test']['mean']:.1f}{spread}",
+                spread(row["test"], 1),
                 f"{min(row['test']['values']):.1f} ... {row['test']['max']:.1f}",
                 ", ".join(f"{seed}: {value:.1f}" for seed, value in values),
             ]
@@ -37,13 +36,13 @@ def draw(view: View, runs: list[dict], store: RunStore) -> Figure:
     """A box over the seeds of each network, every seed a point."""
     import matplotlib.pyplot as plt
 
-    rows = [row for row in summarise(view.of, runs) if row["runs"]]
+    rows = measured(view.of, runs)
     figure, axes = plt.subplots(figsize=(1.5 * len(rows) + 1.5, 4.5), layout="constrained")
     values = [row["test"]["values"] for row in rows]
     axes.boxplot(values, positions=range(len(rows)), widths=0.5, showfliers=False, medianprops={"color": "tab:blue"})
     for x, (row, of) in enumerate(zip(rows, values, strict=True)):
-        spread = [0.08 * (i - (len(of) - 1) / 2) for i in range(len(of))]
-        axes.plot([x + d for d in spread], of, "o", color="tab:blue", ms=4, alpha=0.7)
+        aside = [0.08 * (i - (len(of) - 1) / 2) for i in range(len(of))]
+        axes.plot([x + d for d in aside], of, "o", color="tab:blue", ms=4, alpha=0.7)
         for what, marker in (("mean", "s"), ("max", "^")):
             if what in row["paper"]:
                 label = f"paper: {what}, SHD" if x == 0 else None
@@ -61,7 +60,7 @@ RECIPE = View(
     title="Every seed of every network: Deckers et al., Fig. 5",
     source="Deckers et al. (2023), section A.4, Fig. 5",
     of=deckers_table1.RECIPE,
-    networks=("lif", "adlif", "adlif-plus", "lif-delays", "adlif-plus-delays"),
+    networks=deckers_table1.PUBLISHED,
     tabulate=tabulate,
     draw=draw,
 )

@@ -54,6 +54,8 @@ ROWS = (
     ),
 )
 
+PUBLISHED = tuple(row.key for row in ROWS if row.paper)
+
 RECIPE = TableRecipe(
     name="deckers_table1",
     title="Adaptation and synaptic delays: Deckers et al., Table 1",

@@ -12,7 +12,7 @@ from recipes.engine.data import BinnedCounts, Binning
 from recipes.engine.recipe import PerDataset, Row, TableRecipe
 from recipes.engine.runs import RunStore
 from recipes.engine.speech_commands import MelSpectrogram, SpeechCommands
-from recipes.engine.tables import Sheet, summarise
+from recipes.engine.tables import Sheet, measured, spread
 from recipes.engine.view import View, facts
 
 OURS = "adlif-plus-delays"
@@ -88,15 +88,14 @@ GSC = dataclasses.replace(
 
 def tabulate(view: View, runs: list[dict], store: RunStore, *, literature: tuple[Published, ...]) -> Sheet:
     """The paper's lines, and below them ours."""
-    rows = [row for row in summarise(view.of, runs) if row["runs"]]
+    rows = measured(view.of, runs)
     data, protocol = runs[0]["data"]["name"], runs[0]["settings"]["protocol"]
     cells = [[*line, "-", "-", "-"] for line in literature]
     for row in rows:
         test = row["test"]
-        spread = "" if test["std"] is None else f" ± {test['std']:.1f}"
         hidden = next(run["settings"]["network"]["hidden"] for run in runs if run["network"] == row["key"])
-        measured = [f"{test['mean']:.1f}{spread}", f"{test['max']:.1f}", str(row["runs"])]
-        cells.append([f"ours: {row['name']}", str(hidden[0]), f"{row['parameters']:,d}", "-", *measured])
+        ours = [spread(test, 1), f"{test['max']:.1f}", str(row["runs"])]
+        cells.append([f"ours: {row['name']}", str(hidden[0]), f"{row['parameters']:,d}", "-", *ours])
     headings = [
         "model",
         "hidden",
@@ -120,7 +119,7 @@ def draw(view: View, runs: list[dict], store: RunStore, *, literature: tuple[Pub
     """The published accuracies as bars, and below them ours, every seed a point."""
     import matplotlib.pyplot as plt
 
-    rows = [row for row in summarise(view.of, runs) if row["runs"]]
+    rows = measured(view.of, runs)
     data = runs[0]["data"]["name"]
     published = [float(line.accuracy.partition(" ")[0]) for line in literature]
     names = [line.model for line in literature] + [f"ours, {data}: {row['name']}" for row in rows]

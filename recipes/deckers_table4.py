@@ -4,14 +4,10 @@ from matplotlib.figure import Figure
 
 from recipes import deckers_table1
 from recipes.engine.runs import RunStore
-from recipes.engine.tables import Sheet, summarise
+from recipes.engine.tables import Sheet, measured, spread
 from recipes.engine.view import View, facts
 
 BASELINE = "lif"
-
-
-def _rows(view: View, runs: list[dict]) -> list[dict]:
-    return [row for row in summarise(view.of, runs) if row["runs"]]
 
 
 def _baseline(rows: list[dict]) -> float | None:
@@ -19,18 +15,17 @@ def _baseline(rows: list[dict]) -> float | None:
 
 
 def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
-    rows = _rows(view, runs)
+    rows = measured(view.of, runs)
     lif, paper_lif = _baseline(rows), next(row.paper["spikes"] for row in view.of.rows if row.key == BASELINE)
     cells = []
     for row in rows:
         paper, ours = row["paper"].get("spikes"), row["spikes_per_neuron"]
-        spread = "" if ours["std"] is None else f" ± {ours['std']:.2f}"
         cells.append(
             [
                 row["name"],
                 "-" if paper is None else f"{paper:g}",
                 "-" if paper is None else f"{paper / paper_lif:.2f}",
-                f"{ours['mean']:.2f}{spread}",
+                spread(ours, 2),
                 f"{ours['mean'] / lif:.2f}" if lif else "-",
                 str(row["runs"]),
             ]
@@ -51,7 +46,7 @@ def draw(view: View, runs: list[dict], store: RunStore) -> Figure:
     """Bars of ours beside the paper's, every seed a point."""
     import matplotlib.pyplot as plt
 
-    rows = _rows(view, runs)
+    rows = measured(view.of, runs)
     figure, axes = plt.subplots(figsize=(1.5 * len(rows) + 1.5, 4), layout="constrained")
     for x, row in enumerate(rows):
         axes.bar(x - 0.2, row["paper"].get("spikes", 0), 0.4, color="lightgray", label="paper, SHD" if not x else None)
@@ -70,7 +65,7 @@ RECIPE = View(
     title="Spikes per neuron: Deckers et al., Table 4",
     source="Deckers et al. (2023), section A.2, Table 4",
     of=deckers_table1.RECIPE,
-    networks=("lif", "adlif", "adlif-plus", "lif-delays", "adlif-plus-delays"),
+    networks=deckers_table1.PUBLISHED,
     tabulate=tabulate,
     draw=draw,
 )

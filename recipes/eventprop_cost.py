@@ -13,16 +13,13 @@ import sys
 import time
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from recipes.engine import atomic, machine, options
+from recipes.engine.tables import Sheet, announce, show
 
 PEER = "DCLS + SpikingJelly"
 CHANNELS, CLASSES, LAYERS = 700, 20, 2
 PAPER = {"hidden": [256, 512], "delays": [64, 128, 256, 512, 1024], "batch_size": 256, "repeats": 3}
-SMOKE = {"hidden": [8], "delays": [2, 4], "batch_size": 2, "repeats": 1, "steps": 40, "events": 200}
+SMOKE = {"hidden": [8], "delays": [2, 4], "batch_size": 2, "repeats": 1, "steps": 40, "events": 1000}
 COLUMNS = ("network", "hidden", "longest delay (ms)", "batch", "s / step", "fastest", "MiB above start", "time / DCLS",
            "DCLS / memory")  # fmt: skip
 
@@ -62,27 +59,18 @@ class Cost:
         return self.table(given) or self.plot(given)
 
     def table(self, given: argparse.Namespace) -> int:
-        out = self._out(given)
-        rows = _rows(self._measured(out))
-        table = Table(title=self.title, box=box.SIMPLE_HEAD)
-        for column in COLUMNS:
-            table.add_column(column, justify="left" if column == "network" else "right")
-        for row in rows:
-            table.add_row(*row)
-        Console(width=max(Console().width, 110)).print(table)
-        head = "\n".join("| " + " | ".join(line) + " |" for line in (COLUMNS, ["---"] * len(COLUMNS), *rows))
-        atomic.write_text(out / f"{self.name}.md", f"# {self.title}\n\n{head}\n\n{__doc__}")
-        lines = (",".join(f'"{x}"' for x in line) for line in (COLUMNS, *rows))
-        atomic.write_text(out / f"{self.name}.csv", "\n".join(lines) + "\n")
-        atomic.write_json(out / f"{self.name}.json", {"recipe": self.name, "measured": self._measured(out)})
-        print("Written: " + ", ".join(str(out / f"{self.name}{suffix}") for suffix in (".md", ".csv", ".json")))
+        """Show and write the table of what has been measured with these settings."""
+        measured = self._measured(given)
+        sheet = Sheet(self.name, self.title, list(COLUMNS), _rows(measured), _remarks(measured), {"measured": measured})
+        show(sheet)
+        announce(sheet.write(self._out(given)))
         return 0
 
     def plot(self, given: argparse.Namespace) -> int:
+        """Draw what has been measured with these settings."""
         from recipes.engine import plots
 
-        out = self._out(given)
-        print(f"Written: {plots.save(_draw(self._measured(out)), out / f'{self.name}.png')}")
+        announce([plots.save(_draw(self._measured(given)), self._out(given) / f"{self.name}.png")])
         return 0
 
     def _out(self, given: argparse.Namespace) -> Path:
@@ -98,11 +86,17 @@ class Cost:
         folder.mkdir(exist_ok=True)
         return folder / f"{name}_hidden{settings['hidden']}_delay{settings['max_delay']}_batch{settings['batch']}.json"
 
-    def _measured(self, out: Path) -> list[dict]:
-        """All that has been measured, in the order of the table."""
+    def _measured(self, given: argparse.Namespace) -> list[dict]:
+        """All that has been measured with these settings, in the order of the table."""
+        out = self._out(given)
         found = [json.loads(path.read_text()) for path in sorted((out / "runs").glob("*.json"))]
+        asked = {"hidden": given.hidden, "max_delay": given.delays}
+        asked |= {"batch": given.batch_size and [given.batch_size], "repeats": given.repeats and [given.repeats]}
+        found = [m for m in found if all(not values or m["settings"][name] in values for name, values in asked.items())]
         if not found:
-            raise options.OptionError(f"nothing has been measured in {out}; python -m recipes run {self.name} measures")
+            raise options.OptionError(
+                f"nothing has been measured with these options in {out}; python -m recipes run {self.name} measures"
+            )
         order = ("EventProp", "EventProp, grid", "SLAYER delays", PEER)
         return sorted(found, key=lambda m: (*_place(m), order.index(m["settings"]["network"])))
 
@@ -133,6 +127,18 @@ def _measure(network: str, widths: list[int], delay: int, workload, asked: dict)
         "versions": machine.versions(),
         "command": sys.argv,
     }
+
+
+def _remarks(measured: list[dict]) -> list[str]:
+    lines = {f"{m['settings']['steps']} ms, {m['settings']['events']} input spikes a sample" for m in measured}
+    machines = {f"{m['threads']} thread(s) of {m['machine']['processor']}" for m in measured}
+    versions = {", ".join(f"{name} {number}" for name, number in m["versions"].items()) for m in measured}
+    return [
+        "The paper measured epochs of SHD with mlGeNN on a GPU, batch 256.",
+        f"Ours: steps (forward, loss, backward, Adam) on random spikes ({'; '.join(sorted(lines))}), median and fastest of "
+        f"those that were timed; memory: most above the start of a step; {'; '.join(sorted(machines))}.",
+        *(f"Versions: {text}." for text in sorted(versions)),
+    ]
 
 
 def _place(measured: dict) -> tuple[int, int, int]:

@@ -14,13 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from recipes.engine import atomic, options
+from recipes.engine import options
 from recipes.engine.errors import DataError
+from recipes.engine.tables import Sheet, announce, show
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_li, grid_adjoint
 from snn_delay_plugins.spikingjelly import EventPropLI
@@ -171,14 +170,13 @@ class Sequence:
         for key, difference in arrays.items():
             checks[f"grid: {key} equals the authors' array to 1e-6 (off by {difference:.1e})"] = difference < 1e-6
         console = Console()
-        console.print(_rich(histories))
+        sheet = self._sheet(histories, arrows, checks)
+        show(sheet)
         for scheme in SCHEMES:
             for output in (0, 1):
                 signs = ", ".join(f"d{output + 3}{i + 1} {arrows[scheme][output, i]:+.2e}" for i in (0, 1))
                 console.print(f"{scheme}: delay updates of neuron {output + 3} (Fig. 3): {signs}", highlight=False)
-        for what, holds in checks.items():
-            console.print(f"{'yes' if holds else 'NO':4}{what}", highlight=False)
-        self._write(out, histories, arrows, checks)
+        announce(sheet.write(out))
         return 0 if all(checks.values()) else 1
 
     def plot(self, given: argparse.Namespace) -> int:
@@ -186,45 +184,26 @@ class Sequence:
 
         out = self._out(given)
         figure = _draw(train(given.epochs, given.learning_rate, "exact"))
-        print(f"Written: {plots.save(figure, out / f'{self.name}.png')}")
+        announce([plots.save(figure, out / f"{self.name}.png")])
         return 0
 
     def _out(self, given: argparse.Namespace) -> Path:
         return options.writable_folder(given.out or Path(self.default_out + ("-smoke" if given.smoke else "")))
 
-    def _write(self, out: Path, histories: dict, arrows: dict, checks: dict) -> None:
+    def _sheet(self, histories: dict[str, list[Encounter]], arrows: dict[str, Tensor], checks: dict[str, bool]) -> Sheet:
         head = ["scheme", "encounters", "loss", "accuracy (%)", "d31 (ms)", "d32 (ms)", "d41 (ms)", "d42 (ms)"]
-        rows = [
+        cells = [
             [scheme, str(n), f"{e.loss:.6f}", f"{50 * e.correct:d}", *(f"{d:.4f}" for row in e.delays for d in row)]
             for scheme, history in histories.items()
             for n, e in enumerate(history)
         ]
-        lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        found = "\n".join(f"- {'yes' if holds else 'NO'}: {what}" for what, holds in checks.items())
-        atomic.write_text(out / f"{self.name}.md", f"# {self.title}\n\n{table}\n\n{found}\n")
-        atomic.write_text(out / f"{self.name}.csv", "\n".join(",".join(line) for line in (head, *rows)) + "\n")
         facts = {
-            "recipe": self.name,
             "encounters": {scheme: [e._asdict() for e in history] for scheme, history in histories.items()},
             "delay_updates": {scheme: update.tolist() for scheme, update in arrows.items()},
             "checks": checks,
         }
-        atomic.write_json(out / f"{self.name}.json", facts)
-        print("Written: " + ", ".join(str(out / f"{self.name}{suffix}") for suffix in (".md", ".csv", ".json")))
-
-
-def _rich(histories: dict[str, list[Encounter]]) -> Table:
-    table = Table(title=Sequence.title, box=box.SIMPLE_HEAD)
-    for heading in ("encounters", *(f"{s}: {what}" for s in SCHEMES for what in ("loss", "accuracy", "delays (ms)"))):
-        table.add_column(heading, justify="right")
-    for number, entries in enumerate(zip(*histories.values(), strict=True)):
-        cells = [
-            (f"{e.loss:.4f}", f"{50 * e.correct} %", " ".join(f"{d:.2f}" for row in e.delays for d in row))
-            for e in entries
-        ]
-        table.add_row(str(number), *(text for cell in cells for text in cell))
-    return table
+        remarks = [f"{'yes' if holds else 'NO'}: {what}" for what, holds in checks.items()]
+        return Sheet(self.name, self.title, head, cells, remarks, facts)
 
 
 def _draw(history: list[Encounter]):

@@ -14,6 +14,23 @@ ARCHITECTURES = {
     "recurrent": ("1 recurrent layer", {"layers": 1, "recurrent": True}, (2e-8,), 150.0),
 }
 
+
+def rows(architectures: dict, published: dict) -> tuple[Row, ...]:
+    """Every architecture in every size with and without trainable delays, beside what has been ``published`` of it."""
+    return tuple(
+        Row(
+            f"{key}-{hidden}-{'delays' if delays else 'weights'}",
+            f"{hidden} hidden, {name}, {'weights and delays' if delays else 'weights only'}",
+            {"hidden": hidden, "delays": delays, "initial_delay": longest if delays else 0.0, **shape},
+            published.get((key, delays, hidden), {}),
+            {"regularisation": list(strength)},
+        )
+        for key, (name, shape, strength, longest) in architectures.items()
+        for delays in (False, True)
+        for hidden in HIDDEN
+    )
+
+
 RECIPE = TableRecipe(
     name="eventprop_shd",
     title="Spoken digits with and without trainable delays: Meszaros et al., Fig. 5",
@@ -21,18 +38,7 @@ RECIPE = TableRecipe(
     "section 2.3, Table 3",
     paper_data="SHD",
     paper_protocol="best epoch by training accuracy, stopped when it has not risen for 15 epochs; 8 seeds",
-    rows=tuple(
-        Row(
-            f"{key}-{hidden}-{'delays' if delays else 'weights'}",
-            f"{hidden} hidden, {name}, {'weights and delays' if delays else 'weights only'}",
-            {"hidden": hidden, "delays": delays, "initial_delay": longest if delays else 0.0, **shape},
-            PAPER.get((key, delays, hidden), {}),
-            {"regularisation": list(strength)},
-        )
-        for key, (name, shape, strength, longest) in ARCHITECTURES.items()
-        for delays in (False, True)
-        for hidden in HIDDEN
-    ),
+    rows=rows(ARCHITECTURES, PAPER),
     network=VoltageNetwork,
     network_settings={
         "dt": 1.0,

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
@@ -253,7 +252,7 @@ class TableRecipe:
         """Draw the finished runs."""
         from recipes.engine import plots
 
-        announce(plots.write(self, self.finished(given), self.out(given)))
+        tables.announce(plots.write(self, self.finished(given), self.out(given)))
         return 0
 
     def _as_run(self, row: Row, seed: int, given: argparse.Namespace, source: Source, splits: Splits) -> Run:
@@ -369,13 +368,13 @@ class TableRecipe:
 
     def _show(self, runs: list[dict], out: Path, plot: bool) -> int:
         sheet = tables.sheet(self, runs)
-        show(sheet)
+        tables.show(sheet)
         paths = sheet.write(out)
         if plot:
             from recipes.engine import plots
 
             paths += plots.write(self, runs, out)
-        announce(paths)
+        tables.announce(paths)
         return 0
 
 
@@ -481,14 +480,3 @@ def _line(result: dict) -> str:
         f"{result['network']} seed {result['seed']}: {valid}test {chosen['test_accuracy']:.1f} % "
         f"at epoch {chosen['epoch']} ({protocol}), {result['seconds_per_epoch']:.2f} s per epoch"
     )
-
-
-def show(sheet: tables.Sheet) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)  # a file has no width; a table cut to 80 columns is hard to read
-    console.print(sheet.as_rich())
-
-
-def announce(paths: list[Path]) -> None:
-    print("Written: " + ", ".join(str(path) for path in paths))

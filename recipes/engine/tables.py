@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich import box
+from rich.console import Console
 from rich.table import Table as RichTable
 
 from recipes.engine import atomic
@@ -54,6 +55,11 @@ def summarise(recipe, runs: list[dict]) -> list[dict]:
     return rows
 
 
+def measured(recipe, runs: list[dict]) -> list[dict]:
+    """Those rows of :func:`summarise` that have runs."""
+    return [row for row in summarise(recipe, runs) if row["runs"]]
+
+
 def _statistics(values: list[float]) -> dict:
     return {
         "mean": statistics.mean(values),
@@ -68,20 +74,20 @@ def columns(recipe, runs: list[dict]) -> list[Column]:
     known = {name for row in recipe.rows for name in row.paper}
     paper = []
     if "mean" in known:
-        spread, form = ("max", "{mean:.2f} / {max:.2f}") if "max" in known else ("std", "{mean:.2f} ± {std:.2f}")
-        heading = f"paper, {recipe.paper_data}: mean {'/' if spread == 'max' else '±'} {spread} (%)"
+        second, form = ("max", "{mean:.2f} / {max:.2f}") if "max" in known else ("std", "{mean:.2f} ± {std:.2f}")
+        heading = f"paper, {recipe.paper_data}: mean {'/' if second == 'max' else '±'} {second} (%)"
         paper = [Column(heading, lambda row: _paper(row, form, "mean"))]
-    best = [Column(f"{data}: best test epoch (%)", _ours("best_test", _spread, 1))]
+    best = [Column(f"{data}: best test epoch (%)", _ours("best_test", spread, 1))]
     gpu = Column("peak GPU MiB", lambda row: _number(row, "peak_gpu_memory_mib", ".0f"))
     return [
         Column("network", lambda row: row["name"]),
         *paper,
-        Column(f"{data}: mean ± std (%)", _ours("test", _spread, 1)),
+        Column(f"{data}: mean ± std (%)", _ours("test", spread, 1)),
         Column("max (%)", _ours("test", lambda values, digits: f"{values['max']:.{digits}f}", 1)),
         Column("seeds", lambda row: str(row["runs"])),
         *(best if protocol == "clean" else []),
         _beside_paper("parameters", known, "parameters", lambda row: _number(row, "parameters", ",d"), "{parameters}"),
-        _beside_paper("spikes/neuron", known, "spikes", _ours("spikes_per_neuron", _spread, 2), "{spikes:g}"),
+        _beside_paper("spikes/neuron", known, "spikes", _ours("spikes_per_neuron", spread, 2), "{spikes:g}"),
         Column("s/epoch", lambda row: _number(row, "seconds_per_epoch", ".2f")),
         Column("peak MiB", lambda row: _number(row, "peak_memory_mib", ".0f")),
         *([gpu] if any(run.get("peak_gpu_memory_mib") for run in runs) else []),
@@ -104,9 +110,10 @@ def _paper(row: dict, form: str, needed: str) -> str:
     return form.format(**row["paper"]) if needed in row["paper"] else "-"
 
 
-def _spread(values: dict, digits: int) -> str:
-    spread = "" if values["std"] is None else f" ± {values['std']:.{digits}f}"
-    return f"{values['mean']:.{digits}f}{spread}"
+def spread(values: dict, digits: int) -> str:
+    """mean ± std of :func:`summarise`'s statistics; the mean alone of one run."""
+    std = "" if values["std"] is None else f" ± {values['std']:.{digits}f}"
+    return f"{values['mean']:.{digits}f}{std}"
 
 
 def _number(row: dict, field: str, form: str) -> str:
@@ -197,3 +204,16 @@ def sheet(recipe, runs: list[dict]) -> Sheet:
     cells = [[column.cell(row) for column in shown] for row in rows]
     facts = {"settings": runs[0]["settings"], "data": runs[0]["data"], "notes": remarks, "rows": rows}
     return Sheet(recipe.name, recipe.title, [column.heading for column in shown], cells, remarks, facts)
+
+
+def show(sheet: Sheet) -> None:
+    """On the screen."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a file has no width; a table cut to 80 columns is hard to read
+    console.print(sheet.as_rich())
+
+
+def announce(paths: list[Path]) -> None:
+    """What has been written."""
+    print("Written: " + ", ".join(str(path) for path in paths))

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from recipes.engine.options import OptionError
-from recipes.engine.recipe import TableRecipe, announce, show
+from recipes.engine.recipe import TableRecipe
 from recipes.engine.runs import Run, RunStore
 from recipes.engine.sources import Source
-from recipes.engine.tables import Sheet
+from recipes.engine.tables import Sheet, announce, show
 
 
 @dataclasses.dataclass(frozen=True)

@@ -206,13 +206,13 @@ def test_the_sequence_task_is_as_the_paper_says(tmp_path, capsys):
         arguments += ["--data-dir", str(SEQUENCE)]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "100 % after 6 encounters (paper: 6)" in printed and "NO " not in printed
+    assert "100 % after 6 encounters (paper: 6)" in printed and "NO: " not in printed
     assert {path.suffix for path in tmp_path.iterdir()} == {".md", ".csv", ".json", ".png"}
 
 
 def test_the_sequence_task_says_so_when_it_fails(tmp_path, capsys):
     arguments = ["run", "eventprop_sequence", "--smoke", "--learning-rate", "0.01", "--out", str(tmp_path)]
-    assert main(arguments) == 1 and "NO " in capsys.readouterr().out
+    assert main(arguments) == 1 and "NO: " in capsys.readouterr().out
 
 
 def test_solved_means_solved_for_good():

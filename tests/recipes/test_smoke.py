@@ -51,3 +51,19 @@ def test_help_says_what_the_paper_used(name, action, capsys):
     with pytest.raises(SystemExit) as stop:
         main([action, name, "--help"])
     assert stop.value.code == 0 and "The paper used" in capsys.readouterr().out
+
+
+def test_a_cost_is_measured_once_and_shown_by_the_settings_that_are_asked_for(out, capsys):
+    folder = str(out / "eventprop_cost")
+    smoke = ["run", "eventprop_cost", "--smoke", "--delays", "2", "4", "--out", folder]
+    assert main(smoke) == 0
+    measured = {path: path.stat().st_mtime_ns for path in (out / "eventprop_cost").glob("runs/*.json")}
+    capsys.readouterr()
+    assert main(smoke) == 0 and "EventProp, hidden 8" not in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (out / "eventprop_cost").glob("runs/*.json")} == measured
+    assert main(["table", "eventprop_cost", "--delays", "2", "--out", folder]) == 0
+    shown = json.loads((out / "eventprop_cost" / "eventprop_cost.json").read_text())["measured"]
+    assert {m["settings"]["max_delay"] for m in shown} == {2} and len(shown) == len(measured) / 2
+    capsys.readouterr()
+    assert main(["plot", "eventprop_cost", "--hidden", "9", "--out", folder]) == 2
+    assert "nothing has been measured with these options" in capsys.readouterr().err
