@@ -123,17 +123,32 @@ class Synapses:
         """What stands for recurrent synapses in a layer that has none."""
         return Synapses(*(np.empty((0, 0), self.weight.dtype) for _ in range(2)))
 
-    def tables(self, neuron: Neuron, grid: bool) -> tuple[np.ndarray, ...]:
-        """Of all neurons at once; most loops make those of a block of neurons where they need them."""
-        if grid:
+    def tables(self, neuron: Neuron, rows: int | None) -> tuple[np.ndarray, ...]:
+        """Of all neurons at once, for the grid scheme if there are no rows; most loops make those of a block of neurons
+        where they need them."""
+        if rows is None:
             return loops.grid_tables(self.weight, self.delay, neuron.dt, neuron.steps)
-        return loops.synapse_tables(self.weight, self.delay, neuron.dt, neuron.tau_mem, neuron.tau_syn, neuron.steps)
+        return loops.synapse_tables(self.weight, self.delay, neuron.dt, neuron.tau_mem, neuron.tau_syn, neuron.steps, rows)
+
+
+def _rows(neuron: Neuron, *layers: Synapses | None) -> int:
+    """Rows of a neuron's column in the exact scheme: see column_rows."""
+    longest = max((float(layer.delay.max(initial=0)) for layer in layers if layer is not None), default=0.0)
+    return loops.column_rows(neuron.steps, int(min(longest / neuron.dt, neuron.steps)) + 1)
+
+
+def _events_in_time(spikes: Spikes, n_units: int, neuron: Neuron, grid: bool) -> tuple:
+    """The events of all samples as the forward loops of the scheme need them."""
+    if grid:
+        return spikes.offsets, _event_tables(spikes, n_units, neuron, grid)
+    factors = loops.event_factors(spikes.times, neuron.dt, neuron.tau_mem, neuron.tau_syn)
+    return spikes.times, spikes.units, spikes.offsets, factors
 
 
 def _event_tables(spikes: Spikes, n_units: int, neuron: Neuron, grid: bool) -> tuple[np.ndarray, ...]:
-    """What the loops of the scheme need to know of the events of all samples."""
+    """The events of all samples by unit, as the loops of the scheme need them."""
     events = spikes.times, spikes.units, spikes.offsets, n_units, neuron.dt
-    return loops.all_grid_events(*events) if grid else loops.all_event_tables(*events, neuron.tau_mem, neuron.tau_syn)
+    return loops.all_grid_events(*events) if grid else loops.event_tables(*events, neuron.tau_mem, neuron.tau_syn)
 
 
 # ---------------------------------------------------------------------------------------------------- LIF
@@ -149,16 +164,17 @@ def lif_forward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, 
 def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads) -> tuple[np.ndarray, np.ndarray]:
     layer = synapses.weight, synapses.delay
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
+    rows = _rows(neuron, synapses)
     ranges = _ranges(synapses.blocks, _pieces(threads, synapses.blocks))
     found = [np.empty((4, 0))]
     for lo, hi in _sample_groups(spikes.offsets):
         part = spikes.part(lo, hi)
-        events = part.offsets, _event_tables(part, synapses.shape[1], neuron, grid)
+        events = _events_in_time(part, synapses.shape[1], neuron, grid)
 
         def task(first, last, events=events):
             if grid:
                 return loops.lif_grid_forward(*events, *layer, first, last, *constants, max_spikes)
-            return loops.lif_exact_forward(*events, *layer, first, last, *constants, neuron.duration, max_spikes)
+            return loops.lif_exact_forward(*events, *layer, first, last, *constants, rows, neuron.duration, max_spikes)
 
         for columns, status, sample, unit in _run([partial(task, *blocks) for blocks in ranges], threads):
             _check_spikes((status, lo + sample, unit), neuron, max_spikes)
@@ -169,7 +185,8 @@ def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads
 
 def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, threads) -> tuple[np.ndarray, np.ndarray]:
     events = (spikes.times, spikes.units, spikes.offsets)
-    tables, tables_r = synapses.tables(neuron, grid), recurrent.tables(neuron, grid)
+    rows = None if grid else _rows(neuron, synapses, recurrent)
+    tables, tables_r = synapses.tables(neuron, rows), recurrent.tables(neuron, rows)
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
     n_out, n_in = synapses.shape
 
@@ -179,7 +196,7 @@ def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, th
                                                     max_spikes)
         return loops.lif_exact_recurrent_forward(
             *events, lo, hi, synapses.weight, synapses.delay, tables[0], tables[2], recurrent.weight, recurrent.delay,
-            tables_r[0], tables_r[2], *constants, neuron.duration, max_spikes)
+            tables_r[0], tables_r[2], *constants, rows, neuron.duration, max_spikes)
 
     ranges = _ranges(spikes.batch_size, _pieces(threads, spikes.batch_size))
     parts = _run([partial(task, *part) for part in ranges], threads)
@@ -235,6 +252,7 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
         mu = _recurrent_jumps(fired, recurrent, neuron, grid, slope, g_time, g_jump, threads)
     groups = _sample_groups(spikes.offsets)
     layer_r = recurrent or synapses.none()
+    scheme = constants if grid else (*constants, _rows(neuron, synapses, recurrent))
     sum_type = np.float64 if len(groups) > 1 else synapses.weight.dtype     # one group adds once to every gradient
     grads = [np.zeros(x.shape, sum_type) for x in (synapses, synapses, layer_r, layer_r)]
     before = np.zeros(synapses.blocks)
@@ -254,7 +272,7 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
         def task(first, last, by_time, events=events, jumps=jumps, of_jumps=of_jumps, inputs=inputs, instants=instants,
                  lo=lo, hi=hi):
             layer = inputs.offsets, events, lo, synapses.weight, synapses.delay, first, last
-            rest = layer_r.weight, layer_r.delay, *constants, *grads, by_time, before
+            rest = layer_r.weight, layer_r.delay, *scheme, *grads, by_time, before
             if grid:
                 loops.grid_backward(*layer, source, instants.offsets, jumps, *of_jumps, *rest)
             else:
@@ -277,14 +295,15 @@ def _recurrent_jumps(fired, recurrent, neuron, grid, slope, g_time, g_jump, thre
     if not mu.size:
         return mu
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
-    tables, n_out, samples = recurrent.tables(neuron, grid), recurrent.shape[0], fired[2].size - 1
+    rows = None if grid else _rows(neuron, recurrent)
+    tables, n_out, samples = recurrent.tables(neuron, rows), recurrent.shape[0], fired[2].size - 1
 
     def task(lo, hi):
         if grid:
             loops.grid_recurrent_jumps(*fired, lo, hi, slope, g_time, g_jump, *tables, n_out, *constants, mu)
         else:
             loops.recurrent_jumps(*fired, lo, hi, slope, g_time, g_jump, recurrent.weight, recurrent.delay, *tables[:2],
-                                  *constants, mu)
+                                  *constants, rows, mu)
 
     _run([partial(task, *part) for part in _ranges(samples, min(threads, samples))], threads)
     return mu
@@ -293,18 +312,19 @@ def _recurrent_jumps(fired, recurrent, neuron, grid, slope, g_time, g_jump, thre
 def _tau_gradient(gradients, spikes, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end, resets,
                   threads) -> None:
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
+    rows = _rows(neuron, synapses, recurrent)
     if recurrent is None and fired[0].size:
         mu = np.empty(fired[0].size)
         loops.feedforward_jumps(*fired, 0, spikes.batch_size, slope, g_time, g_jump, synapses.shape[0], *constants, source,
                                 neuron.every, end, mu)
     layers = []
     for layer in (synapses, recurrent or synapses.none()):
-        layers.append((layer.weight, layer.delay, *layer.tables(neuron, grid=False)))
+        layers.append((layer.weight, layer.delay, *layer.tables(neuron, rows)))
 
     def task(b):
         return loops.exact_tau_gradient(
             spikes.times, spikes.units, spikes.offsets, *layers[0], end, source, neuron.every, *fired, b, b + 1, mu, resets,
-            *layers[1], *constants)
+            *layers[1], *constants, rows)
 
     for by_mem, by_syn in _run([partial(task, b) for b in range(spikes.batch_size)], threads):
         gradients.tau_mem += by_mem
@@ -333,16 +353,17 @@ def li_forward(spikes: Spikes, synapses: Synapses, neuron: Neuron, grid: bool, s
     final = np.zeros((n, n_out, 2))
     peak = Peak(np.zeros((n, n_out)), np.zeros((n, n_out)), np.full((n, n_out), -1), np.zeros((n, n_out)))
     constants = neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps
+    rows = _rows(neuron, synapses)
     ranges = _ranges(synapses.blocks, min(threads, synapses.blocks))
     for lo, hi in _sample_groups(spikes.offsets):
         part = spikes.part(lo, hi)
-        layer = part.offsets, _event_tables(part, n_in, neuron, grid), lo, synapses.weight, synapses.delay
+        layer = *_events_in_time(part, n_in, neuron, grid), lo, synapses.weight, synapses.delay
 
         def task(first, last, layer=layer):
             if grid:
                 loops.li_grid_forward(*layer, first, last, *constants, voltage)
             else:
-                loops.li_exact_forward(*layer, first, last, *constants, neuron.every, voltage, final, find_peak,
+                loops.li_exact_forward(*layer, first, last, *constants, rows, neuron.every, voltage, final, find_peak,
                                        peak.value, peak.time, peak.event, peak.slope)
 
         _run([partial(task, *blocks) for blocks in ranges], threads)

@@ -43,16 +43,18 @@ from .grid import (
 )
 from .lif import lif_exact_forward, lif_exact_recurrent_forward
 from .readout import discounted_arrivals, discounted_arrivals_backward, li_exact_forward
-from .tables import all_event_tables, synapse_tables
+from .tables import column_rows, event_factors, event_tables, synapse_tables
 from .tau import exact_tau_gradient
 
 __all__ = [
     "LANES",
     "TOO_MANY_SPIKES",
-    "all_event_tables",
     "all_grid_events",
+    "column_rows",
     "discounted_arrivals",
     "discounted_arrivals_backward",
+    "event_factors",
+    "event_tables",
     "exact_backward",
     "exact_tau_gradient",
     "feedforward_jumps",

@@ -6,11 +6,11 @@ import numpy as np
 from numba import njit
 
 from .flow import LANES, OPTIONS, flow_table, propagate, propagator
-from .tables import block_positions, bucket_rows, by_unit, events_of_sample, fixed_point, split_buffers
+from .tables import block_positions, by_unit, fixed_point, split_buffers, tables_of_sample
 
 
 @njit(**OPTIONS)
-def adjoint(rows_p, after, grid, lane, steps, dt, end, source, every, column, t, mu, slope, g_time, g_jump, lo, hi, given,
+def adjoint(rows_p, after, grid, base, steps, dt, end, source, every, column, t, mu, slope, g_time, g_jump, lo, hi, given,
              theta, tm, forth, back, flow):
     """p of one neuron at the grid points, backwards; returns the sum of p before its spikes (-dL/d theta).
 
@@ -19,9 +19,9 @@ def adjoint(rows_p, after, grid, lane, steps, dt, end, source, every, column, t,
 
         mu_k = (theta p_V - tau_m dL/dt_k) / slope + g_jump,   p_V(t_k-) = p_V(t_k+) + mu_k          (Eq. 67)
 
-    (or mu as given). Rows 2n + 1 and 2n + 2 of rows_p get p as the arrivals of step n see it: from grid point n + 1,
-    and the same as if from n + 2. If the neuron spikes in step n they get (NaN, index of the first such spike) and _seen
-    tells. grid gets p at every grid point, unless it has no rows.
+    (or mu as given). Rows 2n + 1 and 2n + 2 of rows_p, counted from ``base``, get p as the arrivals of step n see it: from
+    grid point n + 1, and the same as if from n + 2. If the neuron spikes in step n they get (NaN, index of the first such
+    spike) and _seen tells. grid gets p at every grid point, unless it has no rows.
     """
     em, k, es = forth
     bm, bk, bs = back
@@ -34,7 +34,7 @@ def adjoint(rows_p, after, grid, lane, steps, dt, end, source, every, column, t,
             v += source[(n + 1) // every, column]
         if grid.shape[0] > 0:
             grid[n + 1, 0], grid[n + 1, 1] = v, q
-        r = (2 * n + 1) * LANES + lane
+        r = 2 * np.uint32(base + 2 * n + 1)
         if spike >= lo and t[spike] >= n * dt:
             now = (n + 1) * dt
             x, y = v, q
@@ -54,12 +54,12 @@ def adjoint(rows_p, after, grid, lane, steps, dt, end, source, every, column, t,
             a, b, c = propagate(now - n * dt, flow)
             q = b * v + c * q
             v = a * v
-            rows_p[r, 0], rows_p[r + LANES, 0] = np.nan, np.nan
-            rows_p[r, 1], rows_p[r + LANES, 1] = spike + 1, spike + 1
+            rows_p[r], rows_p[r + 2] = np.nan, np.nan
+            rows_p[r + 1], rows_p[r + 3] = spike + 1, spike + 1
             after[spike + 1, 2], after[spike + 1, 3] = x, y
         else:
-            rows_p[r, 0], rows_p[r, 1] = v, q
-            rows_p[r + LANES, 0], rows_p[r + LANES, 1] = bm * v, bk * v + bs * q
+            rows_p[r], rows_p[r + 1] = v, q
+            rows_p[r + 2], rows_p[r + 3] = bm * v, bk * v + bs * q
             q = k * v + es * q
             v = em * v
     return total
@@ -74,10 +74,10 @@ def _with_jump(p, mu, u, flow):
 
 @njit(**OPTIONS)
 def _seen(row, first, s, hi, t, after, last_step, dt, back):
-    """p of a row that belongs to a step with spikes, first the first of them, as an arrival at time s sees it: with the
-    jumps of the spikes that come later. after[spike, :2] is p(n + 1) with the jumps from that spike on, after[first, 2:]
-    without any."""
-    n = (row // LANES - 1) // 2
+    """p of a row of a neuron's column that belongs to a step with spikes, first the first of them, as an arrival at time s
+    sees it: with the jumps of the spikes that come later. after[spike, :2] is p(n + 1) with the jumps from that spike on,
+    after[first, 2:] without any."""
+    n = (row - 1) // 2
     k = first
     while k < hi and (t[k] < (n + 1) * dt or n == last_step) and t[k] <= s:       # the last step takes t = steps dt
         k += 1
@@ -85,34 +85,34 @@ def _seen(row, first, s, hi, t, after, last_step, dt, back):
         v, q = after[k, 0], after[k, 1]
     else:
         v, q = after[first, 2], after[first, 3]
-    if row // LANES == 2 * n + 1:
+    if row == 2 * n + 1:
         return v, q
     bm, bk, bs = back
     return bm * v, bk * v + bs * q
 
 
 @njit(**OPTIONS)
-def _gather(start, position, em, k, es, where, rows_p, sums, last,
+def _gather(start, position, em, k, es, where, rows_p, rows, sums,
             et, delay, after, t, spike_start, neuron, last_step, dt, back):
-    """Sum p over the arrivals of every synapse of a block: sums[i, j] = (sum em_e p_V, sum K_e p_V + es_e p_I), to be
-    finished by the synapse's own factors."""
+    """Sum p over the arrivals of every synapse of a block: sums[i, 2j:2j + 2] = (sum em_e p_V, sum K_e p_V + es_e p_I), to
+    be finished by the synapse's own factors."""
     n_out = delay.shape[0]
     for i in range(where.shape[0]):
+        here, total = where[i], sums[i]
         for e in range(start[i], start[i + 1]):
             x, a, b, c = position[e], es[e], k[e], em[e]
             for j in range(LANES):
-                row = min(((x + where[i, j]) >> 32) * LANES, last)
-                r = np.uint64(row + j)
-                v, q = rows_p[r, 0], rows_p[r, 1]
+                r = np.uint64(x + here[j]) >> np.uint64(32)
+                v, q = rows_p[2 * r], rows_p[2 * r + 1]
                 if v != v and neuron + j < n_out:
-                    v, q = _seen(row, np.int64(q), et[e] + delay[neuron + j, i], spike_start[neuron + j + 1], t, after,
-                                 last_step, dt, back)
-                sums[i, j, 0] += c * v
-                sums[i, j, 1] += b * v + a * q
+                    v, q = _seen(np.int64(r) - j * rows, np.int64(q), et[e] + delay[neuron + j, i],
+                                 spike_start[neuron + j + 1], t, after, last_step, dt, back)
+                total[2 * j] += c * v
+                total[2 * j + 1] += b * v + a * q
 
 
 @njit(**OPTIONS)
-def _gather_times(start, position, em, k, es, where, factor, rows_p, last, et, weight, delay, after, t, spike_start,
+def _gather_times(start, position, em, k, es, where, factor, rows_p, rows, et, weight, delay, after, t, spike_start,
                   neuron, order, grad_t, last_step, dt, tm, ts, back):
     """Add to grad_t the derivative by the time of each event, w (p_I / tau_s - p_V / tau_m) at its arrivals."""
     n_out = delay.shape[0]
@@ -121,11 +121,11 @@ def _gather_times(start, position, em, k, es, where, factor, rows_p, last, et, w
             x, a, b, c = position[e], es[e], k[e], em[e]
             total = 0.0
             for j in range(min(LANES, n_out - neuron)):
-                row = min(((x + where[i, j]) >> 32) * LANES, last)
-                v, q = rows_p[row + j, 0], rows_p[row + j, 1]
+                r = (x + where[i, j]) >> 32
+                v, q = rows_p[2 * r], rows_p[2 * r + 1]
                 if v != v:
-                    v, q = _seen(row, np.int64(q), et[e] + delay[neuron + j, i], spike_start[neuron + j + 1], t, after,
-                                 last_step, dt, back)
+                    v, q = _seen(r - j * rows, np.int64(q), et[e] + delay[neuron + j, i], spike_start[neuron + j + 1], t,
+                                 after, last_step, dt, back)
                 y, z = c * v, b * v + a * q
                 v, q = factor[i, j, 2] * y, factor[i, j, 0] * z + factor[i, j, 1] * y
                 total += weight[neuron + j, i] * (q / ts - v / tm)
@@ -134,52 +134,50 @@ def _gather_times(start, position, em, k, es, where, factor, rows_p, last, et, w
 
 @njit(**OPTIONS)
 def exact_backward(offsets, events, first, weight, delay, block_lo, block_hi, end, source, every, spike_offsets, spikes,
-                   slope, g_time, g_jump, given, mu_all, after_all, weight_r, delay_r, theta, tm, ts, dt, steps,
+                   slope, g_time, g_jump, given, mu_all, after_all, weight_r, delay_r, theta, tm, ts, dt, steps, rows,
                    grad_w, grad_d, grad_wr, grad_dr, grad_t, before_spikes):
     """Blocks block_lo..block_hi-1 of a layer, all samples of a part of the batch that begins with sample ``first``.
 
-    events and spikes (of the layer, or any instants of jumps): all_event_tables; slope, g_time, g_jump, mu_all and
+    events and spikes (of the layer, or any instants of jumps): event_tables; slope, g_time, g_jump, mu_all and
     after_all [spikes] are in their order. end [N, out, 2] of the part; source [T, N * out] of the whole batch, every
     `every` steps, or no rows. mu_all holds the jumps if they are given, else gets them. A recurrent layer has weight_r with
     rows. Adds to the gradients by weights and delays, to grad_t the derivatives by the times of the events unless it is
     empty, and to before_spikes[block] the sum of p_V before the spikes.
     """
     n_out, n_in = weight.shape
-    rows, last = bucket_rows(steps)
-    rows_p, no_grid = np.zeros((rows, 2)), np.empty((0, 2))
+    rows_p, no_grid = np.zeros(2 * LANES * rows), np.empty((0, 2))
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     recurrent = weight_r.shape[0] > 0
     n_r = n_out if recurrent else 0
     where, factor, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, LANES, 3)), split_buffers(n_in)
     where_r, factor_r, buffers_r = np.empty((n_r, LANES), np.int64), np.empty((n_r, LANES, 3)), split_buffers(n_r)
-    sums, sums_r = np.empty((n_in, LANES, 2)), np.empty((n_r, LANES, 2))
+    sums, sums_r = np.empty((n_in, 2 * LANES)), np.empty((n_r, 2 * LANES))
     for block in range(block_lo, block_hi):
         neuron = block * LANES
-        block_positions(delay, block, dt, tm, ts, steps, buffers, where, factor)
+        block_positions(delay, block, dt, tm, ts, steps, rows, buffers, where, factor)
         sums[:] = 0
         if recurrent:
-            block_positions(delay_r, block, dt, tm, ts, steps, buffers_r, where_r, factor_r)
+            block_positions(delay_r, block, dt, tm, ts, steps, rows, buffers_r, where_r, factor_r)
             sums_r[:] = 0
-        for lane in range(n_out - neuron, LANES):
-            rows_p[lane::LANES] = 0
+        rows_p[2 * rows * max(n_out - neuron, 0):] = 0
         for b in range(offsets.size - 1):
-            order, start, et, _eu, position, eem, ek, ees = events_of_sample(events, offsets, b)
-            _order, s_start, t, _su, s_position, sem, sk, ses = events_of_sample(spikes, spike_offsets, b)
+            order, start, et, position, eem, ek, ees = tables_of_sample(events, offsets, b)
+            _order, s_start, t, s_position, sem, sk, ses = tables_of_sample(spikes, spike_offsets, b)
             s0, s1 = spike_offsets[b], spike_offsets[b + 1]
             mu, after = mu_all[s0:s1], after_all[s0:s1]
             for lane in range(min(LANES, n_out - neuron)):
                 j = neuron + lane
                 before_spikes[block] += adjoint(
-                    rows_p, after, no_grid, lane, steps, dt, end[b, j], source, every, (first + b) * n_out + j, t, mu,
-                    slope[s0:s1], g_time[s0:s1], g_jump[s0:s1], s_start[j], s_start[j + 1], given, theta, tm, forth, back,
-                    flow)
-            _gather(start, position, eem, ek, ees, where, rows_p, sums, last,
+                    rows_p, after, no_grid, lane * rows, steps, dt, end[b, j], source, every, (first + b) * n_out + j, t,
+                    mu, slope[s0:s1], g_time[s0:s1], g_jump[s0:s1], s_start[j], s_start[j + 1], given, theta, tm, forth,
+                    back, flow)
+            _gather(start, position, eem, ek, ees, where, rows_p, rows, sums,
                     et, delay, after, t, s_start, neuron, steps - 1, dt, back)
             if grad_t.size > 0:
-                _gather_times(start, position, eem, ek, ees, where, factor, rows_p, last, et, weight, delay, after, t,
+                _gather_times(start, position, eem, ek, ees, where, factor, rows_p, rows, et, weight, delay, after, t,
                               s_start, neuron, order, grad_t, steps - 1, dt, tm, ts, back)
             if recurrent:
-                _gather(s_start, s_position, sem, sk, ses, where_r, rows_p, sums_r, last,
+                _gather(s_start, s_position, sem, sk, ses, where_r, rows_p, rows, sums_r,
                         t, delay_r, after, t, s_start, neuron, steps - 1, dt, back)
         _finish(sums, factor, weight, neuron, tm, ts, grad_w, grad_d)
         if recurrent:
@@ -192,20 +190,18 @@ def _finish(sums, factor, weight, neuron, tm, ts, grad_w, grad_d):
     _gather."""
     for j in range(min(LANES, weight.shape[0] - neuron)):
         for i in range(weight.shape[1]):
-            v = factor[i, j, 2] * sums[i, j, 0]
-            q = factor[i, j, 0] * sums[i, j, 1] + factor[i, j, 1] * sums[i, j, 0]
+            v = factor[i, j, 2] * sums[i, 2 * j]
+            q = factor[i, j, 0] * sums[i, 2 * j + 1] + factor[i, j, 1] * sums[i, 2 * j]
             grad_w[neuron + j, i] += q
             grad_d[neuron + j, i] += weight[neuron + j, i] * (q / ts - v / tm)
 
 
 @njit(**OPTIONS)
 def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_jump, weight_r, delay_r, where_r, factor_r,
-                    theta, tm, ts, dt, steps, mu_out):
+                    theta, tm, ts, dt, steps, rows, mu_out):
     """mu of every spike of a recurrent layer, backwards in time: dL/dt_k has also what its own targets send back."""
     n_out = delay_r.shape[0]
-    blocks = where_r.shape[0]
-    rows, last = bucket_rows(steps)
-    rows_p = np.zeros((blocks, rows, 2))
+    rows_p = np.zeros(2 * where_r.shape[0] * LANES * rows)
     p, before, now = np.empty((n_out, 2)), np.empty((n_out, 2)), np.empty(n_out)
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     em, k, es = forth
@@ -222,17 +218,17 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
         for n in range(steps - 1, -1, -1):
             for j in range(n_out):
                 v, q = p[j, 0], p[j, 1]
-                r = (2 * n + 1) * LANES + j % LANES
-                rows_p[j // LANES, r, 0], rows_p[j // LANES, r, 1] = v, q
-                rows_p[j // LANES, r + LANES, 0], rows_p[j // LANES, r + LANES, 1] = bm * v, bk * v + bs * q
+                r = 2 * (j * rows + 2 * n + 1)
+                rows_p[r], rows_p[r + 1] = v, q
+                rows_p[r + 2], rows_p[r + 3] = bm * v, bk * v + bs * q
                 now[j] = (n + 1) * dt
                 before[j] = p[j]
             bottom = spike
             while bottom >= s0 and spike_t[bottom] >= n * dt:
                 j = spike_u[bottom]
-                for r in range(2 * n + 1, 2 * n + 3):
-                    rows_p[j // LANES, r * LANES + j % LANES, 0] = np.nan
-                    rows_p[j // LANES, r * LANES + j % LANES, 1] = place[bottom - s0]
+                r = 2 * (j * rows + 2 * n + 1)
+                rows_p[r], rows_p[r + 2] = np.nan, np.nan
+                rows_p[r + 1], rows_p[r + 3] = place[bottom - s0], place[bottom - s0]
                 after[place[bottom - s0], 2:] = p[j]
                 bottom -= 1
             while spike > bottom:
@@ -244,10 +240,11 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
                 for m in range(n_out):
                     block, lane = m // LANES, m % LANES
                     w = weight_r[m, j]
-                    row = min(((x + where_r[block, j, lane]) >> 32) * LANES, last)
-                    v, q = rows_p[block, row + lane, 0], rows_p[block, row + lane, 1]
+                    r = block * LANES * rows + ((x + where_r[block, j, lane]) >> 32)
+                    v, q = rows_p[2 * r], rows_p[2 * r + 1]
                     if v != v:
-                        v, q = _seen(row, np.int64(q), ts_k + delay_r[m, j], start[m + 1], t, after, steps - 1, dt, back)
+                        v, q = _seen(r - m * rows, np.int64(q), ts_k + delay_r[m, j], start[m + 1], t, after, steps - 1,
+                                     dt, back)
                     y, z = em_k * v, k_k * v + es_k * q
                     v = factor_r[block, j, lane, 2] * y
                     q = factor_r[block, j, lane, 0] * z + factor_r[block, j, lane, 1] * y
@@ -277,8 +274,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
 def feedforward_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_jump, n_out, theta, tm, ts, dt, steps,
                       source, every, end, mu_out):
     """mu of every spike of a feed-forward layer, as exact_backward finds them."""
-    rows, _last = bucket_rows(steps)
-    rows_p, no_grid = np.zeros((rows, 2)), np.empty((0, 2))
+    rows_p, no_grid = np.zeros(2 * (2 * steps + 3)), np.empty((0, 2))
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     for b in range(lo, hi):
         order, start = by_unit(spike_u, spike_offsets[b], spike_offsets[b + 1], n_out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .flow import LANES, OPTIONS, propagate
+from .flow import OPTIONS, propagate
 from .tables import by_unit
 
 
@@ -146,9 +146,10 @@ def next_crossing(v, i, t, end, a, m, s, w, theta, tm, flow):
 
 @njit(**OPTIONS)
 def quiet_steps(bucket, inhibition, inhibited, base, n, until, state, at, forth, back, rate, theta):
-    """Advance a neuron from step n over the steps in which it cannot reach the threshold; the next step that may.
+    """Advance a neuron from step n over the steps in which it cannot reach the threshold. Returns the next step that may
+    and the fraction of it in which V is below the threshold for certain.
 
-    base: the row of the neuron's bucket -2; state[at:at + 2]: its (V, I). Were V to reach theta at the
+    base: first row of the neuron's column; state[at:at + 2]: its (V, I). Were V to reach theta at the
     fraction x of a step, then theta <= V(n) + x a with a = (I_high - V(n)) dt / tau_m,
     and, if there were no reset, V(n + 1) >= theta - (1 - x) c with c = (theta - I_low) dt / tau_m (both slopes zero
     if negative). No x satisfies both if (theta - V(n)) c + (theta - V(n + 1)) a > a c. I_high and I_low bound I in
@@ -158,25 +159,26 @@ def quiet_steps(bucket, inhibition, inhibited, base, n, until, state, at, forth,
     bm, bk, bs = back
     v, i = state[at], state[at + 1]
     low = theta * (1 - 1e-9)
+    below = 1.0
     while n < until:
-        r = np.uint64((2 * n + 1) * LANES + base)
-        r2 = r + np.uint64(LANES)
-        di2 = bucket[r2, 0]
-        di = bucket[r, 0] + bs * di2
-        v2 = em * v + k * i + bucket[r, 1] + bm * bucket[r2, 1] + bk * di2
+        r = np.uint32(base + 2 * n + 1)
+        di2 = bucket[2 * r + 2]
+        di = bucket[2 * r] + bs * di2
+        v2 = em * v + k * i + bucket[2 * r + 1] + bm * bucket[2 * r + 3] + bk * di2
         i2 = es * i
-        down = inhibition[r] + inhibition[r2] if inhibited else 0.0
+        down = inhibition[r] + inhibition[r + 1] if inhibited else 0.0
         a = (max(i, 0.0) + (di + down) * bs - v) * rate
         a = a if a > 0.0 else 0.0
         c = (theta + down - min(i, i2)) * rate
         c = c if c > 0.0 else 0.0
         if (low - v) * c + (low - v2) * a <= a * c:
+            below = min((low - v) / a, 1.0) if low > v and a > 0 else 0.0
             break
         v = v2
         i = i2 + di
         n += 1
     state[at], state[at + 1] = v, i
-    return n
+    return n, below
 
 
 @njit(**OPTIONS)
@@ -184,19 +186,19 @@ def advance(bucket, n, base, state, at, forth, back):
     """One grid step of a neuron, spikes left out."""
     em, k, es = forth
     bm, bk, bs = back
-    r = (2 * n + 1) * LANES + base
+    r = np.uint32(base + 2 * n + 1)
     v, i = state[at], state[at + 1]
-    state[at] = em * v + k * i + bucket[r, 1] + bm * bucket[r + LANES, 1] + bk * bucket[r + LANES, 0]
-    state[at + 1] = es * i + bucket[r, 0] + bs * bucket[r + LANES, 0]
+    state[at] = em * v + k * i + bucket[2 * r + 1] + bm * bucket[2 * r + 3] + bk * bucket[2 * r + 2]
+    state[at + 1] = es * i + bucket[2 * r] + bs * bucket[2 * r + 2]
 
 
 @njit(**OPTIONS)
-def arrivals_of_step(head, chain, lane, n, times, units, weight, delay, t, end, v, i, s, w, flow):
-    """The arrivals of step n at a neuron (weight, delay: its row): those up to t enter the state (v, i), those in (t, end)
-    are listed by time."""
+def arrivals_of_step(head, chain, base, lane, n, times, units, weight, delay, t, end, v, i, s, w, flow):
+    """The arrivals of step n at a neuron (weight, delay: its row): those up to t enter its state (v, i) at t, those in
+    (t, end) are listed by time."""
     m = 0
-    for row in range(2 * n + 1, 2 * n + 3):
-        e = head[row * LANES + lane]
+    for row in range(base + 2 * n + 1, base + 2 * n + 3):
+        e = head[row]
         while e >= 0:
             u = units[e]
             arrival, x = times[e] + delay[u], weight[u]

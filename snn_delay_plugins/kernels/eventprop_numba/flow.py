@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-LANES = 8           # neurons that share one pass over the events: their buckets lie side by side
+LANES = 8           # neurons that share one pass over the events, each with its column of buckets
 _CELLS = 32         # cells per dt of the table behind propagate
 _TERMS = 7          # of its series within a cell: the next one is below 1e-16
 OK, TOO_MANY_SPIKES = 0, 1

@@ -7,7 +7,9 @@ from numba import njit
 
 from .crossing import grown
 from .flow import LANES, OK, OPTIONS, TOO_MANY_SPIKES, propagator_any
-from .tables import TRASH_ROWS, by_unit, by_unit_into
+from .tables import by_unit, by_unit_into
+
+TRASH_ROWS = 8     # arrivals past the end are written here; several rows, so that the additions do not wait in line
 
 
 @njit(**OPTIONS)

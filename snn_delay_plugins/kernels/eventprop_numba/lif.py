@@ -8,11 +8,10 @@ from numba import njit
 from .crossing import advance, arrivals_of_step, grown, next_crossing, quiet_steps, sort_by_time, sort_pairs
 from .flow import LANES, OK, OPTIONS, TOO_MANY_SPIKES, flow_table, propagate, propagator
 from .tables import (
-    any_negative,
     block_kicks,
-    bucket_rows,
-    event_tables,
-    events_of_sample,
+    clear,
+    event_factors,
+    find_inhibitory,
     fixed_point,
     scatter,
     scatter_negative,
@@ -21,48 +20,51 @@ from .tables import (
 
 
 @njit(**OPTIONS)
-def lif_exact_forward(offsets, events, weight, delay, block_lo, block_hi, theta, tm, ts, dt, steps, duration, max_spikes):
-    """Feed-forward LIF layer, blocks block_lo..block_hi-1 of its neurons, all samples; events: all_event_tables.
+def lif_exact_forward(times, units, offsets, factors, weight, delay, block_lo, block_hi, theta, tm, ts, dt, steps, rows,
+                      duration, max_spikes):
+    """Feed-forward LIF layer, blocks block_lo..block_hi-1 of its neurons, all samples; factors: event_factors.
 
     Returns columns (time, unit, I - theta, sample) of all spikes, and (status, sample, neuron).
     """
     n_out, n_in = weight.shape
     found = np.empty((4, 1024))                      # time, unit, I - theta, sample
     total = 0
-    rows, last = bucket_rows(steps)
-    bucket, head, inhibition = np.zeros((rows, 2)), np.empty(rows, np.int32), np.zeros(rows)
+    bucket, head, inhibition = np.zeros(2 * LANES * rows), np.empty(LANES * rows, np.int32), np.zeros(LANES * rows)
     longest = 0
     for b in range(offsets.size - 1):
         longest = max(longest, offsets[b + 1] - offsets[b])
     chain = np.empty((longest, LANES), np.int32)
     s, w, state = np.empty(longest + 1), np.empty(longest + 1), np.empty(2)
-    where, kick, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, LANES, 2)), split_buffers(n_in)
+    where, kick, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, 2 * LANES)), split_buffers(n_in)
+    inhibitory = np.empty(n_in, np.bool_)
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
+    position, eem, ek, ees = factors
     for block in range(block_lo, block_hi):
         neuron = block * LANES
-        block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where, kick)
-        inhibited = any_negative(weight, neuron)
+        block_kicks(weight, delay, block, dt, tm, ts, steps, rows, buffers, where, kick)
+        inhibited = find_inhibitory(weight, neuron, inhibitory)
         for b in range(offsets.size - 1):
-            _order, start, et, eu, position, eem, ek, ees = events_of_sample(events, offsets, b)
-            bucket[:] = 0
-            head[:] = -1
-            scatter(start, position, eem, ek, ees, where, kick, bucket, head, chain, last)
+            of = slice(offsets[b], offsets[b + 1])
+            et, eu = times[of], units[of]
+            clear(bucket, head, steps, rows)
+            scatter(eu, position[of], eem[of], ek[of], ees[of], where, kick, bucket, head, chain)
             if inhibited:
                 inhibition[:] = 0
-                scatter_negative(start, position, where, weight, neuron, inhibition, last)
+                scatter_negative(eu, position[of], where, inhibitory, weight, neuron, inhibition)
             for lane in range(min(LANES, n_out - neuron)):
-                j = neuron + lane
+                j, base = neuron + lane, lane * rows
                 before = total
                 state[:] = 0
                 n = 0
                 while True:
-                    n = quiet_steps(bucket, inhibition, inhibited, lane, n, steps, state, 0, forth, back,
-                                     dt / tm, theta)
+                    n, below = quiet_steps(bucket, inhibition, inhibited, base, n, steps, state, 0, forth, back,
+                                           dt / tm, theta)
                     if n >= steps:
                         break
-                    t, end = n * dt, min((n + 1) * dt, duration)
-                    v, i, m = arrivals_of_step(head, chain, lane, n, et, eu, weight[j], delay[j], t, end, state[0],
-                                               state[1], s, w, flow)
+                    t, end = (n + below) * dt, min((n + 1) * dt, duration)
+                    em, k, es = propagate(below * dt, flow)
+                    v, i, m = arrivals_of_step(head, chain, base, lane, n, et, eu, weight[j], delay[j], t, end,
+                                               em * state[0] + k * state[1], es * state[1], s, w, flow)
                     a = 0
                     reset = 0.0
                     while True:
@@ -83,14 +85,14 @@ def lif_exact_forward(offsets, events, weight, delay, block_lo, block_hi, theta,
                             high += max(w[later], 0.0)
                         if high * (end - t) < theta * tm * (1 - 1e-9):
                             break
-                    advance(bucket, n, lane, state, 0, forth, back)
+                    advance(bucket, n, base, state, 0, forth, back)
                     state[0] -= reset
                     n += 1
     return found[:, :total].copy(), OK, -1, -1
 
 
 @njit(**OPTIONS)
-def _recurrent_crossing(head, chain, echo, base, entry, n, j, times, units, weight, delay, out, first,
+def _recurrent_crossing(head, chain, echo, rows, entry, n, j, times, units, weight, delay, out, first,
                         weight_r, delay_r, since, t, end, v, i, s, w, theta, tm, flow):
     """Next crossing of neuron j in step n, given all arrivals known so far: (time, I there), time inf if none.
 
@@ -99,8 +101,8 @@ def _recurrent_crossing(head, chain, echo, base, entry, n, j, times, units, weig
     """
     m = 0
     lane = j % LANES
-    for row in range(2 * n + 1, 2 * n + 3):
-        node = head[row * LANES + base]
+    for row in range(j * rows + 2 * n + 1, j * rows + 2 * n + 3):
+        node = head[row]
         while node >= 0:
             if node < times.size:
                 u = np.int64(units[node])
@@ -125,17 +127,17 @@ def _recurrent_crossing(head, chain, echo, base, entry, n, j, times, units, weig
 
 
 @njit(**OPTIONS)
-def _send(bucket, inhibition, head, echo, node, name, n, t, j, where_r, kick_r, weight_r, rows, last, dt, flow):
+def _send(bucket, inhibition, head, echo, node, name, n, t, j, where_r, kick_r, weight_r, rows, dt, flow):
     """Put the arrivals of a spike of neuron j at time t in step n into the buckets and chains of all neurons."""
     step = max(np.int64(t / dt), n)
     x = max(fixed_point(t / dt), np.int64(n) << 33) + (np.int64(2) << 32)
     em, k, es = propagate(2 * dt - (t - step * dt), flow)
     for m in range(weight_r.shape[0]):
         block, lane = m // LANES, m % LANES
-        r = block * rows + min(((x + where_r[block, j, lane]) >> 32) * LANES, last) + lane
-        y = kick_r[block, j, lane, 0]
-        bucket[r, 0] += y * es
-        bucket[r, 1] += y * k + kick_r[block, j, lane, 1] * em
+        r = block * LANES * rows + ((x + where_r[block, j, lane]) >> 32)
+        y = kick_r[block, j, 2 * lane]
+        bucket[2 * r] += y * es
+        bucket[2 * r + 1] += y * k + kick_r[block, j, 2 * lane + 1] * em
         if weight_r[m, j] < 0:
             inhibition[r] -= weight_r[m, j]
         echo[node, m] = head[r]
@@ -144,7 +146,7 @@ def _send(bucket, inhibition, head, echo, node, name, n, t, j, where_r, kick_r, 
 
 @njit(**OPTIONS)
 def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, where, kick, weight_r, delay_r, where_r,
-                                kick_r, theta, tm, ts, dt, steps, duration, max_spikes):
+                                kick_r, theta, tm, ts, dt, steps, rows, duration, max_spikes):
     """Recurrent LIF layer, samples lo..hi-1; where and kick: synapse_tables, those of the recurrent synapses by the
     sender, [block, from, lane]. Returns spikes per sample, (times, units, I - theta) of all spikes, and
     (status, sample, neuron).
@@ -158,9 +160,9 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
     count = np.zeros(hi - lo, np.int64)
     out = np.empty((3, 1024))
     total = 0
-    rows, last = bucket_rows(steps)
-    bucket, inhibition = np.zeros((blocks * rows, 2)), np.zeros(blocks * rows)
-    head = np.empty(blocks * rows, np.int32)
+    size = LANES * rows                                  # of a block
+    bucket, inhibition = np.zeros(2 * blocks * size), np.zeros(blocks * size)
+    head = np.empty(blocks * size, np.int32)
     longest = 0
     for b in range(lo, hi):
         longest = max(longest, offsets[b + 1] - offsets[b])
@@ -175,18 +177,20 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
     changed = np.empty(n_out, np.int64)
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     inhibited = weight.min() < 0 or weight_r.min() < 0
+    inhibitory = np.empty(n_in, np.bool_)
     for b in range(lo, hi):
         first = total
-        _order, start, et, eu, position, eem, ek, ees = event_tables(
-            times, units, offsets[b], offsets[b + 1], n_in, dt, tm, ts)
+        et, eu = times[offsets[b]:offsets[b + 1]], units[offsets[b]:offsets[b + 1]]
+        position, eem, ek, ees = event_factors(et, dt, tm, ts)
         bucket[:] = 0
         inhibition[:] = 0
         head[:] = -1
         for block in range(blocks):
-            here = slice(block * rows, (block + 1) * rows)
-            scatter(start, position, eem, ek, ees, where[block], kick[block], bucket[here], head[here],
-                     chain[block * longest:(block + 1) * longest], last)
-            scatter_negative(start, position, where[block], weight, block * LANES, inhibition[here], last)
+            here = slice(block * size, (block + 1) * size)
+            scatter(eu, position, eem, ek, ees, where[block], kick[block], bucket[2 * here.start:2 * here.stop],
+                    head[here], chain[block * longest:(block + 1) * longest])
+            if find_inhibitory(weight, block * LANES, inhibitory):
+                scatter_negative(eu, position, where[block], inhibitory, weight, block * LANES, inhibition[here])
         state[:] = 0
         spikes[:] = 0
         for n in range(steps):
@@ -198,18 +202,18 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
             while True:
                 for c in range(reached):
                     m = changed[c]
-                    base = m // LANES * rows + m % LANES
                     if not listed[m]:
                         trial[0], trial[1] = state[2 * m], state[2 * m + 1]
-                        if quiet_steps(bucket, inhibition, inhibited, base, n, n + 1, trial, 0, forth, back,
-                                        dt / tm, theta) > n:
+                        after, _below = quiet_steps(bucket, inhibition, inhibited, m * rows, n, n + 1, trial, 0, forth,
+                                                    back, dt / tm, theta)
+                        if after > n:
                             continue
                         listed[m], reset[m], since[m] = True, 0.0, -1.0
                         active[candidates] = m
                         candidates += 1
                     spiked = since[m] >= 0
                     cross[m], cross_i[m] = _recurrent_crossing(
-                        head, chain, echo, base, m // LANES * longest, n, m, et, eu, weight, delay, out, first,
+                        head, chain, echo, rows, m // LANES * longest, n, m, et, eu, weight, delay, out, first,
                         weight_r, delay_r, since[m], since[m] if spiked else begin, end,
                         0.0 if spiked else state[2 * m], last_i[m] if spiked else state[2 * m + 1],
                         s, w, theta, tm, flow)
@@ -239,7 +243,7 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
                     echo = longer
                     s, w = np.empty(longest + 2 * node + 2), np.empty(longest + 2 * node + 2)
                 _send(bucket, inhibition, head, echo, node, np.int32(et.size + node), n, t, j, where_r, kick_r,
-                      weight_r, rows, last, dt, flow)
+                      weight_r, rows, dt, flow)
                 reached = 0
                 for m in range(n_out):
                     arrival = t + delay_r[m, j]
@@ -247,7 +251,7 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
                         changed[reached] = m
                         reached += 1
             for j in range(n_out):
-                advance(bucket, n, j // LANES * rows + j % LANES, state, 2 * j, forth, back)
+                advance(bucket, n, j * rows, state, 2 * j, forth, back)
             for c in range(candidates):
                 j = active[c]
                 state[2 * j] -= reset[j]

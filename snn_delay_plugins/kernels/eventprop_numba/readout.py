@@ -7,14 +7,14 @@ from numba import njit
 
 from .crossing import advance, arrivals_of_step
 from .flow import LANES, OPTIONS, flow_table, propagate, propagator
-from .tables import block_kicks, bucket_rows, by_unit, events_of_sample, scatter, split_buffers
+from .tables import block_kicks, by_unit, clear, scatter, split_buffers
 
 
 @njit(**OPTIONS)
-def li_exact_forward(offsets, events, first, weight, delay, block_lo, block_hi, tm, ts, dt, steps, every,
-                     voltage, final, find_peak, peak, peak_time, peak_event, peak_slope):
+def li_exact_forward(times, units, offsets, factors, first, weight, delay, block_lo, block_hi, tm, ts, dt, steps, rows,
+                     every, voltage, final, find_peak, peak, peak_time, peak_event, peak_slope):
     """Leaky-integrator readout, blocks block_lo..block_hi-1 of its outputs, all samples of a part of the batch that begins
-    with sample ``first``; events: all_event_tables.
+    with sample ``first``; factors: event_factors.
 
     voltage [T, N, out] gets V(n every dt) (T = 0: not wanted), final [N, out, 2] gets (V, I) at steps dt. With
     find_peak, peak and peak_time [N, out] get the largest V in [0, steps dt] and its time: steps whose bound exceeds
@@ -22,41 +22,41 @@ def li_exact_forward(offsets, events, first, weight, delay, block_lo, block_hi, 
     arrives while V rises: peak_event and peak_slope get that event and V' before it (else -1 and 0).
     """
     n_out, n_in = weight.shape
-    rows, last = bucket_rows(steps)
-    bucket, head = np.zeros((rows, 2)), np.empty(rows, np.int32)
+    bucket, head = np.zeros(2 * LANES * rows), np.empty(LANES * rows, np.int32)
     longest = 0
     for b in range(offsets.size - 1):
         longest = max(longest, offsets[b + 1] - offsets[b])
     chain = np.empty((longest, LANES), np.int32)
     s, w, state = np.empty(longest + 1), np.empty(longest + 1), np.empty(2)
-    where, kick, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, LANES, 2)), split_buffers(n_in)
+    where, kick, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, 2 * LANES)), split_buffers(n_in)
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     at = np.empty((steps + 1, 2))
+    position, eem, ek, ees = factors
     for block in range(block_lo, block_hi):
-        block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where, kick)
+        block_kicks(weight, delay, block, dt, tm, ts, steps, rows, buffers, where, kick)
         for b in range(offsets.size - 1):
-            order, start, et, eu, position, eem, ek, ees = events_of_sample(events, offsets, b)
-            bucket[:] = 0
-            head[:] = -1
-            scatter(start, position, eem, ek, ees, where, kick, bucket, head, chain, last)
+            of = slice(offsets[b], offsets[b + 1])
+            et, eu = times[of], units[of]
+            clear(bucket, head, steps, rows)
+            scatter(eu, position[of], eem[of], ek[of], ees[of], where, kick, bucket, head, chain)
             for lane in range(min(LANES, n_out - block * LANES)):
                 j = block * LANES + lane
                 state[:] = 0
                 for n in range(steps):
                     at[n, 0], at[n, 1] = state[0], state[1]
-                    advance(bucket, n, lane, state, 0, forth, back)
+                    advance(bucket, n, lane * rows, state, 0, forth, back)
                 at[steps, 0], at[steps, 1] = state[0], state[1]
                 final[first + b, j, 0], final[first + b, j, 1] = state[0], state[1]
                 for n in range(voltage.shape[0]):
                     voltage[n, first + b, j] = at[n * every, 0]
                 if find_peak:
                     peak[first + b, j], peak_time[first + b, j], e, peak_slope[first + b, j] = _peak(
-                        at, head, chain, lane, et, eu, weight[j], delay[j], dt, steps, s, w, tm, ts, flow)
-                    peak_event[first + b, j] = order[e] if e >= 0 else -1
+                        at, head, chain, lane * rows, lane, et, eu, weight[j], delay[j], dt, steps, s, w, tm, ts, flow)
+                    peak_event[first + b, j] = offsets[b] + e if e >= 0 else -1
 
 
 @njit(**OPTIONS)
-def _peak(at, head, chain, lane, times, units, weight, delay, dt, steps, s, w, tm, ts, flow):
+def _peak(at, head, chain, base, lane, times, units, weight, delay, dt, steps, s, w, tm, ts, flow):
     """Largest V over [0, steps dt], its first time, the arrival at which it has a kink there (or -1), V' before it."""
     least = 0.0
     for n in range(steps + 1):
@@ -66,15 +66,15 @@ def _peak(at, head, chain, lane, times, units, weight, delay, dt, steps, s, w, t
     for n in range(steps):
         v, i = at[n, 0], at[n, 1]
         high = max(i, 0.0)
-        for row in range(2 * n + 1, 2 * n + 3):
-            e = head[row * LANES + lane]
+        for row in range(base + 2 * n + 1, base + 2 * n + 3):
+            e = head[row]
             while e >= 0:
                 high += max(weight[units[e]], 0.0)
                 e = chain[e, lane]
         if v + max(high - v, 0.0) * dt / tm < least:
             continue
         t, end = n * dt, (n + 1) * dt
-        v, i, m = arrivals_of_step(head, chain, lane, n, times, units, weight, delay, t, end, v, i, s, w, flow)
+        v, i, m = arrivals_of_step(head, chain, base, lane, n, times, units, weight, delay, t, end, v, i, s, w, flow)
         for a in range(m + 1):
             until = s[a] if a < m else end
             if i > v and i > 0:                     # V' has the sign of I - V; from here it may fall through zero once
@@ -94,7 +94,7 @@ def _peak(at, head, chain, lane, times, units, weight, delay, dt, steps, s, w, t
     if slope > 1e-12 and when < steps * dt:
         n = np.int64(when / dt)
         for row in range(max(2 * n - 1, 1), min(2 * n + 5, 2 * steps + 1)):
-            e = head[row * LANES + lane]
+            e = head[base + row]
             while e >= 0:
                 if abs(times[e] + delay[units[e]] - when) <= 1e-12 * (1 + when) and weight[units[e]] < 0:
                     return best, when, e, slope

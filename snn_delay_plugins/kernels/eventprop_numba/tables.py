@@ -7,7 +7,6 @@ from numba import njit
 
 from .flow import LANES, OPTIONS, expm1
 
-TRASH_ROWS = 8     # arrivals past the end are written here; several rows, so that the additions do not wait in line
 _FRACTION = 2.0 ** 32
 
 
@@ -55,51 +54,51 @@ def _split_row(d, dt, tm, ts, steps, buffers):
 
 
 @njit(**OPTIONS)
-def block_positions(delay, block, dt, tm, ts, steps, buffers, where, factor):
-    """Of the synapses to LANES neurons: position [in, L] and P(-fd) as (es, K, em) [in, L, 3]; zero in the lanes beyond
-    the last neuron."""
+def block_positions(delay, block, dt, tm, ts, steps, rows, buffers, where, factor):
+    """Of the synapses to LANES neurons: position [in, L], with the first row of the neuron's column in it, and P(-fd) as
+    (es, K, em) [in, L, 3], zero in the lanes beyond the last neuron."""
     whole, fraction, _f, em, k, es = buffers
     for lane in range(LANES):
         j = block * LANES + lane
         if j >= delay.shape[0]:
-            where[:, lane] = 0
+            where[:, lane] = np.int64(lane * rows) << 32
             factor[:, lane] = 0
             continue
         _split_row(delay[j], dt, tm, ts, steps, buffers)
         for i in range(delay.shape[1]):
-            where[i, lane] = (np.int64(whole[i]) << 33) + (np.int64(fraction[i]) << 2)
+            where[i, lane] = (np.int64(lane * rows + 2 * whole[i]) << 32) + (np.int64(fraction[i]) << 2)
             factor[i, lane, 0], factor[i, lane, 1], factor[i, lane, 2] = es[i], k[i], em[i]
 
 
 @njit(**OPTIONS)
-def block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where, kick):
-    """The same with w P(-fd) (0, 1) = (w es, w K) [in, L, 2] in place of P(-fd)."""
+def block_kicks(weight, delay, block, dt, tm, ts, steps, rows, buffers, where, kick):
+    """The same with w P(-fd) (0, 1) = (w es, w K) [in, 2 L] in place of P(-fd)."""
     whole, fraction, _f, _em, k, es = buffers
     for lane in range(LANES):
         j = block * LANES + lane
         if j >= delay.shape[0]:
-            where[:, lane] = 0
-            kick[:, lane] = 0
+            where[:, lane] = np.int64(lane * rows) << 32
+            kick[:, 2 * lane:2 * lane + 2] = 0
             continue
         _split_row(delay[j], dt, tm, ts, steps, buffers)
         for i in range(delay.shape[1]):
             w = np.float64(weight[j, i])
-            where[i, lane] = (np.int64(whole[i]) << 33) + (np.int64(fraction[i]) << 2)
-            kick[i, lane, 0], kick[i, lane, 1] = w * es[i], w * k[i]
+            where[i, lane] = (np.int64(lane * rows + 2 * whole[i]) << 32) + (np.int64(fraction[i]) << 2)
+            kick[i, 2 * lane], kick[i, 2 * lane + 1] = w * es[i], w * k[i]
 
 
 @njit(**OPTIONS)
-def synapse_tables(weight, delay, dt, tm, ts, steps):
+def synapse_tables(weight, delay, dt, tm, ts, steps, rows):
     """Of all blocks, for layers whose neurons advance together: position [B, in, L], P(-fd) [B, in, L, 3] and
-    w P(-fd) (0, 1) [B, in, L, 2]."""
+    w P(-fd) (0, 1) [B, in, 2 L]."""
     n_out, n_in = weight.shape
     blocks = (n_out + LANES - 1) // LANES
     where = np.empty((blocks, n_in, LANES), np.int64)
-    factor, kick = np.empty((blocks, n_in, LANES, 3)), np.empty((blocks, n_in, LANES, 2))
+    factor, kick = np.empty((blocks, n_in, LANES, 3)), np.empty((blocks, n_in, 2 * LANES))
     buffers = split_buffers(n_in)
     for block in range(blocks):
-        block_positions(delay, block, dt, tm, ts, steps, buffers, where[block], factor[block])
-        block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where[block], kick[block])
+        block_positions(delay, block, dt, tm, ts, steps, rows, buffers, where[block], factor[block])
+        block_kicks(weight, delay, block, dt, tm, ts, steps, rows, buffers, where[block], kick[block])
     return where, factor, kick
 
 
@@ -125,97 +124,99 @@ def by_unit(units, lo, hi, n_units):
 
 
 @njit(**OPTIONS)
-def event_tables(times, units, lo, hi, n_units, dt, tm, ts):
-    """A sample's events by unit: order (numbers of events), pointers, time, unit, position, P(2 dt - ft) as (em, K, es)."""
-    n = hi - lo
-    start, order = np.empty(n_units + 1, np.int64), np.empty(n, np.int64)
-    t, position, unit = np.empty(n), np.empty(n, np.int64), np.empty(n, np.int32)
-    em, k, es = np.empty(n), np.empty(n), np.empty(n)
-    _fill_event_tables(times, units, lo, hi, dt, tm, ts, order, start, t, unit, position, em, k, es)
-    return order, start, t, unit, position, em, k, es
-
-
-@njit(**OPTIONS)
-def all_event_tables(times, units, offsets, n_units, dt, tm, ts):
-    """event_tables of all samples: pointers [N, units + 1], everything else [events] in the order of the samples."""
-    n, samples = times.size, offsets.size - 1
-    start, order = np.empty((samples, n_units + 1), np.int64), np.empty(n, np.int64)
-    t, position, unit = np.empty(n), np.empty(n, np.int64), np.empty(n, np.int32)
-    em, k, es = np.empty(n), np.empty(n), np.empty(n)
-    for b in range(samples):
-        lo, hi = offsets[b], offsets[b + 1]
-        _fill_event_tables(times, units, lo, hi, dt, tm, ts, order[lo:hi], start[b], t[lo:hi], unit[lo:hi],
-                           position[lo:hi], em[lo:hi], k[lo:hi], es[lo:hi])
-    return order, start, t, unit, position, em, k, es
-
-
-@njit(**OPTIONS)
-def events_of_sample(tables, offsets, b):
-    """event_tables of sample b, from those of all samples."""
-    order, start, t, unit, position, em, k, es = tables
-    lo, hi = offsets[b], offsets[b + 1]
-    return order[lo:hi], start[b], t[lo:hi], unit[lo:hi], position[lo:hi], em[lo:hi], k[lo:hi], es[lo:hi]
-
-
-@njit(**OPTIONS)
-def _fill_event_tables(times, units, lo, hi, dt, tm, ts, order, start, t, unit, position, em, k, es):
-    by_unit_into(units, lo, hi, order, start)
-    n = hi - lo
+def event_factors(times, dt, tm, ts):
+    """Of events at any times, in any order: position, P(2 dt - ft) as (em, K, es)."""
+    n = times.size
+    position, em, k, es = np.empty(n, np.int64), np.empty(n), np.empty(n), np.empty(n)
     for e in range(n):
-        t[e] = times[order[e]]
-        unit[e] = units[order[e]]
-        position[e] = fixed_point(t[e] / dt) + (np.int64(2) << 32)     # bucket b lies in row b + 2
+        position[e] = fixed_point(times[e] / dt) + (np.int64(2) << 32)     # bucket b lies in row b + 2
     delta = 1 / tm - 1 / ts
     equal = abs(delta) * tm < 1e-14
     gain = 0.0 if equal else 1 / (tm * delta)
     for e in range(n):
-        h = 2 * dt - (t[e] - np.int64(t[e] / dt) * dt)
+        h = 2 * dt - (times[e] - np.int64(times[e] / dt) * dt)
         a = 1 + expm1(-h / tm)
         q = expm1(h * delta)
         em[e] = a
         es[e] = a + a * q
         k[e] = a * h / tm if equal else a * q * gain
+    return position, em, k, es
 
 
 @njit(**OPTIONS)
-def bucket_rows(steps):
-    """Length of a bucket array of one block, and where its trash rows start. Row r holds bucket r - 2; rows 0 and 1,
-    buckets -2 and -1, stay empty, so that step n finds its two buckets in rows 2n + 1 and 2n + 2 without a test."""
-    return (2 * steps + 2 + TRASH_ROWS) * LANES, (2 * steps + 2) * LANES
+def event_tables(times, units, offsets, n_units, dt, tm, ts):
+    """Events by unit, sample after sample: order (numbers of events), pointers [N, units + 1] into the sample's part, times
+    and event_factors."""
+    samples = offsets.size - 1
+    order, start = np.empty(times.size, np.int64), np.empty((samples, n_units + 1), np.int64)
+    t = np.empty(times.size)
+    for b in range(samples):
+        lo, hi = offsets[b], offsets[b + 1]
+        by_unit_into(units, lo, hi, order[lo:hi], start[b])
+        for e in range(lo, hi):
+            t[e] = times[order[e]]
+    position, em, k, es = event_factors(t, dt, tm, ts)
+    return order, start, t, position, em, k, es
 
 
 @njit(**OPTIONS)
-def scatter(start, position, em, k, es, where, kick, bucket, head, chain, last):
-    """Add every arrival to its bucket and put it at the head of the bucket's chain. One block of neurons."""
-    for i in range(where.shape[0]):
-        for e in range(start[i], start[i + 1]):
-            x, a, b, c = position[e], es[e], k[e], em[e]
-            trash = last + (e & (TRASH_ROWS - 1)) * LANES
-            e32 = np.int32(e)
-            for j in range(LANES):
-                r = np.uint64(min(((x + where[i, j]) >> 32) * LANES, trash) + j)
-                y = kick[i, j, 0]
-                bucket[r, 0] += y * a
-                bucket[r, 1] += y * b + kick[i, j, 1] * c
-                chain[e, j] = head[r]
-                head[r] = e32
+def tables_of_sample(tables, offsets, b):
+    """event_tables of sample b, from those of all samples."""
+    order, start, t, position, em, k, es = tables
+    lo, hi = offsets[b], offsets[b + 1]
+    return order[lo:hi], start[b], t[lo:hi], position[lo:hi], em[lo:hi], k[lo:hi], es[lo:hi]
+
+
+def column_rows(steps, reach):
+    """Rows of a neuron's column of buckets: row r holds bucket r - 2. Rows 0 and 1, buckets -2 and -1, stay empty, so that
+    step n finds its two buckets in rows 2n + 1 and 2n + 2 without a test. Arrivals past the end, of delays of up to
+    ``reach`` steps, fall into the rows behind. Odd, so that columns do not compete for places in the cache."""
+    return 2 * (steps + reach) + 5
 
 
 @njit(**OPTIONS)
-def scatter_negative(start, position, where, weight, neuron, inhibition, last):
+def clear(bucket, head, steps, rows):
+    """Empty the buckets of a block, but for those past the end, which nobody reads."""
+    for lane in range(LANES):
+        first = lane * rows
+        bucket[2 * first:2 * (first + 2 * steps + 3)] = 0
+        head[first:first + 2 * steps + 3] = -1
+
+
+@njit(**OPTIONS)
+def scatter(units, position, em, k, es, where, kick, bucket, head, chain):
+    """Add every arrival to its bucket and put it at the head of the bucket's chain. One block of neurons.
+
+    bucket [2 rows]: I and V side by side; chain [events, L]. Events in order of time keep to the same few buckets for a
+    while.
+    """
+    for e in range(units.size):
+        x, a, b, c = position[e], es[e], k[e], em[e]
+        here, y, links, e32 = where[units[e]], kick[units[e]], chain[e], np.int32(e)
+        for j in range(LANES):
+            r = np.uint64(x + here[j]) >> np.uint64(32)
+            bucket[2 * r] += y[2 * j] * a
+            bucket[2 * r + 1] += y[2 * j] * b + y[2 * j + 1] * c
+            links[j] = head[r]
+            head[r] = e32
+
+
+@njit(**OPTIONS)
+def scatter_negative(units, position, where, inhibitory, weight, neuron, inhibition):
     """Sum |w| of the negative arrivals per bucket: what a bound from above on I must not subtract."""
-    for j in range(min(LANES, weight.shape[0] - neuron)):
-        for i in range(where.shape[0]):
-            w = weight[neuron + j, i]
-            if w < 0:
-                for e in range(start[i], start[i + 1]):
-                    inhibition[min(((position[e] + where[i, j]) >> 32) * LANES, last) + j] -= w
+    for e in range(units.size):
+        if inhibitory[units[e]]:
+            for j in range(min(LANES, weight.shape[0] - neuron)):
+                w = weight[neuron + j, units[e]]
+                if w < 0:
+                    inhibition[(position[e] + where[units[e], j]) >> 32] -= w
 
 
 @njit(**OPTIONS)
-def any_negative(weight, neuron):
+def find_inhibitory(weight, neuron, inhibitory):
+    """Which units have negative weights to a block of neurons; are there any?"""
+    inhibitory[:] = False
     for j in range(min(LANES, weight.shape[0] - neuron)):
         for i in range(weight.shape[1]):
-            if weight[neuron + j, i] < 0:
-                return True
-    return False
+            inhibitory[i] |= weight[neuron + j, i] < 0
+    return inhibitory.any()

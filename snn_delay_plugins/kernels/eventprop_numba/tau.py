@@ -8,11 +8,11 @@ from numba import njit
 from .adjoint import adjoint
 from .crossing import advance
 from .flow import LANES, OPTIONS, flow_table, propagator, propagator_by_tau
-from .tables import bucket_rows, event_tables, scatter
+from .tables import clear, event_tables, scatter
 
 
 @njit(**OPTIONS)
-def _gather_tau(start, position, es_e, k_e, em_e, by_tau, where, factor, weight, delay, rows_p, last, et, grid, t, mu,
+def _gather_tau(start, position, es_e, k_e, em_e, by_tau, where, factor, weight, delay, rows_p, rows, et, grid, t, mu,
                 spike_start, neuron, n_out, dt, tm, ts, total):
     """Add to total = (d/d tau_m, d/d tau_s) what the arrivals' own propagators P(h) (0, w) contribute."""
     for i in range(where.shape[0]):
@@ -22,8 +22,8 @@ def _gather_tau(start, position, es_e, k_e, em_e, by_tau, where, factor, weight,
             w = weight[neuron + j, i]
             s0 = s1 = a0 = a1 = a2 = 0.0
             for e in range(start[i], start[i + 1]):
-                row = min(((position[e] + where[i, j]) >> 32) * LANES, last)
-                v, q = rows_p[row + j, 0], rows_p[row + j, 1]
+                r = (position[e] + where[i, j]) >> 32
+                v, q = rows_p[2 * r], rows_p[2 * r + 1]
                 if v == v:
                     s0 += em_e[e] * v
                     s1 += k_e[e] * v + es_e[e] * q
@@ -31,7 +31,7 @@ def _gather_tau(start, position, es_e, k_e, em_e, by_tau, where, factor, weight,
                     a1 += by_tau[e, 1] * v
                     a2 += by_tau[e, 2] * v + by_tau[e, 3] * q
                 else:
-                    n = (row // LANES - 1) // 2
+                    n = (r - j * rows - 1) // 2
                     s = et[e] + delay[neuron + j, i]
                     _, dm_k, ds_k, ds_es = propagator_by_tau((n + 1) * dt - s, tm, ts)
                     total[0] += w * dm_k * grid[j, n + 1, 0]
@@ -60,18 +60,25 @@ def _events_by_tau(times, dt, tm, ts):
 
 
 @njit(**OPTIONS)
+def _tables_of(times, units, lo, hi, n_units, dt, tm, ts):
+    """event_tables of one sample."""
+    order, start, t, position, em, k, es = event_tables(
+        times[lo:hi], units[lo:hi], np.array([0, hi - lo]), n_units, dt, tm, ts)
+    return order, start[0], t, position, em, k, es
+
+
+@njit(**OPTIONS)
 def exact_tau_gradient(times, units, offsets, weight, delay, where, factor, kick,
                        end, source, every, spike_t, spike_u, spike_offsets, lo, hi, mu_given, resets,
-                       weight_r, delay_r, where_r, factor_r, kick_r, theta, tm, ts, dt, steps):
+                       weight_r, delay_r, where_r, factor_r, kick_r, theta, tm, ts, dt, steps, rows):
     """(dL/d tau_m, dL/d tau_s) with the jumps mu of all spikes given; spikes reset V where resets is true.
 
     dL/d tau = sum of p(end) dP(length)/d tau x(start) over all pieces of free evolution: state from grid point to grid
     point, and every arrival and every reset to the grid point that follows it.
     """
     n_out, n_in = delay.shape
-    rows, last = bucket_rows(steps)
-    rows_p, grid = np.zeros((rows, 2)), np.zeros((LANES, steps + 2, 2))
-    bucket, head = np.zeros((rows, 2)), np.empty(rows, np.int32)
+    rows_p, grid = np.zeros(2 * LANES * rows), np.zeros((LANES, steps + 2, 2))
+    bucket, head = np.zeros(2 * LANES * rows), np.empty(LANES * rows, np.int32)
     longest = 0
     for b in range(lo, hi):
         longest = max(longest, offsets[b + 1] - offsets[b], spike_offsets[b + 1] - spike_offsets[b])
@@ -80,22 +87,23 @@ def exact_tau_gradient(times, units, offsets, weight, delay, where, factor, kick
     forth_by, back_by = propagator_by_tau(dt, tm, ts), propagator_by_tau(-dt, tm, ts)
     total, state, nothing = np.zeros(2), np.empty(2), np.empty(0)
     for b in range(lo, hi):
-        _order, start, et, _eu, position, eem, ek, ees = event_tables(
-            times, units, offsets[b], offsets[b + 1], n_in, dt, tm, ts)
+        order, start, et, position, eem, ek, ees = _tables_of(times, units, offsets[b], offsets[b + 1], n_in, dt, tm, ts)
+        eu = units[offsets[b]:offsets[b + 1]][order]
         by_tau = _events_by_tau(et, dt, tm, ts)
-        s_order, s_start, t, _su, s_position, sem, sk, ses = event_tables(
-            spike_t, spike_u, spike_offsets[b], spike_offsets[b + 1], n_out, dt, tm, ts)
+        s0, s1 = spike_offsets[b], spike_offsets[b + 1]
+        s_order, s_start, t, s_position, sem, sk, ses = _tables_of(spike_t, spike_u, s0, s1, n_out, dt, tm, ts)
+        su = spike_u[s0:s1][s_order]
         s_by_tau = _events_by_tau(t, dt, tm, ts)
-        mu, after = mu_given[s_order], np.empty((t.size, 4))
+        mu, after = mu_given[s0:s1][s_order], np.empty((t.size, 4))
         for block in range(where.shape[0]):
             neuron = block * LANES
-            bucket[:] = 0
-            scatter(start, position, eem, ek, ees, where[block], kick[block], bucket, head, chain, last)
+            clear(bucket, head, steps, rows)
+            scatter(eu, position, eem, ek, ees, where[block], kick[block], bucket, head, chain)
             if delay_r.shape[0] > 0:
-                scatter(s_start, s_position, sem, sk, ses, where_r[block], kick_r[block], bucket, head, chain, last)
+                scatter(su, s_position, sem, sk, ses, where_r[block], kick_r[block], bucket, head, chain)
             for lane in range(min(LANES, n_out - neuron)):
                 j = neuron + lane
-                adjoint(rows_p, after, grid[lane], lane, steps, dt, end[b, j], source, every, b * n_out + j,
+                adjoint(rows_p, after, grid[lane], lane * rows, steps, dt, end[b, j], source, every, b * n_out + j,
                          t, mu, nothing, nothing, nothing, s_start[j], s_start[j + 1], True, theta, tm, forth, back, flow)
                 state[:] = 0
                 spike, stop = s_start[j], s_start[j + 1]
@@ -123,15 +131,15 @@ def exact_tau_gradient(times, units, offsets, weight, delay, where, factor, kick
                                     later += 1
                             spike += 1
                     else:
-                        r = (2 * n + 2) * LANES + lane
-                        x, y = bucket[r, 1], bucket[r, 0]
+                        r = 2 * (lane * rows + 2 * n + 2)
+                        x, y = bucket[r + 1], bucket[r]
                         total[0] += v * (back_by[0] * x + back_by[1] * y)
                         total[1] += (v * back_by[2] + q * back_by[3]) * y
-                    advance(bucket, n, lane, state, 0, forth, back)
+                    advance(bucket, n, lane * rows, state, 0, forth, back)
                     state[0] -= reset
-            _gather_tau(start, position, ees, ek, eem, by_tau, where[block], factor[block], weight, delay, rows_p, last, et,
+            _gather_tau(start, position, ees, ek, eem, by_tau, where[block], factor[block], weight, delay, rows_p, rows, et,
                         grid, t, mu, s_start, neuron, n_out, dt, tm, ts, total)
             if delay_r.shape[0] > 0:
                 _gather_tau(s_start, s_position, ses, sk, sem, s_by_tau, where_r[block], factor_r[block], weight_r, delay_r,
-                            rows_p, last, t, grid, t, mu, s_start, neuron, n_out, dt, tm, ts, total)
+                            rows_p, rows, t, grid, t, mu, s_start, neuron, n_out, dt, tm, ts, total)
     return total[0], total[1]
