@@ -66,7 +66,8 @@ class VoltageNetwork(nn.Module):
         layers: number of hidden layers (the paper: 2 feed-forward ones, or 1 recurrent one).
         recurrent: every hidden layer has all-to-all connections to itself.
         delays: trainable delays on all connections but those to the output.
-        initial_delay: feed-forward delays start uniform between 0 and this, recurrent ones at 0 (ms).
+        initial_delay: feed-forward delays start uniform between 0 and this (at most ``max_delay``), recurrent ones at 0
+            (ms).
         max_delay: cap of all delays (ms); the published scripts', which no learned delay comes near.
         input_weight, hidden_weight, recurrent_weight, output_weight: mean and standard deviation of the normal
             distribution of initial weights.
@@ -107,7 +108,7 @@ class VoltageNetwork(nn.Module):
                 before,
                 hidden,
                 recurrent=recurrent,
-                delay=torch.rand(hidden, before) * initial_delay if delays else None,
+                delay=torch.rand(hidden, before) * min(initial_delay, max_delay) if delays else None,
                 recurrent_delay=0.0 if delays else None,
                 max_delay=max_delay,
                 weight_init=hidden_weight if number else input_weight,
