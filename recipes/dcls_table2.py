@@ -39,7 +39,7 @@ SHD = TableRecipe(
         "rows": ["hidden-2"],
         "seeds": 1,
         "threads": 1,
-        "training": {"epochs": 4, "batch_size": 48},
+        "training": {"epochs": 8, "batch_size": 48},  # the fewest whose annealing has a middle
         "network": {"hidden": [32, 32], "dropout": 0.1},
     },
 )
@@ -59,6 +59,7 @@ SSC = dataclasses.replace(
     training=DclsTraining(epochs=60, batch_size=128),
     source_of_data=TimedCounts(1.0, downloads.SSC, "valid_accuracy"),
     seeds=5,
+    smoke=SHD.smoke | {"training": {"epochs": 3, "batch_size": 48}},
 )
 GSC = dataclasses.replace(
     SSC,

@@ -7,8 +7,6 @@ import pytest
 for needed in ("h5py", "lightning", "rich", "matplotlib", "spikingjelly"):
     pytest.importorskip(needed, reason=f"{needed} is missing: pip install 'snn_delay_plugins[recipes]'")
 
-import torch  # noqa: E402
-
 from recipes.engine import data, miniature  # noqa: E402
 
 SIZES = {"train": 48, "valid": 16, "test": 16}
@@ -33,14 +31,6 @@ def cache(tmp_path_factory):
 def offline(monkeypatch):
     """No test reaches a download site; those of downloads have a server of their own."""
     monkeypatch.setenv("SNN_DELAY_PLUGINS_OFFLINE", "1")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
