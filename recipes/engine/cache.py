@@ -46,19 +46,6 @@ class Sink(Protocol):
         """More rows (along the first axis) of the array ``name``; all pieces of an array have one type and width."""
 
 
-class InMemory:
-    """A sink that keeps what it gets."""
-
-    def __init__(self):
-        self._pieces: dict[str, list[np.ndarray]] = {}
-
-    def append(self, name: str, rows: np.ndarray) -> None:
-        self._pieces.setdefault(name, []).append(rows)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {name: np.concatenate(pieces) for name, pieces in self._pieces.items()}
-
-
 class _Folder:
     """A sink that writes what it gets into a folder."""
 

@@ -317,13 +317,6 @@ def read(path: Path, binning: Binning, allow_silence: bool = False) -> Recording
     return _recordings(path, arrays, binning, allow_silence)
 
 
-def bin_file(path: Path, binning: Binning, allow_silence: bool = False) -> Recordings:
-    """:func:`read` into memory; no cache."""
-    sink = cache.InMemory()
-    _bin_into(sink, Path(path), binning)
-    return _recordings(path, sink.arrays(), binning, allow_silence)
-
-
 def _entry(path: Path, binning: Binning) -> Path:
     return cache.entry("binned", path, [_CACHE_FORMAT, dataclasses.asdict(binning)])
 
