@@ -9,6 +9,7 @@ from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
 from recipes.engine import parallel
+from snn_delay_plugins.functional.linear import spike_linear
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
 
 
@@ -88,7 +89,9 @@ class DeckersNetwork(nn.Module):
 
     def forward(self, counts: Tensor) -> Response:
         functional.reset_net(self)
-        x = nn.functional.pad(self.augment(counts), (0, 0, 0, 0, 0, self.right_padding))
+        x = self.augment(counts)
+        if self.right_padding:
+            x = nn.functional.pad(x, (0, 0, 0, 0, 0, self.right_padding))
         total, neurons = 0.0, 0
         for hidden in self.hidden:
             x, spikes = hidden(x)
@@ -108,6 +111,13 @@ class HiddenLayer(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         spikes = self.neuron(self.norm(self.connection(x)))
         return self.dropout(spikes), spikes
+
+
+class SpikeLinear(nn.Linear):
+    """``nn.Linear`` for spikes: entries that are zero cost nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return spike_linear(x, self.weight, self.bias)
 
 
 class ChannelShift(nn.Module):
@@ -140,13 +150,13 @@ class NormOverTime(nn.BatchNorm1d):
 
 
 class Dropout(nn.Dropout):
-    """Dropout of ``[T, N, features]``, a new mask for every time step."""
+    """Dropout of ``[T, N, features]``, a new mask for every time step; drawn by :func:`dropout_mask`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.training and parallel.divided()):
-            return super().forward(x)
-        ones = x.new_ones(x.shape[0], parallel.whole(x.shape[1]), *x.shape[2:])
-        return x * parallel.own(super().forward(ones), dim=1)
+        if not self.training or self.p == 0:
+            return x
+        mask = parallel.own(dropout_mask((x.shape[0], parallel.whole(x.shape[1]), *x.shape[2:]), self.p, x), dim=1)
+        return x.mul_(mask) if self.inplace else x * mask
 
 
 class DropoutOverTime(layer.Dropout):
@@ -154,6 +164,33 @@ class DropoutOverTime(layer.Dropout):
 
     def create_mask(self, x: Tensor) -> Tensor:
         return parallel.own(super().create_mask(x.new_ones(parallel.whole(x.shape[0]), *x.shape[1:])))
+
+
+def dropout_mask(shape: Sequence[int], p: float, like: Tensor) -> Tensor:
+    """0 with probability ``p``, else 1 / (1 - p): what dropout multiplies with, in the dtype and on the device of ``like``.
+
+    On the CPU torch draws a number per entry, which takes as long as all products of a network of the paper's size. Here
+    64 random bits of torch's generator serve 8 entries for p = 0.5, whose probability 8 bits represent, else 4 or 2. p is
+    rounded to those bits, by a ten-thousandth of p and of 1 - p at most, and what is kept is scaled by the probability
+    with which it is kept.
+    """
+    whole = like.new_empty(shape)
+    bits = next((bits for bits in _WHOLE_NUMBERS if abs(round(p * 2**bits) / 2**bits - p) <= 1e-4 * min(p, 1 - p)), None)
+    if like.device.type != "cpu" or bits is None or p == 1:
+        return nn.functional.dropout(whole.fill_(1), p)
+    dropped = round(p * 2**bits)
+    words = torch.empty(-(-whole.numel() * bits // 64), dtype=torch.int64).random_(-(2**63), None)
+    drawn = words.view(_WHOLE_NUMBERS[bits])[: whole.numel()].view(shape)
+    return torch.ge(drawn, dropped - 2 ** (bits - 1), out=whole).mul_(2**bits / (2**bits - dropped))
+
+
+_WHOLE_NUMBERS = {8: torch.int8, 16: torch.int16, 32: torch.int32}
+
+
+def drawn_as(network: nn.Module) -> int | None:
+    """Which version of :func:`dropout_mask` the network draws from, if any: a training that was begun with another one
+    cannot be continued as it would have gone on."""
+    return 2 if any(isinstance(module, Dropout) and module.p > 0 for module in network.modules()) else None
 
 
 class _Neurons(AdLIFPlusNode):
@@ -182,7 +219,7 @@ def _connection(inputs: int, outputs: int, max_delay: int | None, initial_delay:
     rest zero."""
     if max_delay is not None:
         return DelayedLinear(inputs, outputs, max_delay=max_delay, delay=initial_delay, step_mode="m")
-    linear = nn.Linear(inputs, outputs)
+    linear = SpikeLinear(inputs, outputs)
     nn.init.xavier_uniform_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear
@@ -197,4 +234,4 @@ def count_parameters(network: nn.Module) -> int:
 
 def as_input(counts: Tensor) -> Tensor:
     """Counts as stored, uint8 ``[N, T, channels]``, to a network's input, float ``[T, N, channels]``."""
-    return counts.transpose(0, 1).to(torch.get_default_dtype())
+    return counts.transpose(0, 1).to(torch.get_default_dtype(), memory_format=torch.contiguous_format)

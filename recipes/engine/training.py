@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from recipes.engine import atomic, machine, parallel
 from recipes.engine.errors import DataError, Diverged
 from recipes.engine.hardware import ONE_PROCESS, Hardware
-from recipes.engine.networks import check_network, count_parameters
+from recipes.engine.networks import check_network, count_parameters, drawn_as
 from recipes.engine.objectives import Moment, Objective
 from recipes.engine.sources import Part, Splits
 
@@ -148,6 +148,7 @@ class _Training(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["history"] = self.history
         checkpoint["objective"] = self.objective.state_dict()
+        checkpoint["drawn_as"] = drawn_as(self.network)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.history = checkpoint["history"]
@@ -350,7 +351,7 @@ def _train(
     module = _Training(objective, seed, list(evaluated), splits.criterion)
     checkpoint = folder / "last.ckpt"
     resumed = checkpoint.exists()
-    history = _history_of(checkpoint) if resumed else []
+    history = _history_of(checkpoint, network) if resumed else []
     started = datetime.now(UTC)
     callbacks = [_KeepState(folder), _Report(report, hyper.epochs)]
     if tensorboard:
@@ -420,9 +421,9 @@ def chosen_epochs(history: list[dict], criteria: dict[str, str]) -> dict[str, di
     }
 
 
-def _history_of(checkpoint: Path) -> list[dict]:
+def _history_of(checkpoint: Path, network: torch.nn.Module) -> list[dict]:
     kept = torch.load(checkpoint, weights_only=True)
-    if "objective" not in kept:
+    if "objective" not in kept or kept.get("drawn_as") != drawn_as(network):
         raise DataError(
             f"{checkpoint}: written by an earlier version, which cannot be continued; "
             f"delete {checkpoint.parent} to begin the run anew"

@@ -205,7 +205,7 @@ def _compiled_sequence(neuron: _Neuron, current: Tensor, state: AdLIFState, dtyp
     shape = current.shape
     if neuron.beta is None:
         w = state.w.to(dtype).reshape(batch * columns)
-        w_seq = w.expand_as(u_seq)
+        w_seq = w.expand(steps, -1)
     final = AdLIFState(*(value.view(shape[1:]) for value in (_after_reset(neuron, u, s, parameters[-1]), w, s)))
     u_w = None
     if traces:
@@ -221,7 +221,7 @@ class _WithSurrogate(torch.autograd.Function):
         from ..kernels.adlif import adlif as operator
 
         inputs = (current, u, w, s, alpha, beta, a, b, theta)
-        output = operator(*inputs, *options, traces, 0.0, 0.0)
+        output = operator(*inputs, *options, True, 0.0, 0.0)
         ctx.save_for_backward(*inputs, *output[1:3])
         ctx.options, ctx.surrogate = options, surrogate
         ctx.set_materialize_grads(False)

@@ -206,9 +206,12 @@ def history_after(spikes: Tensor, history: Tensor | None, max_delay: int, smooth
     :returns: the last ``max_delay + 1`` (plus ``len(smoothing) - 1``) steps, newest first, zero before the start.
     """
     length = max_delay + 1 + (0 if smoothing is None else smoothing.numel() - 1)
+    recent = spikes[max(0, spikes.shape[0] - length) :].flip(0)
+    if recent.shape[0] == length:
+        return recent
     if history is None:
         history = spikes.new_zeros(length, *spikes.shape[1:])
-    return torch.cat([spikes.flip(0), history])[:length]
+    return torch.cat([recent, history])[:length]
 
 
 def _compiled(

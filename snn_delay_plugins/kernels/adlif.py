@@ -32,18 +32,20 @@ def adlif(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Spikes, trace of u (symplectic: before the reset), trace of w (empty if not ``adaptive``), last u, w and s.
 
-    ``traces``: whether the two traces are outputs with a gradient. ``width``, ``height``: the boxcar.
+    ``traces``: whether the two traces are outputs with a gradient; without, they are empty on the CPU, whose backward
+    computes them anew. ``width``, ``height``: the boxcar.
     """
-    return _kernels(current).forward(
-        current, (u, w, s), (alpha, beta, a, b, theta), adaptive, symplectic, reset
-    )
+    arguments = (current, (u, w, s), (alpha, beta, a, b, theta), adaptive, symplectic, reset)
+    return _kernels(current).forward(*arguments) if current.is_cuda else _kernels(current).forward(*arguments, traces)
 
 
 @adlif.register_fake
 def _(current, u, w, s, alpha, beta, a, b, theta, adaptive, symplectic, reset, detach_reset, traces, width, height):
-    sequence = torch.empty_like(current, memory_format=torch.contiguous_format)
-    w_seq = torch.empty_like(sequence) if adaptive else current.new_empty(0, 0)
-    return sequence, torch.empty_like(sequence), w_seq, *(torch.empty_like(u) for _ in range(3))
+    spikes = torch.empty_like(current, memory_format=torch.contiguous_format)
+    kept = traces or current.is_cuda
+    u_seq = torch.empty_like(spikes) if kept else current.new_empty(0, 0)
+    w_seq = torch.empty_like(spikes) if kept and adaptive else current.new_empty(0, 0)
+    return spikes, u_seq, w_seq, *(torch.empty_like(u) for _ in range(3))
 
 
 @torch.library.custom_op("snn_delay_plugins::adlif_backward", mutates_args=())

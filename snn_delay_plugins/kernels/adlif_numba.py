@@ -11,6 +11,9 @@ recursion, with :math:`\varphi[t]` the surrogate's derivative at :math:`u[t] - \
 
 Neurons and samples are flattened to M = N F columns; parameters are ``[F]``. A column never sees another one: results
 depend neither on the number of threads nor on how columns are grouped.
+
+The traces of u and w that backward needs are computed anew from the current, block of columns by block, into a buffer
+that stays in the cache: that is faster than to write them to memory in forward and to read them again.
 """
 from __future__ import annotations
 
@@ -39,8 +42,9 @@ def _forward_kernel(adaptive: bool, symplectic: bool):
     @njit(cache=True, nogil=True)
     def kernel(
         begin, end, subtract, to_zero, current, u0, w0, s0, alpha, beta, a, b, theta,
-        spikes, u_seq, w_seq, u_T, w_T, s_T,
+        spikes, u_seq, w_seq, u_T, w_T, s_T, spiking, tracing, left,
     ):  # fmt: skip
+        # spiking, tracing: whether spikes and traces are wanted; the trace of column c is column c - left of u_seq
         steps = current.shape[0]
         features = alpha.shape[0]
         one = current.dtype.type(1)
@@ -81,16 +85,18 @@ def _forward_kernel(adaptive: bool, symplectic: bool):
                         r[U + m] = u_new
                         r[X + m] = u_new
                     r[S + m] = s
-                target = spikes[t, c : c + n]
-                for m in range(n):
-                    target[m] = r[S + m]
-                target = u_seq[t, c : c + n]
-                for m in range(n):
-                    target[m] = r[X + m]
-                if adaptive:
-                    target = w_seq[t, c : c + n]
+                if spiking:
+                    target = spikes[t, c : c + n]
                     for m in range(n):
-                        target[m] = r[W + m]
+                        target[m] = r[S + m]
+                if tracing:
+                    target = u_seq[t, c - left : c - left + n]
+                    for m in range(n):
+                        target[m] = r[X + m]
+                    if adaptive:
+                        target = w_seq[t, c - left : c - left + n]
+                        for m in range(n):
+                            target[m] = r[W + m]
             for m in range(n):
                 u_T[c + m], w_T[c + m], s_T[c + m] = r[X + m], r[W + m], r[S + m]
 
@@ -108,7 +114,7 @@ def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
     def kernel(
         begin, end, subtract, to_zero, through_reset, width, height, traced,
         g_s, g_u, g_w, g_uT, g_wT, g_sT, phi, current, u_seq, w_seq, u0, w0, s0, alpha, beta, a, b, theta,
-        g_current, g_u0, g_w0, g_s0, g_alpha, g_beta, g_a, g_b, g_theta,
+        g_current, g_u0, g_w0, g_s0, g_alpha, g_beta, g_a, g_b, g_theta, left,
     ):  # fmt: skip
         steps = current.shape[0]
         features = alpha.shape[0]
@@ -121,7 +127,7 @@ def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
                 f = (c + m) % features
                 r[ALPHA + m], r[THETA + m], r[BETA + m] = alpha[f], theta[f], beta[f]
                 r[A + m], r[B + m] = a[f], b[f]
-                r[UO + m] = u_seq[steps - 1, c + m]
+                r[UO + m] = u_seq[steps - 1, c - left + m]
             for t in range(steps - 1, -1, -1):
                 last = t == steps - 1
                 if traced or last:  # the final state is an output of its own
@@ -143,7 +149,7 @@ def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
                         r[GU + m] = zero
                         r[GW + m] = zero
                 if t > 0:
-                    row = u_seq[t - 1, c : c + n]
+                    row = u_seq[t - 1, c - left : c - left + n]
                     for m in range(n):
                         u = row[m]
                         r[UN + m] = r[UO + m]
@@ -158,7 +164,7 @@ def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
                 phi_t = g_t if boxcar else phi[t, c : c + n]
                 w_t = g_t
                 if adaptive:
-                    w_t = w0[c : c + n] if t == 0 else w_seq[t - 1, c : c + n]
+                    w_t = w0[c : c + n] if t == 0 else w_seq[t - 1, c - left : c - left + n]
                 for m in range(n):
                     al, th = r[ALPHA + m], r[THETA + m]
                     u_new, u_old, s_old = r[UN + m], r[UO + m], r[SO + m]
@@ -235,21 +241,24 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
 
 def forward(
     current: Tensor, state: tuple[Tensor, ...], parameters: tuple[Tensor, ...],
-    adaptive: bool, symplectic: bool, reset: str,
+    adaptive: bool, symplectic: bool, reset: str, traces: bool = True,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Run the neurons.
 
     :param current: ``[T, M]``; :param state: (u, w, s), each ``[M]``;
     :param parameters: (alpha, beta, a, b, theta), each ``[F]`` in the dtype of ``current``.
-    :returns: spikes, trace of u (symplectic: of u before the reset), trace of w (empty if not ``adaptive``), each
-        ``[T, M]``, and the last u, w and s, each ``[M]``.
+    :param traces: whether to return the traces.
+    :returns: spikes, trace of u (symplectic: of u before the reset), trace of w, each ``[T, M]`` (traces that are not
+        wanted and that of w if not ``adaptive``: empty), and the last u, w and s, each ``[M]``.
     """
-    spikes, u_seq = (torch.empty(current.shape, dtype=current.dtype) for _ in range(2))
-    w_seq = torch.empty_like(u_seq) if adaptive else current.new_empty(0, 0)
+    nothing = current.new_empty(0, 0)
+    spikes = torch.empty(current.shape, dtype=current.dtype)
+    u_seq = torch.empty_like(spikes) if traces else nothing
+    w_seq = torch.empty_like(spikes) if traces and adaptive else nothing.clone()
     final = tuple(current.new_empty(current.shape[1]) for _ in range(3))
     kernel = _forward_kernel(adaptive, symplectic)
     arguments = _scalars(current, *_RESETS[reset])
-    arguments += _arrays(current, *state, *parameters, spikes, u_seq, w_seq, *final)
+    arguments += [*_arrays(current, *state, *parameters, spikes, u_seq, w_seq, *final), True, traces, 0]
     over_ranges(lambda begin, end: kernel(begin, end, *arguments), current.shape[1], grain=_W)
     return spikes, u_seq, w_seq, *final
 
@@ -263,11 +272,11 @@ def backward(
 
     :param gradients: of what :func:`forward` returned, ``None`` where there is none.
     :param phi: derivative of the surrogate at every step, ``[T, M]``; ``None``: the boxcar of that half-width and
-        height. :param traces: of u and w, as :func:`forward` returned them.
+        height. :param traces: of u and w, as :func:`forward` returned them; empty: they are computed anew.
     :returns: gradient of the current ``[T, M]``, of the initial (u, w, s) ``[M]`` and of (alpha, beta, a, b, theta)
         per column, ``[M]``.
     """
-    columns = current.shape[1]
+    steps, columns = current.shape
     g_s, g_u, g_w, *g_final = gradients
     traced = g_u is not None or g_w is not None
     zeros = current.new_zeros(()).expand_as(current)
@@ -275,9 +284,24 @@ def backward(
     g_u, g_w = (zeros if g is None or not g.numel() else g for g in (g_u, g_w)) if traced else (nothing, nothing)
     g_final = [current.new_zeros(columns) if g is None else g for g in g_final]
     out = [torch.empty(current.shape, dtype=current.dtype), *(current.new_empty(columns) for _ in range(8))]
-    kernel = _backward_kernel(adaptive, symplectic, phi is None)
-    arguments = _scalars(current, *_RESETS[reset], not detach_reset, *boxcar)
-    arguments += [traced, *_arrays(zeros if g_s is None else g_s, g_u, g_w, *g_final, nothing if phi is None else phi)]
-    arguments += _arrays(current, *traces, *state, *parameters, *out)
-    over_ranges(lambda begin, end: kernel(begin, end, *arguments), columns, grain=_W)
+    resets = _scalars(current, *_RESETS[reset])
+    options = [*resets, *_scalars(current, not detach_reset, *boxcar), traced]
+    incoming = _arrays(zeros if g_s is None else g_s, g_u, g_w, *g_final, nothing if phi is None else phi)
+    inputs, outputs = _arrays(current, *state, *parameters), _arrays(*out)
+    kept = _arrays(*traces) if traces[0].numel() else None
+    run, kernel = _forward_kernel(adaptive, symplectic), _backward_kernel(adaptive, symplectic, phi is None)
+
+    def over(begin: int, end: int) -> None:
+        if kept is not None:
+            kernel(begin, end, *options, *incoming, inputs[0], *kept, *inputs[1:], *outputs, 0)
+            return
+        u_seq = np.empty((steps, min(_W, end - begin)), inputs[0].dtype)
+        w_seq = np.empty_like(u_seq) if adaptive else u_seq[:0]
+        final = (np.empty(columns, u_seq.dtype),) * 3
+        for first in range(begin, end, _W):
+            last = min(first + _W, end)
+            run(first, last, *resets, *inputs, u_seq[:0], u_seq, w_seq, *final, False, True, first)
+            kernel(first, last, *options, *incoming, inputs[0], u_seq, w_seq, *inputs[1:], *outputs, first)
+
+    over_ranges(over, columns, grain=_W)
     return tuple(out)

@@ -27,6 +27,8 @@ _BLOCK = 32  # receivers whose sums (or gradients) lie side by side while events
 _STEPS = 32  # loops over time run a multiple of this many steps, or the rest would be computed one by one
 _STRETCH = 512  # steps at a time
 _ROW = np.int64(_STRETCH + 16)
+_SIDE = 4  # samples side by side in the shifted form of short sequences, of at most ...
+_SHORT = 256  # ... steps
 _SENDERS = 64  # trains that stay in the cache while all receivers read them
 
 
@@ -67,21 +69,18 @@ def _count(begin, end, dense, counts):
 
 @njit(nogil=True, cache=True)
 def _collect(begin, end, dense, offsets, times, units, values):
-    group = 16
+    found = np.empty(dense.shape[2] + 1, units.dtype)
     for n in range(begin, end):
         e = offsets[n]
         for t in range(dense.shape[0]):
             row = dense[t, n]
-            for first in range(0, row.shape[0], group):
-                part = row[first : min(first + group, row.shape[0])]
-                some = 0
-                for j in range(part.shape[0]):
-                    some |= part[j] != 0
-                if some:
-                    for j in range(part.shape[0]):
-                        if part[j] != 0:
-                            times[e], units[e], values[e] = t, first + j, part[j]
-                            e += 1
+            here = 0
+            for j in range(row.shape[0]):  # without a branch: where spikes are cannot be predicted
+                found[here] = j
+                here += row[j] != 0
+            for i in range(here):
+                times[e], units[e], values[e] = t, found[i], row[found[i]]
+                e += 1
 
 
 def count(dense: np.ndarray) -> np.ndarray:
@@ -134,11 +133,10 @@ def _blocked(values: np.ndarray, step: int = 0) -> np.ndarray:
 
 
 @njit(nogil=True, cache=True)
-def _events_forward(begin, end, times, units, values, offsets, place, weights, longest, out):
+def _events_forward(begin, end, times, units, values, offsets, place, now, later, longest, out):
     steps, _, receivers = out.shape
     blocks = place.shape[0]
-    # sums[t, receiver] = (arriving at t, arriving at t + 1): one spike touches one pair per receiver
-    sums = np.empty((steps + longest + 1) * _BLOCK * 2, out.dtype)
+    sums = np.empty((steps + longest + 2) * _BLOCK, out.dtype)
     for program in range(begin, end):
         n, b = program // blocks, program % blocks
         width = min(_BLOCK, receivers - b * _BLOCK)
@@ -148,118 +146,100 @@ def _events_forward(begin, end, times, units, values, offsets, place, weights, l
             if t >= steps:
                 break
             start, value = t * _BLOCK, values[e]
-            to, w = place[b, units[e]], weights[b, units[e]]
+            to, w_now, w_later = place[b, units[e]], now[b, units[e]], later[b, units[e]]
             for c in range(width):
-                p = np.uint64(2 * (start + to[c]))
-                now, later = sums[p], sums[p + np.uint64(1)]
-                w_now, w_later = w[c, 0], w[c, 1]
-                now = now + value * w_now
-                later = later + value * w_later
-                sums[p] = now
-                sums[p + np.uint64(1)] = later
+                p = np.uint64(start + to[c])
+                sums[p] += value * w_now[c]
+                sums[p + np.uint64(_BLOCK)] += value * w_later[c]
         for t in range(steps):
             row = out[t, n, b * _BLOCK : b * _BLOCK + width]
-            here = sums[2 * t * _BLOCK : 2 * (t + 1) * _BLOCK]
-            if t == 0:
-                for c in range(width):
-                    row[c] = here[2 * c]
-            else:
-                before = sums[2 * (t - 1) * _BLOCK : 2 * t * _BLOCK]
-                for c in range(width):
-                    row[c] = here[2 * c] + before[2 * c + 1]
+            here = sums[t * _BLOCK : t * _BLOCK + width]
+            for c in range(width):
+                row[c] = here[c]
 
 
 @njit(nogil=True, cache=True)
-def _gradients_in_pairs(grad, n, b, width, pairs):
-    """pairs[t, receiver] = (g[t], g[t + 1]), zero past the end."""
+def _gradients(grad, n, b, width, rows):
+    """Sample n and block b of ``grad`` to rows[t, receiver], as zeros past the end."""
     steps = grad.shape[0]
-    pairs[2 * steps * _BLOCK :] = 0
+    rows[steps * _BLOCK :] = 0
     for t in range(steps):
         row = grad[t, n, b * _BLOCK : b * _BLOCK + width]
-        here = pairs[2 * t * _BLOCK : 2 * (t + 1) * _BLOCK]
+        here = rows[t * _BLOCK : t * _BLOCK + width]
         for c in range(width):
-            here[2 * c] = row[c]
-        if t > 0:
-            before = pairs[2 * (t - 1) * _BLOCK : 2 * t * _BLOCK]
-            for c in range(width):
-                before[2 * c + 1] = row[c]
-    if steps:
-        for c in range(width):
-            pairs[2 * ((steps - 1) * _BLOCK + c) + 1] = 0
+            here[c] = row[c]
 
 
 @njit(nogil=True, cache=True)
-def _events_synapses(begin, end, times, units, values, offsets, place, longest, grad, met):
-    """met[block, sender, receiver] = (C0, C1)."""
+def _events_synapses(begin, end, times, units, values, offsets, place, longest, grad, met_now, met_later):
+    """C0 and C1, [block, sender, receiver]."""
     steps, samples, receivers = grad.shape
-    pairs = np.empty((steps + longest + 1) * _BLOCK * 2, grad.dtype)
+    rows = np.empty((steps + longest + 2) * _BLOCK, grad.dtype)
     for b in range(begin, end):
         width = min(_BLOCK, receivers - b * _BLOCK)
         for n in range(samples):
-            _gradients_in_pairs(grad, n, b, width, pairs)
+            if offsets[n] == offsets[n + 1]:
+                continue
+            _gradients(grad, n, b, width, rows)
             for e in range(offsets[n], offsets[n + 1]):
                 t = np.int64(times[e])
                 if t >= steps:
                     break
                 start, value = t * _BLOCK, values[e]
-                at, total = place[b, units[e]], met[b, units[e]]
+                at, total_now, total_later = place[b, units[e]], met_now[b, units[e]], met_later[b, units[e]]
                 for c in range(width):
-                    p = np.uint64(2 * (start + at[c]))
-                    now, later = pairs[p], pairs[p + np.uint64(1)]
-                    total_now, total_later = total[c, 0], total[c, 1]
-                    total_now = total_now + value * now
-                    total_later = total_later + value * later
-                    total[c, 0] = total_now
-                    total[c, 1] = total_later
+                    p = np.uint64(start + at[c])
+                    total_now[c] += value * rows[p]
+                    total_later[c] += value * rows[p + np.uint64(_BLOCK)]
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
-def _events_trains(begin, end, times, units, offsets, place, weights, longest, grad, out):
+def _events_trains(begin, end, times, units, offsets, place, now, later, longest, grad, out):
     """The gradient of the input at the given events alone; ``out`` is zero elsewhere."""
     steps, _, receivers = grad.shape
-    pairs = np.empty((max(steps, out.shape[0]) + longest + 1) * _BLOCK * 2, grad.dtype)
+    rows = np.empty((max(steps, out.shape[0]) + longest + 2) * _BLOCK, grad.dtype)
     for n in range(begin, end):
+        if offsets[n] == offsets[n + 1]:
+            continue
         for b in range(place.shape[0]):
             width = min(_BLOCK, receivers - b * _BLOCK)
-            pairs[:] = 0
-            _gradients_in_pairs(grad, n, b, width, pairs)
+            _gradients(grad, n, b, width, rows)
             for e in range(offsets[n], offsets[n + 1]):
                 start = np.int64(times[e]) * _BLOCK
-                at, w = place[b, units[e]], weights[b, units[e]]
+                at, w_now, w_later = place[b, units[e]], now[b, units[e]], later[b, units[e]]
                 total = out[times[e], n, units[e]]
                 for c in range(width):
-                    p = np.uint64(2 * (start + at[c]))
-                    total += w[c, 0] * pairs[p] + w[c, 1] * pairs[p + np.uint64(1)]
+                    p = np.uint64(start + at[c])
+                    total += w_now[c] * rows[p] + w_later[c] * rows[p + np.uint64(_BLOCK)]
                 out[times[e], n, units[e]] = total
 
 
-def _place_and_weights(taps: Taps) -> tuple[np.ndarray, np.ndarray]:
-    weights = np.stack([_blocked(taps.now), _blocked(taps.later)], -1)
-    return _blocked(taps.k, _BLOCK), weights
+def _by_block(taps: Taps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places of the delays and both weights, [block, sender, receiver]."""
+    return _blocked(taps.k, _BLOCK), _blocked(taps.now), _blocked(taps.later)
 
 
 def events_forward(events: Events, taps: Taps, out: np.ndarray) -> None:
     """Fill ``out`` [steps, N, out]."""
-    place, weights = _place_and_weights(taps)
-    arguments = (events.times, events.units, events.values, events.offsets, place, weights, taps.longest, out)
-    over_ranges(lambda begin, end: _events_forward(begin, end, *arguments), out.shape[1] * place.shape[0])
+    synapses = _by_block(taps)
+    arguments = (events.times, events.units, events.values, events.offsets, *synapses, taps.longest, out)
+    over_ranges(lambda begin, end: _events_forward(begin, end, *arguments), out.shape[1] * synapses[0].shape[0])
 
 
 def events_synapses(events: Events, taps: Taps, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """C0 and C1, [out, in], in double precision."""
     receivers, senders = taps.k.shape
     place = _blocked(taps.k, _BLOCK)
-    met = np.zeros((*place.shape, 2))
-    arguments = (events.times, events.units, events.values, events.offsets, place, taps.longest, grad, met)
+    met = np.zeros((2, *place.shape))
+    arguments = (events.times, events.units, events.values, events.offsets, place, taps.longest, grad, *met)
     over_ranges(lambda begin, end: _events_synapses(begin, end, *arguments), place.shape[0])
-    met = met.transpose(3, 0, 2, 1).reshape(2, -1, senders)[:, :receivers]
-    return met[0], met[1]
+    now, later = met.transpose(0, 1, 3, 2).reshape(2, -1, senders)[:, :receivers]
+    return now, later
 
 
 def events_trains(where: Events, taps: Taps, grad: np.ndarray, out: np.ndarray) -> None:
     """Fill ``out`` [T, N, in], which is zero, at the events of ``where``."""
-    place, weights = _place_and_weights(taps)
-    arguments = (where.times, where.units, where.offsets, place, weights, taps.longest, grad, out)
+    arguments = (where.times, where.units, where.offsets, *_by_block(taps), taps.longest, grad, out)
     over_ranges(lambda begin, end: _events_trains(begin, end, *arguments), out.shape[1])
 
 
@@ -267,30 +247,34 @@ def events_trains(where: Events, taps: Taps, grad: np.ndarray, out: np.ndarray) 
 
 
 @njit(nogil=True, cache=True)
-def _transpose(dense, n, first, last, start, end, trains):
-    """[T, N, units] -> trains[unit, start + t], before ``end``, for the units first ... last."""
+def _transpose(dense, n, side, first, last, start, end, trains):
+    """Samples n, n + 1, ... of [T, N, units], ``side`` of them interleaved, -> trains[unit, (start + t) side + sample],
+    before ``end``, for the units first ... last."""
     steps = min(dense.shape[0], end - start)
-    for j0 in range(first, last, 16):
-        for t in range(steps):
-            row = dense[t, n]
-            for j in range(j0, min(j0 + 16, last)):
-                trains[j - first, start + t] = row[j]
+    for s in range(min(side, dense.shape[1] - n)):
+        for j0 in range(first, last, 16):
+            for t in range(steps):
+                row = dense[t, n + s]
+                for j in range(j0, min(j0 + 16, last)):
+                    trains[j - first, (start + t) * side + s] = row[j]
 
 
 @njit(nogil=True, cache=True)
-def _transpose_back(trains, start, first, last, n, dense):
-    for j0 in range(first, last, 16):
-        for t in range(dense.shape[0]):
-            row = dense[t, n]
-            for j in range(j0, min(j0 + 16, last)):
-                row[j] = trains[j - first, start + t]
+def _transpose_back(trains, start, side, first, last, n, dense):
+    for s in range(min(side, dense.shape[1] - n)):
+        for j0 in range(first, last, 16):
+            for t in range(dense.shape[0]):
+                row = dense[t, n + s]
+                for j in range(j0, min(j0 + 16, last)):
+                    row[j] = trains[j - first, start + t * side + s]
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
-def _shifted_sums(trains, lag, now, later, step, sums):
-    """sums[i, 1 + t] = P[t] + Q[t - step] with P[t] = sum_j now[i, j] trains[j, lag[i, j] + t], Q likewise of later."""
+def _shifted_sums(trains, lag, now, later, step, margin, sums):
+    """sums[i, margin + t] = P[t] + Q[t - step] with P[t] = sum_j now[i, j] trains[j, lag[i, j] + t], Q likewise of
+    later."""
     receivers, senders = lag.shape
-    length = sums.shape[1] - 2
+    length = sums.shape[1] - 2 * margin
     sums[:] = 0
     part = np.empty(2 * _ROW, trains.dtype)  # P and Q of a stretch of time: each entry that is read serves both
     fours = senders // 4 * 4
@@ -314,8 +298,16 @@ def _shifted_sums(trains, lag, now, later, step, sums):
                     b0, b1, b2, b3 = later[i, j], later[i, j + 1], later[i, j + 2], later[i, j + 3]
                     for m in range(n):
                         x0, x1, x2, x3 = s0[m], s1[m], s2[m], s3[m]
-                        part[m] += (a0 * x0 + a1 * x1) + (a2 * x2 + a3 * x3)
-                        part[_ROW + m] += (b0 * x0 + b1 * x1) + (b2 * x2 + b3 * x3)
+                        p, q = part[m], part[_ROW + m]
+                        p += a0 * x0  # one after the other: each a fused multiply-add
+                        q += b0 * x0
+                        p += a1 * x1
+                        q += b1 * x1
+                        p += a2 * x2
+                        q += b2 * x2
+                        p += a3 * x3
+                        q += b3 * x3
+                        part[m], part[_ROW + m] = p, q
                 for j in range(max(block, fours), min(block + _SENDERS, senders)):
                     at = lag[i, j] + first
                     s0 = trains[j, at : at + n]
@@ -323,24 +315,27 @@ def _shifted_sums(trains, lag, now, later, step, sums):
                     for m in range(n):
                         part[m] += a0 * s0[m]
                         part[_ROW + m] += b0 * s0[m]
-                total = sums[i, 1 + first : 1 + first + n]
+                total = sums[i, margin + first : margin + first + n]
                 for m in range(n):
                     total[m] += part[m]
-                total = sums[i, 1 + first + step : 1 + first + step + n]
+                total = sums[i, margin + first + step : margin + first + step + n]
                 for m in range(n):
                     total[m] += part[_ROW + m]
 
 
 @njit(nogil=True, cache=True)
-def _shifted(n0, n1, i0, i1, source, start, width, lag, now, later, step, out):
-    """Samples n0 ... n1 and rows i0 ... i1 of the shifted sums; trains begin at ``start`` of rows of ``width``."""
-    length = -(-(out.shape[0] + 1) // _STEPS) * _STEPS
-    trains = np.zeros((source.shape[2], width + length), source.dtype)
-    sums = np.empty((i1 - i0, 1 + length + 1), source.dtype)
-    for n in range(n0, n1):
-        _transpose(source, n, 0, source.shape[2], start, width, trains)
-        _shifted_sums(trains, lag[i0:i1], now[i0:i1], later[i0:i1], step, sums)
-        _transpose_back(sums, 1, i0, i1, n, out)
+def _shifted(n0, n1, i0, i1, source, side, start, width, lag, now, later, step, out):
+    """Samples n0 side ... n1 side and rows i0 ... i1 of the shifted sums; trains begin at ``start`` of rows of
+    ``width`` steps."""
+    length = -(-(out.shape[0] + 1) * side // _STEPS) * _STEPS
+    trains = np.zeros((source.shape[2], width * side + length), source.dtype)
+    sums = np.empty((i1 - i0, side + length + side), source.dtype)
+    for n in range(n0 * side, min(n1 * side, source.shape[1]), side):
+        if n + side > source.shape[1]:
+            trains[:] = 0  # fewer samples than before
+        _transpose(source, n, side, 0, source.shape[2], start, width, trains)
+        _shifted_sums(trains, lag[i0:i1], now[i0:i1], later[i0:i1], step * side, side, sums)
+        _transpose_back(sums, side, side, i0, i1, n, out)
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
@@ -389,17 +384,26 @@ def _correlations(trains, lag, grad, before, met):
 
 
 @njit(nogil=True, cache=True)
-def _shifted_synapses(i0, i1, source, start, lag, grad, met):
+def _shifted_synapses(i0, i1, source, side, start, lag, grad, met):
     steps = grad.shape[0]
-    length = -(-(steps + 1) // _STEPS) * _STEPS
-    trains = np.zeros((source.shape[2], start + length), source.dtype)
+    length = -(-(steps + 1) * side // _STEPS) * _STEPS
+    trains = np.zeros((source.shape[2], start * side + length), source.dtype)
     here = np.zeros((i1 - i0, length), grad.dtype)
     before = np.zeros((i1 - i0, length), grad.dtype)
-    for n in range(source.shape[1]):
-        _transpose(source, n, 0, source.shape[2], start, start + steps, trains)
-        _transpose(grad, n, i0, i1, 0, length, here)
-        before[:, : steps - 1] = here[:, 1:steps]
+    for n in range(0, source.shape[1], side):
+        if n + side > source.shape[1]:  # fewer samples than before
+            trains[:] = 0
+            here[:] = 0
+        _transpose(source, n, side, 0, source.shape[2], start, start + steps, trains)
+        _transpose(grad, n, side, i0, i1, 0, steps, here)
+        before[:, : (steps - 1) * side] = here[:, side : steps * side]
         _correlations(trains, lag[i0:i1], here, before, met[:, i0:i1])
+
+
+def _side(steps: int, samples: int) -> int:
+    """Samples whose entries of a step lie side by side: shifted by whole steps they stay aligned, and loops over short
+    times get longer."""
+    return _SIDE if samples >= _SIDE and steps <= _SHORT else 1
 
 
 def _over_samples_or_rows(kernel, samples: int, rows: int) -> None:
@@ -411,22 +415,26 @@ def _over_samples_or_rows(kernel, samples: int, rows: int) -> None:
 
 def shifted_forward(trains: np.ndarray, taps: Taps, out: np.ndarray) -> None:
     """Fill ``out`` [steps, N, out]."""
-    start = taps.longest  # silence before the first step, where delayed trains begin
-    arguments = (trains, start, start + out.shape[0], start - taps.k, taps.now, taps.later, 1, out)
-    _over_samples_or_rows(lambda *part: _shifted(*part, *arguments), trains.shape[1], taps.k.shape[0])
+    start, samples = taps.longest, trains.shape[1]  # silence before the first step, where delayed trains begin
+    side = _side(out.shape[0], samples)
+    lag = (start - taps.k) * side
+    arguments = (trains, side, start, start + out.shape[0], lag, taps.now, taps.later, 1, out)
+    _over_samples_or_rows(lambda *part: _shifted(*part, *arguments), -(-samples // side), taps.k.shape[0])
 
 
 def shifted_trains(taps: Taps, grad: np.ndarray, out: np.ndarray) -> None:
     """Fill ``out`` [T, N, in] with the gradient of the input."""
     k, now, later = (np.ascontiguousarray(x.T) for x in (taps.k, taps.now, taps.later))
-    arguments = (grad, 0, out.shape[0] + taps.longest + 1, k, now, later, -1, out)
-    _over_samples_or_rows(lambda *part: _shifted(*part, *arguments), grad.shape[1], k.shape[0])
+    side = _side(out.shape[0], grad.shape[1])
+    arguments = (grad, side, 0, out.shape[0] + taps.longest + 1, k * side, now, later, -1, out)
+    _over_samples_or_rows(lambda *part: _shifted(*part, *arguments), -(-grad.shape[1] // side), k.shape[0])
 
 
 def shifted_synapses(trains: np.ndarray, taps: Taps, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """C0 and C1, [out, in], in double precision."""
     start = taps.longest
+    side = _side(grad.shape[0], trains.shape[1])
     met = np.zeros((2, *taps.k.shape))
-    arguments = (trains, start, start - taps.k, grad, met)
+    arguments = (trains, side, start, (start - taps.k) * side, grad, met)
     over_ranges(lambda begin, end: _shifted_synapses(begin, end, *arguments), taps.k.shape[0])
     return met[0], met[1]

@@ -202,6 +202,44 @@ def delay_form(stage: str, trains: Tensor, counts, method: str) -> str:
     return form
 
 
+# Share of the entries that are not zero below which a product of matrices is slower than visiting them alone.
+LINEAR_BELOW = {"forward": 0.2, "weights": 0.15, "inputs": 0.25}
+
+
+def linear_method(spikes: Tensor, weight: Tensor, bias: Tensor | None, method: str | None = None) -> str:
+    """``"torch"``, or ``"events"`` or ``"auto"`` for the operator on the CPU.
+
+    :raises ValueError: for an unknown method, or a kernel where it does not apply, saying why.
+    """
+    wanted = wanted_method(method, ("torch", "numba", "events"))
+    if wanted in _PLAIN:
+        return "torch"
+    dtypes = {value.dtype for value in (spikes, weight, bias) if value is not None}
+    if spikes.numel() == 0 or weight.numel() == 0:
+        obstacle = "the input is empty"
+    elif torch.jit.is_tracing():
+        obstacle = "torch.jit.trace traces the plain form"
+    elif spikes.device.type != "cpu":
+        obstacle = f"the kernel runs on the CPU, the input is on {spikes.device}"
+    elif torch.is_autocast_enabled("cpu"):
+        obstacle = "autocast computes products of matrices in half precision"
+    elif len(dtypes) > 1:
+        obstacle = f"input, weight and bias have different dtypes: {', '.join(sorted(map(str, dtypes)))}"
+    else:
+        obstacle = _device_obstacle(spikes, spikes.dtype)
+    if method is not None and obstacle:
+        raise ValueError(f"method={method!r} is not possible here: {obstacle}")
+    return _chose("spike_linear", spikes, "torch" if obstacle else "events" if wanted == "events" else "auto", obstacle)
+
+
+def linear_form(stage: str, x: Tensor, counts, method: str) -> str:
+    """``"events"`` or ``"dense"`` for one pass (:data:`LINEAR_BELOW`) over a matrix with these counts per row."""
+    density = int(counts.sum()) / max(1, x.numel())
+    form = ("events" if density < LINEAR_BELOW[stage] else "dense") if method == "auto" else method
+    _log.debug("spike_linear %s %s: %s (density %.3g)", stage, tuple(x.shape), form, density)
+    return form
+
+
 def sparse_delay_method(spikes: Tensor, method: str | None = None) -> str:
     """``"numba"`` where the kernel over a list of synapses applies, else ``"torch"``.
 

@@ -106,6 +106,27 @@ def test_wide_layers_are_bit_equal_on_one_and_two_threads():
         assert torch.equal(one, two)
 
 
+@pytest.mark.parametrize(("variant", "adaptive"), [("adlif", True), ("adlif", False), ("symplectic", True)])
+def test_traces_computed_anew_give_the_gradients_of_traces_that_were_kept(variant, adaptive):
+    torch.manual_seed(0)
+    p, leaf = parameters(90), (torch.randn(9, 13, 90) * 3).requires_grad_()  # 1170 columns: more than one block
+    p = p if adaptive else {"alpha": p["alpha"]}
+    runs = []
+    for traces in (False, True):
+        spikes, state, *_ = adlif(leaf, **p, variant=variant, traces=traces)
+        loss = (spikes * torch.arange(90)).sum() + state.u.square().sum() + state.w.sum()
+        runs.append(torch.autograd.grad(loss, [leaf, *p.values()]))
+    for anew, kept in zip(*runs, strict=True):
+        assert torch.equal(anew, kept)
+
+
+def test_memory_holds_no_traces_that_nobody_asked_for():
+    inputs = [x.detach() for x in flat_inputs(6, 2, 3)]
+    for traces, held in ((False, 0), (True, 36)):
+        out = operator(*inputs, True, False, "subtract", False, traces, 0.5, 0.5)
+        assert out[1].numel() == out[2].numel() == held
+
+
 def test_only_the_final_state_in_the_loss():
     for method in ("torch", "numba"):
         p, leaf = parameters(4, torch.float64), torch.ones(6, 2, 4, dtype=torch.float64, requires_grad=True)

@@ -1,0 +1,93 @@
+"""Linear layers on spikes as torch operators: ``snn_delay_plugins::sparse_linear`` and its adjoint, on the CPU.
+
+Every pass visits the entries that are not zero alone (:mod:`.sparse_linear_numba`) where they are few enough for that
+to be faster, else it is a product of matrices; :mod:`.dispatch` decides. Shapes: x ``[R, in]``, weight ``[out, in]``.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import dispatch
+
+__all__ = ["sparse_linear", "sparse_linear_backward"]
+
+
+@torch.library.custom_op("snn_delay_plugins::sparse_linear", mutates_args=())
+def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, support: Tensor | None, method: str) -> Tensor:
+    """``x @ weight.T + bias``. ``support`` ``[R, in]``, bool: where the gradient of x is wanted (elsewhere it is zero).
+    ``method``: ``"events"`` or ``"auto"``."""
+    from . import sparse_linear_numba as loops
+
+    x = x.detach().contiguous()
+    counts = loops.count(x.numpy())
+    if dispatch.linear_form("forward", x, counts, method) == "dense":
+        return torch.nn.functional.linear(x, weight.detach(), None if bias is None else bias.detach())
+    out = x.new_empty(x.shape[0], weight.shape[0])
+    start = x.new_zeros(weight.shape[0]) if bias is None else bias.detach().contiguous()
+    loops.forward(loops.entries_of(x.numpy(), counts), _by_sender(weight), start.numpy(), out.numpy())
+    return out
+
+
+@sparse_linear.register_fake
+def _(x, weight, bias, support, method):
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
+@torch.library.custom_op("snn_delay_plugins::sparse_linear_backward", mutates_args=())
+def sparse_linear_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, support: Tensor | None, method: str, for_x: bool, for_weight: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x and weight; empty where they are not asked for."""
+    from . import sparse_linear_numba as loops
+
+    grad, x, weight = (value.detach().contiguous() for value in (grad, x, weight))
+    g_x, g_weight = x.new_empty(0), x.new_empty(0)
+    if for_weight:
+        counts = loops.count(x.numpy())
+        if dispatch.linear_form("weights", x, counts, method) == "dense":
+            g_weight = grad.t().mm(x)
+        else:
+            g_weight = x.new_empty(weight.shape[1], weight.shape[0])
+            loops.weights(loops.entries_of(x.numpy(), counts), grad.numpy(), g_weight.numpy())
+            g_weight = g_weight.t().contiguous()
+    if for_x:
+        counts = None if support is None else loops.count(support.contiguous().numpy())
+        if support is None or dispatch.linear_form("inputs", x, counts, method) == "dense":
+            g_x = grad.mm(weight)
+            if support is not None:
+                g_x.mul_(support)
+        else:
+            g_x = torch.zeros_like(x)
+            wanted = loops.entries_of(support.contiguous().numpy(), counts)
+            loops.inputs(wanted, _by_sender(weight), grad.numpy(), g_x.numpy())
+    return g_x, g_weight
+
+
+@sparse_linear_backward.register_fake
+def _(grad, x, weight, support, method, for_x, for_weight):
+    def of(like, wanted):
+        return torch.empty_like(like, memory_format=torch.contiguous_format) if wanted else like.new_empty(0)
+
+    return of(x, for_x), of(weight, for_weight)
+
+
+def _by_sender(weight: Tensor):
+    return weight.detach().t().contiguous().numpy()
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    x, weight, _, support, method = inputs
+    ctx.save_for_backward(x, weight, support)
+    ctx.method = method
+
+
+def _backward(ctx, grad):
+    x, weight, support = ctx.saved_tensors
+    for_x, for_weight, for_bias, *_ = ctx.needs_input_grad
+    g_x, g_weight = sparse_linear_backward(grad, x, weight, support, ctx.method, for_x, for_weight)
+    g_bias = grad.sum(0) if for_bias else None
+    return g_x if for_x else None, g_weight if for_weight else None, g_bias, None, None
+
+
+sparse_linear.register_autograd(_backward, setup_context=_setup_context)
