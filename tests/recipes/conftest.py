@@ -1,8 +1,12 @@
 """Shared by the tests of the recipes. Without the recipes extra they are skipped, saying what is missing."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # where tests, and the processes that they start, find what they share
 
 for needed in ("h5py", "lightning", "rich", "matplotlib", "spikingjelly"):
     pytest.importorskip(needed, reason=f"{needed} is missing: pip install 'snn_delay_plugins[recipes]'")

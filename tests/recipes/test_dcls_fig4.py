@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from stopping import Stop, stop_at
 
 from recipes import dcls_fig4, dcls_table2
 from recipes.__main__ import main
@@ -43,13 +44,6 @@ def test_kernels_narrow_and_the_last_has_one_tap_per_synapse_at_the_rounded_dela
 
 
 def test_a_resumed_run_has_watched_what_the_uninterrupted_one_has(small_splits, tmp_path):
-    class Stop(Exception):
-        pass
-
-    def stop(share, epoch):
-        if share > 0.8:
-            raise Stop
-
     def build():
         return DclsObjective(HammouamriNetwork(140, 4, hidden=(8, 8), max_delay=4), DclsTraining(3, 16))
 
@@ -59,7 +53,7 @@ def test_a_resumed_run_has_watched_what_the_uninterrupted_one_has(small_splits, 
         return torch.load(tmp_path / name / "last.ckpt", weights_only=True)["objective"]["watched"]
 
     with pytest.raises(Stop):
-        train("stopped", stop)
+        train("stopped", stop_at(0.8))
     for one, other in zip(train("whole"), train("stopped"), strict=True):
         assert one["epoch"] == other["epoch"]
         for a, b in zip(one["layers"], other["layers"], strict=True):

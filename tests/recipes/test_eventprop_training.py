@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from stopping import Stop, stop_at, timeless
 
 from recipes import eventprop_sequence
 from recipes.__main__ import main
@@ -155,15 +157,7 @@ def test_the_first_spike_error_leaves_out_who_is_silent():
 # -------------------------------------------------------------------------------------------------- resuming
 
 
-class Stop(Exception):
-    pass
-
-
-def train(folder, stop=None, **changes):
-    def report(share, epoch):
-        if stop is not None and share >= stop:
-            raise Stop
-
+def train(folder, share=math.inf, **changes):
     def build():
         network = FirstSpikeNetwork(4, 3, hidden=8, input_weight=(2.5, 1.2), output_weight=(1.0, 1.0))
         hyper = FirstSpikeTraining(4, 30, 0.01, 0.1, decay=0.8, bump=0.05, **changes)
@@ -171,18 +165,14 @@ def train(folder, stop=None, **changes):
 
     folder.mkdir(exist_ok=True)
     splits = YinYang(Encoding(), (120, 40, 40)).load(None, "clean")
-    return training.train(build, splits, 0, folder, report)
-
-
-def timeless(history):
-    return [{name: value for name, value in entry.items() if name != "seconds"} for entry in history]
+    return training.train(build, splits, 0, folder, stop_at(share))
 
 
 def test_a_stopped_run_ends_where_the_uninterrupted_one_does(tmp_path):
     whole = train(tmp_path / "whole")
-    for stop in (0.4, 0.8):
+    for share in (0.4, 0.8):
         with pytest.raises(Stop):
-            train(tmp_path / "stopped", stop)
+            train(tmp_path / "stopped", share)
     again = train(tmp_path / "stopped")
     assert again["resumed"] and timeless(again["history"]) == timeless(whole["history"])
     one, other = (

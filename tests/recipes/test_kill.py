@@ -2,17 +2,15 @@
 
 import json
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import stopped_commands as commands
 import torch
+from stopping import timeless
 
 from recipes.__main__ import main
-
-sys.path.insert(0, str(Path(__file__).parent))  # for the other processes, which take over this path
-import stopped_commands as commands
 
 COUNTS = ["run", "deckers_table1", "--smoke", "--only", "adlif-plus-delays", "--epochs", "3"]
 EVENTS = ["run", "eventprop_yinyang", "--smoke", "--only", "30-delays", "--epochs", "3"]
@@ -35,10 +33,6 @@ def finish(command, out):
     assert main([*command, "--threads", "1", "--out", str(out)]) == 0
     (path,) = out.glob("runs/*/result.json")
     return json.loads(path.read_text()), path.parent
-
-
-def timeless(history):
-    return [{name: value for name, value in entry.items() if name != "seconds"} for entry in history]
 
 
 def epochs_kept(folder):

@@ -3,11 +3,12 @@
 That they end with the one that started them is shown in test_kill.py.
 """
 
-import sys
-from pathlib import Path
-
+import parallel_builds as builds
+import parallel_work as work
 import pytest
+import stopped_commands
 import torch
+from stopping import Stop, stop_at, timeless
 
 from recipes.engine import parallel, training
 from recipes.engine.augmentation import ShiftAndBlend
@@ -16,30 +17,12 @@ from recipes.engine.hardware import Hardware
 from recipes.engine.options import OptionError
 from recipes.engine.yin_yang import Encoding, YinYang
 
-sys.path.insert(0, str(Path(__file__).parent))  # for the other processes, which take over this path
-import parallel_builds as builds
-import parallel_work as work
-import stopped_commands
-
 TWO = Hardware(devices=2)
 
 
 def event_splits(folder):
     source = ShdEvents(Sampling(duration=1000.0, resolution=10.0), {"both": ShiftAndBlend(40, blended=0.25)}, "both")
     return source.load(folder, "clean")
-
-
-def timeless(history):
-    return [{name: value for name, value in entry.items() if name != "seconds"} for entry in history]
-
-
-class Stop(Exception):
-    pass
-
-
-def stop_half_way(share, epoch):
-    if share > 0.6:
-        raise Stop
 
 
 CASES = {
@@ -68,7 +51,7 @@ def trained(small_splits, small_data, tmp_path_factory):
         torch.set_default_dtype(torch.float32)
         cases.append((*case, folders[name][1]))
     with pytest.raises(Stop):  # one process begins what two then end
-        training.train(*cases[-1][:2], 0, folders["continued"][1], stop_half_way)
+        training.train(*cases[-1][:2], 0, folders["continued"][1], stop_at(0.6))
     twos = parallel.run(builds.train_all, (cases, TWO), 2, lambda *_: None)
     return {name: [*zip(pair, folders[name], strict=True)] for name, *pair in zip(CASES, ones, twos, strict=True)}
 

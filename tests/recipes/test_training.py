@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from stopping import Stop, stop_at, timeless
 
 from recipes.engine import runs, training
 from recipes.engine.hyperparameters import Hyperparameters
@@ -24,25 +25,9 @@ HYPER = Hyperparameters(
 network = functools.partial(DeckersNetwork, 140, 4, hidden=(8, 8), max_delay=3)
 
 
-class Stop(Exception):
-    pass
-
-
-def stop_at(share):
-    def report(done, epoch):
-        if done >= share:
-            raise Stop
-
-    return report
-
-
 def train(splits, folder, hyper=HYPER, seed=0, **options):
     folder.mkdir(exist_ok=True)
     return training.train(lambda: SummedSoftmax(network(), hyper), splits, seed, folder, **options)
-
-
-def timeless(history):
-    return [{name: value for name, value in entry.items() if name != "seconds"} for entry in history]
 
 
 @pytest.fixture(scope="module")
