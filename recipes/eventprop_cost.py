@@ -19,7 +19,7 @@ from recipes.engine.tables import Sheet, announce, show
 PEER = "DCLS + SpikingJelly"
 CHANNELS, CLASSES, LAYERS = 700, 20, 2
 PAPER = {"hidden": [256, 512], "delays": [64, 128, 256, 512, 1024], "batch_size": 256, "repeats": 3}
-SMOKE = {"hidden": [8], "delays": [2, 4], "batch_size": 2, "repeats": 1, "steps": 40, "events": 1000}
+SMOKE = {"hidden": [40], "delays": [2, 4], "batch_size": 2, "repeats": 1, "steps": 40, "events": 2000}
 COLUMNS = ("network", "hidden", "longest delay (ms)", "batch", "s / step", "fastest", "MiB above start", "time / DCLS",
            "DCLS / memory")  # fmt: skip
 
