@@ -143,6 +143,12 @@ def add_training(parser: argparse.ArgumentParser, epochs: str, batch_size: str, 
     )
 
 
+def run_of(given: argparse.Namespace) -> str:
+    """The command that makes what ``table`` and ``plot`` of these options show."""
+    dataset = getattr(given, "dataset", None)
+    return f"python -m recipes run {given.name}" + (f" --dataset {dataset}" if dataset else "")
+
+
 def check_tensorboard(given: argparse.Namespace) -> None:
     if given.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise OptionError("--tensorboard: tensorboard is missing: pip install 'snn_delay_plugins[recipes]'")

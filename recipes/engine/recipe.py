@@ -122,14 +122,18 @@ class TableRecipe:
             if given.data_dir:
                 raise OptionError("--smoke makes its own data; drop --data-dir, or drop --smoke")
             return source.smoke()
+        self._check_generated(given, source)
         if source.folder is None:
-            if given.data_dir:
-                raise OptionError(f"--data-dir {given.data_dir}: {self.name} generates its data; drop it")
-        elif given.data_dir is None and source.published is None:
+            return source, None
+        if given.data_dir is None and source.published is None:
             raise OptionError(f"--data-dir is missing: {source.folder} (--smoke needs none)")
         elif given.data_dir is not None:
             source.find(given.data_dir)
         return source, given.data_dir
+
+    def _check_generated(self, given: argparse.Namespace, source: Source) -> None:
+        if source.folder is None and given.data_dir:
+            raise OptionError(f"--data-dir {given.data_dir}: {self.name} generates its data; drop it")
 
     def _loader(self, given: argparse.Namespace, source: Source, data_dir: Path | None) -> Callable[[], Splits]:
         """Loads the data that were asked for; downloads them first where they are not there."""
@@ -335,7 +339,8 @@ class TableRecipe:
         keys = {row.key for row in self._rows(given)}
         runs = [run for run in RunStore(out).results(self.name) if run["network"] in keys]
         source = self.source_of_data.with_options(given)
-        if given.data_dir and source.folder:
+        self._check_generated(given, source)
+        if given.data_dir:
             name = source.find(given.data_dir)
             runs = [run for run in runs if run["data"]["name"] == name]
         runs = [run for run in runs if source.matches(given, run["settings"])]
@@ -353,10 +358,7 @@ class TableRecipe:
             runs = [run for run in runs if value is None or read(run["settings"]) == value]
         runs = [run for run in runs if given.seeds is None or run["seed"] in given.seeds]
         if not runs:
-            raise OptionError(
-                f"no finished runs with these options in {out}; make them with: "
-                f"python -m recipes run {self.name}"
-            )
+            raise OptionError(f"no finished runs with these options in {out}; make them with: {options.run_of(given)}")
         groups = {json.dumps(_without_row(self, run), sort_keys=True) for run in runs}
         if len(groups) > 1:
             differ = _differences([json.loads(group) for group in groups])

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recipes.engine import atomic
+from recipes.engine.errors import DataError
 
 
 class Busy(RuntimeError):
@@ -56,14 +57,14 @@ class RunStore:
     def result(self, run: Run) -> dict | None:
         """The result of a finished run, else None."""
         path = self.folder_of(run) / "result.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return _read(path) if path.exists() else None
 
     def finish(self, run: Run, result: dict) -> None:
         atomic.write_json(self.folder_of(run) / "result.json", dataclasses.asdict(run) | result)
 
     def results(self, recipe: str) -> list[dict]:
         """All finished runs of a recipe, ordered by network and seed."""
-        found = [json.loads(path.read_text(encoding="utf-8")) for path in self.folder.glob("*/result.json")]
+        found = [_read(path) for path in self.folder.glob("*/result.json")]
         return sorted((r for r in found if r["recipe"] == recipe), key=lambda r: (r["network"], r["seed"]))
 
     @contextlib.contextmanager
@@ -80,3 +81,14 @@ class RunStore:
             for part in folder.glob(".*.part"):  # left by a kill in the middle of writing
                 part.unlink()
             yield folder
+
+
+def _read(path: Path) -> dict:
+    """A result. Raises :class:`DataError` for a file that is none: our own are whole or absent."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not a result ({error}); delete {path.parent} to run it again") from error
+    if not isinstance(found, dict) or not {"recipe", "network", "seed", "settings"} <= found.keys():
+        raise DataError(f"{path}: not a result; delete {path.parent} to run it again")
+    return found

@@ -42,7 +42,7 @@ def test_a_view_shows_the_runs_that_are_there_and_trains_none_again(out, name, c
 @pytest.mark.parametrize("name", VIEWS)
 def test_without_runs_a_view_says_how_to_make_them(tmp_path, name, capsys):
     assert main(["table", name, "--out", str(tmp_path)]) == 2
-    assert "python -m recipes run deckers_table1" in capsys.readouterr().err
+    assert f"make them with: python -m recipes run {name}\n" in capsys.readouterr().err
 
 
 def test_spikes_stand_beside_the_papers(out):

@@ -12,6 +12,7 @@ import torch
 from stopping import Stop, stop_at, timeless
 
 from recipes.engine import runs, training
+from recipes.engine.errors import DataError
 from recipes.engine.hyperparameters import Hyperparameters
 from recipes.engine.networks import DeckersNetwork, as_input
 from recipes.engine.objectives import SummedSoftmax
@@ -222,6 +223,16 @@ def test_a_result_is_there_whole_or_not_at_all(tmp_path):
         and len(store.results("table")) == 1
         and store.results("other") == []
     )
+
+
+@pytest.mark.parametrize("text", ['{"recipe": "table", ', "[1]", '{"recipe": "table"}'])
+def test_a_result_that_is_none_is_named(tmp_path, text):
+    store, run = RunStore(tmp_path), Run("table", "lif", 0, {})
+    store.finish(run, {"accuracy": 1.0})
+    (store.folder_of(run) / "result.json").write_text(text)
+    for read in (lambda: store.result(run), lambda: store.results("table")):
+        with pytest.raises(DataError, match=r"result.json: not a result.*; delete .*lif_seed0_\w+ to run it again"):
+            read()
 
 
 def test_two_processes_do_not_train_the_same_run(tmp_path):
