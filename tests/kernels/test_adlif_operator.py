@@ -1,5 +1,4 @@
 """AdLIF as a torch operator: registrations, torch.compile, autocast, data-parallel training, surrogates served."""
-import socket
 
 import pytest
 import torch
@@ -64,7 +63,7 @@ def test_autocast_keeps_states_in_float32():
     assert torch.equal(spikes.float(), adlif(current.bfloat16().float(), **parameters(7))[0])
 
 
-def test_data_parallel_training_passes_through():
+def test_data_parallel_training_passes_through(process_group):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -73,21 +72,13 @@ def test_data_parallel_training_passes_through():
         def forward(self, x):
             return adlif(x, **self.p)[0]
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = torch.distributed.TCPStore("127.0.0.1", port, 1, True)
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
-        net, x = Net(), torch.randn(20, 3, 7) * 3
-        net(x).sum().backward()
-        alone = [p.grad.clone() for p in net.parameters()]
-        net.zero_grad()
-        nn.parallel.DistributedDataParallel(net)(x).sum().backward()
-        for p, expected in zip(net.parameters(), alone, strict=True):
-            assert torch.equal(p.grad, expected)
-    finally:
-        torch.distributed.destroy_process_group()
+    net, x = Net(), torch.randn(20, 3, 7) * 3
+    net(x).sum().backward()
+    alone = [p.grad.clone() for p in net.parameters()]
+    net.zero_grad()
+    nn.parallel.DistributedDataParallel(net)(x).sum().backward()
+    for p, expected in zip(net.parameters(), alone, strict=True):
+        assert torch.equal(p.grad, expected)
 
 
 def test_wide_layers_are_bit_equal_on_one_and_two_threads():

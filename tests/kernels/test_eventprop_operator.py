@@ -1,5 +1,4 @@
 """EventProp as torch operators: registrations, torch.compile, autocast, data-parallel training, memory."""
-import socket
 import subprocess
 import sys
 
@@ -120,7 +119,7 @@ def test_autocast_changes_nothing():
 
 
 @pytest.mark.filterwarnings("ignore:no neuron")
-def test_data_parallel_training_passes_through():
+def test_data_parallel_training_passes_through(process_group):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -133,22 +132,14 @@ def test_data_parallel_training_passes_through():
             return self.readout(self.hidden(dense))
 
     dense = (torch.rand(60, 2, INPUTS, generator=torch.Generator().manual_seed(0)) < 0.1).float()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = torch.distributed.TCPStore("127.0.0.1", port, 1, True)
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
-        net = Net()
-        net(dense).square().sum().backward()
-        alone = [p.grad.clone() for p in net.parameters()]
-        assert all(g.abs().max() > 0 for g in alone)
-        net.zero_grad()
-        nn.parallel.DistributedDataParallel(net)(dense).square().sum().backward()
-        for p, expected in zip(net.parameters(), alone, strict=True):
-            assert torch.equal(p.grad, expected)
-    finally:
-        torch.distributed.destroy_process_group()
+    net = Net()
+    net(dense).square().sum().backward()
+    alone = [p.grad.clone() for p in net.parameters()]
+    assert all(g.abs().max() > 0 for g in alone)
+    net.zero_grad()
+    nn.parallel.DistributedDataParallel(net)(dense).square().sum().backward()
+    for p, expected in zip(net.parameters(), alone, strict=True):
+        assert torch.equal(p.grad, expected)
 
 
 GROWTH = """
