@@ -4,8 +4,9 @@
 
 Trains every network of the recipe on each batch of one epoch (data in SHD's format, DATA_DIR): forward, loss, backward,
 optimizer step. Every batch is trained on with each form in turn, by networks of their own with equal initial values.
-Forms: the kernels; the plain form (SNN_DELAY_PLUGINS_METHOD=torch: neurons step by step, delays as products per
-frequency); the reference (=direct: neurons step by step, delays as dense convolutions).
+Forms: the kernels, with everything else that the recipe brings (dropout from random bits, linear layers over spikes); the
+plain form, what plain PyTorch has (SNN_DELAY_PLUGINS_METHOD=torch: neurons step by step, delays as products per frequency,
+torch's own Dropout and Linear); the reference (=direct: the same, with delays as dense convolutions).
 """
 from __future__ import annotations
 
@@ -17,8 +18,10 @@ from pathlib import Path
 import measure
 import numpy as np
 import torch
+from torch import nn
 
 from recipes.deckers_table1 import RECIPE
+from recipes.engine import machine
 from recipes.engine.objectives import SummedSoftmax
 
 FORMS = {"kernels": None, "plain": "torch", "reference": "direct"}
@@ -38,6 +41,9 @@ def epoch(row, splits, forms: tuple[str, ...], most: int | None) -> dict[str, di
     for form in forms:
         torch.manual_seed(0)
         network = RECIPE.network(splits.inputs, splits.classes, **RECIPE.network_settings | row.settings)
+        if form != "kernels":
+            for layer in network.hidden:
+                layer.dropout = nn.Dropout(layer.dropout.p)
         objective = SummedSoftmax(network, RECIPE.training)
         trainings[form] = objective, objective.optimizer()
     order = np.random.default_rng(0).permutation(len(splits.train))
@@ -64,14 +70,16 @@ def main() -> None:
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("--batches", type=int, help="of the epoch, all by default; times are scaled to the epoch")
     parser.add_argument("--only", help="networks, separated by commas")
+    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS, metavar="FORM")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    machine.keep_freed_memory()  # as every recipe does, for all forms alike
     splits = RECIPE.source_of_data.load(args.data_dir, "clean")
     rows = []
     for row in RECIPE.rows:
         if row.key not in (args.only.split(",") if args.only else NETWORKS):
             continue
-        forms = epoch(row, splits, tuple(FORMS), args.batches)
+        forms = epoch(row, splits, tuple(args.forms), args.batches)
         rows.append({"network": row.name, "samples": len(splits.train), **forms})
         print(rows[-1], flush=True)
     measure.write("table1_epoch", {**measure.setting(), "batches": args.batches, "rows": rows})
@@ -82,11 +90,11 @@ def report(rows: list[dict]) -> None:
     table = [
         {
             "network": row["network"],
-            **{f"{form}, s (CPU)": f"{row[form]['clock']:.2f} ({row[form]['cpu']:.2f})" for form in FORMS},
+            **{f"{form}, s (CPU)": f"{row[form]['clock']:.2f} ({row[form]['cpu']:.2f})" for form in FORMS if form in row},
             **{
                 f"{form} / kernels (CPU)": f"{row[form]['clock'] / row['kernels']['clock']:.2f} "
                 f"({row[form]['cpu'] / row['kernels']['cpu']:.2f})"
-                for form in FORMS if form != "kernels"
+                for form in FORMS if form != "kernels" and form in row
             },
         }
         for row in rows

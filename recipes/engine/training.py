@@ -344,6 +344,7 @@ def _train(
     tensorboard: bool,
 ) -> dict:
     """In each process."""
+    machine.keep_freed_memory()
     splits = load()
     seed_everything(seed)
     objective = build()

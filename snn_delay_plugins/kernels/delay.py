@@ -72,15 +72,16 @@ def delayed_linear_backward(
         g_weight = torch.from_numpy(((1 - fraction) * now + fraction * later).astype(x.dtype))
         g_delay = torch.from_numpy((weight.numpy() * (later - now)).astype(x.dtype))
     if for_trains:
-        g_trains = torch.zeros_like(trains, memory_format=torch.contiguous_format)
         form = "shifted"
         if support is not None:
             wanted = support.contiguous().numpy()
             counts = loops.count(wanted)
             form = dispatch.delay_form("trains", trains, counts, method)
         if form == "events":
+            g_trains = torch.zeros_like(trains, memory_format=torch.contiguous_format)
             loops.events_trains(loops.events_of(wanted, counts), taps, g, g_trains.numpy())
         else:
+            g_trains = torch.empty_like(trains, memory_format=torch.contiguous_format)
             loops.shifted_trains(taps, g, g_trains.numpy())
             if support is not None:
                 g_trains.mul_(support)
