@@ -1,9 +1,9 @@
 """EventProp layers as torch operators, so that ``torch.compile``, autocast and data-parallel training pass through them.
 
 ``eventprop_lif``, ``eventprop_li`` and ``eventprop_arrivals``, each with its ``_backward``, are those of
-:mod:`snn_delay_plugins.functional.eventprop`; they run :mod:`.eventprop_cpu`. Events are three tensors: times ``[n]``,
-units ``[n]`` int64 and offsets ``[N + 1]`` int64. How many spikes come out is known only by running: compiled code sees
-a size that depends on the data.
+:mod:`snn_delay_plugins.functional.eventprop`; they run :mod:`.eventprop_cpu` or, for CUDA tensors,
+:mod:`.eventprop_triton`. Events are three tensors: times ``[n]``, units ``[n]`` int64 and offsets ``[N + 1]`` int64. How
+many spikes come out is known only by running: compiled code sees a size that depends on the data.
 
 Beside its result a forward operator returns what its backward needs.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import warnings
 from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -31,8 +32,22 @@ def _cpu():
 
 
 @cache
-def _warn_of_copies(device: str) -> None:
-    warnings.warn(f"EventProp has no {device} kernel: spikes and parameters are copied to the CPU, computed there in "
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def _device_kernels(tensor: Tensor):
+    """The kernels of a CUDA tensor's device; None for other devices and where Triton is not installed."""
+    if not (tensor.is_cuda and _has_triton()):
+        return None
+    from . import eventprop_triton
+
+    return eventprop_triton
+
+
+@cache
+def _warn_of_copies(device: str, what: str) -> None:
+    warnings.warn(f"EventProp has no {device} kernel{what}: spikes and parameters are copied to the CPU, computed there in "
                   "float64 and copied back", stacklevel=6)
 
 
@@ -75,26 +90,36 @@ def _array(tensor: Tensor, shape: tuple[int, ...] | None = None, dtype: torch.dt
     return (tensor if shape is None else tensor.expand(shape)).contiguous().numpy()
 
 
-def _spikes(times: Tensor, units: Tensor, offsets: Tensor):
+def _spikes(times: Tensor, units: Tensor, offsets: Tensor, what: str = ""):
     if times.device.type != "cpu":
-        _warn_of_copies(times.device.type)
+        _warn_of_copies(times.device.type, what if _has_triton() else " without triton")
     return _cpu().Spikes(_array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy())
 
 
-def _like(array: np.ndarray, tensor: Tensor) -> Tensor:
+def _home(tensor: Tensor) -> torch.device:
+    """Where float64 intermediate results stay: beside CUDA tensors; other devices may not know float64."""
+    return tensor.device if tensor.is_cuda else torch.device("cpu")
+
+
+def _events(times: Tensor, units: Tensor, offsets: Tensor):
+    tensors = times.detach().to(torch.float64), units, offsets
+    return _device_kernels(times).Events(*(x.contiguous() for x in tensors))
+
+
+def _like(grad: np.ndarray | Tensor, tensor: Tensor) -> Tensor:
     """A gradient [out, in] in the shape (summed where it was broadcast), dtype and device of its tensor."""
-    grad = torch.from_numpy(array)
+    grad = torch.from_numpy(grad) if isinstance(grad, np.ndarray) else grad
     for dim in range(grad.dim()):
         if tensor.shape[dim] == 1 != grad.shape[dim]:
             grad = grad.sum(dim, keepdim=True)
     return grad.to(tensor.device, tensor.dtype)
 
 
-def _gradient(wanted: bool, array: np.ndarray | float, tensor: Tensor) -> Tensor:
+def _gradient(wanted: bool, grad: np.ndarray | Tensor | float, tensor: Tensor) -> Tensor:
     """Of the operators' backward passes; empty where it is not asked for."""
     if not wanted:
         return tensor.new_empty(0)
-    return torch.tensor(array, dtype=tensor.dtype, device=tensor.device) if np.ndim(array) == 0 else _like(array, tensor)
+    return torch.tensor(grad, dtype=tensor.dtype, device=tensor.device) if isinstance(grad, float) else _like(grad, tensor)
 
 
 def _empty_gradient(wanted: bool, tensor: Tensor) -> Tensor:
@@ -122,17 +147,20 @@ def eventprop_lif(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Spikes of the layer: times, potential, units, offsets; then times in float64 and tau_m dV/dt at each of them."""
     check_values(weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold)
-    cpu = _cpu()
     neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, sampled=False)
-    recurrent = None if recurrent_weight is None else _synapses(recurrent_weight, recurrent_delay)
-    out, slope = cpu.lif_forward(_spikes(times, units, offsets), _synapses(weight, delay), recurrent, neuron, grid,
-                                 max_spikes, torch.get_num_threads())
-    exact = torch.from_numpy(out.times)
+    kernels = _device_kernels(times)
+    make = kernels.synapses if kernels else _synapses
+    layer, recurrent = make(weight, delay), None if recurrent_weight is None else make(recurrent_weight, recurrent_delay)
+    if kernels:
+        out, slope = kernels.lif_forward(_events(times, units, offsets), layer, recurrent, neuron, grid, max_spikes)
+        exact, out_units, out_offsets = out
+    else:
+        out, slope = _cpu().lif_forward(_spikes(times, units, offsets), layer, recurrent, neuron, grid, max_spikes,
+                                        torch.get_num_threads())
+        out_units, out_offsets = (torch.from_numpy(x).to(times.device) for x in (out.units, out.offsets))
+        exact, slope = (torch.from_numpy(x).to(_home(times)) for x in (out.times, slope))
     spike_times = exact.to(times.device, torch.promote_types(times.dtype, weight.dtype), copy=True)
-    return (
-        spike_times, torch.full_like(spike_times, float(threshold)), torch.from_numpy(out.units).to(times.device),
-        torch.from_numpy(out.offsets).to(times.device), exact, torch.from_numpy(slope),
-    )
+    return spike_times, torch.full_like(spike_times, float(threshold)), out_units, out_offsets, exact, slope
 
 
 @eventprop_lif.register_fake
@@ -140,7 +168,7 @@ def _(times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, t
       grid, max_spikes):
     spikes = torch.library.get_ctx().new_dynamic_size()
     out = times.new_empty(spikes, dtype=torch.promote_types(times.dtype, weight.dtype))
-    exact = times.new_empty(spikes, dtype=torch.float64, device="cpu")
+    exact = times.new_empty(spikes, dtype=torch.float64, device=_home(times))
     return (out, torch.empty_like(out), units.new_empty(spikes), torch.empty_like(offsets), exact,
             torch.empty_like(exact))
 
@@ -154,20 +182,24 @@ def eventprop_lif_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, recurrent weight and delay, tau_mem, tau_syn, threshold; empty where not asked
     for (``for_synapses``: all weights and delays)."""
+    _check_slope(slope, exact, out_units)
     neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, sampled=False)
-    synapses = _synapses(weight, delay)
-    recurrent = None if recurrent_weight is None else _synapses(recurrent_weight, recurrent_delay)
-    out = _cpu().Spikes(*(x.cpu().numpy() for x in (exact, out_units, out_offsets)))
-    slope = slope.numpy()
-    if slope.size and not slope.min() > 0:
-        k = int(np.argmin(slope))
-        raise RuntimeError(f"the spike of neuron {out.units[k]} at t = {out.times[k]:g} only grazes the threshold "
-                           f"(I - threshold = {slope[k]:g}): its time has no gradient")
-    by_time, by_potential = (np.zeros_like(slope) if g is None else _array(g) for g in (g_time, g_potential))
-    end = np.zeros((out.batch_size, synapses.shape[0], 2))
-    grads = _cpu().backward(
-        _spikes(times, units, offsets), synapses, recurrent, neuron, grid, out, slope, by_time, by_potential,
-        np.empty((0, 0)), end, for_times, for_tau, True, torch.get_num_threads())
+    kernels = None if for_tau else _device_kernels(times)
+    make = kernels.synapses if kernels else _synapses
+    layer, recurrent = make(weight, delay), None if recurrent_weight is None else make(recurrent_weight, recurrent_delay)
+    end_shape = offsets.numel() - 1, weight.shape[0], 2
+    if kernels:
+        by_time, by_potential = (torch.zeros_like(slope) if g is None else g.to(slope) for g in (g_time, g_potential))
+        grads = kernels.backward(
+            _events(times, units, offsets), layer, recurrent, neuron, grid, kernels.Events(exact, out_units, out_offsets),
+            slope, by_time, by_potential, slope.new_empty((0, *end_shape[:2])), slope.new_zeros(end_shape), for_times)
+    else:
+        slopes = slope.cpu().numpy()
+        by_time, by_potential = (np.zeros_like(slopes) if g is None else _array(g) for g in (g_time, g_potential))
+        grads = _cpu().backward(
+            _spikes(times, units, offsets, " for gradients of tau_mem and tau_syn"), layer, recurrent, neuron, grid,
+            _cpu().Spikes(*(x.cpu().numpy() for x in (exact, out_units, out_offsets))), slopes, by_time, by_potential,
+            np.empty((0, 0)), np.zeros(end_shape), for_times, for_tau, True, torch.get_num_threads())
     nothing = times.new_empty(0)
     return (
         _gradient(for_times, grads.times, times), _gradient(for_synapses, grads.weight, weight),
@@ -178,6 +210,13 @@ def eventprop_lif_backward(
         _gradient(for_tau, grads.tau_mem, tau_mem), _gradient(for_tau, grads.tau_syn, tau_syn),
         _gradient(True, grads.theta, threshold),
     )
+
+
+def _check_slope(slope: Tensor, times: Tensor, units: Tensor) -> None:
+    if slope.numel() and not bool((slope > 0).all()):
+        k = int(slope.argmin())
+        raise RuntimeError(f"the spike of neuron {units[k].item()} at t = {times[k].item():g} only grazes the threshold "
+                           f"(I - threshold = {slope[k].item():g}): its time has no gradient")
 
 
 @eventprop_lif_backward.register_fake
@@ -219,15 +258,22 @@ def eventprop_li(
     """The readout (:data:`KINDS`); then, for the maximum, its time, the event at whose arrival V has a kink there (or
     -1) and V' before it, each [N, out]."""
     check_values(weight, delay, None, None, tau_mem, tau_syn, 1.0)
-    cpu = _cpu()
     neuron = _neuron(1.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
     samples = neuron.steps // neuron.every if kind == "voltage" else 0
-    voltage, final, peak = cpu.li_forward(_spikes(times, units, offsets), _synapses(weight, delay), neuron, grid, samples,
-                                          kind == "maximum", torch.get_num_threads())
-    result = {"voltage": voltage, "final": final, "maximum": peak.value}[kind]
     dtype = torch.promote_types(times.dtype, weight.dtype)
+    kernels = None if kind == "maximum" else _device_kernels(times)
+    if kernels:
+        voltage, final = kernels.li_forward(_events(times, units, offsets), kernels.synapses(weight, delay), neuron, grid,
+                                            samples)
+        nothing = final.new_zeros(final.shape[:2])
+        result = voltage if kind == "voltage" else final
+        return result.to(dtype), nothing, nothing.long() - 1, nothing.clone()
+    voltage, final, peak = _cpu().li_forward(
+        _spikes(times, units, offsets, " for the maximum"), _synapses(weight, delay), neuron, grid, samples,
+        kind == "maximum", torch.get_num_threads())
+    result = {"voltage": voltage, "final": final, "maximum": peak.value}[kind]
     return (torch.from_numpy(result).to(times.device, dtype),
-            *(torch.from_numpy(x) for x in (peak.time, peak.event, peak.slope)))
+            *(torch.from_numpy(x).to(_home(times)) for x in (peak.time, peak.event, peak.slope)))
 
 
 @eventprop_li.register_fake
@@ -237,7 +283,7 @@ def _(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, dt, grid
     batch, n_out = offsets.shape[0] - 1, weight.shape[0]
     shape = {"voltage": (num_steps(duration, dt), batch, n_out), "final": (batch, n_out, 2), "maximum": (batch, n_out)}
     result = times.new_empty(shape[kind], dtype=torch.promote_types(times.dtype, weight.dtype))
-    when = times.new_empty((batch, n_out), dtype=torch.float64, device="cpu")
+    when = times.new_empty((batch, n_out), dtype=torch.float64, device=_home(times))
     return result, when, torch.empty_like(when, dtype=torch.int64), torch.empty_like(when)
 
 
@@ -248,10 +294,34 @@ def eventprop_li_backward(
     kind: str, for_times: bool, for_synapses: bool, for_tau: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, tau_mem, tau_syn; empty where not asked for."""
-    cpu = _cpu()
     neuron = _neuron(0.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
-    synapses = _synapses(weight, delay)
-    spikes = _spikes(times, units, offsets)
+    kernels = None if kind == "maximum" or for_tau else _device_kernels(times)
+    if kernels:
+        grads = _li_backward_on_device(kernels, grad.detach().to(torch.float64), _events(times, units, offsets),
+                                       kernels.synapses(weight, delay), neuron, grid, kind, for_times)
+    else:
+        peak = (x.cpu().numpy() for x in (peak_time, peak_event, peak_slope))
+        what = " for the maximum" if kind == "maximum" else " for gradients of tau_mem and tau_syn"
+        grads = _li_backward_on_cpu(grad, _spikes(times, units, offsets, what), _synapses(weight, delay), neuron, grid,
+                                    kind, *peak, for_times, for_tau)
+    return (_gradient(for_times, grads.times, times), _gradient(for_synapses, grads.weight, weight),
+            _gradient(for_synapses, grads.delay, delay), _gradient(for_tau, grads.tau_mem, tau_mem),
+            _gradient(for_tau, grads.tau_syn, tau_syn))
+
+
+def _li_backward_on_device(kernels, grad, events, synapses, neuron, grid, kind, for_times):
+    n_out, nothing = synapses.shape[1], grad.new_empty(0)
+    none = kernels.Events(nothing, nothing.long(), torch.zeros_like(events.offsets))
+    source, end = grad.new_empty((0, events.batch_size, n_out)), grad.new_zeros((events.batch_size, n_out, 2))
+    if kind == "voltage":
+        source = grad.contiguous()
+    else:
+        end = grad.contiguous()
+    return kernels.backward(events, synapses, None, neuron, grid, none, nothing, nothing, nothing, source, end, for_times)
+
+
+def _li_backward_on_cpu(grad, spikes, synapses, neuron, grid, kind, peak_time, peak_event, peak_slope, for_times, for_tau):
+    cpu = _cpu()
     n, n_out = spikes.batch_size, synapses.shape[0]
     g = _array(grad)
     source, end = np.empty((0, 0)), np.zeros((n, n_out, 2))
@@ -261,21 +331,19 @@ def eventprop_li_backward(
     elif kind == "final":
         end = g
     else:                       # V at a given time: dL/dV jumps there; one instant per output, in order of time
-        order = np.argsort(peak_time.numpy(), axis=1, kind="stable")
-        instants = cpu.Spikes(np.take_along_axis(peak_time.numpy(), order, 1).ravel(), order.ravel().astype(np.int64),
+        order = np.argsort(peak_time, axis=1, kind="stable")
+        instants = cpu.Spikes(np.take_along_axis(peak_time, order, 1).ravel(), order.ravel().astype(np.int64),
                               np.arange(n + 1, dtype=np.int64) * n_out)
         jump = np.ascontiguousarray(np.take_along_axis(g, order, 1).ravel())
     grads = cpu.backward(spikes, synapses, None, neuron, grid, instants, np.ones_like(jump), np.zeros_like(jump), jump,
                          source, end, for_times, for_tau, False, torch.get_num_threads())
     if kind == "maximum":       # a maximum at the arrival of an inhibitory spike moves with it: dV = V' ds
-        b, j = np.nonzero(peak_event.numpy() >= 0)
-        event, shift = peak_event.numpy()[b, j], g[b, j] * peak_slope.numpy()[b, j]
+        b, j = np.nonzero(peak_event >= 0)
+        event, shift = peak_event[b, j], g[b, j] * peak_slope[b, j]
         np.add.at(grads.delay, (j, spikes.units[event]), shift)
         if for_times:
             np.add.at(grads.times, event, shift)
-    return (_gradient(for_times, grads.times, times), _gradient(for_synapses, grads.weight, weight),
-            _gradient(for_synapses, grads.delay, delay), _gradient(for_tau, grads.tau_mem, tau_mem),
-            _gradient(for_tau, grads.tau_syn, tau_syn))
+    return grads
 
 
 @eventprop_li_backward.register_fake
@@ -311,6 +379,10 @@ eventprop_li.register_autograd(_li_backward, setup_context=_li_context)
 def eventprop_arrivals(times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, rate: float,
                        duration: float) -> Tensor:
     """[N, out]: sum of w exp(-rate s) over the arrivals s <= duration."""
+    kernels = _device_kernels(times)
+    if kernels:
+        total = kernels.arrivals_forward(_events(times, units, offsets), kernels.synapses(weight, delay), rate, duration)
+        return total.to(torch.promote_types(times.dtype, weight.dtype))
     arrays = _array(weight), _array(delay, tuple(weight.shape))
     total = _cpu().arrivals_forward(_spikes(times, units, offsets), *arrays, rate, duration, torch.get_num_threads())
     return torch.from_numpy(total).to(times.device, torch.promote_types(times.dtype, weight.dtype))
@@ -328,6 +400,12 @@ def eventprop_arrivals_backward(
     duration: float, for_times: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of times (empty if not asked for), weight and delay."""
+    kernels = _device_kernels(times)
+    if kernels:
+        grad_w, grad_d, grad_t = kernels.arrivals_backward(
+            _events(times, units, offsets), kernels.synapses(weight, delay), rate, duration,
+            grad.detach().to(torch.float64).contiguous(), for_times)
+        return _gradient(for_times, grad_t, times), _like(grad_w, weight), _like(grad_d, delay)
     arrays = _array(weight), _array(delay, tuple(weight.shape))
     grad_w, grad_d, grad_t = _cpu().arrivals_backward(_spikes(times, units, offsets), *arrays, rate, duration,
                                                       _array(grad), for_times, torch.get_num_threads())
