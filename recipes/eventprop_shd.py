@@ -37,7 +37,7 @@ RECIPE = TableRecipe(
     source="Meszaros, Knight, Nowotny: Efficient event-based delay learning in spiking neural networks (2025), Fig. 5, "
     "section 2.3, Table 3",
     paper_data="SHD",
-    paper_protocol="best epoch by training accuracy, stopped when it has not risen for 15 epochs; 8 seeds",
+    paper_protocol="best epoch by training accuracy, stopped when it has not risen for 15 epochs",
     rows=rows(ARCHITECTURES, PAPER),
     network=VoltageNetwork,
     network_settings={

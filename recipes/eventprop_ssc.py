@@ -20,7 +20,7 @@ RECIPE = dataclasses.replace(
     "section 2.4, Table 4",
     paper_data="SSC",
     paper_protocol="test accuracy of the best validation epoch, stopped when it no longer rises (the best network, "
-    "feed-forward with delays: 76.1 ± 1.0 %); 8 seeds",
+    "feed-forward with delays: 76.1 ± 1.0 %)",
     rows=eventprop_shd.rows(ARCHITECTURES, {}),  # the text gives one number, of a network whose size it does not state
     source_of_data=dataclasses.replace(
         eventprop_shd.RECIPE.source_of_data,

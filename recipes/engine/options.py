@@ -133,7 +133,8 @@ def add_training(parser: argparse.ArgumentParser, epochs: str, batch_size: str, 
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="another value of one of the settings shown below, such as learning_rate=0.001; may be repeated",
+        help="another value of one of the settings shown below, or of any other argument of the network, such as "
+        "learning_rate=0.001 or hidden=[64,64]; may be repeated",
     )
     parser.add_argument(
         "--protocol",

@@ -46,7 +46,7 @@ class TableRecipe:
     with ``epochs`` and ``batch_size``) and the row's own changes to it as ``hyper``; all of them are plain
     numbers and words, kept with every result. ``smoke`` holds what ``--smoke`` changes: ``rows`` (keys; without it
     all), ``seeds``, ``threads``, some of ``training``, some of ``network``. ``figures`` names functions of
-    :mod:`recipes.engine.plots`.
+    :mod:`recipes.engine.plots`. ``paper_instead`` gives the paper's numbers where those here are others.
     """
 
     name: str
@@ -64,6 +64,7 @@ class TableRecipe:
     protocol: str
     smoke: dict
     figures: tuple[str, ...] = ("accuracy", "learning_curves")
+    paper_instead: dict[str, str] = dataclasses.field(default_factory=dict)
 
     # ------------------------------------------------------------------------------------------- command line
 
@@ -72,7 +73,9 @@ class TableRecipe:
         """What ``--help`` says of the paper."""
         lines = [
             f"{self.source}",
-            f"The paper used: {self.paper_data}, {self.paper_protocol}, {self.seeds} seeds,",
+            f"The paper used: {self.paper_data}, {self.paper_protocol}.",
+            "The numbers here are the paper's" + (" but for those in the last line:" if self.paper_instead else ":"),
+            f"  seeds {self.seeds}",
         ]
         for part in (
             dataclasses.asdict(self.training),
@@ -80,7 +83,10 @@ class TableRecipe:
             *self.source_of_data.settings.values(),
         ):
             lines.append("  " + ", ".join(f"{name} {value}" for name, value in part.items()))
-        lines += ["Networks (--only):"] + [f"  {row.key:22}{row.name}" for row in self.rows]
+        if self.paper_instead:
+            lines.append("The paper instead: " + ", ".join(f"{name} {value}" for name, value in self.paper_instead.items()))
+        width = max(len(row.key) for row in self.rows) + 2
+        lines += ["Networks (--only):"] + [f"  {row.key:{width}}{row.name}" for row in self.rows]
         return "\n".join(lines)
 
     @property

@@ -34,6 +34,13 @@ def test_the_list_names_every_recipe(capsys):
     assert {"deckers_fig3", "deckers_table1"} <= set(RECIPES) and all(name in printed for name in RECIPES)
 
 
+def test_help_shows_what_the_paper_used_instead_of_our_numbers(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "eventprop_yinyang", "--help"])
+    printed = capsys.readouterr().out
+    assert "epochs 40" in printed and "The paper instead: seeds 8, epochs 300" in printed
+
+
 def test_help_shows_what_the_paper_used(capsys):
     with pytest.raises(SystemExit):
         main(["run", "deckers_table1", "--help"])
@@ -42,7 +49,7 @@ def test_help_shows_what_the_paper_used(capsys):
         "epochs 100",
         "batch_size 128",
         "learning_rate 0.01",
-        "10 seeds",
+        "  seeds 10",
         "SHD",
         "delay_rate_factor 10.0",
         "dropout 0.5",
