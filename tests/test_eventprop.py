@@ -636,3 +636,37 @@ def test_the_grid_scheme_converges_to_the_exact_one():
         assert (out.times.sort().values - hidden.times.sort().values).abs().max() < 20 * dt
         errors.append(((w - w_exact).norm() / w_exact.norm()).item() + ((d - d_exact).norm() / d_exact.norm()).item())
     assert errors[2] < errors[1] < errors[0] and errors[2] < 0.02
+
+
+def test_thousands_of_arrivals_in_a_step_with_spikes_have_the_gradients_of_short_steps():
+    generator = torch.Generator().manual_seed(3)
+    times = [torch.rand(3000, generator=generator, dtype=torch.float64).sort().values * 2.5]
+    events = SpikeEvents.from_lists(times, [torch.zeros(3000, dtype=torch.int64)], num_units=1, duration=10.0)
+    weight = 0.02 + 0.01 * torch.rand(11, 1, generator=generator, dtype=torch.float64)
+    delay = torch.rand(11, 1, generator=generator, dtype=torch.float64)
+    found = []
+    for dt in (2.5, 0.01):
+        parameters = weight.clone().requires_grad_(), delay.clone().requires_grad_()
+        spikes = eventprop_lif(events, *parameters, dt=dt)
+        found.append((spikes.times, *torch.autograd.grad(spikes.times.square().sum(), parameters)))
+    assert found[0][0].numel() > 22
+    for coarse, fine in zip(*found, strict=True):
+        torch.testing.assert_close(coarse, fine, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("scheme", ["exact", "grid"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_gives_not_a_number(scheme, bad):
+    events = SpikeEvents.from_lists([[1.0, 2.0, 3.0]], [[0, 1, 0]], num_units=2, duration=20.0)
+    weight, delay = torch.full((3, 2), 4.0, requires_grad=True), torch.rand(3, 2, requires_grad=True)
+    readout = torch.ones(2, 3, requires_grad=True)
+    spikes = eventprop_lif(events, weight, delay, spike_times=scheme)
+    wrong = torch.ones_like(spikes.times)
+    wrong[0] = bad
+    for gradient in torch.autograd.grad(spikes.times, (weight, delay), wrong, retain_graph=True):
+        assert gradient.isnan().all()
+    voltage = eventprop_li(spikes, readout, spike_times=scheme)
+    wrong = torch.ones_like(voltage)
+    wrong[3] = bad
+    for gradient in torch.autograd.grad(voltage, (weight, readout), wrong):
+        assert gradient.isnan().all()

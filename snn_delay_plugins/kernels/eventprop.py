@@ -122,6 +122,16 @@ def _gradient(wanted: bool, grad: np.ndarray | Tensor | float, tensor: Tensor) -
     return torch.tensor(grad, dtype=tensor.dtype, device=tensor.device) if isinstance(grad, float) else _like(grad, tensor)
 
 
+def _finite(*grads: Tensor | None) -> bool:
+    return all(g is None or bool(g.isfinite().all()) for g in grads)
+
+
+def _not_a_number(grads: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A loss that is not finite, as gradient scaling meets now and then, has no derivatives: NaN, as everywhere in
+    torch, for the caller to see. The loops use NaN for a purpose of their own."""
+    return tuple(g.fill_(math.nan) for g in grads)
+
+
 def _empty_gradient(wanted: bool, tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format) if wanted else tensor.new_empty(0)
 
@@ -183,6 +193,10 @@ def eventprop_lif_backward(
     """Gradients of times, weight, delay, recurrent weight and delay, tau_mem, tau_syn, threshold; empty where not asked
     for (``for_synapses``: all weights and delays)."""
     _check_slope(slope, exact, out_units)
+    if not _finite(g_time, g_potential):
+        return _not_a_number(_lif_gradients(
+            g_time, g_potential, times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn,
+            threshold, for_times, for_synapses, for_tau))
     neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, sampled=False)
     kernels = None if for_tau else _device_kernels(times)
     make = kernels.synapses if kernels else _synapses
@@ -220,8 +234,8 @@ def _check_slope(slope: Tensor, times: Tensor, units: Tensor) -> None:
 
 
 @eventprop_lif_backward.register_fake
-def _(g_time, g_potential, times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn,
-      threshold, *rest):
+def _lif_gradients(g_time, g_potential, times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem,
+                   tau_syn, threshold, *rest):
     for_times, for_synapses, for_tau = rest[-3:]
     recurrent = ((times.new_empty(0), times.new_empty(0)) if recurrent_weight is None else (
         _empty_gradient(for_synapses, recurrent_weight), _empty_gradient(for_synapses, recurrent_delay)))
@@ -294,6 +308,9 @@ def eventprop_li_backward(
     kind: str, for_times: bool, for_synapses: bool, for_tau: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, tau_mem, tau_syn; empty where not asked for."""
+    if not _finite(grad):
+        return _not_a_number(_li_gradients(grad, times, units, offsets, weight, delay, tau_mem, tau_syn, for_times,
+                                           for_synapses, for_tau))
     neuron = _neuron(0.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
     kernels = None if kind == "maximum" or for_tau else _device_kernels(times)
     if kernels:
@@ -347,7 +364,7 @@ def _li_backward_on_cpu(grad, spikes, synapses, neuron, grid, kind, peak_time, p
 
 
 @eventprop_li_backward.register_fake
-def _(grad, times, units, offsets, weight, delay, tau_mem, tau_syn, *rest):
+def _li_gradients(grad, times, units, offsets, weight, delay, tau_mem, tau_syn, *rest):
     for_times, for_synapses, for_tau = rest[-3:]
     return (_empty_gradient(for_times, times), _empty_gradient(for_synapses, weight),
             _empty_gradient(for_synapses, delay), _empty_gradient(for_tau, tau_mem), _empty_gradient(for_tau, tau_syn))

@@ -267,7 +267,7 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
         of_jumps = [values[here][order] for values in (slope, g_time, g_jump)]
         of_jumps += [mu.size > 0, mu[here][order] if mu.size else np.empty(order.size)]
         if not grid:
-            of_jumps.append(np.empty((order.size, 4)))
+            of_jumps.append(np.empty((order.size, 5)))
 
         def task(first, last, by_time, events=events, jumps=jumps, of_jumps=of_jumps, inputs=inputs, instants=instants,
                  lo=lo, hi=hi):

@@ -21,7 +21,9 @@ def adjoint(rows_p, after, grid, base, steps, dt, end, source, every, column, t,
 
     (or mu as given). Rows 2n + 1 and 2n + 2 of rows_p, counted from ``base``, get p as the arrivals of step n see it: from
     grid point n + 1, and the same as if from n + 2. If the neuron spikes in step n they get (NaN, index of the first such
-    spike) and _seen tells. grid gets p at every grid point, unless it has no rows.
+    spike) and _seen tells, from after[spikes, 5]: p(n + 1) with the jumps from that spike on [:2]; of the first spike of a
+    step, p(n + 1) without any [2:4]; is there a later one in the step [4]? grid gets p at every grid point, unless it has
+    no rows.
     """
     em, k, es = forth
     bm, bk, bs = back
@@ -38,7 +40,7 @@ def adjoint(rows_p, after, grid, base, steps, dt, end, source, every, column, t,
         if spike >= lo and t[spike] >= n * dt:
             now = (n + 1) * dt
             x, y = v, q
-            before = v, q
+            before, more = (v, q), 0.0
             while spike >= lo and t[spike] >= n * dt:
                 a, b, c = propagate(now - t[spike], flow)
                 q = b * v + c * q
@@ -50,6 +52,8 @@ def adjoint(rows_p, after, grid, base, steps, dt, end, source, every, column, t,
                 total += v
                 before = _with_jump(before, mu[spike], (n + 1) * dt - t[spike], flow)
                 after[spike, 0], after[spike, 1] = before
+                after[spike, 4] = more
+                more = 1.0
                 spike -= 1
             a, b, c = propagate(now - n * dt, flow)
             q = b * v + c * q
@@ -73,30 +77,26 @@ def _with_jump(p, mu, u, flow):
 
 
 @njit(**OPTIONS)
-def _seen(row, first, s, hi, t, after, last_step, dt, back):
+def _seen(row, first, s, t, after, back):
     """p of a row of a neuron's column that belongs to a step with spikes, first the first of them, as an arrival at time s
-    sees it: with the jumps of the spikes that come later. after[spike, :2] is p(n + 1) with the jumps from that spike on,
-    after[first, 2:] without any."""
-    n = (row - 1) // 2
-    k = first
-    while k < hi and (t[k] < (n + 1) * dt or n == last_step) and t[k] <= s:       # the last step takes t = steps dt
+    sees it: with the jumps of the spikes that come later. NaN if p itself is (first is no spike then): an overflow."""
+    if not 0 <= first < t.size:
+        return np.nan, np.nan
+    k = np.int64(first)
+    while t[k] <= s and after[k, 4] > 0:
         k += 1
-    if k < hi and (t[k] < (n + 1) * dt or n == last_step):
-        v, q = after[k, 0], after[k, 1]
-    else:
-        v, q = after[first, 2], after[first, 3]
-    if row == 2 * n + 1:
-        return v, q
-    bm, bk, bs = back
+    at, column = (np.int64(first), 2) if t[k] <= s else (k, 0)
+    v, q = after[at, column], after[at, column + 1]
+    bm, bk, bs = back if row % 2 == 0 else (1.0, 0.0, 1.0)
     return bm * v, bk * v + bs * q
 
 
 @njit(**OPTIONS)
-def _gather(start, position, em, k, es, where, rows_p, rows, sums,
-            et, delay, after, t, spike_start, neuron, last_step, dt, back):
+def _gather(start, position, em, k, es, where, rows_p, rows, sums, et, delay, neuron, t, after, back):
     """Sum p over the arrivals of every synapse of a block: sums[i, 2j:2j + 2] = (sum em_e p_V, sum K_e p_V + es_e p_I), to
-    be finished by the synapse's own factors."""
-    n_out = delay.shape[0]
+    be finished by the synapse's own factors. The few arrivals in steps with spikes are put aside and taken in a loop of
+    their own, which the processor works on side by side."""
+    aside, m = np.empty((1024, 4), np.int64), 0
     for i in range(where.shape[0]):
         here, total = where[i], sums[i]
         for e in range(start[i], start[i + 1]):
@@ -104,16 +104,31 @@ def _gather(start, position, em, k, es, where, rows_p, rows, sums,
             for j in range(LANES):
                 r = np.uint64(x + here[j]) >> np.uint64(32)
                 v, q = rows_p[2 * r], rows_p[2 * r + 1]
-                if v != v and neuron + j < n_out:
-                    v, q = _seen(np.int64(r) - j * rows, np.int64(q), et[e] + delay[neuron + j, i],
-                                 spike_start[neuron + j + 1], t, after, last_step, dt, back)
+                if v != v:
+                    aside[m, 0], aside[m, 1], aside[m, 2], aside[m, 3] = i, j, e, r
+                    m += 1
+                    v, q = 0.0, 0.0
                 total[2 * j] += c * v
                 total[2 * j + 1] += b * v + a * q
+            if m > aside.shape[0] - LANES:
+                _gather_aside(aside[:m], em, k, es, rows_p, rows, sums, et, delay, neuron, t, after, back)
+                m = 0
+    _gather_aside(aside[:m], em, k, es, rows_p, rows, sums, et, delay, neuron, t, after, back)
 
 
 @njit(**OPTIONS)
-def _gather_times(start, position, em, k, es, where, factor, rows_p, rows, et, weight, delay, after, t, spike_start,
-                  neuron, order, grad_t, last_step, dt, tm, ts, back):
+def _gather_aside(aside, em, k, es, rows_p, rows, sums, et, delay, neuron, t, after, back):
+    """_gather of arrivals (input, lane, event, row) put aside."""
+    for n in range(aside.shape[0]):
+        i, j, e, r = aside[n]
+        v, q = _seen(r - j * rows, rows_p[2 * r + 1], et[e] + delay[neuron + j, i], t, after, back)
+        sums[i, 2 * j] += em[e] * v
+        sums[i, 2 * j + 1] += k[e] * v + es[e] * q
+
+
+@njit(**OPTIONS)
+def _gather_times(start, position, em, k, es, where, factor, rows_p, rows, et, weight, delay, neuron, t, after, back,
+                  order, grad_t, tm, ts):
     """Add to grad_t the derivative by the time of each event, w (p_I / tau_s - p_V / tau_m) at its arrivals."""
     n_out = delay.shape[0]
     for i in range(where.shape[0]):
@@ -124,8 +139,7 @@ def _gather_times(start, position, em, k, es, where, factor, rows_p, rows, et, w
                 r = (x + where[i, j]) >> 32
                 v, q = rows_p[2 * r], rows_p[2 * r + 1]
                 if v != v:
-                    v, q = _seen(r - j * rows, np.int64(q), et[e] + delay[neuron + j, i], spike_start[neuron + j + 1], t,
-                                 after, last_step, dt, back)
+                    v, q = _seen(r - j * rows, q, et[e] + delay[neuron + j, i], t, after, back)
                 y, z = c * v, b * v + a * q
                 v, q = factor[i, j, 2] * y, factor[i, j, 0] * z + factor[i, j, 1] * y
                 total += weight[neuron + j, i] * (q / ts - v / tm)
@@ -171,14 +185,13 @@ def exact_backward(offsets, events, first, weight, delay, block_lo, block_hi, en
                     rows_p, after, no_grid, lane * rows, steps, dt, end[b, j], source, every, (first + b) * n_out + j, t,
                     mu, slope[s0:s1], g_time[s0:s1], g_jump[s0:s1], s_start[j], s_start[j + 1], given, theta, tm, forth,
                     back, flow)
-            _gather(start, position, eem, ek, ees, where, rows_p, rows, sums,
-                    et, delay, after, t, s_start, neuron, steps - 1, dt, back)
+            _gather(start, position, eem, ek, ees, where, rows_p, rows, sums, et, delay, neuron, t, after, back)
             if grad_t.size > 0:
-                _gather_times(start, position, eem, ek, ees, where, factor, rows_p, rows, et, weight, delay, after, t,
-                              s_start, neuron, order, grad_t, steps - 1, dt, tm, ts, back)
+                _gather_times(start, position, eem, ek, ees, where, factor, rows_p, rows, et, weight, delay, neuron, t,
+                              after, back, order, grad_t, tm, ts)
             if recurrent:
-                _gather(s_start, s_position, sem, sk, ses, where_r, rows_p, rows, sums_r,
-                        t, delay_r, after, t, s_start, neuron, steps - 1, dt, back)
+                _gather(s_start, s_position, sem, sk, ses, where_r, rows_p, rows, sums_r, t, delay_r, neuron, t, after,
+                        back)
         _finish(sums, factor, weight, neuron, tm, ts, grad_w, grad_d)
         if recurrent:
             _finish(sums_r, factor_r, weight_r, neuron, tm, ts, grad_wr, grad_dr)
@@ -208,9 +221,9 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
     bm, bk, bs = back
     for b in range(lo, hi):
         s0, s1 = spike_offsets[b], spike_offsets[b + 1]
-        order, start = by_unit(spike_u, s0, s1, n_out)
+        order, _start = by_unit(spike_u, s0, s1, n_out)
         t = spike_t[order]
-        place, after = np.empty(s1 - s0, np.int64), np.empty((s1 - s0, 4))
+        place, after = np.empty(s1 - s0, np.int64), np.empty((s1 - s0, 5))
         for a in range(s1 - s0):
             place[order[a] - s0] = a
         p[:] = 0
@@ -226,10 +239,11 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
             bottom = spike
             while bottom >= s0 and spike_t[bottom] >= n * dt:
                 j = spike_u[bottom]
-                r = 2 * (j * rows + 2 * n + 1)
+                r, here = 2 * (j * rows + 2 * n + 1), place[bottom - s0]
+                after[here, 2:4] = p[j]
+                after[here, 4] = 1.0 if rows_p[r] != rows_p[r] else 0.0
                 rows_p[r], rows_p[r + 2] = np.nan, np.nan
-                rows_p[r + 1], rows_p[r + 3] = place[bottom - s0], place[bottom - s0]
-                after[place[bottom - s0], 2:] = p[j]
+                rows_p[r + 1], rows_p[r + 3] = here, here
                 bottom -= 1
             while spike > bottom:
                 j, ts_k = spike_u[spike], spike_t[spike]
@@ -243,8 +257,7 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
                     r = block * LANES * rows + ((x + where_r[block, j, lane]) >> 32)
                     v, q = rows_p[2 * r], rows_p[2 * r + 1]
                     if v != v:
-                        v, q = _seen(r - m * rows, np.int64(q), ts_k + delay_r[m, j], start[m + 1], t, after, steps - 1,
-                                     dt, back)
+                        v, q = _seen(r - m * rows, q, ts_k + delay_r[m, j], t, after, back)
                     y, z = em_k * v, k_k * v + es_k * q
                     v = factor_r[block, j, lane, 2] * y
                     q = factor_r[block, j, lane, 0] * z + factor_r[block, j, lane, 1] * y
@@ -278,7 +291,7 @@ def feedforward_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     for b in range(lo, hi):
         order, start = by_unit(spike_u, spike_offsets[b], spike_offsets[b + 1], n_out)
-        t, mu, after = spike_t[order], np.empty(order.size), np.empty((order.size, 4))
+        t, mu, after = spike_t[order], np.empty(order.size), np.empty((order.size, 5))
         x, gt, gj = slope[order], g_time[order], g_jump[order]
         for j in range(n_out):
             adjoint(rows_p, after, no_grid, 0, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, x, gt, gj,

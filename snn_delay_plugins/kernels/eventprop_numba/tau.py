@@ -30,6 +30,8 @@ def _gather_tau(start, position, es_e, k_e, em_e, by_tau, where, factor, weight,
                     a0 += by_tau[e, 0] * v
                     a1 += by_tau[e, 1] * v
                     a2 += by_tau[e, 2] * v + by_tau[e, 3] * q
+                elif not 0 <= q < t.size:                 # p overflowed
+                    total[:] = np.nan
                 else:
                     n = (r - j * rows - 1) // 2
                     s = et[e] + delay[neuron + j, i]
@@ -94,7 +96,7 @@ def exact_tau_gradient(times, units, offsets, weight, delay, where, factor, kick
         s_order, s_start, t, s_position, sem, sk, ses = _tables_of(spike_t, spike_u, s0, s1, n_out, dt, tm, ts)
         su = spike_u[s0:s1][s_order]
         s_by_tau = _events_by_tau(t, dt, tm, ts)
-        mu, after = mu_given[s0:s1][s_order], np.empty((t.size, 4))
+        mu, after = mu_given[s0:s1][s_order], np.empty((t.size, 5))
         for block in range(where.shape[0]):
             neuron = block * LANES
             clear(bucket, head, steps, rows)
