@@ -76,7 +76,8 @@ def eventprop_lif(events: SpikeEvents, weight: Tensor, delay: Tensor | None = No
         tau_syn and threshold. Its ``potential`` (= threshold) takes the gradient of spike-count regularisation.
 
     Arithmetic is float64 whatever the dtypes; times come out in the wider of the dtypes of ``events`` and ``weight``.
-    V must pass the threshold: a V that only touches it makes no spike. CUDA tensors are computed on the CPU.
+    V must pass the threshold: a V that only touches it makes no spike. On CUDA, gradients of tau_mem and tau_syn are
+    computed on the CPU, with one warning.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def eventprop_li(events: SpikeEvents, weight: Tensor, delay: Tensor | None = Non
         * ``"maximum"``: the largest V on [0, T], [N, out]. Its gradient is that of V at the time of the maximum.
 
         In the exact scheme the last three are exact and do not depend on dt; in the grid scheme they are the sums over
-        steps times dt and the maximum over steps.
+        steps times dt and the maximum over steps. On CUDA, the exact maximum is computed on the CPU, with one warning.
 
     Returns
     -------
