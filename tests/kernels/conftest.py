@@ -4,7 +4,8 @@ import os
 import pytest
 import torch
 
-collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["in_triton_interpreter.py"]
+_FILES = ["in_triton_interpreter.py", "eventprop_in_triton_interpreter.py"]
+collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else _FILES
 
 
 @pytest.fixture
