@@ -1,6 +1,6 @@
 """AdLIF+ sequences, forward and backward: the compiled kernel against loops over time as the frameworks write them.
 
-    python benchmarks/adlif.py
+    python benchmarks/adlif.py [--only targets|T]
 
 Current [T, N, F] in float32, gradients to the current and to alpha, beta, a, b of every neuron. Peers: a snnTorch-style
 step loop (its base class, its surrogate, its reset), a SpikingJelly-style node in multi-step mode, torch.compile of the
@@ -144,7 +144,7 @@ def compare(shape: tuple[int, int, int], cases: list[str], repeats: int, memory:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--targets-only", action="store_true", help="the first two shapes, no sweep over T")
+    parser.add_argument("--only", choices=["targets", "T"], help="two shapes with their memory, or a sweep over T")
     parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES, metavar="CASE")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--memory", nargs=4, metavar=("CASE", "T", "N", "F"), help=argparse.SUPPRESS)
@@ -155,15 +155,17 @@ def main() -> None:
         build(case, (5, 2, int(shape[2])))()  # libraries and kernels are loaded
         print(measure.peak_memory_of(build(case, tuple(map(int, shape)))))
         return
-    rows = []
-    for shape in dict.fromkeys(SHAPES if args.targets_only else [*SHAPES, *SWEEP]):
-        torch._dynamo.reset()  # or torch.compile gives up after some shapes
-        rows += compare(shape, args.cases, args.repeats, memory=shape in SHAPES and not args.no_memory)
-        measure.write("adlif", {**measure.setting(), "rows": rows})
-    report(rows)
+    for what, shapes in (("targets", SHAPES), ("T", SWEEP)):
+        rows = []
+        for shape in shapes if args.only in (None, what) else ():
+            torch._dynamo.reset()  # or torch.compile gives up after some shapes
+            rows += compare(shape, args.cases, args.repeats, memory=what == "targets" and not args.no_memory)
+            measure.write(f"adlif_{what}", {**measure.setting(), "rows": rows})
+        if rows:
+            report(what, rows)
 
 
-def report(rows: list[dict]) -> None:
+def report(what: str, rows: list[dict]) -> None:
     def of(case, shape):
         return next((r for r in rows if (r["T"], r["N"], r["F"]) == shape and r["case"] == case), None)
 
@@ -180,12 +182,13 @@ def report(rows: list[dict]) -> None:
     measure.show("AdLIF+ forward + backward", table)
     print(measure.markdown(table))
     curves = {}
-    for case in CASES:
-        chosen = [r for r in rows if r["case"] == case and (r["N"], r["F"]) == SWEEP[0][1:]]
+    for case in CASES if what == "T" else ():
+        chosen = [r for r in rows if r["case"] == case]
         if chosen:
             chosen.sort(key=lambda r: r["T"])
             curves[case] = [r["T"] for r in chosen], [1e3 * r["cpu"] for r in chosen]
-    measure.plot("adlif", curves, "time steps", "forward + backward (ms of CPU)", "AdLIF+, batch 32, 256 neurons")
+    if curves:
+        measure.plot("adlif_T", curves, "time steps", "forward + backward (ms of CPU)", "AdLIF+, batch 32, 256 neurons")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A layer with a delay per synapse, forward and backward: ours against Dcls1d and a dense convolution.
 
-    python benchmarks/delay_layer.py [--only targets|density|T_d|T]
+    python benchmarks/delay_layer.py [--only targets density T_d T]
 
 Weights and delays get gradients in every case. ``targets``: an input layer (T = 1000, 1 % of the input not zero,
 700 -> 256, delays up to 64), a hidden layer (256 -> 256) with the gradient of its spikes, everywhere or inside the
@@ -95,10 +95,12 @@ def compare(name: str, s: dict, cases: tuple[str, ...], repeats: int, memory: bo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["targets", "density", "T_d", "T"])
+    parser.add_argument("--only", nargs="+", choices=["targets", *SWEEPS], default=["targets", *SWEEPS])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES, metavar="CASE")
     parser.add_argument("--samples", type=int, help="per batch")
+    parser.add_argument("--longest", type=float, default=60.0, help="s of CPU; a peer that took longer is left out of the "
+                        "rest of a sweep")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -109,7 +111,7 @@ def main() -> None:
         print(measure.peak_memory_of(build(case, s)))
         return
     for what in ("targets", *SWEEPS):
-        if args.only not in (None, what):
+        if what not in args.only:
             continue
         rows = []
         if what == "targets":
@@ -121,7 +123,8 @@ def main() -> None:
         else:
             for value in SWEEPS[what]:
                 s = BASE | {what: value} | ({"N": args.samples} if args.samples else {})
-                rows += compare(what, s, args.cases, args.repeats, memory=False)
+                slow = {row["case"] for row in rows if row["cpu"] > args.longest}
+                rows += compare(what, s, tuple(case for case in args.cases if case not in slow), args.repeats, memory=False)
                 measure.write(f"delay_layer_{what}", {**measure.setting(), "rows": rows})
         measure.write(f"delay_layer_{what}", {**measure.setting(), "rows": rows})
         report(what, rows)

@@ -125,8 +125,11 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         """The weights of the synapses that exist, zero elsewhere."""
         return self.weight if self.mask is None else self.weight * self.mask
 
-    def sequence_currents(self, spikes: Tensor, history: Tensor | None = None) -> Tensor:
-        """Input currents of a sequence ``[T, N, in]``."""
+    def sequence_currents(
+        self, spikes: Tensor, history: Tensor | None = None, support: Tensor | None = None
+    ) -> Tensor:
+        """Input currents of a sequence ``[T, N, in]``. ``support``: where the gradient of the spikes has an effect; where
+        that is of no use (Gaussian delays, few synapses) it is computed everywhere."""
         if self.mask is not None and self.smoothing is None:
             current = self._sparse_currents(spikes, history)
             if current is not None:
@@ -135,7 +138,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         options = {"max_delay": self.max_delay, "padding": self.padding, "history": history}
         if self._gaussian:
             return gaussian_delayed_linear(spikes, *synapses, self.bounded("sigma"), self.bias, **options)
-        return delayed_linear(spikes, *synapses, self.bias, **options, **self._kernel)
+        return delayed_linear(spikes, *synapses, self.bias, support=support, **options, **self._kernel)
 
     def _sparse_currents(self, spikes: Tensor, history: Tensor | None) -> Tensor | None:
         """The same over the synapses that exist alone; None where computing with all possible ones is faster."""

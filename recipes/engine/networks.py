@@ -92,32 +92,35 @@ class DeckersNetwork(nn.Module):
         x = self.augment(counts)
         if self.right_padding:
             x = nn.functional.pad(x, (0, 0, 0, 0, 0, self.right_padding))
-        total, neurons = 0.0, 0
+        total, neurons, support = 0.0, 0, None
         for hidden in self.hidden:
-            x, spikes = hidden(x)
+            x, spikes = hidden(x, support)
+            support = hidden.neuron.support
             total = total + spikes.detach().sum((0, 2))
             neurons += spikes.shape[2]
-        return Response(self.readout(x), total / neurons)
+        connection, norm = self.readout
+        return Response(norm(connection(x, support=support)), total / neurons)
 
 
 class HiddenLayer(nn.Module):
     """connection -> norm -> neuron -> dropout; gives what goes on to the next layer, and the spikes before
-    dropout."""
+    dropout. ``support``: where the gradient of x has an effect, for a connection that can make use of it."""
 
     def __init__(self, connection: nn.Module, norm: nn.Module, neuron: nn.Module, dropout: nn.Module):
         super().__init__()
         self.connection, self.norm, self.neuron, self.dropout = connection, norm, neuron, dropout
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        spikes = self.neuron(self.norm(self.connection(x)))
+    def forward(self, x: Tensor, support: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        current = self.connection(x) if support is None else self.connection(x, support=support)
+        spikes = self.neuron(self.norm(current))
         return self.dropout(spikes), spikes
 
 
 class SpikeLinear(nn.Linear):
     """``nn.Linear`` for spikes: entries that are zero cost nothing."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return spike_linear(x, self.weight, self.bias)
+    def forward(self, x: Tensor, support: Tensor | None = None) -> Tensor:
+        return spike_linear(x, self.weight, self.bias, support=support)
 
 
 class ChannelShift(nn.Module):
@@ -194,6 +197,10 @@ def drawn_as(network: nn.Module) -> int | None:
 
 
 class _Neurons(AdLIFPlusNode):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.store_support = True
+
     def initial_state(self, current: Tensor) -> tuple[Tensor, Tensor]:
         if not self.training:
             return super().initial_state(current)

@@ -121,8 +121,9 @@ def adlif(
     reset: str | None = None,
     detach_reset: bool = False,
     traces: bool = False,
+    support: bool = False,
     method: str | None = None,
-) -> tuple[Tensor, AdLIFState] | tuple[Tensor, AdLIFState, tuple[Tensor, Tensor]]:
+) -> tuple:
     """A sequence of adaptive LIF neurons (equations: head of this module).
 
     :param current: input current, ``[T, N, *]``, floating point.
@@ -138,10 +139,13 @@ def adlif(
         ``"symplectic"``: the membrane potential that is carried on is zero) or ``"none"``.
     :param detach_reset: no gradient through the reset (the adaptation per spike keeps its gradient).
     :param traces: also return the traces of u and w, each ``[T, N, *]``.
+    :param support: also return where a gradient of the spikes has an effect, bool ``[T, N, *]``: inside the boxcar. Layers
+        that take it (``support=``) compute no other; ``None``, everywhere, in the plain form and for other surrogates.
     :param method: ``"torch"`` (the plain form below, the reference), ``"numba"`` (compiled, CPU, same values) or
         ``"triton"`` (compiled, CUDA); default: chosen by :mod:`snn_delay_plugins.kernels.dispatch`. The gradients of
         the compiled forms cannot be differentiated again.
-    :returns: spikes ``[T, N, *]`` in the dtype of ``current`` and the final state; with ``traces``, ``(u, w)`` third.
+    :returns: spikes ``[T, N, *]`` in the dtype of ``current`` and the final state; with ``traces``, ``(u, w)`` third; with
+        ``support``, that last.
         States are computed in the wider of the dtypes of ``current`` and the parameters (under autocast: float32).
     :raises ValueError: for shapes that do not fit, unknown options, incomplete adaptation parameters, or when the
         membrane potential becomes NaN or infinite.
@@ -165,12 +169,14 @@ def adlif(
 
     chosen = dispatch.adlif_method(current, dtype, neuron.surrogate, method)
     sequence = _plain_sequence if chosen == "torch" else _compiled_sequence
-    spikes, state, u_w = sequence(neuron, current, state, dtype, traces)
+    spikes, state, u_w, inside = sequence(neuron, current, state, dtype, traces, support)
     _check_finite(state.u)
-    return (spikes, state, u_w) if traces else (spikes, state)
+    return spikes, state, *((u_w,) if traces else ()), *((inside,) if support else ())
 
 
-def _plain_sequence(neuron: _Neuron, current: Tensor, state: AdLIFState, dtype: torch.dtype, traces: bool) -> tuple:
+def _plain_sequence(
+    neuron: _Neuron, current: Tensor, state: AdLIFState, dtype: torch.dtype, traces: bool, support: bool
+) -> tuple:
     u, w, s = [], [], []
     for current_t in current.unbind(0):
         state = _step(neuron, current_t, state)
@@ -179,10 +185,12 @@ def _plain_sequence(neuron: _Neuron, current: Tensor, state: AdLIFState, dtype: 
             u.append(state.u)
             w.append(state.w)
     u_w = (_stack(u, current, dtype), _stack(w, current, dtype)) if traces else None
-    return _stack(s, current, current.dtype), state, u_w
+    return _stack(s, current, current.dtype), state, u_w, None
 
 
-def _compiled_sequence(neuron: _Neuron, current: Tensor, state: AdLIFState, dtype: torch.dtype, traces: bool) -> tuple:
+def _compiled_sequence(
+    neuron: _Neuron, current: Tensor, state: AdLIFState, dtype: torch.dtype, traces: bool, support: bool
+) -> tuple:
     from ..kernels.adlif import adlif as operator
 
     steps, batch, *features = current.shape
@@ -198,11 +206,12 @@ def _compiled_sequence(neuron: _Neuron, current: Tensor, state: AdLIFState, dtyp
     arguments = (flat, *flat_state, *parameters)
     options = (neuron.beta is not None, neuron.variant == "symplectic", neuron.reset, neuron.detach_reset)
     if isinstance(neuron.surrogate, Boxcar):
-        out = operator(*arguments, *options, traces, neuron.surrogate.width, neuron.surrogate.height)
+        out = operator(*arguments, *options, traces, support, neuron.surrogate.width, neuron.surrogate.height)
     else:
         out = _WithSurrogate.apply(*arguments, options, traces, neuron.surrogate)
-    spikes, u_seq, w_seq, u, w, s = out
+    spikes, u_seq, w_seq, u, w, s, *inside = out
     shape = current.shape
+    inside = inside[0].view(shape) if support and inside else None
     if neuron.beta is None:
         w = state.w.to(dtype).reshape(batch * columns)
         w_seq = w.expand(steps, -1)
@@ -210,7 +219,7 @@ def _compiled_sequence(neuron: _Neuron, current: Tensor, state: AdLIFState, dtyp
     u_w = None
     if traces:
         u_w = _after_reset(neuron, u_seq, spikes, parameters[-1]).view(shape), w_seq.reshape(shape)
-    return spikes.view(shape).to(current.dtype), final, u_w
+    return spikes.view(shape).to(current.dtype), final, u_w, inside
 
 
 class _WithSurrogate(torch.autograd.Function):
@@ -221,7 +230,7 @@ class _WithSurrogate(torch.autograd.Function):
         from ..kernels.adlif import adlif as operator
 
         inputs = (current, u, w, s, alpha, beta, a, b, theta)
-        output = operator(*inputs, *options, True, 0.0, 0.0)
+        output = operator(*inputs, *options, True, False, 0.0, 0.0)[:6]
         ctx.save_for_backward(*inputs, *output[1:3])
         ctx.options, ctx.surrogate = options, surrogate
         ctx.set_materialize_grads(False)

@@ -28,24 +28,34 @@ def _kernels(current: Tensor):
 def adlif(
     current: Tensor, u: Tensor, w: Tensor, s: Tensor,
     alpha: Tensor, beta: Tensor, a: Tensor, b: Tensor, theta: Tensor,
-    adaptive: bool, symplectic: bool, reset: str, detach_reset: bool, traces: bool, width: float, height: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Spikes, trace of u (symplectic: before the reset), trace of w (empty if not ``adaptive``), last u, w and s.
+    adaptive: bool, symplectic: bool, reset: str, detach_reset: bool, traces: bool, support: bool,
+    width: float, height: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Spikes, trace of u (symplectic: before the reset), trace of w (empty if not ``adaptive``), last u, w and s, support
+    of the boxcar (bool; empty if not ``support``).
 
     ``traces``: whether the two traces are outputs with a gradient; without, they are empty on the CPU, whose backward
     computes them anew. ``width``, ``height``: the boxcar.
     """
     arguments = (current, (u, w, s), (alpha, beta, a, b, theta), adaptive, symplectic, reset)
-    return _kernels(current).forward(*arguments) if current.is_cuda else _kernels(current).forward(*arguments, traces)
+    inside = current.new_empty(current.shape if support else (0, 0), dtype=torch.bool)
+    if not current.is_cuda:
+        return *_kernels(current).forward(*arguments, traces, inside if support else None, width), inside
+    out = _kernels(current).forward(*arguments)
+    if support:
+        torch.le((out[1].view(-1, theta.numel()) - theta).abs().view(current.shape), width, out=inside)
+    return *out, inside
 
 
 @adlif.register_fake
-def _(current, u, w, s, alpha, beta, a, b, theta, adaptive, symplectic, reset, detach_reset, traces, width, height):
+def _(current, u, w, s, alpha, beta, a, b, theta, adaptive, symplectic, reset, detach_reset, traces, support, width,
+      height):
     spikes = torch.empty_like(current, memory_format=torch.contiguous_format)
     kept = traces or current.is_cuda
     u_seq = torch.empty_like(spikes) if kept else current.new_empty(0, 0)
     w_seq = torch.empty_like(spikes) if kept and adaptive else current.new_empty(0, 0)
-    return spikes, u_seq, w_seq, *(torch.empty_like(u) for _ in range(3))
+    inside = current.new_empty(current.shape if support else (0, 0), dtype=torch.bool)
+    return spikes, u_seq, w_seq, *(torch.empty_like(u) for _ in range(3)), inside
 
 
 @torch.library.custom_op("snn_delay_plugins::adlif_backward", mutates_args=())
@@ -73,18 +83,17 @@ def _(g_spikes, g_u, g_w, g_uT, g_wT, g_sT, phi, current, u_seq, w_seq, u, w, s,
 
 def _setup_context(ctx, inputs, output) -> None:
     ctx.save_for_backward(*inputs[:9], *output[1:3])
-    *options, traces, width, height = inputs[9:]
+    *options, traces, _, width, height = inputs[9:]
     ctx.options = (*options, width, height)
     ctx.set_materialize_grads(False)
-    if not traces:
-        ctx.mark_non_differentiable(*output[1:3])
+    ctx.mark_non_differentiable(*(() if traces else output[1:3]), output[6])
 
 
 def _backward(ctx, *gradients):
     *inputs, u_seq, w_seq = ctx.saved_tensors
     current, state, parameters = inputs[0], inputs[1:4], inputs[4:]
-    gradients = adlif_backward(*gradients, None, current, u_seq, w_seq, *state, *parameters, *ctx.options)
-    return *gradients, *(None for _ in range(7))
+    gradients = adlif_backward(*gradients[:6], None, current, u_seq, w_seq, *state, *parameters, *ctx.options)
+    return *gradients, *(None for _ in range(8))
 
 
 adlif.register_autograd(_backward, setup_context=_setup_context)

@@ -42,9 +42,10 @@ def _forward_kernel(adaptive: bool, symplectic: bool):
     @njit(cache=True, nogil=True)
     def kernel(
         begin, end, subtract, to_zero, current, u0, w0, s0, alpha, beta, a, b, theta,
-        spikes, u_seq, w_seq, u_T, w_T, s_T, spiking, tracing, left,
+        spikes, u_seq, w_seq, u_T, w_T, s_T, support, spiking, tracing, marking, width, left,
     ):  # fmt: skip
-        # spiking, tracing: whether spikes and traces are wanted; the trace of column c is column c - left of u_seq
+        # spiking, tracing, marking: whether spikes, traces and the support of the boxcar are wanted; the trace of
+        # column c is column c - left of u_seq
         steps = current.shape[0]
         features = alpha.shape[0]
         one = current.dtype.type(1)
@@ -89,6 +90,10 @@ def _forward_kernel(adaptive: bool, symplectic: bool):
                     target = spikes[t, c : c + n]
                     for m in range(n):
                         target[m] = r[S + m]
+                if marking:
+                    inside = support[t, c : c + n]
+                    for m in range(n):
+                        inside[m] = abs(r[X + m] - r[THETA + m]) <= width
                 if tracing:
                     target = u_seq[t, c - left : c - left + n]
                     for m in range(n):
@@ -241,13 +246,14 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
 
 def forward(
     current: Tensor, state: tuple[Tensor, ...], parameters: tuple[Tensor, ...],
-    adaptive: bool, symplectic: bool, reset: str, traces: bool = True,
+    adaptive: bool, symplectic: bool, reset: str, traces: bool = True, support: Tensor | None = None, width: float = 0.0,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Run the neurons.
 
     :param current: ``[T, M]``; :param state: (u, w, s), each ``[M]``;
     :param parameters: (alpha, beta, a, b, theta), each ``[F]`` in the dtype of ``current``.
-    :param traces: whether to return the traces.
+    :param traces: whether to return the traces. :param support: ``[T, M]``, bool, to be filled: where u is within
+        ``width`` of the threshold.
     :returns: spikes, trace of u (symplectic: of u before the reset), trace of w, each ``[T, M]`` (traces that are not
         wanted and that of w if not ``adaptive``: empty), and the last u, w and s, each ``[M]``.
     """
@@ -258,7 +264,9 @@ def forward(
     final = tuple(current.new_empty(current.shape[1]) for _ in range(3))
     kernel = _forward_kernel(adaptive, symplectic)
     arguments = _scalars(current, *_RESETS[reset])
-    arguments += [*_arrays(current, *state, *parameters, spikes, u_seq, w_seq, *final), True, traces, 0]
+    marked = np.empty((0, 0), np.bool_) if support is None else support.numpy()
+    arguments += [*_arrays(current, *state, *parameters, spikes, u_seq, w_seq, *final), marked]
+    arguments += [True, traces, support is not None, *_scalars(current, width), 0]
     over_ranges(lambda begin, end: kernel(begin, end, *arguments), current.shape[1], grain=_W)
     return spikes, u_seq, w_seq, *final
 
@@ -297,10 +305,11 @@ def backward(
             return
         u_seq = np.empty((steps, min(_W, end - begin)), inputs[0].dtype)
         w_seq = np.empty_like(u_seq) if adaptive else u_seq[:0]
-        final = (np.empty(columns, u_seq.dtype),) * 3
+        final, support = (np.empty(columns, u_seq.dtype),) * 3, np.empty((0, 0), np.bool_)
         for first in range(begin, end, _W):
             last = min(first + _W, end)
-            run(first, last, *resets, *inputs, u_seq[:0], u_seq, w_seq, *final, False, True, first)
+            run(first, last, *resets, *inputs, u_seq[:0], u_seq, w_seq, *final, support, False, True, False,
+                *resets[:1], first)
             kernel(first, last, *options, *incoming, inputs[0], u_seq, w_seq, *inputs[1:], *outputs, first)
 
     over_ranges(over, columns, grain=_W)

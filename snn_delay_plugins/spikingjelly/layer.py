@@ -17,7 +17,9 @@ class DelayedLinear(DelayedSynapses, DetachableMemories):
     Spikes ``[N, in]`` (``step_mode="s"``) or ``[T, N, in]`` (``"m"``) in, currents ``[N, out]`` or ``[T, N, out]``
     out; delays count time steps. Both modes give equal outputs. The memory ``history`` holds the last inputs,
     ``[max_delay + 1, N, in]``, until ``functional.reset_net``: a sequence may be fed in parts. The delay stays in
-    ``[0, max_delay]`` after every optimizer step.
+    ``[0, max_delay]`` after every optimizer step. With ``layer(spikes, support=...)`` (mode ``"m"``) the gradient of the
+    spikes may be computed in ``support`` alone, bool ``[T, N, in]``: what an :class:`AdLIFPlusNode` with
+    ``store_support = True`` holds as ``support`` after a call, where its surrogate is not zero.
 
     :param max_delay: longest delay.
     :param delay: initial delays: a number, ``"zeros"``, ``"uniform"`` (U(0, max_delay)) or a tensor.
@@ -97,9 +99,11 @@ class DelayedLinear(DelayedSynapses, DetachableMemories):
         current, *states = self.step_currents(inputs[0], history, states[1])
         return (current,), tuple(states)
 
-    def multi_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
+    def multi_step_functional_forward(
+        self, inputs: tuple, states: tuple, support: Tensor | None = None, **kwargs
+    ) -> tuple[tuple, tuple]:
         history = in_order(states[0], states[1]) if isinstance(states[0], Tensor) else None
-        current = self.sequence_currents(inputs[0], history)
+        current = self.sequence_currents(inputs[0], history, support)
         if self.padding != "same":
             return (current,), (0.0, IN_ORDER)
         return (current,), (self.history_after(inputs[0], history), IN_ORDER)

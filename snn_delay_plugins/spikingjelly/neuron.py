@@ -106,6 +106,7 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
             store_v_seq=store_v_seq,
         )
         self.variant = variant
+        self.store_support, self.support = False, None
         self.register_memory("w", 0.0)
         self.create_adlif_parameters(
             features,
@@ -154,7 +155,8 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
         return (state.s.to(inputs[0].dtype),), (state.u, state.w)
 
     def multi_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
-        spikes, state = adlif(inputs[0], self._state(states), **self._options())
+        spikes, state, *rest = adlif(inputs[0], self._state(states), support=self.store_support, **self._options())
+        self.support = rest[0] if rest else None
         return (spikes,), (state.u, state.w)
 
     def multi_step_forward(self, x_seq: Tensor, *args, **kwargs) -> Tensor:

@@ -28,10 +28,10 @@ def parameters(features, dtype=torch.float32):
                                      (False, False, "none", False)])  # fmt: skip
 def test_opcheck(options, traces):
     inputs = flat_inputs(6, 2, 3)
-    torch.library.opcheck(operator, (*inputs, *options, traces, 0.5, 0.5))
+    torch.library.opcheck(operator, (*inputs, *options, traces, not traces, 0.5, 0.5))
     inputs = [x.detach() for x in inputs]
-    out = operator(*inputs, *options, traces, 0.5, 0.5)
-    gradients = [torch.randn_like(x) for x in out]
+    out = operator(*inputs, *options, traces, False, 0.5, 0.5)
+    gradients = [torch.randn_like(x) for x in out[:6]]
     for phi in (None, torch.rand_like(inputs[0])):
         torch.library.opcheck(
             adlif_backward, (*gradients, phi, inputs[0], *out[1:3], *inputs[1:], *options, 0.5, 0.5)
@@ -111,10 +111,32 @@ def test_traces_computed_anew_give_the_gradients_of_traces_that_were_kept(varian
         assert torch.equal(anew, kept)
 
 
+@pytest.mark.parametrize(("variant", "adaptive"), [("adlif", True), ("adlif", False), ("symplectic", True)])
+def test_the_support_is_where_gradients_of_spikes_have_an_effect(variant, adaptive):
+    p, leaf = parameters(5), (torch.randn(30, 4, 5) * 3).requires_grad_()
+    p = p if adaptive else {"alpha": p["alpha"]}
+    spikes, _, support = adlif(leaf, **p, variant=variant, support=True, surrogate=Boxcar(0.3, 0.7))
+    assert support.dtype == torch.bool and support.shape == spikes.shape and not support.requires_grad
+    assert 0 < support.sum() < support.numel()
+    g = torch.randn(spikes.shape)
+    whole = torch.autograd.grad(spikes, [leaf, *p.values()], g, retain_graph=True)
+    for some, all_ in zip(torch.autograd.grad(spikes, [leaf, *p.values()], g * support), whole, strict=True):
+        assert torch.equal(some, all_)
+    if variant == "adlif":
+        u = adlif(leaf, **p, traces=True)[2][0]
+        assert torch.equal(support, (u - 1.0).abs() <= 0.3)
+
+
+def test_without_a_boxcar_and_in_the_plain_form_the_support_is_everywhere():
+    p, current = parameters(5), torch.randn(9, 2, 5)
+    assert adlif(current, **p, support=True, method="torch")[-1] is None
+    assert adlif(current, **p, support=True, surrogate=lambda x: _Linear.apply(x))[-1] is None
+
+
 def test_memory_holds_no_traces_that_nobody_asked_for():
     inputs = [x.detach() for x in flat_inputs(6, 2, 3)]
     for traces, held in ((False, 0), (True, 36)):
-        out = operator(*inputs, True, False, "subtract", False, traces, 0.5, 0.5)
+        out = operator(*inputs, True, False, "subtract", False, traces, False, 0.5, 0.5)
         assert out[1].numel() == out[2].numel() == held
 
 

@@ -249,6 +249,24 @@ def test_dropout_follows_the_seed_and_passes_the_gradient_of_what_is_kept(dtype)
     assert not torch.equal(masks[0], masks[1]) and not torch.equal(masks[:, 0], masks[:, 1])
 
 
+@pytest.mark.parametrize("max_delay", [None, 3])
+def test_gradients_that_have_no_effect_need_not_be_computed(max_delay):
+    network = small(hidden=(20, 20), max_delay=max_delay, dropout=0.5)
+    for layer in network.hidden:
+        torch.nn.init.constant_(layer.norm.weight, 3.0)
+    gradients = []
+    for kept in (True, False):
+        for layer in network.hidden:
+            layer.neuron.store_support = kept
+        torch.manual_seed(3)
+        network.zero_grad()
+        losses.summed_softmax_cross_entropy(network(input_counts()).membrane, torch.arange(7) % 3).backward()
+        assert (network.hidden[0].neuron.support is not None) == kept
+        gradients.append([p.grad for p in network.parameters()])
+    for limited, whole in zip(*gradients, strict=True):
+        torch.testing.assert_close(limited, whole, rtol=1e-4, atol=1e-6)
+
+
 def test_a_network_with_dropout_says_how_it_draws():
     assert drawn_as(DeckersNetwork(6, 3)) == 2
     assert drawn_as(DeckersNetwork(6, 3, dropout=0.0)) is None
