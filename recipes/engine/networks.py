@@ -85,6 +85,8 @@ class DeckersNetwork(nn.Module):
             _connection(widths[-1], classes, max_delay, initial_delay),
             NormOverTime(classes, momentum=norm_momentum),
         )
+        for block in self.hidden:  # with delays, too many gradients have an effect for it to pay (docs/benchmarks)
+            block.neuron.store_support = max_delay is None
         self.right_padding = (max_delay or 0) if right_padding is None else right_padding
 
     def forward(self, counts: Tensor) -> Response:
@@ -197,10 +199,6 @@ def drawn_as(network: nn.Module) -> int | None:
 
 
 class _Neurons(AdLIFPlusNode):
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.store_support = True
-
     def initial_state(self, current: Tensor) -> tuple[Tensor, Tensor]:
         if not self.training:
             return super().initial_state(current)
