@@ -670,3 +670,12 @@ def test_a_gradient_that_is_not_finite_gives_not_a_number(scheme, bad):
     wrong[3] = bad
     for gradient in torch.autograd.grad(voltage, (weight, readout), wrong):
         assert gradient.isnan().all()
+
+
+@pytest.mark.parametrize("time", [-0.5, 20.5, math.nan])
+def test_spike_times_that_an_update_has_moved_out_of_the_sample_are_refused(time):
+    events = SpikeEvents.from_lists([[1.0, 2.0]], [[0, 1]], num_units=2, duration=20.0)
+    events.times[0] = time
+    for layer in (eventprop_lif, eventprop_li):
+        with pytest.raises(ValueError, match="build the SpikeEvents anew"):
+            layer(events, torch.ones(3, 2))

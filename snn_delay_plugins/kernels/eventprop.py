@@ -70,6 +70,15 @@ def check_values(weight: Tensor, delay: Tensor, recurrent_weight: Tensor | None,
             raise ValueError(f"{name} must be positive and finite, got {number}")
 
 
+def _check_times(times: Tensor, duration: float) -> None:
+    """SpikeEvents checks what it is built from; an optimizer may have changed it since, and the loops rely on it."""
+    if times.numel():
+        first, last = (float(x) for x in times.detach().aminmax())
+        if not (first >= 0 and last <= duration * (1 + 1e-6)):       # rounded to float32, the last one may lie beyond
+            raise ValueError(f"spike times from {first:g} to {last:g} are not within [0, duration = {duration:g}]; if they "
+                             "are learned, clamp them and build the SpikeEvents anew after each update")
+
+
 def _check_finite(name: str, tensor: Tensor) -> None:
     # NaN and infinity survive a sum; the reverse, an overflow of finite values, is sorted out below
     if not math.isfinite(float(tensor.sum())) and not bool(tensor.isfinite().all()):
@@ -157,6 +166,7 @@ def eventprop_lif(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Spikes of the layer: times, potential, units, offsets; then times in float64 and tau_m dV/dt at each of them."""
     check_values(weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold)
+    _check_times(times, duration)
     neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, sampled=False)
     kernels = _device_kernels(times)
     make = kernels.synapses if kernels else _synapses
@@ -272,6 +282,7 @@ def eventprop_li(
     """The readout (:data:`KINDS`); then, for the maximum, its time, the event at whose arrival V has a kink there (or
     -1) and V' before it, each [N, out]."""
     check_values(weight, delay, None, None, tau_mem, tau_syn, 1.0)
+    _check_times(times, duration)
     neuron = _neuron(1.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
     samples = neuron.steps // neuron.every if kind == "voltage" else 0
     dtype = torch.promote_types(times.dtype, weight.dtype)
