@@ -177,7 +177,7 @@ def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads
             return loops.lif_exact_forward(*events, *layer, first, last, *constants, rows, neuron.duration, max_spikes)
 
         for columns, status, sample, unit in _run([partial(task, *blocks) for blocks in ranges], threads):
-            _check_spikes((status, lo + sample, unit), neuron, max_spikes)
+            check_spikes((status, lo + sample, unit), neuron, max_spikes)
             columns[3] += lo
             found.append(columns)
     return loops.in_order(np.concatenate(found, axis=1), spikes.batch_size)
@@ -201,7 +201,7 @@ def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, th
     ranges = _ranges(spikes.batch_size, _pieces(threads, spikes.batch_size))
     parts = _run([partial(task, *part) for part in ranges], threads)
     for _, _, *outcome in parts:
-        _check_spikes(outcome, neuron, max_spikes)
+        check_spikes(outcome, neuron, max_spikes)
     offsets = np.zeros(spikes.batch_size + 1, np.int64)
     if not parts:
         return offsets, np.empty((3, 0))
@@ -214,7 +214,7 @@ def _pieces(threads: int, most: int) -> int:
     return min(4 * threads, max(most, 1)) if threads > 1 else 1
 
 
-def _check_spikes(outcome: tuple[int, int, int], neuron: Neuron, max_spikes: int) -> None:
+def check_spikes(outcome: tuple[int, int, int], neuron: Neuron, max_spikes: int) -> None:
     status, sample, unit = outcome
     if status == loops.TOO_MANY_SPIKES:
         raise TooManySpikes(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..eventprop_cpu import Neuron, _check_spikes
+from ..eventprop_cpu import Neuron, check_spikes
 from ..eventprop_numba import TOO_MANY_SPIKES
 from .tables import Events
 
@@ -48,7 +48,7 @@ def with_room(find: Callable[[int, int], Found], neuron: Neuron, max_spikes: int
     most = int(found.count.max())
     if most > max_spikes:
         sample, unit = divmod(int((found.count > max_spikes).flatten().nonzero()[0]), found.count.shape[1])
-        _check_spikes((TOO_MANY_SPIKES, first + sample, unit), neuron, max_spikes)
+        check_spikes((TOO_MANY_SPIKES, first + sample, unit), neuron, max_spikes)
     return find(most, max_spikes) if most > found.times.shape[1] else found
 
 
