@@ -30,8 +30,9 @@ from recipes.engine.objectives import Moment
 STEPS, CLASSES = 40, 20
 
 
-def published_code(folder: Path, epochs: int, hidden: int):
-    """Its model, whose config module is set to these numbers; logging and data sets, which it imports, are not needed."""
+def published_code(folder: Path, epochs: int, hidden: int, seed: int = 0):
+    """Its model, whose config module is set to these numbers and which seeds torch by itself; logging and data sets,
+    which it imports, are not needed."""
     for name in ("wandb", "datasets"):
         sys.modules[name] = types.ModuleType(name)
     sys.modules["datasets"].Augs = None
@@ -41,7 +42,7 @@ def published_code(folder: Path, epochs: int, hidden: int):
 
     for name in ("epochs", "t_max_w", "t_max_pos"):
         setattr(Config, name, epochs)
-    Config.final_epoch, Config.n_hidden_neurons = epochs // 4, hidden
+    Config.final_epoch, Config.n_hidden_neurons, Config.seed = epochs // 4, hidden, seed
     return SnnDelays(Config()), Config
 
 

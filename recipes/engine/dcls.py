@@ -14,8 +14,9 @@ from torch.optim import Optimizer
 
 from recipes.engine.data import BinnedCounts, Binning
 from recipes.engine.downloads import SHD, Published
+from recipes.engine.dropout import DropoutOverTime
 from recipes.engine.hyperparameters import check_not_negative
-from recipes.engine.networks import DropoutOverTime, HiddenLayer, NormOverTime, Response
+from recipes.engine.networks import HiddenLayer, NormOverTime, Response
 from recipes.engine.objectives import Moment, SummedSoftmax
 from recipes.engine.options import OptionError
 from snn_delay_plugins.functional.dcls import parameters_from_dcls

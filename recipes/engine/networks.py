@@ -9,6 +9,7 @@ from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
 from recipes.engine import parallel
+from recipes.engine.dropout import Dropout, DropoutOverTime
 from snn_delay_plugins.functional.linear import spike_linear
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
 
@@ -154,50 +155,6 @@ class NormOverTime(nn.BatchNorm1d):
         return super().forward(x.flatten(0, 1)).view_as(x)
 
 
-class Dropout(nn.Dropout):
-    """Dropout of ``[T, N, features]``, a new mask for every time step; drawn by :func:`dropout_mask`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return x
-        mask = parallel.own(dropout_mask((x.shape[0], parallel.whole(x.shape[1]), *x.shape[2:]), self.p, x), dim=1)
-        return x.mul_(mask) if self.inplace else x * mask
-
-
-class DropoutOverTime(layer.Dropout):
-    """Dropout of ``[T, N, features]``, one mask for all time steps of a sample."""
-
-    def create_mask(self, x: Tensor) -> Tensor:
-        return parallel.own(super().create_mask(x.new_ones(parallel.whole(x.shape[0]), *x.shape[1:])))
-
-
-def dropout_mask(shape: Sequence[int], p: float, like: Tensor) -> Tensor:
-    """0 with probability ``p``, else 1 / (1 - p): what dropout multiplies with, in the dtype and on the device of ``like``.
-
-    On the CPU torch draws a number per entry, which takes as long as all products of a network of the paper's size. Here
-    64 random bits of torch's generator serve 8 entries for p = 0.5, whose probability 8 bits represent, else 4 or 2. p is
-    rounded to those bits, by a ten-thousandth of p and of 1 - p at most, and what is kept is scaled by the probability
-    with which it is kept.
-    """
-    whole = like.new_empty(shape)
-    bits = next((bits for bits in _WHOLE_NUMBERS if abs(round(p * 2**bits) / 2**bits - p) <= 1e-4 * min(p, 1 - p)), None)
-    if like.device.type != "cpu" or bits is None or p == 1:
-        return nn.functional.dropout(whole.fill_(1), p)
-    dropped = round(p * 2**bits)
-    words = torch.empty(-(-whole.numel() * bits // 64), dtype=torch.int64).random_(-(2**63), None)
-    drawn = words.view(_WHOLE_NUMBERS[bits])[: whole.numel()].view(shape)
-    return torch.ge(drawn, dropped - 2 ** (bits - 1), out=whole).mul_(2**bits / (2**bits - dropped))
-
-
-_WHOLE_NUMBERS = {8: torch.int8, 16: torch.int16, 32: torch.int32}
-
-
-def drawn_as(network: nn.Module) -> int | None:
-    """Which version of :func:`dropout_mask` the network draws from, if any: a training that was begun with another one
-    cannot be continued as it would have gone on."""
-    return 2 if any(isinstance(module, Dropout) and module.p > 0 for module in network.modules()) else None
-
-
 class _Neurons(AdLIFPlusNode):
     def initial_state(self, current: Tensor) -> tuple[Tensor, Tensor]:
         if not self.training:
@@ -215,7 +172,7 @@ def check_network(network: nn.Module) -> None:
         if isinstance(module, known) and not isinstance(module, ours):
             raise TypeError(
                 f"{name} is a {type(module).__name__}, which several processes cannot divide; take "
-                "NormOverTime, Dropout or DropoutOverTime of recipes.engine.networks"
+                "NormOverTime of recipes.engine.networks, Dropout or DropoutOverTime of recipes.engine.dropout"
             )
 
 

@@ -92,7 +92,7 @@ class SummedSoftmax(Objective):
     hyper: Hyperparameters
 
     def optimizer(self) -> Optimizer:
-        optimizer = torch.optim.Adam(parameter_groups(self.network, self.hyper))
+        optimizer = torch.optim.Adam(parameter_groups(self.network, self.hyper), fused=True)
         self.plateau = (
             torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer,

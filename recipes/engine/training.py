@@ -32,9 +32,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from recipes.engine import atomic, machine, parallel
+from recipes.engine.dropout import drawn_as
 from recipes.engine.errors import DataError, Diverged
 from recipes.engine.hardware import ONE_PROCESS, Hardware
-from recipes.engine.networks import check_network, count_parameters, drawn_as
+from recipes.engine.networks import check_network, count_parameters
 from recipes.engine.objectives import Moment, Objective
 from recipes.engine.sources import Part, Splits
 

@@ -29,7 +29,7 @@ from .threads import over_ranges
 # Columns that run through time together; their states stay in the cache. All rows live in one buffer, so that the
 # compiler sees that they do not overlap and vectorises the loops over columns, which it cannot prove for two dozen
 # arrays; a row is a little longer than its columns, or all rows would compete for the same lines of the cache.
-_W = 1024
+_W = 2048
 _ROW = _W + 16
 # What a spike does to the membrane potential, as numbers: (subtract theta, multiply by zero).
 _RESETS = {"subtract": (1, 0), "zero": (0, 1), "none": (0, 0)}
@@ -38,6 +38,7 @@ _RESETS = {"subtract": (1, 0), "zero": (0, 1), "none": (0, 0)}
 @cache
 def _forward_kernel(adaptive: bool, symplectic: bool):
     U, W, S, X, ALPHA, THETA, BETA, A, B, ROWS = (np.int64(_ROW * row) for row in range(10))
+    TRACE = X if symplectic else U  # symplectic: u before the reset, which is what the surrogate looks at
 
     @njit(cache=True, nogil=True)
     def kernel(
@@ -60,18 +61,16 @@ def _forward_kernel(adaptive: bool, symplectic: bool):
                 r[A + m], r[B + m] = a[f], b[f]
             for t in range(steps):
                 # rows as slices: with an offset in the index the compiler guards it against being negative
-                source = current[t, c : c + n]
-                for m in range(n):
-                    r[X + m] = source[m]
+                i_t = current[t, c : c + n]
                 for m in range(n):
                     u, s, al, th = r[U + m], r[S + m], r[ALPHA + m], r[THETA + m]
-                    drive = r[X + m]
+                    drive = i_t[m]
                     if adaptive:
                         drive = drive - r[W + m]
                     if symplectic:
                         u_hat = al * u + (one - al) * drive
                         s = one if u_hat - th >= zero else zero
-                        r[X + m] = u_hat  # traced before the reset: this is what the surrogate looks at
+                        r[X + m] = u_hat
                         u = u_hat * (one - to_zero * s) - subtract * th * s
                         if adaptive:
                             be = r[BETA + m]
@@ -84,7 +83,6 @@ def _forward_kernel(adaptive: bool, symplectic: bool):
                             r[W + m] = be * r[W + m] + (one - be) * r[A + m] * u + r[B + m] * s
                         s = one if u_new - th >= zero else zero
                         r[U + m] = u_new
-                        r[X + m] = u_new
                     r[S + m] = s
                 if spiking:
                     target = spikes[t, c : c + n]
@@ -93,17 +91,17 @@ def _forward_kernel(adaptive: bool, symplectic: bool):
                 if marking:
                     inside = support[t, c : c + n]
                     for m in range(n):
-                        inside[m] = abs(r[X + m] - r[THETA + m]) <= width
+                        inside[m] = abs(r[TRACE + m] - r[THETA + m]) <= width
                 if tracing:
                     target = u_seq[t, c - left : c - left + n]
                     for m in range(n):
-                        target[m] = r[X + m]
+                        target[m] = r[TRACE + m]
                     if adaptive:
                         target = w_seq[t, c - left : c - left + n]
                         for m in range(n):
                             target[m] = r[W + m]
             for m in range(n):
-                u_T[c + m], w_T[c + m], s_T[c + m] = r[X + m], r[W + m], r[S + m]
+                u_T[c + m], w_T[c + m], s_T[c + m] = r[TRACE + m], r[W + m], r[S + m]
 
     return kernel
 
@@ -111,9 +109,10 @@ def _forward_kernel(adaptive: bool, symplectic: bool):
 @cache
 def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
     (
-        DU, DW, DS, ALPHA, THETA, BETA, A, B, G_ALPHA, G_THETA, G_BETA, G_A, G_B,
-        X, GU, GW, UO, SO, UN, ROWS,
-    ) = (np.int64(_ROW * row) for row in range(20))  # fmt: skip
+        DU, DW, DS, GU, S0, ALPHA, THETA, BETA, A, B, G_ALPHA, G_THETA, G_BETA, G_A, G_B, X, ROWS,
+    ) = (np.int64(_ROW * row) for row in range(17))  # fmt: skip
+    # symplectic: the gradient of u before the reset joins after what flows back through the reset
+    G_U = GU if symplectic else DU
 
     @njit(cache=True, nogil=True)
     def kernel(
@@ -132,38 +131,19 @@ def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
                 f = (c + m) % features
                 r[ALPHA + m], r[THETA + m], r[BETA + m] = alpha[f], theta[f], beta[f]
                 r[A + m], r[B + m] = a[f], b[f]
-                r[UO + m] = u_seq[steps - 1, c - left + m]
+                # the final state is an output of its own
+                r[G_U + m], r[DW + m], r[DS + m], r[S0 + m] = g_uT[c + m], g_wT[c + m], g_sT[c + m], s0[c + m]
             for t in range(steps - 1, -1, -1):
-                last = t == steps - 1
-                if traced or last:  # the final state is an output of its own
+                first = t == 0
+                if traced:
+                    row = g_u[t, c : c + n]
                     for m in range(n):
-                        r[GU + m] = g_uT[c + m] if last else zero
-                        r[GW + m] = g_wT[c + m] if last else zero
-                    if traced:
-                        row = g_u[t, c : c + n]
-                        for m in range(n):
-                            r[GU + m] += row[m]
-                        row = g_w[t, c : c + n]
-                        for m in range(n):
-                            r[GW + m] += row[m]
-                if last:
+                        r[G_U + m] += row[m]
+                    row = g_w[t, c : c + n]
                     for m in range(n):
-                        r[DS + m] += g_sT[c + m]
-                if t == steps - 2 and not traced:
-                    for m in range(n):
-                        r[GU + m] = zero
-                        r[GW + m] = zero
-                if t > 0:
-                    row = u_seq[t - 1, c - left : c - left + n]
-                    for m in range(n):
-                        u = row[m]
-                        r[UN + m] = r[UO + m]
-                        r[UO + m] = u
-                        r[SO + m] = one if u - r[THETA + m] >= zero else zero
-                else:
-                    for m in range(n):
-                        r[UN + m] = r[UO + m]
-                        r[UO + m], r[SO + m] = u0[c + m], s0[c + m]
+                        r[DW + m] += row[m]
+                u_t = u_seq[t, c - left : c - left + n]
+                before = u0[c : c + n] if first else u_seq[t - 1, c - left : c - left + n]
                 i_t = current[t, c : c + n]
                 g_t = g_s[t, c : c + n]
                 phi_t = g_t if boxcar else phi[t, c : c + n]
@@ -172,8 +152,9 @@ def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
                     w_t = w0[c : c + n] if t == 0 else w_seq[t - 1, c - left : c - left + n]
                 for m in range(n):
                     al, th = r[ALPHA + m], r[THETA + m]
-                    u_new, u_old, s_old = r[UN + m], r[UO + m], r[SO + m]
-                    d_u, d_w, d_s = r[DU + m], r[DW + m] + r[GW + m], r[DS + m] + g_t[m]
+                    u_new, u_old = u_t[m], before[m]
+                    s_old = r[S0 + m] if first else (one if u_old - th >= zero else zero)
+                    d_u, d_w, d_s = r[DU + m], r[DW + m], r[DS + m] + g_t[m]
                     slope = (height if abs(u_new - th) <= width else zero) if boxcar else phi_t[m]
                     drive = i_t[m]
                     if adaptive:
@@ -183,7 +164,7 @@ def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
                     g_th = zero
                     if symplectic:
                         s_new = one if u_new - th >= zero else zero
-                        if t > 0:
+                        if not first:
                             u_old = u_old * (one - to_zero * s_old) - subtract * th * s_old
                         if adaptive:
                             u_reset = u_new * (one - to_zero * s_new) - subtract * th * s_new
@@ -195,6 +176,7 @@ def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
                         g_th -= subtract * s_new * d_u
                         d_s -= through_reset * (subtract * th + to_zero * u_new) * d_u
                         d_u = d_u * (one - to_zero * s_new) + r[GU + m]
+                        r[GU + m] = zero
                         fired = slope * d_s
                         d_u += fired
                         g_th -= fired
@@ -203,7 +185,7 @@ def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
                         r[DS + m] = zero
                     else:
                         fired = slope * d_s
-                        d_u = d_u + r[GU + m] + fired
+                        d_u = d_u + fired
                         g_th -= fired
                         g_th -= subtract * s_old * d_u
                         kept = one - to_zero * s_old
@@ -221,8 +203,7 @@ def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
                     r[G_THETA + m] += g_th
                     r[X + m] = (one - al) * d_u
                     if adaptive:
-                        d_w = be * d_w - (one - al) * d_u
-                    r[DW + m] = d_w
+                        r[DW + m] = be * d_w - (one - al) * d_u
                 row = g_current[t, c : c + n]
                 for m in range(n):
                     row[m] = r[X + m]

@@ -105,7 +105,7 @@ def _backward_kernel(
         if TRACED:
             g_trace += tl.load(g_u + at, inside, 0)
             d_w += tl.load(g_w + at, inside, 0)
-        if BOXCAR:
+        if BOXCAR:  # noqa: SIM108 - a constant of the compilation
             slope = tl.where(tl.abs(u_new - theta) <= width, zero + height, zero)
         else:
             slope = tl.load(phi + at, inside, 0)

@@ -20,12 +20,11 @@ def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, support: Tenso
     from . import sparse_linear_numba as loops
 
     x = x.detach().contiguous()
-    counts = loops.count(x.numpy())
-    if dispatch.linear_form("forward", x, counts, method) == "dense":
+    if dispatch.linear_form("forward", x, method) == "dense":
         return torch.nn.functional.linear(x, weight.detach(), None if bias is None else bias.detach())
     out = x.new_empty(x.shape[0], weight.shape[0])
     start = x.new_zeros(weight.shape[0]) if bias is None else bias.detach().contiguous()
-    loops.forward(loops.entries_of(x.numpy(), counts), _by_sender(weight), start.numpy(), out.numpy())
+    loops.forward(x.numpy(), _by_sender(weight), start.numpy(), out.numpy())
     return out
 
 
@@ -36,40 +35,40 @@ def _(x, weight, bias, support, method):
 
 @torch.library.custom_op("snn_delay_plugins::sparse_linear_backward", mutates_args=())
 def sparse_linear_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, support: Tensor | None, method: str, for_x: bool, for_weight: bool
-) -> tuple[Tensor, Tensor]:
-    """Gradients of x and weight; empty where they are not asked for."""
+    grad: Tensor, x: Tensor, weight: Tensor, support: Tensor | None, method: str,
+    for_x: bool, for_weight: bool, for_bias: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of x, weight and bias; empty where they are not asked for."""
     from . import sparse_linear_numba as loops
 
     grad, x, weight = (value.detach().contiguous() for value in (grad, x, weight))
-    g_x, g_weight = x.new_empty(0), x.new_empty(0)
-    if for_weight:
-        counts = loops.count(x.numpy())
-        if dispatch.linear_form("weights", x, counts, method) == "dense":
-            g_weight = grad.t().mm(x)
-        else:
-            g_weight = x.new_empty(weight.shape[1], weight.shape[0])
-            loops.weights(loops.entries_of(x.numpy(), counts), grad.numpy(), g_weight.numpy())
-            g_weight = g_weight.t().contiguous()
+    g_x, g_weight, g_bias = (x.new_empty(0) for _ in range(3))
+    if for_weight and dispatch.linear_form("weights", x, method) == "events":
+        g_bias = x.new_empty(weight.shape[0])
+        g_weight = x.new_empty(weight.shape[1], weight.shape[0])
+        loops.weights(x.numpy(), grad.numpy(), g_weight.numpy(), g_bias.numpy())
+        g_weight = g_weight.t().contiguous()
+        g_bias = g_bias if for_bias else x.new_empty(0)
+    else:
+        g_weight = grad.t().mm(x) if for_weight else g_weight
+        g_bias = grad.sum(0) if for_bias else g_bias
     if for_x:
-        counts = None if support is None else loops.count(support.contiguous().numpy())
-        if support is None or dispatch.linear_form("inputs", x, counts, method) == "dense":
+        if support is None or dispatch.linear_form("inputs", support, method) == "dense":
             g_x = grad.mm(weight)
             if support is not None:
                 g_x.mul_(support)
         else:
-            g_x = torch.zeros_like(x)
-            wanted = loops.entries_of(support.contiguous().numpy(), counts)
-            loops.inputs(wanted, _by_sender(weight), grad.numpy(), g_x.numpy())
-    return g_x, g_weight
+            g_x = torch.empty_like(x)
+            loops.inputs(support.contiguous().numpy(), _by_sender(weight), grad.numpy(), g_x.numpy())
+    return g_x, g_weight, g_bias
 
 
 @sparse_linear_backward.register_fake
-def _(grad, x, weight, support, method, for_x, for_weight):
+def _(grad, x, weight, support, method, for_x, for_weight, for_bias):
     def of(like, wanted):
         return torch.empty_like(like, memory_format=torch.contiguous_format) if wanted else like.new_empty(0)
 
-    return of(x, for_x), of(weight, for_weight)
+    return of(x, for_x), of(weight, for_weight), weight.new_empty(weight.shape[0] if for_bias else 0)
 
 
 def _by_sender(weight: Tensor):
@@ -84,10 +83,9 @@ def _setup_context(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad):
     x, weight, support = ctx.saved_tensors
-    for_x, for_weight, for_bias, *_ = ctx.needs_input_grad
-    g_x, g_weight = sparse_linear_backward(grad, x, weight, support, ctx.method, for_x, for_weight)
-    g_bias = grad.sum(0) if for_bias else None
-    return g_x if for_x else None, g_weight if for_weight else None, g_bias, None, None
+    wanted = ctx.needs_input_grad[:3]
+    gradients = sparse_linear_backward(grad, x, weight, support, ctx.method, *wanted)
+    return *(g if asked else None for g, asked in zip(gradients, wanted, strict=True)), None, None
 
 
 sparse_linear.register_autograd(_backward, setup_context=_setup_context)

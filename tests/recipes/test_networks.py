@@ -11,12 +11,9 @@ from recipes.engine.hyperparameters import Hyperparameters
 from recipes.engine.networks import (
     ChannelShift,
     DeckersNetwork,
-    Dropout,
     SpikeLinear,
     as_input,
     count_parameters,
-    drawn_as,
-    dropout_mask,
 )
 from recipes.engine.objectives import parameter_groups
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
@@ -210,45 +207,6 @@ def test_shifted_channels_are_each_samples_own_and_training_alone_sees_them():
     assert torch.equal(shift.eval()(counts), counts)
 
 
-@pytest.mark.parametrize("p", [0.5, 0.25, 0.4, 0.1, 1 / 3, 0.999, 2e-5, 1 - 1e-7])
-def test_dropout_drops_with_p_and_keeps_the_mean(p):
-    torch.manual_seed(0)
-    mask = dropout_mask((400, 1001), p, torch.empty(0, dtype=torch.float64))
-    n, kept = mask.numel(), (mask != 0).double().mean().item()
-    assert abs(kept - (1 - p)) < 5 * (p * (1 - p) / n) ** 0.5 + 1e-4 * min(p, 1 - p)
-    scales = mask[mask != 0].unique()
-    assert scales.numel() <= 1 and torch.allclose(scales, torch.tensor(1 / (1 - p)).double(), rtol=2e-4)
-    if scales.numel() and kept > 0.01:  # neighbours are drawn independently: bits are not shared
-        dropped = (mask == 0).double()
-        together = (dropped[:, 1:] * dropped[:, :-1]).mean().item()
-        assert abs(together - p * p) < 6 * (p * p * (1 - p * p) / n) ** 0.5 + 2e-4 * p
-
-
-def test_dropout_at_the_edges_and_in_evaluation():
-    x = torch.rand(5, 3, 7)
-    assert Dropout(0.0)(x) is x and torch.equal(Dropout(0.5).eval()(x), x)
-    assert not Dropout(1.0)(x).any()
-    assert Dropout(0.5)(x[:0]).shape == (0, 3, 7)
-    assert Dropout(0.5)(x[:, :, :1]).shape == (5, 3, 1)
-    inplace = x.clone()
-    assert Dropout(0.5, inplace=True)(inplace) is inplace and (inplace == 0).any()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_dropout_follows_the_seed_and_passes_the_gradient_of_what_is_kept(dtype):
-    x = torch.ones(50, 4, 13, dtype=dtype, requires_grad=True)
-    outs = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        outs.append(Dropout(0.4)(x))
-    assert torch.equal(outs[0], outs[1]) and not torch.equal(outs[0], outs[2])
-    assert outs[0].dtype == dtype
-    (g,) = torch.autograd.grad(outs[0].sum(), x)
-    assert torch.equal(g, outs[0].detach())
-    masks = Dropout(0.4)(torch.ones(50, 4, 13))
-    assert not torch.equal(masks[0], masks[1]) and not torch.equal(masks[:, 0], masks[:, 1])
-
-
 @pytest.mark.parametrize("max_delay", [None, 3])
 def test_gradients_that_have_no_effect_need_not_be_computed(max_delay):
     network = small(hidden=(20, 20), max_delay=max_delay, dropout=0.5)
@@ -267,18 +225,13 @@ def test_gradients_that_have_no_effect_need_not_be_computed(max_delay):
         torch.testing.assert_close(limited, whole, rtol=1e-4, atol=1e-6)
 
 
-def test_a_network_with_dropout_says_how_it_draws():
-    assert drawn_as(DeckersNetwork(6, 3)) == 2
-    assert drawn_as(DeckersNetwork(6, 3, dropout=0.0)) is None
-
-
 def test_a_training_begun_with_other_random_numbers_is_not_continued(tmp_path):
     kept = {"objective": {}, "history": [{"epoch": 1}]}
     torch.save(kept, tmp_path / "last.ckpt")
     assert training._history_of(tmp_path / "last.ckpt", DeckersNetwork(6, 3, dropout=0.0)) == kept["history"]
     with pytest.raises(DataError, match=r"earlier version.*delete .* to begin the run anew"):
         training._history_of(tmp_path / "last.ckpt", DeckersNetwork(6, 3))
-    torch.save(kept | {"drawn_as": 2}, tmp_path / "last.ckpt")
+    torch.save(kept | {"drawn_as": 3}, tmp_path / "last.ckpt")
     assert training._history_of(tmp_path / "last.ckpt", DeckersNetwork(6, 3)) == kept["history"]
 
 
