@@ -71,8 +71,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, help="of the epoch, all by default; times are scaled to the epoch")
     parser.add_argument("--only", help="networks, separated by commas")
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS, metavar="FORM")
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     machine.keep_freed_memory()  # as every recipe does, for all forms alike
     splits = RECIPE.source_of_data.load(args.data_dir, "clean")
     rows = []

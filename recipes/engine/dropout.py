@@ -28,17 +28,27 @@ class Dropout(nn.Dropout):
 
     def __init__(self, p: float = 0.5):
         super().__init__(p)
+        self._drawn: Drawn | None = None
+
+    @property
+    def kept(self) -> Tensor | None:
+        """Which entries the last call has kept, if that is known."""
+        if self._drawn is None:
+            return None
+        numbers = self._drawn.numbers.numpy()   # torch compares bytes one by one
+        return torch.from_numpy(numbers >= numbers.dtype.type(self._drawn.least))
 
     def forward(self, x: Tensor) -> Tensor:
+        self._drawn = None
         if not self.training or self.p == 0:
             return x
         whole = (x.shape[0], parallel.whole(x.shape[1]), *x.shape[2:])
         bits = _bits(self.p)
         if x.device.type != "cpu" or bits is None:
             return x * parallel.own(nn.functional.dropout(x.new_ones(whole), self.p), dim=1)
-        kept = draw(whole, self.p, bits)
-        kept = kept._replace(numbers=parallel.own(kept.numbers, dim=1).contiguous())
-        return _Kept.apply(x, kept) if x.dtype in _COMPILED else x * kept.mask(x.dtype)
+        drawn = draw(whole, self.p, bits)
+        self._drawn = drawn._replace(numbers=parallel.own(drawn.numbers, dim=1).contiguous())
+        return _Kept.apply(x, self._drawn) if x.dtype in _COMPILED else x * self._drawn.mask(x.dtype)
 
 
 class DropoutOverTime(layer.Dropout):

@@ -11,7 +11,8 @@ def summed_softmax(membrane: Tensor) -> Tensor:
 
     The sum over the classes is T, so :math:`u_{out}` lies in [0, T].
     """
-    return torch.softmax(membrane, dim=-1).sum(0)
+    # one class after the other: over few classes that lie side by side torch's softmax takes twice as long on a CPU
+    return torch.softmax(membrane.permute(2, 0, 1).contiguous(), dim=0).sum(1).t()
 
 
 def summed_softmax_cross_entropy(membrane: Tensor, labels: Tensor) -> Tensor:

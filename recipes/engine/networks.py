@@ -98,7 +98,7 @@ class DeckersNetwork(nn.Module):
         total, neurons, support = 0.0, 0, None
         for hidden in self.hidden:
             x, spikes = hidden(x, support)
-            support = hidden.neuron.support
+            support = hidden.support
             total = total + spikes.detach().sum((0, 2))
             neurons += spikes.shape[2]
         connection, norm = self.readout
@@ -117,6 +117,13 @@ class HiddenLayer(nn.Module):
         current = self.connection(x) if support is None else self.connection(x, support=support)
         spikes = self.neuron(self.norm(current))
         return self.dropout(spikes), spikes
+
+    @property
+    def support(self) -> Tensor | None:
+        """Where the gradient of what was given last has an effect: where the neuron's has (``neuron.store_support``) and
+        nothing was dropped."""
+        inside, kept = self.neuron.support, getattr(self.dropout, "kept", None)
+        return inside if inside is None or kept is None else inside & kept
 
 
 class SpikeLinear(nn.Linear):
@@ -145,6 +152,9 @@ class ChannelShift(nn.Module):
         return counts.gather(2, source.clamp(0, channels - 1).expand_as(counts)) * inside
 
 
+_MANY = 32  # features from which on torch normalises faster on a CPU if those of a step lie side by side
+
+
 class NormOverTime(nn.BatchNorm1d):
     """Batch normalisation of ``[T, N, features]`` whose statistics of each feature run over time and batch alike; over
     the whole batch, where several processes divide it."""
@@ -152,7 +162,10 @@ class NormOverTime(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         if self.training and parallel.divided():
             return parallel.batch_norm(x.flatten(0, 1), self).view_as(x)
-        return super().forward(x.flatten(0, 1)).view_as(x)
+        if x.shape[2] >= _MANY or x.device.type != "cpu":
+            return super().forward(x.flatten(0, 1)).view_as(x)
+        features = x.permute(2, 0, 1).contiguous()
+        return super().forward(features.flatten(1)[None]).view_as(features).permute(1, 2, 0)
 
 
 class _Neurons(AdLIFPlusNode):
