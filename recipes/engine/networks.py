@@ -86,8 +86,8 @@ class DeckersNetwork(nn.Module):
             _connection(widths[-1], classes, max_delay, initial_delay),
             NormOverTime(classes, momentum=norm_momentum),
         )
-        for block in self.hidden:  # with delays, too many gradients have an effect for it to pay (docs/benchmarks)
-            block.neuron.store_support = max_delay is None
+        for block in self.hidden:  # with delays, too many gradients have an effect before the last layer for it to pay
+            block.neuron.store_support = max_delay is None or block is self.hidden[-1]
         self.right_padding = (max_delay or 0) if right_padding is None else right_padding
 
     def forward(self, counts: Tensor) -> Response:

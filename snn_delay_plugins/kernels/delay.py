@@ -6,7 +6,6 @@ input; on CUDA :mod:`.delay_triton`. Shapes: trains ``[T, N, in]``, weight and d
 """
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,10 +30,10 @@ def delayed_linear(
         return delay_triton.forward(trains, weight, delay, interpolation, max_delay, steps)
     from . import delay_numba as loops
 
-    x, taps, counts = _as_arrays(trains, weight, delay, interpolation, max_delay)
+    x, taps = _as_arrays(trains, weight, delay, interpolation, max_delay)
     out = trains.new_empty(steps, trains.shape[1], weight.shape[0])
-    if dispatch.delay_form("forward", trains, counts, method) == "events":
-        loops.events_forward(loops.events_of(x, counts), taps, out.numpy())
+    if dispatch.delay_form("forward", trains, method) == "events":
+        loops.events_forward(loops.events_of(x), taps, out.numpy())
     else:
         loops.shifted_forward(x, taps, out.numpy())
     return out
@@ -61,25 +60,21 @@ def delayed_linear_backward(
 
     nothing = trains.new_empty(0)
     g_trains, g_weight, g_delay = nothing, nothing.clone(), nothing.clone()
-    x, taps, counts = _as_arrays(trains, weight, delay, interpolation, max_delay, for_synapses)
+    x, taps = _as_arrays(trains, weight, delay, interpolation, max_delay)
     g = grad.contiguous().numpy()
     if for_synapses:
-        if dispatch.delay_form("synapses", trains, counts, method) == "events":
-            now, later = loops.events_synapses(loops.events_of(x, counts), taps, g)
+        if dispatch.delay_form("synapses", trains, method) == "events":
+            now, later = loops.events_synapses(loops.events_of(x), taps, g)
         else:
             now, later = loops.shifted_synapses(x, taps, g)
         fraction = delay.numpy() - taps.k if interpolation == "linear" else 0.0
         g_weight = torch.from_numpy(((1 - fraction) * now + fraction * later).astype(x.dtype))
         g_delay = torch.from_numpy((weight.numpy() * (later - now)).astype(x.dtype))
     if for_trains:
-        form = "shifted"
-        if support is not None:
-            wanted = support.contiguous().numpy()
-            counts = loops.count(wanted)
-            form = dispatch.delay_form("trains", trains, counts, method)
-        if form == "events":
+        if support is not None and dispatch.delay_form("trains", support, method) == "events":
+            wanted = loops.events_of(support.contiguous().numpy())
             g_trains = torch.zeros_like(trains, memory_format=torch.contiguous_format)
-            loops.events_trains(loops.events_of(wanted, counts), taps, g, g_trains.numpy())
+            loops.events_trains(wanted, taps, g, g_trains.numpy())
         else:
             g_trains = torch.empty_like(trains, memory_format=torch.contiguous_format)
             loops.shifted_trains(taps, g, g_trains.numpy())
@@ -96,13 +91,12 @@ def _(grad, trains, weight, delay, support, interpolation, max_delay, method, fo
     return of(trains, for_trains), of(weight, for_synapses), of(delay, for_synapses)
 
 
-def _as_arrays(trains: Tensor, weight: Tensor, delay: Tensor, interpolation: str, max_delay: int, count: bool = True):
+def _as_arrays(trains: Tensor, weight: Tensor, delay: Tensor, interpolation: str, max_delay: int):
     from . import delay_numba as loops
 
     x = trains.detach().contiguous().numpy()
     synapses = (value.detach().contiguous().numpy() for value in (weight, delay))
-    taps = loops.taps_of(*synapses, interpolation, max_delay)
-    return x, taps, loops.count(x) if count else np.empty(0, np.int64)
+    return x, loops.taps_of(*synapses, interpolation, max_delay)
 
 
 def _setup_context(ctx, inputs, output) -> None:

@@ -57,40 +57,43 @@ class Events:
 
 @njit(nogil=True, cache=True)
 def _count(begin, end, dense, counts):
-    for n in range(begin, end):
-        counts[n] = 0
-        for t in range(dense.shape[0]):
+    counts[begin:end] = 0
+    for t in range(dense.shape[0]):  # in the order of memory
+        for n in range(begin, end):
             row = dense[t, n]
-            c = 0
+            c = np.int32(0)
             for j in range(row.shape[0]):
-                c += row[j] != 0
+                c += np.int32(row[j] != 0)
             counts[n] += c
 
 
 @njit(nogil=True, cache=True)
 def _collect(begin, end, dense, offsets, times, units, values):
-    found = np.empty(dense.shape[2] + 1, units.dtype)
-    for n in range(begin, end):
-        e = offsets[n]
-        for t in range(dense.shape[0]):
+    words = np.zeros(-(-dense.shape[2] // 8), np.uint64)
+    flags = words.view(np.uint8)
+    found = np.empty(flags.size + 1, units.dtype)
+    after = offsets[begin:end].copy()
+    for t in range(dense.shape[0]):
+        for n in range(begin, end):
             row = dense[t, n]
+            for j in range(row.shape[0]):
+                flags[j] = row[j] != 0
             here = 0
-            for j in range(row.shape[0]):  # without a branch: where spikes are cannot be predicted
-                found[here] = j
-                here += row[j] != 0
+            for k in range(words.size):
+                if words[k] != 0:
+                    for j in range(8 * k, 8 * k + 8):  # without a branch: where spikes are cannot be predicted
+                        found[here] = j
+                        here += flags[j]
+            e = after[n - begin]
             for i in range(here):
-                times[e], units[e], values[e] = t, found[i], row[found[i]]
-                e += 1
+                times[e + i], units[e + i], values[e + i] = t, found[i], row[found[i]]
+            after[n - begin] = e + here
 
 
-def count(dense: np.ndarray) -> np.ndarray:
-    """How many entries of each sample are not zero, [N]."""
+def events_of(dense: np.ndarray) -> Events:
+    """The entries of [T, N, units] that are not zero."""
     counts = np.empty(dense.shape[1], np.int64)
     over_ranges(lambda begin, end: _count(begin, end, dense, counts), counts.size)
-    return counts
-
-
-def events_of(dense: np.ndarray, counts: np.ndarray) -> Events:
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     times, units = (np.empty(offsets[-1], np.int32) for _ in range(2))
     values = np.empty(offsets[-1], dense.dtype)

@@ -194,12 +194,9 @@ def delay_method(trains: Tensor, dtype: torch.dtype, method: str | None = None) 
     return wanted if wanted in ("events", "shifted") else "auto"
 
 
-def delay_form(stage: str, trains: Tensor, counts, method: str) -> str:
-    """``"events"`` or ``"shifted"`` for one pass (:data:`EVENTS_BELOW`) over an input with these counts per sample."""
-    density = int(counts.sum()) / max(1, trains.numel())
-    form = ("events" if density < EVENTS_BELOW[stage] else "shifted") if method == "auto" else method
-    _log.debug("delayed_linear %s %s: %s (density %.3g)", stage, tuple(trains.shape), form, density)
-    return form
+def delay_form(stage: str, trains: Tensor, method: str) -> str:
+    """``"events"`` or ``"shifted"`` for one pass over the trains, by :data:`EVENTS_BELOW`."""
+    return _form("delayed_linear", stage, trains, method, EVENTS_BELOW[stage], "shifted")
 
 
 # Share of the entries that are not zero below which a product of matrices is slower than visiting them alone.
@@ -233,12 +230,17 @@ def linear_method(spikes: Tensor, weight: Tensor, bias: Tensor | None, method: s
 
 
 def linear_form(stage: str, x: Tensor, method: str) -> str:
-    """``"events"`` or ``"dense"`` for one pass over the matrix x (:data:`LINEAR_BELOW`). ``"auto"``: by the density of
-    64 of its rows, always the same ones."""
-    rows = x if len(x) <= _SAMPLED else x.index_select(0, _sampled_rows(len(x)))
+    """``"events"`` or ``"dense"`` for one pass over the matrix x, by :data:`LINEAR_BELOW`."""
+    return _form("spike_linear", stage, x, method, LINEAR_BELOW[stage], "dense")
+
+
+def _form(what: str, stage: str, x: Tensor, method: str, below: float, dense: str) -> str:
+    """``"events"`` or ``dense``. ``"auto"``: by the density of 64 of the rows of x, always the same ones."""
+    rows = x.flatten(0, -2)
+    rows = rows if len(rows) <= _SAMPLED else rows.index_select(0, _sampled_rows(len(rows)))
     density = int(rows.count_nonzero()) / max(1, rows.numel())
-    form = ("events" if density < LINEAR_BELOW[stage] else "dense") if method == "auto" else method
-    _log.debug("spike_linear %s %s: %s (density %.3g)", stage, tuple(x.shape), form, density)
+    form = ("events" if density < below else dense) if method == "auto" else method
+    _log.debug("%s %s %s: %s (density about %.3g)", what, stage, tuple(x.shape), form, density)
     return form
 
 
