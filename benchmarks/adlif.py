@@ -15,6 +15,7 @@ import measure
 import torch
 from torch import Tensor, nn
 
+from recipes.engine import machine
 from snn_delay_plugins.functional.adlif import adlif
 
 SHAPES = [(100, 128, 128), (1000, 32, 256)]
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("--memory", nargs=4, metavar=("CASE", "T", "N", "F"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    machine.keep_freed_memory()  # as every recipe does, for all cases alike
     if args.memory:
         case, *shape = args.memory
         build(case, (5, 2, int(shape[2])))()  # libraries and kernels are loaded

@@ -308,11 +308,7 @@ def _neuron(
 
 
 def _check_parameter(name: str, value: Tensor, current: Tensor, features: torch.Size) -> None:
-    try:
-        fits = torch.broadcast_shapes(value.shape, features) == features
-    except RuntimeError:
-        fits = False
-    if not fits:
+    if value.dim() and value.shape != features and not _broadcasts(value.shape, features):
         raise ValueError(
             f"{name} of shape {tuple(value.shape)} does not broadcast to the neurons {tuple(features)} of a current "
             f"of shape {tuple(current.shape)}"
@@ -324,6 +320,13 @@ def _check_parameter(name: str, value: Tensor, current: Tensor, features: torch.
             f"current is {current.dtype} but {name} only {value.dtype}; convert the module (e.g. .double()) "
             "or the current"
         )
+
+
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    try:
+        return torch.broadcast_shapes(shape, to) == to
+    except RuntimeError:
+        return False
 
 
 def _check_state(state: AdLIFState, shape: torch.Size) -> None:
