@@ -10,7 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["adlif", "adlif_backward"]
+__all__ = ["EVERY", "adlif", "adlif_backward"]
+
+EVERY = 32
+"""Of so many steps one state is kept for a backward pass on the CPU, where no traces are asked for."""
 
 
 def _kernels(current: Tensor):
@@ -34,13 +37,13 @@ def adlif(
     """Spikes, trace of u (symplectic: before the reset), trace of w (empty if not ``adaptive``), last u, w and s, support
     of the boxcar (bool; empty if not ``support``).
 
-    ``traces``: whether the two traces are outputs with a gradient; without, they are empty on the CPU, whose backward
-    computes them anew. ``width``, ``height``: the boxcar.
+    ``traces``: whether the two traces are outputs with a gradient; without, they hold one of :data:`EVERY` steps on the
+    CPU, whose backward computes the others anew. ``width``, ``height``: the boxcar.
     """
     arguments = (current, (u, w, s), (alpha, beta, a, b, theta), adaptive, symplectic, reset)
     inside = current.new_empty(current.shape if support else (0, 0), dtype=torch.bool)
     if not current.is_cuda:
-        return *_kernels(current).forward(*arguments, traces, inside if support else None, width), inside
+        return *_kernels(current).forward(*arguments, 1 if traces else EVERY, inside if support else None, width), inside
     out = _kernels(current).forward(*arguments)
     if support:
         torch.le((out[1].view(-1, theta.numel()) - theta).abs().view(current.shape), width, out=inside)
@@ -51,9 +54,9 @@ def adlif(
 def _(current, u, w, s, alpha, beta, a, b, theta, adaptive, symplectic, reset, detach_reset, traces, support, width,
       height):
     spikes = torch.empty_like(current, memory_format=torch.contiguous_format)
-    kept = traces or current.is_cuda
-    u_seq = torch.empty_like(spikes) if kept else current.new_empty(0, 0)
-    w_seq = torch.empty_like(spikes) if kept and adaptive else current.new_empty(0, 0)
+    steps = current.shape[0] if traces or current.is_cuda else (current.shape[0] - 1) // EVERY
+    u_seq = current.new_empty(steps, current.shape[1])
+    w_seq = torch.empty_like(u_seq) if adaptive else current.new_empty(0, 0)
     inside = current.new_empty(current.shape if support else (0, 0), dtype=torch.bool)
     return spikes, u_seq, w_seq, *(torch.empty_like(u) for _ in range(3)), inside
 
@@ -70,6 +73,7 @@ def adlif_backward(
     g_current, *g_columns = _kernels(current).backward(
         (g_spikes, g_u, g_w, g_uT, g_wT, g_sT), phi, (width, height), current, (u_seq, w_seq), (u, w, s),
         (alpha, beta, a, b, theta), adaptive, symplectic, reset, detach_reset,
+        *(() if len(u_seq) == len(current) else (EVERY,)),
     )  # fmt: skip
     g_parameters = (g.view(-1, theta.numel()).sum(0) for g in g_columns[3:])
     return g_current, *g_columns[:3], *g_parameters

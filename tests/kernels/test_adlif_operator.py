@@ -7,8 +7,8 @@ from torch import nn
 from snn_delay_plugins.functional.adlif import AdLIFState, adlif
 from snn_delay_plugins.functional.surrogate import Boxcar
 from snn_delay_plugins.kernels import dispatch
+from snn_delay_plugins.kernels.adlif import EVERY, adlif_backward
 from snn_delay_plugins.kernels.adlif import adlif as operator
-from snn_delay_plugins.kernels.adlif import adlif_backward
 
 
 def flat_inputs(steps, batch, features, dtype=torch.float64):
@@ -97,16 +97,20 @@ def test_wide_layers_are_bit_equal_on_one_and_two_threads():
         assert torch.equal(one, two)
 
 
+@pytest.mark.parametrize("steps", [1, EVERY - 1, EVERY, EVERY + 1, 2 * EVERY, 3 * EVERY + 5])
+@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
 @pytest.mark.parametrize(("variant", "adaptive"), [("adlif", True), ("adlif", False), ("symplectic", True)])
-def test_traces_computed_anew_give_the_gradients_of_traces_that_were_kept(variant, adaptive):
+def test_traces_computed_anew_give_the_gradients_of_traces_that_were_kept(variant, adaptive, reset, steps):
     torch.manual_seed(0)
-    p, leaf = parameters(90), (torch.randn(9, 13, 90) * 3).requires_grad_()  # 1170 columns: more than one block
+    p, leaf = parameters(180), (torch.randn(steps, 13, 180) * 3).requires_grad_()  # 2340 columns: more than one block
     p = p if adaptive else {"alpha": p["alpha"]}
+    start = AdLIFState(*torch.rand(2, 13, 180), torch.rand(13, 180).round())
+    start = AdLIFState(*(value.requires_grad_() for value in start))
     runs = []
     for traces in (False, True):
-        spikes, state, *_ = adlif(leaf, **p, variant=variant, traces=traces)
-        loss = (spikes * torch.arange(90)).sum() + state.u.square().sum() + state.w.sum()
-        runs.append(torch.autograd.grad(loss, [leaf, *p.values()]))
+        spikes, state, *_ = adlif(leaf, start, **p, variant=variant, reset=reset, traces=traces)
+        loss = (spikes * torch.arange(180)).sum() + state.u.square().sum() + state.w.sum()
+        runs.append(torch.autograd.grad(loss, [leaf, *start, *p.values()], allow_unused=True, materialize_grads=True))
     for anew, kept in zip(*runs, strict=True):
         assert torch.equal(anew, kept)
 
@@ -133,11 +137,12 @@ def test_without_a_boxcar_and_in_the_plain_form_the_support_is_everywhere():
     assert adlif(current, **p, support=True, surrogate=lambda x: _Linear.apply(x))[-1] is None
 
 
-def test_memory_holds_no_traces_that_nobody_asked_for():
-    inputs = [x.detach() for x in flat_inputs(6, 2, 3)]
-    for traces, held in ((False, 0), (True, 36)):
+def test_memory_holds_few_traces_that_nobody_asked_for():
+    steps = 2 * EVERY + 6
+    inputs = [x.detach() for x in flat_inputs(steps, 2, 3)]
+    for traces, held in ((False, 2), (True, steps)):
         out = operator(*inputs, True, False, "subtract", False, traces, False, 0.5, 0.5)
-        assert out[1].numel() == out[2].numel() == held
+        assert out[1].shape == out[2].shape == (held, 6)
 
 
 def test_only_the_final_state_in_the_loss():
