@@ -148,9 +148,10 @@ def main() -> None:
     parser.add_argument("--only", choices=["targets", "T"], help="two shapes with their memory, or a sweep over T")
     parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES, metavar="CASE")
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", nargs=4, metavar=("CASE", "T", "N", "F"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     machine.keep_freed_memory()  # as every recipe does, for all cases alike
     if args.memory:
         case, *shape = args.memory
