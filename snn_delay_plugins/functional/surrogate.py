@@ -67,7 +67,7 @@ class Boxcar(nn.Module):
         self.width, self.height = float(width), float(height)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _BoxcarSpike.apply(x, self.width, self.height) if x.requires_grad else (x >= 0).to(x.dtype)
+        return _BoxcarSpike.apply(x, self.width, self.height)
 
     def extra_repr(self) -> str:
         return f"width={self.width}, height={self.height}"
