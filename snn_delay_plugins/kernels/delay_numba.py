@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from .nonzero_numba import entries, room
 from .threads import over_ranges
 
 _BLOCK = 32  # receivers whose sums (or gradients) lie side by side while events pass by
@@ -69,21 +70,12 @@ def _count(begin, end, dense, counts):
 
 @njit(nogil=True, cache=True)
 def _collect(begin, end, dense, offsets, times, units, values):
-    words = np.zeros(-(-dense.shape[2] // 8), np.uint64)
-    flags = words.view(np.uint8)
-    found = np.empty(flags.size + 1, units.dtype)
+    flags, words, found = room(dense.shape[2])
     after = offsets[begin:end].copy()
     for t in range(dense.shape[0]):
         for n in range(begin, end):
             row = dense[t, n]
-            for j in range(row.shape[0]):
-                flags[j] = row[j] != 0
-            here = 0
-            for k in range(words.size):
-                if words[k] != 0:
-                    for j in range(8 * k, 8 * k + 8):  # without a branch: where spikes are cannot be predicted
-                        found[here] = j
-                        here += flags[j]
+            here = entries(row, flags, words, found)
             e = after[n - begin]
             for i in range(here):
                 times[e + i], units[e + i], values[e + i] = t, found[i], row[found[i]]

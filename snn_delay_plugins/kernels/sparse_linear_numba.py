@@ -14,38 +14,18 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .nonzero_numba import entries, room
 from .threads import over_ranges
 
 _COLUMNS = 128  # receivers whose weights' gradients stay in the cache while all spikes pass by
 
 
 @njit(nogil=True, cache=True)
-def _room(length):
-    """Where :func:`_entries` works: a flag per entry, the same as words of eight, and the places found."""
-    words = np.zeros(-(-length // 8), np.uint64)
-    return words.view(np.uint8), words, np.empty(8 * words.size + 1, np.int64)
-
-
-@njit(nogil=True, cache=True)
-def _entries(row, flags, words, found):
-    """Put the places of what is not zero in ``row`` into ``found``; how many there are."""
-    for j in range(row.shape[0]):
-        flags[j] = row[j] != 0
-    n = 0
-    for k in range(words.shape[0]):
-        if words[k] != 0:
-            for j in range(8 * k, 8 * k + 8):  # without a branch: where spikes are cannot be predicted
-                found[n] = j
-                n += flags[j]
-    return n
-
-
-@njit(nogil=True, cache=True)
 def _forward(begin, end, x, weight, bias, out):
-    flags, words, found = _room(x.shape[1])
+    flags, words, found = room(x.shape[1])
     for r in range(begin, end):
         source, row = x[r], out[r]
-        last = _entries(source, flags, words, found)
+        last = entries(source, flags, words, found)
         for i in range(row.shape[0]):
             row[i] = bias[i]
         e = 0
@@ -66,7 +46,7 @@ def _forward(begin, end, x, weight, bias, out):
 @njit(nogil=True, cache=True)
 def _weights(begin, end, x, grad, out, bias):
     """Columns begin ... end of the gradients [in, out] and [out]."""
-    flags, words, found = _room(x.shape[1])
+    flags, words, found = room(x.shape[1])
     for first in range(begin, end, _COLUMNS):
         last = min(first + _COLUMNS, end)
         sums = np.zeros((x.shape[1] + 1, last - first), out.dtype)
@@ -75,7 +55,7 @@ def _weights(begin, end, x, grad, out, bias):
             source, g = x[r], grad[r, first:last]
             for i in range(total.shape[0]):
                 total[i] += g[i]
-            for e in range(_entries(source, flags, words, found)):
+            for e in range(entries(source, flags, words, found)):
                 row, v = sums[found[e]], source[found[e]]
                 for i in range(row.shape[0]):
                     row[i] += v * g[i]
@@ -85,10 +65,10 @@ def _weights(begin, end, x, grad, out, bias):
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
 def _inputs(begin, end, wanted, weight, grad, out):
-    flags, words, found = _room(wanted.shape[1])
+    flags, words, found = room(wanted.shape[1])
     for r in range(begin, end):
         g, row = grad[r], out[r]
-        last = _entries(wanted[r], flags, words, found)
+        last = entries(wanted[r], flags, words, found)
         for j in range(row.shape[0]):
             row[j] = 0
         e = 0
