@@ -14,16 +14,6 @@ from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif  
 from snn_delay_plugins.kernels import eventprop as operators  # noqa: E402
 from snn_delay_plugins.kernels import eventprop_triton  # noqa: E402
 
-_patch = interpreter._patch_lang_tensor
-
-
-def _patch_for_numpy(tensor, *scope):
-    """Triton up to 3.6 takes int() of arrays of one element for loop bounds, which numpy 2.4 refuses."""
-    _patch(tensor, *scope)
-    set_attribute = scope[0].set_attr if scope else setattr
-    set_attribute(tensor, "__index__", lambda self: self.handle.data.item())
-
-
 _call, _called = interpreter.InterpretedFunction.__call__, set()
 
 
@@ -35,7 +25,6 @@ def _call_without_patching_again(self, *args, **kwargs):
     return _call(self, *args, **kwargs)
 
 
-interpreter._patch_lang_tensor = _patch_for_numpy
 interpreter.InterpretedFunction.__call__ = _call_without_patching_again
 
 

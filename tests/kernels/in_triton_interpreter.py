@@ -5,21 +5,8 @@ assert os.environ.get("TRITON_INTERPRET") == "1", "run with TRITON_INTERPRET=1"
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from triton.runtime import interpreter  # noqa: E402
 
 from snn_delay_plugins.kernels import adlif_numba, adlif_triton, delay, delay_triton  # noqa: E402
-
-_patch = interpreter._patch_lang_tensor
-
-
-def _patch_for_numpy(tensor, *scope):
-    """Triton up to 3.6 takes int() of arrays of one element for loop bounds, which numpy 2.4 refuses."""
-    _patch(tensor, *scope)
-    set_attribute = scope[0].set_attr if scope else setattr
-    set_attribute(tensor, "__index__", lambda self: self.handle.data.item())
-
-
-interpreter._patch_lang_tensor = _patch_for_numpy
 
 
 def draw(*shape, low=0.0, high=1.0, dtype=torch.float64):

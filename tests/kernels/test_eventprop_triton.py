@@ -1,9 +1,5 @@
 """EventProp in Triton: equal to the CPU kernels in the interpreter; compiled for a GPU that is not here; on one at hand."""
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -37,16 +33,8 @@ KERNELS = [
 ]  # fmt: skip
 
 
-def test_in_the_interpreter_they_equal_the_cpu_kernels():
-    # the interpreter is chosen when triton is imported, which torch may have done here already
-    file = Path(__file__).with_name("eventprop_in_triton_interpreter.py")
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
-        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, cwd=file.parents[2], timeout=1800,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]
-    assert " passed" in run.stdout
+def test_in_the_interpreter_they_equal_the_cpu_kernels(passes_in_the_interpreter):
+    passes_in_the_interpreter("eventprop_in_triton_interpreter.py")
 
 
 def _type(name):

@@ -1,9 +1,5 @@
 """The Triton kernels: their logic in Triton's interpreter, on CPU tensors; on a GPU where one is at hand."""
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,16 +11,8 @@ pytest.importorskip("triton", reason="triton is not installed: the CUDA kernels 
 ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the interpreter's tests stand")
 
 
-def test_in_the_interpreter_they_equal_the_cpu_kernels():
-    # the interpreter is chosen when triton is imported, which torch may have done here already
-    file = Path(__file__).with_name("in_triton_interpreter.py")
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
-        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, cwd=file.parents[2], timeout=600,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]
-    assert " passed" in run.stdout
+def test_in_the_interpreter_they_equal_the_cpu_kernels(passes_in_the_interpreter):
+    passes_in_the_interpreter("in_triton_interpreter.py")
 
 
 def signature(function, constants, numbers, pointer):
