@@ -148,7 +148,7 @@ def _events_in_time(spikes: Spikes, n_units: int, neuron: Neuron, grid: bool) ->
 def _event_tables(spikes: Spikes, n_units: int, neuron: Neuron, grid: bool) -> tuple[np.ndarray, ...]:
     """The events of all samples by unit, as the loops of the scheme need them."""
     events = spikes.times, spikes.units, spikes.offsets, n_units, neuron.dt
-    return loops.all_grid_events(*events) if grid else loops.event_tables(*events, neuron.tau_mem, neuron.tau_syn)
+    return loops.all_grid_events(*events, neuron.steps) if grid else loops.event_tables(*events, neuron.tau_mem, neuron.tau_syn)
 
 
 # ---------------------------------------------------------------------------------------------------- LIF
@@ -186,13 +186,12 @@ def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads
 def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, threads) -> tuple[np.ndarray, np.ndarray]:
     events = (spikes.times, spikes.units, spikes.offsets)
     rows = None if grid else _rows(neuron, synapses, recurrent)
-    tables, tables_r = synapses.tables(neuron, rows), recurrent.tables(neuron, rows)
+    tables, tables_r = () if grid else synapses.tables(neuron, rows), recurrent.tables(neuron, rows)
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
-    n_out, n_in = synapses.shape
 
     def task(lo, hi):
         if grid:
-            return loops.lif_grid_recurrent_forward(*events, lo, hi, n_in, n_out, *tables, *tables_r, *constants,
+            return loops.lif_grid_recurrent_forward(*events, lo, hi, synapses.weight, synapses.delay, *tables_r, *constants,
                                                     max_spikes)
         return loops.lif_exact_recurrent_forward(
             *events, lo, hi, synapses.weight, synapses.delay, tables[0], tables[2], recurrent.weight, recurrent.delay,
@@ -296,11 +295,11 @@ def _recurrent_jumps(fired, recurrent, neuron, grid, slope, g_time, g_jump, thre
         return mu
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
     rows = None if grid else _rows(neuron, recurrent)
-    tables, n_out, samples = recurrent.tables(neuron, rows), recurrent.shape[0], fired[2].size - 1
+    tables, samples = recurrent.tables(neuron, rows), fired[2].size - 1
 
     def task(lo, hi):
         if grid:
-            loops.grid_recurrent_jumps(*fired, lo, hi, slope, g_time, g_jump, *tables, n_out, *constants, mu)
+            loops.grid_recurrent_jumps(*fired, lo, hi, slope, g_time, g_jump, *tables, *constants, mu)
         else:
             loops.recurrent_jumps(*fired, lo, hi, slope, g_time, g_jump, recurrent.weight, recurrent.delay, *tables[:2],
                                   *constants, rows, mu)
