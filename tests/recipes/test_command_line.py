@@ -38,7 +38,7 @@ def test_help_shows_what_the_paper_used_instead_of_our_numbers(capsys):
     with pytest.raises(SystemExit):
         main(["run", "eventprop_yinyang", "--help"])
     printed = capsys.readouterr().out
-    assert "epochs 40" in printed and "The paper instead: seeds 8, epochs 300" in printed
+    assert "epochs 300" in printed and "The paper instead: seeds 8, learning_rate 0.001" in printed
 
 
 def test_help_shows_what_the_paper_used(capsys):
