@@ -191,7 +191,9 @@ class EventPropObjective(Objective):
         return torch.optim.Adam(groups)
 
     def before_epoch(self, epoch: int) -> None:
-        self._spikes = [torch.zeros(layer.out_features, dtype=torch.int64) for layer in self.spiking]
+        self._spikes = [
+            torch.zeros(layer.out_features, dtype=torch.int64, device=layer.weight.device) for layer in self.spiking
+        ]
 
     def before_batch(self, optimizer: Optimizer, moment: Moment) -> None:
         weights = self.hyper.learning_rate

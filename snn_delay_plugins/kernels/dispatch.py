@@ -236,8 +236,8 @@ def linear_form(stage: str, x: Tensor, method: str) -> str:
 
 def _form(what: str, stage: str, x: Tensor, method: str, below: float, dense: str) -> str:
     """``"events"`` or ``dense``. ``"auto"``: by the density of 64 of the rows of x, always the same ones."""
-    rows = x.flatten(0, -2)
-    rows = rows if len(rows) <= _SAMPLED else rows.index_select(0, _sampled_rows(len(rows)))
+    leading = x.shape[:-1]
+    rows = x if leading.numel() <= _SAMPLED else x[torch.unravel_index(_sampled_rows(leading.numel()), leading)]
     density = int(rows.count_nonzero()) / max(1, rows.numel())
     form = ("events" if density < below else dense) if method == "auto" else method
     _log.debug("%s %s %s: %s (density about %.3g)", what, stage, tuple(x.shape), form, density)
