@@ -1,11 +1,17 @@
-"""How accurate is the published code of Hammouamri et al. on the data at hand, over several seeds?
+"""How accurate is the published code of Hammouamri et al. on the data at hand, over several seeds? And ours, from the same
+random numbers?
 
     git clone https://github.com/Thvnvtos/SNN-delays
     python benchmarks/published_dcls_training.py SNN-delays --data-dir dsp20 --seeds 1,2,3 [--conv1d]
+    python benchmarks/published_dcls_training.py SNN-delays --data-dir dsp20 --seeds 0 --double
+    python benchmarks/published_dcls_training.py SNN-delays --data-dir dsp20 --seeds 0 --double --ours
 
 Its model class, loss, optimizers, schedules, clamping, annealing and evaluation, at its SHD configuration without
 augmentation; our reader supplies the counts. One thing is replaced: PyTorch's ``conv1d`` by the same sum as one product
 per frequency, which is four times faster; ``--conv1d`` leaves it (their first losses are printed for comparison).
+``--ours`` trains the network of the recipe ``dcls_table2`` with its objective instead, from the published model's initial
+parameters, on the same batches and with the same dropout: in float64 (``--double``) rounding takes long to grow into
+another spike, so that the two learning curves can be compared epoch by epoch.
 A run is saved after every epoch under ``results/published_dcls`` and goes on from there.
 """
 
@@ -13,8 +19,10 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import statistics
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import measure
@@ -23,7 +31,10 @@ import torch
 from published_dcls import CLASSES, discrete, published_code
 from torch import Tensor, nn
 
-from recipes.engine.dcls import TimedCounts
+from recipes.dcls_table2 import SHD
+from recipes.engine.dcls import DclsObjective, HammouamriNetwork, TimedCounts
+from recipes.engine.losses import summed_softmax
+from recipes.engine.objectives import Moment
 
 STORE = Path("results/published_dcls")
 
@@ -55,63 +66,118 @@ def read(folder: Path, duration: float) -> dict[str, tuple[Tensor, Tensor]]:
     return whole
 
 
-def accuracy(model, counts: Tensor, labels: Tensor, batch: int) -> float:
-    """As their ``eval_model``: sigma 0 and rounded positions for the evaluation, then back."""
-    before = copy.deepcopy(model.state_dict())
-    model.eval()
-    right = 0
-    with torch.no_grad():
-        discrete(model)
-        for x, y in zip(counts.split(batch), labels.split(batch), strict=True):
-            output = model(x.permute(1, 0, 2).float())
-            right += int((output.softmax(2).sum(0).argmax(1) == y).sum())
-            model.reset_model(train=False)
-        for block in model.blocks:
+class Published:
+    """The published model and all that trains it."""
+
+    def __init__(self, folder: Path, seed: int, epochs: int, hidden: int, dtype: torch.dtype):
+        self.model, self.config = published_code(folder, epochs, hidden, seed)
+        self.model.to(dtype)
+        self.optimizers = self.model.optimizers()
+        self.schedules = self.model.schedulers(self.optimizers)
+        self.parts = [self.model, *self.optimizers, *self.schedules]
+
+    def step(self, x: Tensor, labels: Tensor, moment: Moment) -> float:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss = self.model.calc_loss(self.model(x), nn.functional.one_hot(labels, CLASSES).to(x.dtype))
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.model.reset_model(train=True)
+        return loss.item()
+
+    def before_epoch(self, epoch: int) -> None:
+        pass
+
+    def after_epoch(self, epoch: int) -> None:
+        for schedule in self.schedules:
+            schedule.step()
+        self.model.decrease_sig(epoch)
+
+    def right(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
+        """As their ``eval_model``: sigma 0 and rounded positions for the evaluation, then back."""
+        before = copy.deepcopy(self.model.state_dict())
+        discrete(self.model)
+        right = 0
+        for x, y in batches:
+            right += int((self.model(x).softmax(2).sum(0).argmax(1) == y).sum())
+            self.model.reset_model(train=False)
+        for block in self.model.blocks:
             kernel = block[0][0]
             kernel.version = kernel.DCK.version = "gauss"
-        model.load_state_dict(before)
-    return 100 * right / len(labels)
+        self.model.load_state_dict(before)
+        return right
 
 
-def train(folder: Path, data: dict, seed: int, epochs: int, hidden: int) -> list[dict]:
-    model, config = published_code(folder, epochs, hidden, seed)
-    optimizers = model.optimizers()
-    schedules = model.schedulers(optimizers)
-    file = STORE / f"seed{seed}_{epochs}_{hidden}.pt"
+class Ours:
+    """Our network and objective, from the published model's initial parameters."""
+
+    def __init__(self, folder: Path, seed: int, epochs: int, hidden: int, dtype: torch.dtype):
+        theirs = Published(folder, seed, epochs, hidden, dtype)
+        random = torch.get_rng_state()  # from here on both draw the same
+        self.config = theirs.config
+        settings = SHD.network_settings | {"hidden": [hidden] * self.config.n_hidden_layers}
+        self.model = HammouamriNetwork(self.config.n_inputs, CLASSES, **settings).to(dtype)
+        self.model.load_published(theirs.model.state_dict())
+        hyper = dataclasses.replace(SHD.training, epochs=epochs, batch_size=self.config.batch_size)
+        self.objective = DclsObjective(self.model, hyper)
+        self.optimizer = self.objective.optimizer()
+        self.parts = [self.model, self.optimizer]
+        torch.set_rng_state(random)
+
+    def step(self, x: Tensor, labels: Tensor, moment: Moment) -> float:
+        self.objective.before_batch(self.optimizer, moment)
+        self.optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(summed_softmax(self.model(x).membrane), labels)   # as objective.measure
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def before_epoch(self, epoch: int) -> None:
+        self.objective.before_epoch(epoch)
+
+    def after_epoch(self, epoch: int) -> None:
+        pass
+
+    def right(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
+        return sum(int((summed_softmax(self.model(x).membrane).argmax(1) == y).sum()) for x, y in batches)
+
+
+def accuracy(side: Published | Ours, counts: Tensor, labels: Tensor, dtype: torch.dtype) -> float:
+    side.model.eval()
+    size = side.config.batch_size
+    batches = ((x.permute(1, 0, 2).to(dtype), y) for x, y in zip(counts.split(size), labels.split(size), strict=True))
+    with torch.no_grad():
+        return 100 * side.right(batches) / len(labels)
+
+
+def train(side: Published | Ours, data: dict, file: Path, label: str, epochs: int, dtype: torch.dtype) -> list[dict]:
     log: list[dict] = []
-    parts = [model, *optimizers, *schedules]
     if file.exists():
         saved = torch.load(file)
         log = saved["log"]
-        for part, state in zip(parts, saved["parts"], strict=True):
+        for part, state in zip(side.parts, saved["parts"], strict=True):
             part.load_state_dict(state)
         torch.set_rng_state(saved["random"])
     counts, labels = data["train"]
     for epoch in range(len(log), epochs):
         start, busy = time.perf_counter(), time.process_time()
-        model.train()
-        losses = []
-        for chosen in torch.randperm(len(labels)).split(config.batch_size):
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            output = model(counts[chosen].permute(1, 0, 2).float())
-            loss = model.calc_loss(output, nn.functional.one_hot(labels[chosen], CLASSES).float())
-            loss.backward()
-            for optimizer in optimizers:
-                optimizer.step()
-            losses.append(loss.item())
-            model.reset_model(train=True)
-        for schedule in schedules:
-            schedule.step()
-        model.decrease_sig(epoch)
+        side.model.train()
+        side.before_epoch(epoch)
+        batches = torch.randperm(len(labels)).split(side.config.batch_size)
+        losses = [
+            side.step(counts[chosen].permute(1, 0, 2).to(dtype), labels[chosen], Moment(epoch, number, len(batches)))
+            for number, chosen in enumerate(batches)
+        ]
+        side.after_epoch(epoch)
         log.append({
             "epoch": epoch + 1, "first_loss": losses[0], "loss": statistics.mean(losses),
-            **{name: accuracy(model, *data[name], config.batch_size) for name in ("valid", "test")},
+            **{name: accuracy(side, *data[name], dtype) for name in ("valid", "test")},
             "seconds": time.perf_counter() - start, "cpu": time.process_time() - busy,
         })  # fmt: skip
-        print(f"seed {seed}", {k: round(v, 4) for k, v in log[-1].items()}, flush=True)
+        print(label, {k: round(v, 4) for k, v in log[-1].items()}, flush=True)
         file.parent.mkdir(parents=True, exist_ok=True)
-        state = {"log": log, "parts": [part.state_dict() for part in parts], "random": torch.get_rng_state()}
+        state = {"log": log, "parts": [part.state_dict() for part in side.parts], "random": torch.get_rng_state()}
         torch.save(state, file.with_suffix(".tmp"))
         file.with_suffix(".tmp").replace(file)
     return log
@@ -126,15 +192,21 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--conv1d", action="store_true", help="with PyTorch's convolution")
+    parser.add_argument("--double", action="store_true", help="in float64")
+    parser.add_argument("--ours", action="store_true", help="our network and training, from the same random numbers")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    dtype = torch.float64 if args.double else torch.float32
+    kind = ("ours" if args.ours else "published") + ("_float64" if args.double else "")
     if not args.conv1d:
         nn.functional.conv1d = convolve
     published_code(args.folder, args.epochs, args.hidden)   # its modules can be imported from here on
     data = read(args.data_dir, args.duration)
     runs = {}
     for seed in map(int, args.seeds.split(",")):
-        log = train(args.folder, data, seed, args.epochs, args.hidden)
+        side = (Ours if args.ours else Published)(args.folder, seed, args.epochs, args.hidden, dtype)
+        file = STORE / f"{kind}_seed{seed}_{args.epochs}_{args.hidden}.pt"
+        log = train(side, data, file, f"{kind}, seed {seed}", args.epochs, dtype)
         best = max(log, key=lambda row: row["valid"])
         runs[seed] = {"valid": best["valid"], "test": best["test"], "epoch": best["epoch"],
                       "best_test": max(row["test"] for row in log), "learning_curve": log}  # fmt: skip
@@ -142,7 +214,8 @@ def main() -> None:
     for name in ("valid", "test", "best_test"):
         values = [run[name] for run in runs.values()]
         print(f"{name:10s} {statistics.mean(values):.1f} +- {statistics.stdev(values) if len(values) > 1 else 0:.1f}")
-    measure.write("published_dcls_training", {**measure.setting(), "data": args.data_dir.name, "runs": runs})
+    name = "published_dcls_training" + ("" if kind == "published" else f"_{kind}")
+    measure.write(name, {**measure.setting(), "data": args.data_dir.name, "runs": runs})
 
 
 if __name__ == "__main__":
