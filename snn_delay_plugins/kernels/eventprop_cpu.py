@@ -148,7 +148,9 @@ def _events_in_time(spikes: Spikes, n_units: int, neuron: Neuron, grid: bool) ->
 def _event_tables(spikes: Spikes, n_units: int, neuron: Neuron, grid: bool) -> tuple[np.ndarray, ...]:
     """The events of all samples by unit, as the loops of the scheme need them."""
     events = spikes.times, spikes.units, spikes.offsets, n_units, neuron.dt
-    return loops.all_grid_events(*events, neuron.steps) if grid else loops.event_tables(*events, neuron.tau_mem, neuron.tau_syn)
+    if grid:
+        return loops.all_grid_events(*events, neuron.steps)
+    return loops.event_tables(*events, neuron.tau_mem, neuron.tau_syn)
 
 
 # ---------------------------------------------------------------------------------------------------- LIF

@@ -9,35 +9,49 @@ from .crossing import grown
 from .flow import LANES, OK, OPTIONS, TOO_MANY_SPIKES, propagator_any
 from .tables import by_unit, by_unit_into
 
+GROUP = 4   # neurons that share one pass over the events: their columns fit the innermost cache
+
 
 @njit(**OPTIONS)
 def _rows(steps):
-    """Of what a neuron receives: a spike in the last step and a delay of all steps reach row 2 steps + 1."""
+    """Of a neuron's column: a spike in the last step and a delay of all steps reach row 2 steps + 1."""
     return 2 * steps + 2
 
 
 @njit(**OPTIONS)
-def _round_delays(delay, block, dt, steps, where):
-    """Delays of LANES neurons in steps, at most steps: where [L, in]."""
-    for lane in range(min(LANES, delay.shape[0] - block * LANES)):
-        _round_row(delay[block * LANES + lane], dt, steps, where[lane])
+def _block_buffers(n_in):
+    """What _grid_block writes to."""
+    return np.empty((LANES // GROUP, n_in, GROUP), np.int64), np.empty((LANES // GROUP, n_in, GROUP))
 
 
 @njit(**OPTIONS)
-def _round_row(delay, dt, steps, where):
-    for i in range(delay.size):
-        where[i] = np.int64(min(np.floor(delay[i] / dt + 0.5), float(steps)))
+def _grid_block(weight, delay, block, dt, steps, where, value):
+    """Of the synapses to LANES neurons, group after group: rounded delay in steps [in, G], at most steps, and w [in, G];
+    zero for those beyond the last neuron."""
+    for lane in range(LANES):
+        j, group, place = block * LANES + lane, lane // GROUP, lane % GROUP
+        if j >= weight.shape[0]:
+            where[group, :, place] = 0
+            value[group, :, place] = 0
+            continue
+        for i in range(weight.shape[1]):
+            where[group, i, place] = _in_steps(delay[j, i], dt, steps)
+            value[group, i, place] = weight[j, i]
+
+
+@njit(**OPTIONS)
+def _in_steps(delay, dt, steps):
+    return np.int64(min(np.floor(delay / dt + 0.5), float(steps)))
 
 
 @njit(**OPTIONS)
 def grid_tables(weight, delay, dt, steps):
     """Of layers whose neurons advance together, by the sender: rounded delay in steps, at most steps, and w [in, out]."""
     n_out, n_in = weight.shape
-    where, value, row = np.empty((n_in, n_out), np.int64), np.empty((n_in, n_out)), np.empty(n_in, np.int64)
+    where, value = np.empty((n_in, n_out), np.int64), np.empty((n_in, n_out))
     for j in range(n_out):
-        _round_row(delay[j], dt, steps, row)
         for i in range(n_in):
-            where[i, j], value[i, j] = row[i], weight[j, i]
+            where[i, j], value[i, j] = _in_steps(delay[j, i], dt, steps), weight[j, i]
     return where, value
 
 
@@ -77,51 +91,58 @@ def _grid_events_of(tables, offsets, b):
 
 
 @njit(**OPTIONS)
-def _grid_scatter(start, step, where, weight, drive):
-    """Add every arrival at one neuron to its row. Arrivals past the end fall into the rows behind, which nobody reads."""
-    for i in range(where.size):
-        delay, w = where[i], np.float64(weight[i])
+def _grid_scatter(start, step, where, value, drive):
+    """Add every arrival at a group of neurons to its row of drive [G, rows]. Arrivals past the end fall into the rows
+    behind, which nobody reads."""
+    for i in range(where.shape[0]):
         for e in range(start[i], start[i + 1]):
-            drive[np.uint64(step[e] + delay)] += w
+            x = step[e]
+            for j in range(GROUP):
+                drive[j, np.uint64(x + where[i, j])] += value[i, j]
 
 
 @njit(**OPTIONS)
 def _grid_gather(start, step, where, p, sums):
-    """sums[i] += (p_V, p_I) at the arrivals at one neuron. Two sums side by side, since additions wait for each other."""
-    for i in range(where.size):
-        delay, lo, hi = where[i], start[i], start[i + 1]
-        v = q = x = y = 0.0
-        for e in range(lo, hi - 1, 2):
-            r, s = np.uint64(step[e] + delay), np.uint64(step[e + 1] + delay)
-            v += p[r, 0]
-            q += p[r, 1]
-            x += p[s, 0]
-            y += p[s, 1]
-        if (hi - lo) % 2:
-            r = np.uint64(step[hi - 1] + delay)
-            v += p[r, 0]
-            q += p[r, 1]
-        sums[i, 0] += v + x
-        sums[i, 1] += q + y
+    """sums[i, j] += (p_V, p_I) of p [G, rows, 2] at the arrivals at a group of four, whose sums stay in registers."""
+    for i in range(where.shape[0]):
+        d0, d1, d2, d3 = where[i]
+        v0 = v1 = v2 = v3 = q0 = q1 = q2 = q3 = 0.0
+        for e in range(start[i], start[i + 1]):
+            x = step[e]
+            r0, r1, r2, r3 = np.uint64(x + d0), np.uint64(x + d1), np.uint64(x + d2), np.uint64(x + d3)
+            v0 += p[0, r0, 0]
+            q0 += p[0, r0, 1]
+            v1 += p[1, r1, 0]
+            q1 += p[1, r1, 1]
+            v2 += p[2, r2, 0]
+            q2 += p[2, r2, 1]
+            v3 += p[3, r3, 0]
+            q3 += p[3, r3, 1]
+        for j, (v, q) in enumerate(((v0, q0), (v1, q1), (v2, q2), (v3, q3))):
+            sums[i, j, 0] += v
+            sums[i, j, 1] += q
 
 
 @njit(**OPTIONS)
 def _grid_finish(sums, weight, neuron, tm, ts, grad_w, grad_d):
-    """As the exact scheme's _finish, from the sums [L, in, 2] of _grid_gather."""
-    for j in range(min(LANES, weight.shape[0] - neuron)):
+    """As the exact scheme's _finish, from the sums [groups, in, G, 2] of _grid_gather."""
+    for lane in range(min(LANES, weight.shape[0] - neuron)):
+        j, group, place = neuron + lane, lane // GROUP, lane % GROUP
         for i in range(weight.shape[1]):
-            v, q = sums[j, i, 0], sums[j, i, 1]
-            grad_w[neuron + j, i] += q
-            grad_d[neuron + j, i] += weight[neuron + j, i] * (q / ts - v / tm)
+            v, q = sums[group, i, place, 0], sums[group, i, place, 1]
+            grad_w[j, i] += q
+            grad_d[j, i] += weight[j, i] * (q / ts - v / tm)
 
 
 @njit(**OPTIONS)
-def _grid_gather_times(start, step, where, weight, sent, by_time):
-    """by_time[e] += the derivative by the time of event e (by unit), w sent at its arrival."""
-    for i in range(where.size):
-        delay, w = where[i], np.float64(weight[i])
+def _grid_gather_times(start, step, where, value, sent, by_time):
+    """by_time[e] += the derivative by the time of event e (by unit), the sum of w sent [G, rows] at its arrivals."""
+    for i in range(where.shape[0]):
         for e in range(start[i], start[i + 1]):
-            by_time[e] += w * sent[np.uint64(step[e] + delay)]
+            x, total = step[e], 0.0
+            for j in range(GROUP):
+                total += value[i, j] * sent[j, np.uint64(x + where[i, j])]
+            by_time[e] += total
 
 
 @njit(**OPTIONS)
@@ -155,20 +176,22 @@ def lif_grid_forward(offsets, events, weight, delay, block_lo, block_hi, theta, 
     n_out, n_in = weight.shape
     found = np.empty((4, 1024))
     total = 0
-    where, drive, state = np.empty((LANES, n_in), np.int64), np.zeros(_rows(steps)), np.empty(2)
+    where, value = _block_buffers(n_in)
+    drive, state = np.zeros((GROUP, _rows(steps))), np.empty(2)
     alpha, beta, gain = _grid_constants(dt, tm, ts)
     for block in range(block_lo, block_hi):
-        _round_delays(delay, block, dt, steps, where)
+        _grid_block(weight, delay, block, dt, steps, where, value)
         for b in range(offsets.size - 1):
             _order, start, step = _grid_events_of(events, offsets, b)
             for lane in range(min(LANES, n_out - block * LANES)):
-                j = block * LANES + lane
-                drive[:steps] = 0
-                _grid_scatter(start, step, where[lane], weight[j], drive)
+                j, group, place = block * LANES + lane, lane // GROUP, lane % GROUP
+                if place == 0:
+                    drive[:, :steps] = 0
+                    _grid_scatter(start, step, where[group], value[group], drive)
                 state[:] = 0
                 before, n = total, 0
                 while True:
-                    n = _grid_run(drive, n, steps, state, alpha, beta, gain, theta)
+                    n = _grid_run(drive[place], n, steps, state, alpha, beta, gain, theta)
                     if n >= steps:
                         break
                     if total - before >= max_spikes:
@@ -196,21 +219,22 @@ def lif_grid_recurrent_forward(times, units, offsets, lo, hi, weight, delay, whe
     out = np.empty((3, 1024))
     total = 0
     drive = np.zeros((steps + 1, n_out))                 # the last row takes arrivals past the end
-    where, lanes = np.empty((LANES, n_in), np.int64), np.zeros((LANES, _rows(steps)))
+    where, value = _block_buffers(n_in)
+    columns = np.zeros((GROUP, _rows(steps)))
     v, s, spikes = np.empty(n_out), np.empty(n_out), np.empty(n_out, np.int64)
     alpha, beta, gain = _grid_constants(dt, tm, ts)
     for b in range(lo, hi):
         first = total
         _order, start, step = _grid_events(times, units, offsets[b], offsets[b + 1], n_in, dt, steps)
-        for neuron in range(0, n_out, LANES):
-            _round_delays(delay, neuron // LANES, dt, steps, where)
-            width = min(LANES, n_out - neuron)
-            for lane in range(width):
-                lanes[lane, :steps] = 0
-                _grid_scatter(start, step, where[lane], weight[neuron + lane], lanes[lane])
+        for neuron in range(0, n_out, GROUP):
+            group = neuron % LANES // GROUP
+            if group == 0:
+                _grid_block(weight, delay, neuron // LANES, dt, steps, where, value)
+            columns[:, :steps] = 0
+            _grid_scatter(start, step, where[group], value[group], columns)
             for n in range(steps):
-                for lane in range(width):
-                    drive[n, neuron + lane] = lanes[lane, n]
+                for j in range(min(GROUP, n_out - neuron)):
+                    drive[n, neuron + j] = columns[j, n]
         v[:] = 0
         s[:] = 0
         spikes[:] = 0
@@ -249,18 +273,21 @@ def _grid_step(drive, v, s, alpha, beta, gain, theta):
 def li_grid_forward(offsets, events, first, weight, delay, block_lo, block_hi, tm, ts, dt, steps, voltage):
     """voltage [T, N, out]: V at every step; arguments as li_exact_forward, events: all_grid_events."""
     n_out, n_in = weight.shape
-    where, drive = np.empty((LANES, n_in), np.int64), np.zeros(_rows(steps))
+    where, value = _block_buffers(n_in)
+    drive = np.zeros((GROUP, _rows(steps)))
     alpha, beta, gain = _grid_constants(dt, tm, ts)
     for block in range(block_lo, block_hi):
-        _round_delays(delay, block, dt, steps, where)
+        _grid_block(weight, delay, block, dt, steps, where, value)
         for b in range(offsets.size - 1):
             _order, start, step = _grid_events_of(events, offsets, b)
             for lane in range(min(LANES, n_out - block * LANES)):
-                drive[:steps] = 0
-                _grid_scatter(start, step, where[lane], weight[block * LANES + lane], drive)
+                group, place = lane // GROUP, lane % GROUP
+                if place == 0:
+                    drive[:, :steps] = 0
+                    _grid_scatter(start, step, where[group], value[group], drive)
                 v = s = 0.0
                 for n in range(steps):
-                    s = beta * s + drive[n]
+                    s = beta * s + drive[place, n]
                     v = alpha * v + gain * s
                     voltage[n, first + b, block * LANES + lane] = v
 
@@ -274,19 +301,20 @@ def grid_backward(offsets, events, first, weight, delay, block_lo, block_hi, sou
     n_out, n_in = weight.shape
     recurrent = weight_r.shape[0] > 0
     n_r = n_out if recurrent else 0
-    where, sums = np.empty((LANES, n_in), np.int64), np.empty((LANES, n_in, 2))
-    where_r, sums_r = np.empty((LANES, n_r), np.int64), np.empty((LANES, n_r, 2))
-    p, sent = np.zeros((_rows(steps), 2)), np.zeros(_rows(steps))      # zero from the end on
+    where, value = _block_buffers(n_in)
+    where_r, value_r = _block_buffers(n_r)
+    sums, sums_r = np.empty((*where.shape, 2)), np.empty((*where_r.shape, 2))
+    p, sent = np.zeros((GROUP, _rows(steps), 2)), np.zeros((GROUP, _rows(steps)))      # zero from the end on
     by_time = np.empty(0)
     em, k, es = propagator_any(dt, tm, ts)
     drive_v, drive_i = grid_drive(dt, tm, ts)
     sampled = source.shape[0] > 0
     for block in range(block_lo, block_hi):
         neuron = block * LANES
-        _round_delays(delay, block, dt, steps, where)
+        _grid_block(weight, delay, block, dt, steps, where, value)
         sums[:] = 0
         if recurrent:
-            _round_delays(delay_r, block, dt, steps, where_r)
+            _grid_block(weight_r, delay_r, block, dt, steps, where_r, value_r)
             sums_r[:] = 0
         for b in range(offsets.size - 1):
             order, start, step = _grid_events_of(events, offsets, b)
@@ -295,7 +323,9 @@ def grid_backward(offsets, events, first, weight, delay, block_lo, block_hi, sou
             if grad_t.size > 0:
                 by_time = np.zeros(order.size)
             for lane in range(min(LANES, n_out - neuron)):
-                j = neuron + lane
+                j, group, place = neuron + lane, lane // GROUP, lane % GROUP
+                if place == 0 and j + GROUP > n_out:
+                    p[:] = 0                             # of the neurons that are not there
                 v = q = 0.0
                 spike, earliest = s_start[j + 1] - 1, s_start[j]
                 for n in range(steps - 1, -1, -1):
@@ -311,14 +341,17 @@ def grid_backward(offsets, events, first, weight, delay, block_lo, block_hi, sou
                         v += mu[a]
                         before_spikes[block] += v
                         spike -= 1
-                    p[n, 0], p[n, 1] = v, q
-                _grid_gather(start, step, where[lane], p, sums[lane])
+                    p[place, n, 0], p[place, n, 1] = v, q
+                if place < GROUP - 1 and j < n_out - 1:
+                    continue
+                _grid_gather(start, step, where[group], p, sums[group])
                 if grad_t.size > 0:
-                    for n in range(steps):
-                        sent[n] = p[n, 1] / ts - p[n, 0] / tm
-                    _grid_gather_times(start, step, where[lane], weight[j], sent, by_time)
+                    for member in range(GROUP):
+                        for n in range(steps):
+                            sent[member, n] = p[member, n, 1] / ts - p[member, n, 0] / tm
+                    _grid_gather_times(start, step, where[group], value[group], sent, by_time)
                 if recurrent:
-                    _grid_gather(s_start, s_step, where_r[lane], p, sums_r[lane])
+                    _grid_gather(s_start, s_step, where_r[group], p, sums_r[group])
             for e in range(by_time.size):
                 grad_t[order[e]] += by_time[e]
         _grid_finish(sums, weight, neuron, tm, ts, grad_w, grad_d)
@@ -334,8 +367,8 @@ def grid_drive(dt, tm, ts):
 
 
 @njit(**OPTIONS)
-def grid_recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_jump, where_r, value_r, theta, tm, ts, dt,
-                         steps, mu_out):
+def grid_recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_jump, where_r, value_r, theta, tm, ts,
+                         dt, steps, mu_out):
     """mu of every spike of a recurrent layer on the grid."""
     n_out = where_r.shape[0]
     sent = np.zeros((steps + 1, n_out))                  # what an arrival sends back, p_I / tau_s - p_V / tau_m
