@@ -542,9 +542,9 @@ def test_the_sequence_task_is_learnt_from_the_worst_delays(mode):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.booleans(), st.sampled_from(TAUS), st.sampled_from([0.3, 1.0, 7.0, 50.0]),
-       st.sampled_from([0.0, 12.0, 60.0]))
-def test_grid_kernel_equals_the_plain_form(seed, recurrent, tau, dt, delay):
-    args = network(seed, recurrent=recurrent, tau=tau, delay=delay, n_out=3, spikes=10, duration=35.0)
+       st.sampled_from([0.0, 12.0, 60.0]), st.sampled_from([1, 3, 4, 5, 8, 9]))
+def test_grid_kernel_equals_the_plain_form(seed, recurrent, tau, dt, delay, n_out):
+    args = network(seed, recurrent=recurrent, tau=tau, delay=delay, n_out=n_out, spikes=10, duration=35.0)
     got, p = run(*args, dt=dt, spike_times="grid", differentiable=PARAMETERS)
     wanted, q = run(*args, dt=dt, spike_times="grid", differentiable=PARAMETERS, function=eventprop_lif_reference)
     assert torch.equal(got.units, wanted.units) and torch.allclose(got.times, wanted.times)
@@ -553,8 +553,9 @@ def test_grid_kernel_equals_the_plain_form(seed, recurrent, tau, dt, delay):
 
 @pytest.mark.parametrize("tau", TAUS)
 @pytest.mark.parametrize("dt", [0.5, 1.0, 9.0])
-def test_grid_readout_kernel_equals_the_plain_form(tau, dt):
-    times, units, p, n_in, duration = network(4, tau=tau, n_out=3)
+@pytest.mark.parametrize("n_out", [3, 5, 9])
+def test_grid_readout_kernel_equals_the_plain_form(tau, dt, n_out):
+    times, units, p, n_in, duration = network(4, tau=tau, n_out=n_out)
     del p["threshold"]
     results = []
     for function in (eventprop_li, eventprop_li_reference):
@@ -567,9 +568,10 @@ def test_grid_readout_kernel_equals_the_plain_form(tau, dt):
     assert_same_gradients(g, h, 1e-10)
 
 
-def test_input_times_of_a_hidden_layer_get_their_gradient_in_the_grid_scheme():
+@pytest.mark.parametrize("n_out", [1, 4, 6, 9])
+def test_input_times_of_a_hidden_layer_get_their_gradient_in_the_grid_scheme(n_out):
     """w (lambda_V - lambda_I) at the arrivals, summed over targets: the same through kernel and plain form."""
-    times, units, p, n_in, duration = network(12)
+    times, units, p, n_in, duration = network(12, n_out=n_out)
     del p["tau_mem"], p["tau_syn"], p["threshold"]
     grads = []
     for function in (eventprop_lif, eventprop_lif_reference):

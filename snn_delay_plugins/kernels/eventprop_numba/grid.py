@@ -219,7 +219,11 @@ def lif_grid_recurrent_forward(times, units, offsets, lo, hi, weight, delay, whe
     out = np.empty((3, 1024))
     total = 0
     drive = np.zeros((steps + 1, n_out))                 # the last row takes arrivals past the end
-    where, value = _block_buffers(n_in)
+    blocks = (n_out + LANES - 1) // LANES
+    where = np.empty((blocks, LANES // GROUP, n_in, GROUP), np.int64)
+    value = np.empty(where.shape)
+    for block in range(blocks):
+        _grid_block(weight, delay, block, dt, steps, where[block], value[block])
     columns = np.zeros((GROUP, _rows(steps)))
     v, s, spikes = np.empty(n_out), np.empty(n_out), np.empty(n_out, np.int64)
     alpha, beta, gain = _grid_constants(dt, tm, ts)
@@ -227,11 +231,9 @@ def lif_grid_recurrent_forward(times, units, offsets, lo, hi, weight, delay, whe
         first = total
         _order, start, step = _grid_events(times, units, offsets[b], offsets[b + 1], n_in, dt, steps)
         for neuron in range(0, n_out, GROUP):
-            group = neuron % LANES // GROUP
-            if group == 0:
-                _grid_block(weight, delay, neuron // LANES, dt, steps, where, value)
+            block, group = neuron // LANES, neuron % LANES // GROUP
             columns[:, :steps] = 0
-            _grid_scatter(start, step, where[group], value[group], columns)
+            _grid_scatter(start, step, where[block, group], value[block, group], columns)
             for n in range(steps):
                 for j in range(min(GROUP, n_out - neuron)):
                     drive[n, neuron + j] = columns[j, n]
