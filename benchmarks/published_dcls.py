@@ -13,14 +13,17 @@ chance: initial values, order of the batches and dropout.
 from __future__ import annotations
 
 import argparse
+import copy
+import dataclasses
 import sys
 import types
+from collections.abc import Iterable
 from pathlib import Path
 
 import measure
 import torch
 from spikingjelly.activation_based import functional
-from torch import nn
+from torch import Tensor, nn
 
 from recipes.dcls_table2 import SHD
 from recipes.engine.dcls import DclsObjective, HammouamriNetwork
@@ -55,17 +58,87 @@ def discrete(model) -> None:
         model.round_pos()
 
 
+class Published:
+    """The published model and all that trains it."""
+
+    def __init__(self, folder: Path, seed: int, epochs: int, hidden: int, dtype: torch.dtype):
+        self.model, self.config = published_code(folder, epochs, hidden, seed)
+        self.model.to(dtype)
+        self.optimizers = self.model.optimizers()
+        self.schedules = self.model.schedulers(self.optimizers)
+        self.parts = [self.model, *self.optimizers, *self.schedules]
+
+    def step(self, x: Tensor, labels: Tensor, moment: Moment) -> float:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss = self.model.calc_loss(self.model(x), nn.functional.one_hot(labels, CLASSES).to(x.dtype))
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.model.reset_model(train=True)
+        return loss.item()
+
+    def before_epoch(self, epoch: int) -> None:
+        pass
+
+    def after_epoch(self, epoch: int) -> None:
+        for schedule in self.schedules:
+            schedule.step()
+        self.model.decrease_sig(epoch)
+
+    def right(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
+        """As their ``eval_model``: sigma 0 and rounded positions for the evaluation, then back."""
+        before = copy.deepcopy(self.model.state_dict())
+        discrete(self.model)
+        right = 0
+        for x, y in batches:
+            right += int((self.model(x).softmax(2).sum(0).argmax(1) == y).sum())
+            self.model.reset_model(train=False)
+        for block in self.model.blocks:
+            kernel = block[0][0]
+            kernel.version = kernel.DCK.version = "gauss"
+        self.model.load_state_dict(before)
+        return right
+
+
+class Ours:
+    """Our network and objective, from the published model's initial parameters."""
+
+    def __init__(self, folder: Path, seed: int, epochs: int, hidden: int, dtype: torch.dtype):
+        theirs = Published(folder, seed, epochs, hidden, dtype)
+        random = torch.get_rng_state()  # from here on both draw the same
+        self.config = theirs.config
+        settings = SHD.network_settings | {"hidden": [hidden] * self.config.n_hidden_layers}
+        self.model = HammouamriNetwork(self.config.n_inputs, CLASSES, **settings).to(dtype)
+        self.model.load_published(theirs.model.state_dict())
+        hyper = dataclasses.replace(SHD.training, epochs=epochs, batch_size=self.config.batch_size)
+        self.objective = DclsObjective(self.model, hyper)
+        self.optimizer = self.objective.optimizer()
+        self.parts = [self.model, self.optimizer]
+        torch.set_rng_state(random)
+
+    def step(self, x: Tensor, labels: Tensor, moment: Moment) -> float:
+        self.objective.before_batch(self.optimizer, moment)
+        self.optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(summed_softmax(self.model(x).membrane), labels)   # as objective.measure
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def before_epoch(self, epoch: int) -> None:
+        self.objective.before_epoch(epoch)
+
+    def after_epoch(self, epoch: int) -> None:
+        pass
+
+    def right(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
+        return sum(int((summed_softmax(self.model(x).membrane).argmax(1) == y).sum()) for x, y in batches)
+
+
 def compare(folder: Path, epochs: int, batches: int, hidden: int) -> dict[str, float]:
-    theirs, config = published_code(folder, epochs, hidden)
-    theirs.double().train()
-    ours = HammouamriNetwork(
-        config.n_inputs, CLASSES, **SHD.network_settings | {"hidden": [hidden] * config.n_hidden_layers}
-    ).double()
-    ours.load_published(theirs.state_dict())
-    hyper = SHD.training.__class__(epochs=epochs, batch_size=SHD.training.batch_size)
-    objective = DclsObjective(ours, hyper)
-    optimizer, optimizers = objective.optimizer(), theirs.optimizers()
-    schedules = theirs.schedulers(optimizers)
+    theirs, ours = (side(folder, 0, epochs, hidden, torch.float64) for side in (Published, Ours))
+    config = theirs.config
+    theirs.model.train()
     generator = torch.Generator().manual_seed(1)
     worst = dict.fromkeys(("loss", "weight", "delay", "norm", "sigma", "evaluation"), 0.0)
 
@@ -73,48 +146,35 @@ def compare(folder: Path, epochs: int, batches: int, hidden: int) -> dict[str, f
         worst[kind] = max(worst[kind], float((ours_ - theirs_).detach().abs().max()))
 
     for epoch in range(epochs):
-        ours.train()
-        objective.before_epoch(epoch)
+        ours.model.train()
+        ours.before_epoch(epoch)
         for batch in range(batches):
             counts = torch.poisson(torch.full((STEPS, 8, config.n_inputs), 0.4), generator).double()
             labels = torch.randint(0, CLASSES, (8,), generator=generator)
             seed = 1000 * epoch + batch
-            torch.manual_seed(seed)
-            loss = theirs.calc_loss(theirs(counts), nn.functional.one_hot(labels, CLASSES).double())
-            for each in optimizers:
-                each.zero_grad()
-            loss.backward()
-            for each in optimizers:
-                each.step()
-            theirs.reset_model(train=True)
-
-            torch.manual_seed(seed)
-            objective.before_batch(optimizer, Moment(epoch, batch, batches))
-            optimizer.zero_grad()
-            mine = nn.functional.cross_entropy(summed_softmax(ours(counts).membrane), labels)   # as objective.measure
-            mine.backward()
-            optimizer.step()
-            seen("loss", mine, loss)
+            losses = []
+            for side in (ours, theirs):
+                torch.manual_seed(seed)
+                losses.append(side.step(counts, labels, Moment(epoch, batch, batches)))
+            seen("loss", *torch.tensor(losses, dtype=torch.float64))
             clamped = HammouamriNetwork(
                 config.n_inputs, CLASSES, **SHD.network_settings | {"hidden": [hidden] * config.n_hidden_layers}
             ).double()
-            clamped.load_published(theirs.state_dict())
-            for (name, mine), other in zip(ours.named_parameters(), clamped.parameters(), strict=True):
+            clamped.load_published(theirs.model.state_dict())
+            for (name, mine), other in zip(ours.model.named_parameters(), clamped.parameters(), strict=True):
                 kind = "norm" if ".norm." in name else name.rpartition(".")[2]
                 if kind == "delay":
                     mine = mine.detach().clamp(0, config.max_delay - 1)
                 seen(kind, mine, other)
-            for mine, other in zip(ours.connections, clamped.connections, strict=True):
+            for mine, other in zip(ours.model.connections, clamped.connections, strict=True):
                 seen("sigma", mine.sigma, other.sigma)
-        for schedule in schedules:
-            schedule.step()
-        theirs.decrease_sig(epoch)
-    theirs.eval(), ours.eval()
+        theirs.after_epoch(epoch)
+    theirs.model.eval(), ours.model.eval()
     with torch.no_grad():
-        discrete(theirs)
-        output = theirs(counts)
-        functional.reset_net(theirs)
-        seen("evaluation", ours(counts).membrane.softmax(2).sum(0), output.softmax(2).sum(0))
+        discrete(theirs.model)
+        output = theirs.model(counts)
+        functional.reset_net(theirs.model)
+        seen("evaluation", ours.model(counts).membrane.softmax(2).sum(0), output.softmax(2).sum(0))
     return worst
 
 

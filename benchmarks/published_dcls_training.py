@@ -18,22 +18,17 @@ A run is saved after every epoch under ``results/published_dcls`` and goes on fr
 from __future__ import annotations
 
 import argparse
-import copy
-import dataclasses
 import statistics
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import measure
 import numpy as np
 import torch
-from published_dcls import CLASSES, discrete, published_code
+from published_dcls import Ours, Published, published_code
 from torch import Tensor, nn
 
-from recipes.dcls_table2 import SHD
-from recipes.engine.dcls import DclsObjective, HammouamriNetwork, TimedCounts
-from recipes.engine.losses import summed_softmax
+from recipes.engine.dcls import TimedCounts
 from recipes.engine.objectives import Moment
 
 STORE = Path("results/published_dcls")
@@ -64,83 +59,6 @@ def read(folder: Path, duration: float) -> dict[str, tuple[Tensor, Tensor]]:
         counts = torch.cat([torch.as_tensor(x).to(torch.uint8) for x, _ in parts])
         whole[name] = counts, torch.cat([torch.as_tensor(y) for _, y in parts])
     return whole
-
-
-class Published:
-    """The published model and all that trains it."""
-
-    def __init__(self, folder: Path, seed: int, epochs: int, hidden: int, dtype: torch.dtype):
-        self.model, self.config = published_code(folder, epochs, hidden, seed)
-        self.model.to(dtype)
-        self.optimizers = self.model.optimizers()
-        self.schedules = self.model.schedulers(self.optimizers)
-        self.parts = [self.model, *self.optimizers, *self.schedules]
-
-    def step(self, x: Tensor, labels: Tensor, moment: Moment) -> float:
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-        loss = self.model.calc_loss(self.model(x), nn.functional.one_hot(labels, CLASSES).to(x.dtype))
-        loss.backward()
-        for optimizer in self.optimizers:
-            optimizer.step()
-        self.model.reset_model(train=True)
-        return loss.item()
-
-    def before_epoch(self, epoch: int) -> None:
-        pass
-
-    def after_epoch(self, epoch: int) -> None:
-        for schedule in self.schedules:
-            schedule.step()
-        self.model.decrease_sig(epoch)
-
-    def right(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
-        """As their ``eval_model``: sigma 0 and rounded positions for the evaluation, then back."""
-        before = copy.deepcopy(self.model.state_dict())
-        discrete(self.model)
-        right = 0
-        for x, y in batches:
-            right += int((self.model(x).softmax(2).sum(0).argmax(1) == y).sum())
-            self.model.reset_model(train=False)
-        for block in self.model.blocks:
-            kernel = block[0][0]
-            kernel.version = kernel.DCK.version = "gauss"
-        self.model.load_state_dict(before)
-        return right
-
-
-class Ours:
-    """Our network and objective, from the published model's initial parameters."""
-
-    def __init__(self, folder: Path, seed: int, epochs: int, hidden: int, dtype: torch.dtype):
-        theirs = Published(folder, seed, epochs, hidden, dtype)
-        random = torch.get_rng_state()  # from here on both draw the same
-        self.config = theirs.config
-        settings = SHD.network_settings | {"hidden": [hidden] * self.config.n_hidden_layers}
-        self.model = HammouamriNetwork(self.config.n_inputs, CLASSES, **settings).to(dtype)
-        self.model.load_published(theirs.model.state_dict())
-        hyper = dataclasses.replace(SHD.training, epochs=epochs, batch_size=self.config.batch_size)
-        self.objective = DclsObjective(self.model, hyper)
-        self.optimizer = self.objective.optimizer()
-        self.parts = [self.model, self.optimizer]
-        torch.set_rng_state(random)
-
-    def step(self, x: Tensor, labels: Tensor, moment: Moment) -> float:
-        self.objective.before_batch(self.optimizer, moment)
-        self.optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(summed_softmax(self.model(x).membrane), labels)   # as objective.measure
-        loss.backward()
-        self.optimizer.step()
-        return loss.item()
-
-    def before_epoch(self, epoch: int) -> None:
-        self.objective.before_epoch(epoch)
-
-    def after_epoch(self, epoch: int) -> None:
-        pass
-
-    def right(self, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
-        return sum(int((summed_softmax(self.model(x).membrane).argmax(1) == y).sum()) for x, y in batches)
 
 
 def accuracy(side: Published | Ours, counts: Tensor, labels: Tensor, dtype: torch.dtype) -> float:
