@@ -43,6 +43,7 @@ RECIPE = TableRecipe(
         "hidden_weight": [0.25, 0.5],
         "recurrent_weight": [0.0, 0.1],
         "output_weight": [0.0, 0.1],
+        "weight_fan_in": 64,  # with the same weights at every size, two layers of 256 hardly learn
         "readout_time": 10.0,
     },
     training=EventPropTraining(

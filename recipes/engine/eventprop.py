@@ -71,6 +71,9 @@ class VoltageNetwork(nn.Module):
         max_delay: cap of all delays (ms); the published scripts', which no learned delay comes near.
         input_weight, hidden_weight, recurrent_weight, output_weight: mean and standard deviation of the normal
             distribution of initial weights.
+        weight_fan_in: the number of hidden neurons for which these are meant, but those of the input. Of a larger layer's
+            weights the mean is that of as many inputs spread over more, and the standard deviation falls with the
+            square root, so that what reaches a neuron does not depend on the size. None: as given, as published.
         readout: "weighted_integral" (by e^(-t/T)), "integral" or "maximum".
         readout_time: integrals are divided by this many ms; None: by the duration T, as mlGeNN's averages. It sets how
             large a logit one output spike of the hidden layer makes, and so how fast a weight learns.
@@ -93,6 +96,7 @@ class VoltageNetwork(nn.Module):
         hidden_weight: tuple[float, float] = (0.02, 0.03),
         recurrent_weight: tuple[float, float] = (0.0, 0.02),
         output_weight: tuple[float, float] = (0.02, 0.03),
+        weight_fan_in: int | None = None,
         readout: str = "weighted_integral",
         readout_time: float | None = None,
         tau_mem: float = 20.0,
@@ -103,6 +107,13 @@ class VoltageNetwork(nn.Module):
         super().__init__()
         neuron = {"tau_mem": tau_mem, "tau_syn": tau_syn, "dt": dt, "spike_times": spike_times}
         widths = [inputs] + [hidden] * layers
+        if weight_fan_in is not None and not weight_fan_in > 0:
+            raise ValueError(f"weight_fan_in must be a positive number of neurons, or None; got {weight_fan_in}")
+        share = 1.0 if weight_fan_in is None else min(1.0, weight_fan_in / hidden)
+
+        def spread(weight: tuple[float, float]) -> tuple[float, float]:
+            return weight[0] * share, weight[1] * share**0.5
+
         self.hidden = nn.ModuleList(
             EventPropLIF(
                 before,
@@ -111,13 +122,13 @@ class VoltageNetwork(nn.Module):
                 delay=torch.rand(hidden, before) * min(initial_delay, max_delay) if delays else None,
                 recurrent_delay=0.0 if delays else None,
                 max_delay=max_delay,
-                weight_init=hidden_weight if number else input_weight,
-                recurrent_weight_init=recurrent_weight,
+                weight_init=spread(hidden_weight) if number else input_weight,
+                recurrent_weight_init=spread(recurrent_weight),
                 **neuron,
             )
             for number, before in enumerate(widths[:-1])
         )
-        self.readout = EventPropLI(hidden, classes, weight_init=output_weight, readout=readout, **neuron)
+        self.readout = EventPropLI(hidden, classes, weight_init=spread(output_weight), readout=readout, **neuron)
         self.readout_time = 1.0 if readout == "maximum" else readout_time
 
     def forward(self, events: SpikeEvents) -> Response:

@@ -72,6 +72,30 @@ def test_outputs_of_a_small_hidden_layer_get_as_much_as_those_of_a_large_one():
     assert small == pytest.approx(large, rel=0.1)
 
 
+def test_weights_of_a_larger_layer_start_smaller_so_that_as_much_reaches_a_neuron():
+    torch.manual_seed(0)
+    given = {"hidden_weight": (0.25, 0.5), "recurrent_weight": (0.5, 0.1), "output_weight": (0.1, 0.2)}
+
+    def weights(hidden):
+        network = VoltageNetwork(6, 3, hidden=hidden, layers=2, recurrent=True, weight_fan_in=16, **given)
+        first, second = network.hidden
+        return first.weight, [second.weight, first.recurrent_weight, network.readout.weight]
+
+    for hidden, share in ((8, 1.0), (16, 1.0), (1024, 1 / 64)):
+        of_input, others = weights(hidden)
+        assert of_input.mean().item() == pytest.approx(0.03, abs=0.01)
+        few = 10 / (3 * hidden) ** 0.5  # standard errors
+        for weight, (mean, std) in zip(others, given.values(), strict=True):
+            assert weight.mean().item() == pytest.approx(mean * share, abs=few * std * share**0.5)
+            assert weight.std().item() == pytest.approx(std * share**0.5, rel=few)
+
+
+@pytest.mark.parametrize("value", [0, -3])
+def test_a_fan_in_of_no_neurons_is_refused(value):
+    with pytest.raises(ValueError, match=f"weight_fan_in must be a positive.*{value}"):
+        voltage_network(weight_fan_in=value)
+
+
 # -------------------------------------------------------------------------------------------------- objective
 
 
