@@ -1,4 +1,4 @@
-"""``python -m recipes --list | run NAME | table NAME | plot NAME | download DATA``."""
+"""``python -m recipes --list | run NAME | table NAME | plot NAME | tune NAME | download DATA``."""
 
 import argparse
 import importlib
@@ -12,6 +12,7 @@ ACTIONS = {
     "run": "do what is not done yet, then show and write the result",
     "table": "show and write the table of what has been run",
     "plot": "draw what has been run",
+    "tune": "compare settings by cross-validation over the speakers of the training set",
 }
 OF_RUN = ("accelerator", "devices", "tensorboard")  # what a finished run was trained on is in the table
 
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{recipe.name:20}{recipe.title}")
         return 0
     if given.action is None:
-        parser.error("say what to do: --list, run NAME, table NAME, plot NAME or download DATA")
+        parser.error("say what to do: --list, run NAME, table NAME, plot NAME, tune NAME or download DATA")
     return _perform(given.name, _DOWNLOAD if given.action == "download" else found[given.name], given)
 
 
@@ -79,7 +80,7 @@ def _perform(name: str, what, given: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for option in OF_RUN if given.action in ("table", "plot") else ():
         if getattr(given, option, None):
-            print(f"python -m recipes {given.action} {name}: error: --{option} is for run alone", file=sys.stderr)
+            print(f"python -m recipes {given.action} {name}: error: --{option} is for training alone", file=sys.stderr)
             return 2
     if getattr(given, "threads", None):
         torch.set_num_threads(given.threads)
@@ -101,13 +102,15 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(found: dict) -> argparse.ArgumentParser:
+    from recipes.engine import options  # after find_recipes, which says what is not installed
+
     parser = _Parser(prog="python -m recipes", description=recipes.__doc__, allow_abbrev=False)
     parser.add_argument("--list", action="store_true", help="name the recipes")
-    actions = parser.add_subparsers(dest="action", metavar="run | table | plot | download")
+    actions = parser.add_subparsers(dest="action", metavar="run | table | plot | tune | download")
     for action, what in ACTIONS.items():
         of_action = actions.add_parser(action, help=what, description=what, allow_abbrev=False)
         names = of_action.add_subparsers(dest="name", metavar="NAME", required=True)
-        for recipe in found.values():
+        for recipe in (recipe for recipe in found.values() if hasattr(recipe, action)):
             of_recipe = names.add_parser(
                 recipe.name,
                 help=recipe.title,
@@ -117,6 +120,8 @@ def _parser(found: dict) -> argparse.ArgumentParser:
                 allow_abbrev=False,
             )
             recipe.add_options(of_recipe)
+            if action == "tune":
+                options.add_folds(of_recipe)
     what = "fetch a data set now, to be used without a network later"
     _DOWNLOAD.add_options(actions.add_parser("download", help=what, description=what, allow_abbrev=False))
     return parser

@@ -49,7 +49,7 @@ from torch import Tensor
 
 from recipes.engine import cache, downloads
 from recipes.engine.errors import DataError
-from recipes.engine.sources import PROTOCOLS, Source, Splits
+from recipes.engine.sources import CROSS_VALIDATION, PROTOCOLS, Source, Splits
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +118,7 @@ class BinnedCounts(Source):
     """A folder in SHD's format, binned: batches are counts uint8 [N, T, channels]."""
 
     folder = "a folder with shd_train.h5.gz and shd_test.h5.gz, or any data in that format"
+    names_speakers = True
 
     def __init__(
         self,
@@ -150,6 +151,15 @@ class BinnedCounts(Source):
         return load(
             data_dir, self.binning, protocol, allow_silence=self.allow_silence, paper_criterion=self.paper_criterion
         )
+
+    def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:
+        return speaker_groups(data_dir, self._read, count)
+
+    def load_fold(self, data_dir: Path | None, left_out: tuple[int, ...]) -> Splits:
+        return load_fold(data_dir, self._read, self.binning.channels, left_out)
+
+    def _read(self, path: Path) -> Recordings:
+        return read(path, self.binning, self.allow_silence)
 
     def smoke(self) -> tuple["BinnedCounts", Path]:
         from recipes.engine import miniature
@@ -226,13 +236,41 @@ def load_splits(
         validation = (
             f"speakers {', '.join(map(str, who))} held out of {files['train'].name} ({len(valid)} samples)"
         )
+    digest = _digest(*(part for part in (train, valid, test) if part is not None))
+    return Splits(name, protocol, train, valid, test, inputs, classes, validation, digest, paper_criterion)
+
+
+def speaker_groups(data_dir: Path, read: Callable[[Path], Any], count: int, split_seed: int = 0) -> list[tuple[int, ...]]:
+    """The speakers of the train file in at most ``count`` groups of nearly equal size, drawn by ``split_seed``."""
+    path = find_files(data_dir)[1]["train"]
+    speakers = _speakers(path, read(path), "cross-validation has nobody to leave out")
+    if count < 2:
+        raise ValueError(f"cross-validation needs at least two groups of speakers, got {count}")
+    drawn = np.random.default_rng(split_seed).permutation(speakers)
+    return [tuple(np.sort(group).tolist()) for group in np.array_split(drawn, min(count, len(speakers)))]
+
+
+def load_fold(data_dir: Path, read: Callable[[Path], Any], inputs: int, left_out: tuple[int, ...]) -> Splits:
+    """The train file without the speakers ``left_out``, whose samples are for validation; the other files are not read.
+
+    Raises :class:`DataError` for a missing folder or file, for any malformed file and where a class is left without
+    training samples.
+    """
+    name, files = find_files(data_dir)
+    path = files["train"]
+    whole = read(path)
+    classes = _count_classes(files, {"train": whole})
+    train, valid = _leave_out(path, whole, left_out)
+    validation = f"speakers {', '.join(map(str, left_out))} left out of {path.name} ({len(valid)} samples)"
+    digest = _digest(whole)
+    return Splits(name, CROSS_VALIDATION, train, valid, None, inputs, classes, validation, digest, left_out=left_out)
+
+
+def _digest(*parts: Any) -> str:
     digest = hashlib.sha256()
-    for part in (train, valid, test):
-        if part is not None:
-            part.add_to(digest)
-    return Splits(
-        name, protocol, train, valid, test, inputs, classes, validation, digest.hexdigest()[:16], paper_criterion
-    )
+    for part in parts:
+        part.add_to(digest)
+    return digest.hexdigest()[:16]
 
 
 def find_files(data_dir: Path) -> tuple[str, dict[str, Path]]:
@@ -288,22 +326,31 @@ def _count_classes(files: dict[str, Path], splits: dict) -> int:
 
 
 def _hold_out_speakers(path: Path, train, share: float, seed: int):
+    speakers = _speakers(path, train, "there is no valid file, so the clean protocol has nobody to hold out")
+    count = min(max(1, round(share * len(speakers))), len(speakers) - 1)
+    chosen = np.sort(np.random.default_rng(seed).choice(speakers, size=count, replace=False)).tolist()
+    return *_leave_out(path, train, chosen), chosen
+
+
+def _speakers(path: Path, train, complaint: str) -> np.ndarray:
+    """Who spoke, at least two of them. Raises :class:`DataError`, with what that means."""
     if train.speakers is None:
-        raise DataError(
-            f"{path}: no extra/speaker and no valid file, so the clean protocol has nobody to hold out"
-        )
+        raise DataError(f"{path}: no extra/speaker: {complaint}")
     speakers = np.unique(train.speakers)
     if len(speakers) < 2:
-        raise DataError(f"{path}: one speaker only; the clean protocol needs a valid file or two speakers")
-    count = min(max(1, round(share * len(speakers))), len(speakers) - 1)
-    chosen = np.sort(np.random.default_rng(seed).choice(speakers, size=count, replace=False))
-    out = np.isin(train.speakers, chosen)
+        raise DataError(f"{path}: one speaker only: {complaint}")
+    return speakers
+
+
+def _leave_out(path: Path, train, speakers):
+    """The samples of all others, and of these speakers."""
+    out = np.isin(train.speakers, speakers)
     missing = np.setdiff1d(train.labels, train.labels[~out])
     if len(missing):
         raise DataError(
-            f"{path}: holding out speakers {chosen.tolist()} leaves no training sample of class {missing[0]}"
+            f"{path}: holding out speakers {list(speakers)} leaves no training sample of class {missing[0]}"
         )
-    return train.take(np.flatnonzero(~out)), train.take(np.flatnonzero(out)), chosen.tolist()
+    return train.take(np.flatnonzero(~out)), train.take(np.flatnonzero(out))
 
 
 # --------------------------------------------------------------------------------------------------- one file

@@ -160,6 +160,7 @@ class ShdEvents(Source):
     published: downloads.Published = downloads.SHD
 
     folder = data.BinnedCounts.folder
+    names_speakers = True
 
     @property
     def _augment(self) -> Callable[[EventRecordings], object] | None:
@@ -189,13 +190,22 @@ class ShdEvents(Source):
         return data.find_files(data_dir)[0]
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
-        splits = data.load_splits(
-            data_dir,
-            protocol,
-            lambda path: read(path, self.sampling, self.allow_silence),
-            self.sampling.units,
-            paper_criterion=self.paper_criterion,
+        return self._augmented(
+            data.load_splits(
+                data_dir, protocol, self._read, self.sampling.units, paper_criterion=self.paper_criterion
+            )
         )
+
+    def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:
+        return data.speaker_groups(data_dir, self._read, count)
+
+    def load_fold(self, data_dir: Path | None, left_out: tuple[int, ...]) -> Splits:
+        return self._augmented(data.load_fold(data_dir, self._read, self.sampling.units, left_out))
+
+    def _read(self, path: Path) -> EventRecordings:
+        return read(path, self.sampling, self.allow_silence)
+
+    def _augmented(self, splits: Splits) -> Splits:
         return splits if self._augment is None else dataclasses.replace(splits, train=self._augment(splits.train))
 
     def smoke(self) -> tuple["ShdEvents", Path]:

@@ -144,6 +144,18 @@ def add_training(parser: argparse.ArgumentParser, epochs: str, batch_size: str, 
     )
 
 
+def add_folds(parser: argparse.ArgumentParser) -> None:
+    """The option of cross-validation alone."""
+    parser.add_argument(
+        "--folds",
+        type=positive,
+        default=10,
+        metavar="N",
+        help="groups of training speakers, each left out once (default 10, as the EventProp paper: with ten speakers one "
+        "each)",
+    )
+
+
 def run_of(given: argparse.Namespace) -> str:
     """The command that makes what ``table`` and ``plot`` of these options show."""
     dataset = getattr(given, "dataset", None)

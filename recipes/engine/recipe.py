@@ -21,7 +21,7 @@ from recipes.engine.hardware import Hardware
 from recipes.engine.objectives import Objective
 from recipes.engine.options import OptionError
 from recipes.engine.runs import Busy, Run, RunStore
-from recipes.engine.sources import Source, Splits
+from recipes.engine.sources import CROSS_VALIDATION, Source, Splits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,19 @@ class Row:
     settings: dict
     paper: dict
     training: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the options ask for, checked."""
+
+    given: argparse.Namespace
+    rows: list[Row]
+    seeds: list[int]
+    source: Source
+    data_dir: Path | None
+    hardware: Hardware
+    store: RunStore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,10 +197,15 @@ class TableRecipe:
                 raise OptionError(f"--set {name}: no such setting; choose from {choices}")
             if name in ("epochs", "batch_size"):
                 raise OptionError(f"--set {name}: use --{name.replace('_', '-')}")
-            if any(name in {"network": row.settings, "training": row.training}[p] for p in parts for row in self.rows):
+            if "network" in parts and any(name in row.settings for row in self.rows):
                 raise OptionError(f"--set {name}: the networks of this table differ in it; change it in the recipe")
             for part in parts:
                 before, kind = known[part][name]
+                if len({json.dumps(row.training.get(name, before)) for row in self._rows(given)}) > 1:
+                    raise OptionError(
+                        f"--set {name}: the networks of this table differ in it; choose some that agree with --only, or "
+                        "change it in the recipe"
+                    )
                 if not options.fits(value, kind):
                     needed = inspect.formatannotation(kind).replace("collections.abc.", "")
                     raise OptionError(
@@ -228,6 +246,22 @@ class TableRecipe:
     def train(self, given: argparse.Namespace) -> tuple[list[dict], list[Run]]:
         """Train what is not finished yet; the results of all that the options ask for and that are finished, and the runs
         that diverged."""
+        plan = self.plan(given, self.seeds)
+        runs, diverged = self.train_on(plan, self._loader(given, plan.source, plan.data_dir))
+        finished = [result for run in runs if (result := plan.store.result(run))]
+        if not finished and not diverged:
+            print("Nothing finished yet: every run is being trained by another process.")
+        return finished, diverged
+
+    def tune(self, given: argparse.Namespace) -> int:
+        """Cross-validation over the training speakers: :mod:`recipes.engine.tuning`."""
+        from recipes.engine import tuning
+
+        return tuning.tune(self, given)
+
+    def plan(self, given: argparse.Namespace, seeds: int) -> Plan:
+        """Raises :class:`OptionError` for what cannot be done, before any data are read. ``seeds``: how many, unless the
+        options say."""
         rows = self._rows(given)
         smoke = self.smoke if given.smoke else {}
         if "threads" in smoke and not given.threads:
@@ -239,20 +273,20 @@ class TableRecipe:
         smallest = min(self._hyper(row, given).batch_size for row in rows)
         if smallest < hardware.devices:
             raise OptionError(f"--devices {hardware.devices}: batches of {smallest} samples are too small to divide")
-        seeds = given.seeds or list(range(smoke.get("seeds", self.seeds)))
+        numbers = given.seeds or list(range(smoke.get("seeds", seeds)))
         store = RunStore(options.writable_folder(self.out(given)))
-        load = self._loader(given, source, data_dir)
-        splits = load()
-        for row in rows:
-            hardware.check(splits, self._hyper(row, given).batch_size)
-        runs = [self._as_run(row, seed, given, source, splits) for seed in seeds for row in rows]
+        return Plan(given, rows, numbers, source, data_dir, hardware, store)
+
+    def train_on(self, plan: Plan, load: Callable[[], Splits]) -> tuple[list[Run], list[Run]]:
+        """Train what is planned and not finished yet on what ``load`` loads (any process, by pickle); all runs of the plan,
+        and those that diverged."""
+        splits, given = load(), plan.given
+        for row in plan.rows:
+            plan.hardware.check(splits, self._hyper(row, given).batch_size)
+        runs = [self._as_run(row, seed, given, plan.source, splits) for seed in plan.seeds for row in plan.rows]
         self._check_changes(given, runs, splits)
-        how = {"hardware": hardware, "tensorboard": given.tensorboard, "reload": load}
-        diverged = self._train_all(runs, splits, store, how)
-        finished = [result for run in runs if (result := store.result(run))]
-        if not finished and not diverged:
-            print("Nothing finished yet: every run is being trained by another process.")
-        return finished, diverged
+        how = {"hardware": plan.hardware, "tensorboard": given.tensorboard, "reload": load}
+        return runs, self._train_all(runs, splits, plan.store, how)
 
     def table(self, given: argparse.Namespace) -> int:
         """Show and write the table of the finished runs."""
@@ -276,6 +310,8 @@ class TableRecipe:
         }
         if given.precision not in (None, "32"):
             settings["precision"] = given.precision
+        if splits.left_out:
+            settings["left_out"] = list(splits.left_out)
         return Run(self.name, row.key, seed, json.loads(json.dumps(settings)))
 
     def _train_all(self, runs: list[Run], splits: Splits, store: RunStore, how: dict) -> list[Run]:
@@ -344,6 +380,7 @@ class TableRecipe:
         out = self.out(given)
         keys = {row.key for row in self._rows(given)}
         runs = [run for run in RunStore(out).results(self.name) if run["network"] in keys]
+        runs = [run for run in runs if run["settings"]["protocol"] != CROSS_VALIDATION]
         source = self.source_of_data.with_options(given)
         self._check_generated(given, source)
         if given.data_dir:
@@ -365,13 +402,12 @@ class TableRecipe:
         runs = [run for run in runs if given.seeds is None or run["seed"] in given.seeds]
         if not runs:
             raise OptionError(f"no finished runs with these options in {out}; make them with: {options.run_of(given)}")
-        groups = {json.dumps(_without_row(self, run), sort_keys=True) for run in runs}
-        if len(groups) > 1:
-            differ = _differences([json.loads(group) for group in groups])
-            raise OptionError(
-                f"{out} holds runs with different settings ({differ}); "
-                "choose with --epochs, --protocol, ... or --out"
-            )
+        for alike in ([_without_row(self, run) for run in runs], *(_of(runs, key) for key in keys)):
+            if differ := differences(alike):
+                raise OptionError(
+                    f"{out} holds runs with different settings ({differ}); "
+                    "choose with --epochs, --protocol, --set, ... or --out"
+                )
         return runs
 
     def _show(self, runs: list[dict], out: Path, plot: bool) -> int:
@@ -417,6 +453,9 @@ class PerDataset:
     def plot(self, given: argparse.Namespace) -> int:
         return self._part(given).plot(given)
 
+    def tune(self, given: argparse.Namespace) -> int:
+        return self._part(given).tune(given)
+
     def _part(self, given: argparse.Namespace) -> Any:
         """The recipe that was asked for. Raises :class:`OptionError` for an option of another one's data."""
         chosen = self.parts[given.dataset]
@@ -447,19 +486,28 @@ def _without_row(recipe: TableRecipe, run: dict) -> dict:
     }
 
 
-def _differences(settings: list[dict]) -> str:
-    flat = [
-        {f"{part} {k}": v for part, of in s.items() if isinstance(of, dict) for k, v in of.items()}
-        for s in settings
-    ]
-    flat = [
-        one | {k: v for k, v in s.items() if not isinstance(v, dict)}
-        for one, s in zip(flat, settings, strict=True)
-    ]
-    names = sorted(
-        {name for one in flat for name in one if len({json.dumps(other.get(name)) for other in flat}) > 1}
-    )
-    return "; ".join(f"{name}: {', '.join(sorted({str(one.get(name)) for one in flat}))}" for name in names)
+def _of(runs: list[dict], network: str) -> list[dict]:
+    """The settings of the runs of one network."""
+    return [run["settings"] for run in runs if run["network"] == network]
+
+
+def differences(settings: list[dict]) -> str:
+    """The names and values in which these differ, "" where they do not."""
+    told = [flat(s) for s in settings]
+    names = differing(told)
+    return "; ".join(f"{name}: {', '.join(sorted({str(one.get(name)) for one in told}))}" for name in names)
+
+
+def differing(told: list[dict]) -> list[str]:
+    """The names whose values are not the same everywhere."""
+    names = sorted({name for one in told for name in one})
+    return [name for name in names if len({json.dumps(one.get(name)) for one in told}) > 1]
+
+
+def flat(settings: dict) -> dict:
+    """{"network": {"hidden": 64}} as {"network hidden": 64}."""
+    inner = {f"{part} {k}": v for part, of in settings.items() if isinstance(of, dict) for k, v in of.items()}
+    return inner | {k: v for k, v in settings.items() if not isinstance(v, dict)}
 
 
 def _progress() -> Progress:
@@ -481,10 +529,10 @@ def _progress_text(run: Run, epoch: dict | None) -> str:
 
 
 def _line(result: dict) -> str:
-    chosen = result["best"][result["settings"]["protocol"]]
     protocol = result["settings"]["protocol"]
-    valid = f"valid {chosen['valid_accuracy']:.1f} %, " if "valid_accuracy" in chosen else ""
+    chosen = result["best"][protocol]
+    sets = [f"{name} {chosen[f'{name}_accuracy']:.1f} %" for name in ("valid", "test") if f"{name}_accuracy" in chosen]
     return (
-        f"{result['network']} seed {result['seed']}: {valid}test {chosen['test_accuracy']:.1f} % "
+        f"{result['network']} seed {result['seed']}: {', '.join(sets)} "
         f"at epoch {chosen['epoch']} ({protocol}), {result['seconds_per_epoch']:.2f} s per epoch"
     )

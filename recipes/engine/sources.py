@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from recipes.engine.downloads import Published
 
 PROTOCOLS = ("paper", "clean")
+CROSS_VALIDATION = "cross-validation"  # the protocol of ``tune``, which never reads a test set
 
 
 class Part(Protocol):
@@ -32,29 +33,33 @@ class Part(Protocol):
 class Splits:
     """What one protocol trains, validates and tests on.
 
-    ``valid`` is None where the protocol has no validation set. ``digest`` names the contents: two runs with
-    equal digests saw the same numbers. ``paper_criterion`` is the metric by which the paper chose its epoch.
+    ``valid`` is None where the protocol has no validation set, ``test`` in cross-validation, where ``left_out`` are the
+    speakers of ``valid``. ``digest`` names the contents: two runs with equal digests (and the same speakers left out) saw
+    the same numbers. ``paper_criterion`` is the metric by which the paper chose its epoch.
     """
 
     name: str
     protocol: str
     train: Part
     valid: Part | None
-    test: Part
+    test: Part | None
     inputs: int
     classes: int
     validation: str
     digest: str
     paper_criterion: str = "test_accuracy"
+    left_out: tuple[int, ...] = ()
 
     @property
     def evaluated(self) -> dict[str, Part]:
         """The sets measured after every epoch."""
-        return {"test": self.test} if self.valid is None else {"valid": self.valid, "test": self.test}
+        return {name: part for name, part in (("valid", self.valid), ("test", self.test)) if part is not None}
 
     @property
     def criteria(self) -> dict[str, str]:
         """The metric by which each protocol chooses its epoch; no "clean" without a validation set."""
+        if self.test is None:
+            return {CROSS_VALIDATION: "valid_accuracy"}
         return {"paper": self.paper_criterion} | ({} if self.valid is None else {"clean": "valid_accuracy"})
 
     @property
@@ -72,6 +77,9 @@ class Source:
 
     published: "Published | None" = None
     """What is downloaded without ``--data-dir``; None where there is nothing to download."""
+
+    names_speakers = False
+    """Whether these data say who spoke: :meth:`folds` and :meth:`load_fold` work."""
 
     @property
     def settings(self) -> dict:
@@ -103,6 +111,15 @@ class Source:
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         """Raises :class:`DataError` for a missing folder or file and for any malformed file."""
+        raise NotImplementedError
+
+    def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:
+        """The speakers of the training set in ``count`` groups (of one each where there are no more), each to be left out
+        once. Raises :class:`DataError` for a file that names nobody."""
+        raise NotImplementedError
+
+    def load_fold(self, data_dir: Path | None, left_out: tuple[int, ...]) -> Splits:
+        """The training set without these speakers, who are what is validated on; no test set."""
         raise NotImplementedError
 
     def smoke(self) -> tuple["Source", Path | None]:

@@ -39,10 +39,10 @@ def summarise(recipe, runs: list[dict]) -> list[dict]:
             entry |= {
                 "parameters": ours[0]["parameters"],
                 "seeds": [run["seed"] for run in ours],
-                "test": _statistics([epoch["test_accuracy"] for epoch in chosen]),
-                "best_test": _statistics([max(e["test_accuracy"] for e in run["history"]) for run in ours]),
+                "test": statistics_of([epoch["test_accuracy"] for epoch in chosen]),
+                "best_test": statistics_of([max(e["test_accuracy"] for e in run["history"]) for run in ours]),
                 "epoch": [epoch["epoch"] for epoch in chosen],
-                "spikes_per_neuron": _statistics([epoch["test_spikes"] for epoch in chosen]),
+                "spikes_per_neuron": statistics_of([epoch["test_spikes"] for epoch in chosen]),
                 "seconds_per_epoch": statistics.median(run["seconds_per_epoch"] for run in ours),
                 "peak_memory_mib": max(run["peak_memory_mib"] for run in ours),
             }
@@ -50,7 +50,7 @@ def summarise(recipe, runs: list[dict]) -> list[dict]:
             if gpu:
                 entry["peak_gpu_memory_mib"] = max(gpu)
             if protocol == "clean":
-                entry["valid"] = _statistics([epoch["valid_accuracy"] for epoch in chosen])
+                entry["valid"] = statistics_of([epoch["valid_accuracy"] for epoch in chosen])
         rows.append(entry)
     return rows
 
@@ -60,7 +60,8 @@ def measured(recipe, runs: list[dict]) -> list[dict]:
     return [row for row in summarise(recipe, runs) if row["runs"]]
 
 
-def _statistics(values: list[float]) -> dict:
+def statistics_of(values: list[float]) -> dict:
+    """Mean, standard deviation of the sample (None for one value) and largest."""
     return {
         "mean": statistics.mean(values),
         "std": statistics.stdev(values) if len(values) > 1 else None,

@@ -416,7 +416,7 @@ def best_epoch(history: list[dict], metric: str) -> dict:
 
 def chosen_epochs(history: list[dict], criteria: dict[str, str]) -> dict[str, dict]:
     """The epoch that each protocol chooses, by its criterion."""
-    kept = ("epoch", "train_accuracy", "valid_accuracy", "test_accuracy", "test_spikes")
+    kept = ("epoch", "train_accuracy", "valid_accuracy", "valid_spikes", "test_accuracy", "test_spikes")
     return {
         protocol: {name: value for name, value in best_epoch(history, metric).items() if name in kept}
         for protocol, metric in criteria.items()
