@@ -74,7 +74,7 @@ _DOWNLOAD = _Download()
 def _perform(name: str, what, given: argparse.Namespace) -> int:
     import torch
 
-    from recipes.engine.data import DataError
+    from recipes.engine.errors import DataError
     from recipes.engine.options import OptionError
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -4,7 +4,8 @@ import dataclasses
 
 from recipes.engine import downloads
 from recipes.engine.dcls import DclsObjective, DclsTraining, HammouamriNetwork, TimedCounts
-from recipes.engine.recipe import PerDataset, Row, TableRecipe
+from recipes.engine.per_dataset import PerDataset
+from recipes.engine.recipe import Row, TableRecipe
 from recipes.engine.speech_commands import SpeechCommands
 
 SOURCE = (

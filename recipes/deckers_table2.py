@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from recipes import deckers_table1
 from recipes.engine import downloads
 from recipes.engine.data import BinnedCounts, Binning
-from recipes.engine.recipe import PerDataset, Row, TableRecipe
+from recipes.engine.per_dataset import PerDataset
+from recipes.engine.recipe import Row, TableRecipe
 from recipes.engine.runs import RunStore
 from recipes.engine.speech_commands import MelSpectrogram, SpeechCommands
 from recipes.engine.tables import Sheet, measured, spread

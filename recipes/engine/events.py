@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes.engine import cache, data, downloads
+from recipes.engine import cache, data, downloads, shd_folder
 from recipes.engine.sources import Source, Splits
 from snn_delay_plugins.events import SpikeEvents
 
@@ -187,20 +187,20 @@ class ShdEvents(Source):
         return given.augmentation is None or settings["augmentation"]["name"] == given.augmentation
 
     def find(self, data_dir: Path) -> str:
-        return data.find_files(data_dir)[0]
+        return shd_folder.find_files(data_dir)[0]
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         return self._augmented(
-            data.load_splits(
+            shd_folder.load_splits(
                 data_dir, protocol, self._read, self.sampling.units, paper_criterion=self.paper_criterion
             )
         )
 
     def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:
-        return data.speaker_groups(data_dir, self._read, count)
+        return shd_folder.speaker_groups(data_dir, self._read, count)
 
     def load_fold(self, data_dir: Path | None, left_out: tuple[int, ...]) -> Splits:
-        return self._augmented(data.load_fold(data_dir, self._read, self.sampling.units, left_out))
+        return self._augmented(shd_folder.load_fold(data_dir, self._read, self.sampling.units, left_out))
 
     def _read(self, path: Path) -> EventRecordings:
         return read(path, self.sampling, self.allow_silence)

@@ -15,7 +15,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from recipes.engine import machine, options, tables
+from recipes.engine import comparison, machine, options, tables
 from recipes.engine.errors import Diverged
 from recipes.engine.hardware import Hardware
 from recipes.engine.objectives import Objective
@@ -402,8 +402,9 @@ class TableRecipe:
         runs = [run for run in runs if given.seeds is None or run["seed"] in given.seeds]
         if not runs:
             raise OptionError(f"no finished runs with these options in {out}; make them with: {options.run_of(given)}")
-        for alike in ([_without_row(self, run) for run in runs], *(_of(runs, key) for key in keys)):
-            if differ := differences(alike):
+        of_each = [comparison.of_network(runs, key) for key in sorted(keys)]
+        for alike in ([comparison.without_row(self, run) for run in runs], *of_each):
+            if differ := comparison.differences(alike):
                 raise OptionError(
                     f"{out} holds runs with different settings ({differ}); "
                     "choose with --epochs, --protocol, --set, ... or --out"
@@ -420,94 +421,6 @@ class TableRecipe:
             paths += plots.write(self, runs, out)
         tables.announce(paths)
         return 0
-
-
-@dataclasses.dataclass(frozen=True)
-class PerDataset:
-    """One command for the recipes of several data sets, chosen by ``--dataset``; the first is the default."""
-
-    name: str
-    title: str
-    parts: dict[str, Any]
-
-    @property
-    def paper_used(self) -> str:
-        return "\n\n".join(f"--dataset {name}\n{part.paper_used}" for name, part in self.parts.items())
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        first, *others = self.parts.values()
-        parser.add_argument(
-            "--dataset",
-            choices=list(self.parts),
-            default=next(iter(self.parts)),
-            help=f"whose networks and settings (default {next(iter(self.parts))}); any data of that format will do",
-        )
-        first.add_options(parser, *others)
-
-    def run(self, given: argparse.Namespace) -> int:
-        return self._part(given).run(given)
-
-    def table(self, given: argparse.Namespace) -> int:
-        return self._part(given).table(given)
-
-    def plot(self, given: argparse.Namespace) -> int:
-        return self._part(given).plot(given)
-
-    def tune(self, given: argparse.Namespace) -> int:
-        return self._part(given).tune(given)
-
-    def _part(self, given: argparse.Namespace) -> Any:
-        """The recipe that was asked for. Raises :class:`OptionError` for an option of another one's data."""
-        chosen = self.parts[given.dataset]
-        own = _options_of(chosen.source_of_data)
-        for part in self.parts.values():
-            for name, default in _options_of(part.source_of_data).items():
-                if name not in own and getattr(given, name) != default:
-                    raise OptionError(f"--{name.replace('_', '-')} is not for --dataset {given.dataset}")
-        return chosen
-
-
-def _options_of(source: Source) -> dict[str, Any]:
-    """The options of a source and their defaults."""
-    parser = argparse.ArgumentParser(add_help=False)
-    source.add_options(parser)
-    return vars(parser.parse_args([]))
-
-
-def _without_row(recipe: TableRecipe, run: dict) -> dict:
-    """The run's settings but those in which some rows of the table differ from others."""
-    varied = {
-        "network": {name for row in recipe.rows for name in row.settings},
-        "training": {name for row in recipe.rows for name in row.training},
-    }
-    return run["settings"] | {
-        part: {name: value for name, value in run["settings"][part].items() if name not in names}
-        for part, names in varied.items()
-    }
-
-
-def _of(runs: list[dict], network: str) -> list[dict]:
-    """The settings of the runs of one network."""
-    return [run["settings"] for run in runs if run["network"] == network]
-
-
-def differences(settings: list[dict]) -> str:
-    """The names and values in which these differ, "" where they do not."""
-    told = [flat(s) for s in settings]
-    names = differing(told)
-    return "; ".join(f"{name}: {', '.join(sorted({str(one.get(name)) for one in told}))}" for name in names)
-
-
-def differing(told: list[dict]) -> list[str]:
-    """The names whose values are not the same everywhere."""
-    names = sorted({name for one in told for name in one})
-    return [name for name in names if len({json.dumps(one.get(name)) for one in told}) > 1]
-
-
-def flat(settings: dict) -> dict:
-    """{"network": {"hidden": 64}} as {"network hidden": 64}."""
-    inner = {f"{part} {k}": v for part, of in settings.items() if isinstance(of, dict) for k, v in of.items()}
-    return inner | {k: v for k, v in settings.items() if not isinstance(v, dict)}
 
 
 def _progress() -> Progress:

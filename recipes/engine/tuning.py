@@ -10,9 +10,9 @@ import functools
 import json
 import statistics
 
-from recipes.engine import tables
+from recipes.engine import comparison, tables
 from recipes.engine.options import OptionError
-from recipes.engine.recipe import TableRecipe, differing, flat
+from recipes.engine.recipe import TableRecipe
 from recipes.engine.sources import CROSS_VALIDATION
 
 
@@ -94,7 +94,7 @@ def sheet(recipe: TableRecipe, runs: list[dict], folds: list[tuple[int, ...]]) -
 def _rows(recipe: TableRecipe, runs: list[dict]) -> list[dict]:
     alike: dict[tuple[str, str], list[dict]] = {}
     for run in runs:
-        settings = {name: value for name, value in flat(run["settings"]).items() if name != "left_out"}
+        settings = {name: value for name, value in comparison.flat(run["settings"]).items() if name != "left_out"}
         alike.setdefault((run["network"], json.dumps(settings, sort_keys=True)), []).append(run)
     names = {row.key: (place, row.name) for place, row in enumerate(recipe.rows)}
     rows = []
@@ -123,7 +123,7 @@ def _rows(recipe: TableRecipe, runs: list[dict]) -> list[dict]:
 
 def _varied(rows: list[dict], row: dict) -> list[str]:
     """The settings in which the rows of one network differ."""
-    return differing([other["settings"] for other in rows if other["key"] == row["key"]])
+    return comparison.differing([other["settings"] for other in rows if other["key"] == row["key"]])
 
 
 def _names(speakers: tuple[int, ...]) -> str:

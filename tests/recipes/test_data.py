@@ -11,8 +11,9 @@ import h5py
 import numpy as np
 import pytest
 
-from recipes.engine import cache, data, miniature
-from recipes.engine.data import Binning, DataError
+from recipes.engine import cache, data, miniature, shd_folder
+from recipes.engine.data import Binning
+from recipes.engine.errors import DataError
 
 DSP20 = Path(__file__).parents[3] / "shared" / "data" / "dsp20"
 
@@ -123,13 +124,13 @@ def folder_of(tmp_path, *names):
 def test_two_data_sets_in_one_folder_have_to_be_told_apart(tmp_path):
     folder_of(tmp_path, "shd_train.h5", "shd_test.h5", "ssc_train.h5", "ssc_test.h5", "ssc_valid.h5")
     with pytest.raises(DataError, match="several data sets"):
-        data.find_files(tmp_path)
-    name, files = data.find_files(tmp_path / "ssc")
+        shd_folder.find_files(tmp_path)
+    name, files = shd_folder.find_files(tmp_path / "ssc")
     assert name == "SSC" and set(files) == {"train", "valid", "test"}
 
 
 def test_an_unpacked_file_is_preferred_to_the_gzipped_one(tmp_path):
-    _, files = data.find_files(folder_of(tmp_path, "shd_train.h5.gz", "shd_train.h5", "shd_test.h5.gz"))
+    _, files = shd_folder.find_files(folder_of(tmp_path, "shd_train.h5.gz", "shd_train.h5", "shd_test.h5.gz"))
     assert files["train"].name == "shd_train.h5" and files["test"].name == "shd_test.h5.gz"
 
 
