@@ -12,11 +12,10 @@ import statistics
 
 from recipes.engine import comparison, tables
 from recipes.engine.options import OptionError
-from recipes.engine.recipe import TableRecipe
 from recipes.engine.sources import CROSS_VALIDATION
 
 
-def tune(recipe: TableRecipe, given: argparse.Namespace) -> int:
+def tune(recipe, given: argparse.Namespace) -> int:
     """Train what is not finished yet, then show and write the table; 1 if a training diverged, or nothing is finished."""
     if given.protocol:
         raise OptionError(f"--protocol {given.protocol}: tune leaves speakers out of the training set instead; drop it")
@@ -46,7 +45,7 @@ def tune(recipe: TableRecipe, given: argparse.Namespace) -> int:
     return 1 if diverged else 0
 
 
-def sheet(recipe: TableRecipe, runs: list[dict], folds: list[tuple[int, ...]]) -> tables.Sheet:
+def sheet(recipe, runs: list[dict], folds: list[tuple[int, ...]]) -> tables.Sheet:
     """A line for each network and settings, the best settings of a network first."""
     rows = sorted(_rows(recipe, runs), key=lambda row: (row["place"], -row["accuracy"]["mean"]))
     varied = sorted({name for row in rows for name in _varied(rows, row)})
@@ -91,7 +90,7 @@ def sheet(recipe: TableRecipe, runs: list[dict], folds: list[tuple[int, ...]]) -
     )
 
 
-def _rows(recipe: TableRecipe, runs: list[dict]) -> list[dict]:
+def _rows(recipe, runs: list[dict]) -> list[dict]:
     alike: dict[tuple[str, str], list[dict]] = {}
     for run in runs:
         settings = {name: value for name, value in comparison.flat(run["settings"]).items() if name != "left_out"}
