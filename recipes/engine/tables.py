@@ -200,9 +200,12 @@ class Sheet:
 
 
 def sheet(recipe, runs: list[dict]) -> Sheet:
-    """The table of a :class:`recipes.engine.recipe.TableRecipe`."""
+    """The table of a :class:`recipes.engine.recipe.TableRecipe`: networks of which there are runs or a figure of the paper;
+    the others are named below it."""
     rows, shown, remarks = summarise(recipe, runs), columns(recipe, runs), notes(recipe, runs)
-    cells = [[column.cell(row) for column in shown] for row in rows]
+    cells = [[column.cell(row) for column in shown] for row in rows if row["runs"] or row["paper"]]
+    if absent := [row["key"] for row in rows if not (row["runs"] or row["paper"])]:
+        remarks = [*remarks, f"Not run: {', '.join(absent)}."]
     facts = {"settings": runs[0]["settings"], "data": runs[0]["data"], "notes": remarks, "rows": rows}
     return Sheet(recipe.name, recipe.title, [column.heading for column in shown], cells, remarks, facts)
 

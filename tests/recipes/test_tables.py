@@ -99,15 +99,18 @@ def test_the_table_is_written_as_markdown_csv_and_json(runs, tmp_path):
     assert [path.name for path in paths] == ["deckers_table1.md", "deckers_table1.csv", "deckers_table1.json"]
     markdown = paths[0].read_text().splitlines()
     lines = [line for line in markdown if line.startswith("|")]
-    assert len(lines) == 2 + len(RECIPE.rows) and len({line.count("|") for line in lines}) == 1
+    assert len(lines) == 2 + 5 and len({line.count("|") for line in lines}) == 1  # the paper's five networks
+    absent = "Not run: adlif-plus-uniform-delays, adlif-plus-uniform-delays-shifts."
+    assert f"- {absent}" in markdown and "Synaptic delay LIF" in paths[0].read_text()
     with open(paths[1], newline="") as file:
         heads, *rows = csv.reader(file)
     assert (
-        len(rows) == len(RECIPE.rows)
+        len(rows) == 5
         and all(len(row) == len(heads) for row in rows)
         and rows[0][0] == "Basic LIF"
     )
     stored = json.loads(paths[2].read_text())
+    assert len(stored["rows"]) == len(RECIPE.rows) and absent in stored["notes"]
     assert stored["rows"][0]["test"]["mean"] == 55.0 and stored["rows"][0]["paper"]["mean"] == 84.49
     assert stored["settings"]["protocol"] == "clean" and stored["data"]["name"] == "DSP20"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
