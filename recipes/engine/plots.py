@@ -133,7 +133,10 @@ def accuracy_over_hidden(recipe, runs: list[dict]) -> Figure:
         ylabel=f"test accuracy (%), {runs[0]['data']['name']}",
         title=recipe.title,
     )
-    axes.set_xticks(sorted({size for points in curves.values() for size in points}))
+    sizes = sorted({size for points in curves.values() for size in points})
+    if sizes[-1] >= 8 * sizes[0]:  # 64, 128, ... 1024
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, list(map(str, sizes)))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     return figure

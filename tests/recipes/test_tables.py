@@ -10,6 +10,8 @@ from rich.console import Console
 
 from recipes.deckers_table1 import RECIPE
 from recipes.engine import plots, tables
+from recipes.eventprop_braille import RECIPE as BRAILLE
+from recipes.eventprop_yinyang import RECIPE as YIN_YANG
 
 
 def run(network, seed, valid, test, protocol="clean", **changes):
@@ -148,4 +150,16 @@ def test_a_run_that_stopped_early_has_a_shorter_curve_and_stays_in_the_mean():
     )
     curves = [list(line.get_ydata()) for line in figure.axes[2].lines]
     assert curves == [[70.0, 52.0, 55.0], [40.0], [55.0, 46.0, 47.5]]
+    plots.plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    "recipe, form, sizes, scale",
+    [(BRAILLE, "recurrent-{}-delays", (64, 256, 1024), "log"), (YIN_YANG, "{}-delays", (5, 15, 30), "linear")],
+)
+def test_sizes_over_a_wide_range_stand_at_equal_distances(recipe, form, sizes, scale):
+    figure = plots.accuracy_over_hidden(recipe, [run(form.format(size), 0, [50.0], [60.0]) for size in sizes])
+    axes = figure.axes[0]
+    assert axes.get_xscale() == scale and list(axes.get_xticks()) == list(sizes)
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(map(str, sizes))
     plots.plt.close(figure)
