@@ -142,8 +142,8 @@ class BinnedCounts(Source):
         return find_files(data_dir)[0]
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
-        return load(
-            data_dir, self.binning, protocol, allow_silence=self.allow_silence, paper_criterion=self.paper_criterion
+        return load_splits(
+            data_dir, protocol, self._read, self.binning.channels, paper_criterion=self.paper_criterion
         )
 
     def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:

@@ -16,7 +16,11 @@ from recipes.engine.sources import CROSS_VALIDATION
 
 
 def tune(recipe, given: argparse.Namespace) -> int:
-    """Train what is not finished yet, then show and write the table; 1 if a training diverged, or nothing is finished."""
+    """Train what is not finished yet, then show and write the table; 1 if a training diverged, or nothing is finished.
+
+    Raises :class:`OptionError` for what cannot be tuned, :class:`recipes.engine.errors.DataError` for a training file that
+    cannot be read or names nobody to leave out.
+    """
     if given.protocol:
         raise OptionError(f"--protocol {given.protocol}: tune leaves speakers out of the training set instead; drop it")
     if not recipe.source_of_data.names_speakers:
@@ -84,7 +88,7 @@ def sheet(recipe, runs: list[dict], folds: list[tuple[int, ...]]) -> tables.Shee
         "± is the standard deviation over folds (n - 1), of each fold's mean over seeds. Epoch: median; spikes: mean over "
         "hidden neurons and samples left out; time: median training epoch.",
     ]
-    facts = {"folds": folds, "data": runs[0]["data"]["name"], "notes": remarks, "rows": rows}
+    facts = {"folds": folds, "data": data, "notes": remarks, "rows": rows}
     return tables.Sheet(
         f"{recipe.name}_tuning", f"{recipe.title}: cross-validation", headings, cells, remarks, facts
     )
