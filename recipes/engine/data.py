@@ -167,23 +167,6 @@ def add_silence_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load(
-    data_dir: Path,
-    binning: Binning,
-    protocol: str,
-    held_out: float = 0.2,
-    split_seed: int = 0,
-    allow_silence: bool = False,
-    paper_criterion: str = "test_accuracy",
-) -> Splits:
-    """:func:`load_splits` of binned counts."""
-
-    def read_counts(path: Path) -> Recordings:
-        return read(path, binning, allow_silence)
-
-    return load_splits(data_dir, protocol, read_counts, binning.channels, held_out, split_seed, paper_criterion)
-
-
 # --------------------------------------------------------------------------------------------------- one file
 
 

@@ -45,4 +45,4 @@ def small_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_splits(small_data):
-    return data.load(small_data, data.Binning(steps=20), "clean")
+    return data.BinnedCounts(data.Binning(steps=20)).load(small_data, "clean")

@@ -26,7 +26,7 @@ pytest.importorskip("pooch", reason="pooch is missing: pip install 'snn_delay_pl
 from recipes.__main__ import main
 from recipes.deckers_table1 import RECIPE
 from recipes.engine import archives, braille, downloads, miniature_speech
-from recipes.engine.data import BinnedCounts, Binning, load
+from recipes.engine.data import BinnedCounts, Binning
 from recipes.engine.downloads import DownloadError, Published, RemoteFile, obtain
 from recipes.engine.errors import DataError
 from recipes.engine.speech_commands import SpeechCommands
@@ -541,5 +541,5 @@ def test_ssc_comes_out_of_its_archives(site, small_data):
         plain = gzip.decompress((small_data / f"miniature_{split}.h5.gz").read_bytes())
         site.files[file.name] = packed("zip", {f"ssc_{split}.h5": plain})
         files.append(dataclasses.replace(file, urls=(site.url(file.name),), hash=md5(site.files[file.name])))
-    splits = load(obtain(dataclasses.replace(downloads.SSC, files=tuple(files))), Binning(), "clean")
+    splits = BinnedCounts(Binning()).load(obtain(dataclasses.replace(downloads.SSC, files=tuple(files))), "clean")
     assert splits.name == "SSC" and [len(part) for part in (splits.train, splits.valid, splits.test)] == [48, 16, 16]
