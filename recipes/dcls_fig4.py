@@ -5,19 +5,22 @@ annealing, at the end, and after rounding. The paper does not say which neuron i
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from recipes import dcls_table2
 from recipes.engine.options import OptionError
 from recipes.engine.runs import RunStore
 from recipes.engine.tables import Sheet
-from recipes.engine.view import View, best_run, checkpoint, facts, which
+from recipes.engine.view import View, best_run, checkpoint, damaged, facts, which
 from snn_delay_plugins.functional.dcls import gaussian_kernel
 from snn_delay_plugins.functional.delay import delay_kernel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LAYER, NEURON = 1, 0  # counted from 0; the readout is the last layer
 SYNAPSES = 8
@@ -45,18 +48,33 @@ def discrete(weight: Tensor, delay: Tensor, max_delay: int) -> np.ndarray:
 
 def moments(run: dict, store: RunStore) -> list[dict]:
     """epoch, sigma, weight and delay of the synapses at the start, half-way and at the end of a run."""
-    kept = checkpoint(store, run)
-    watched = kept["objective"].get("watched", [])
+    state, objective = checkpoint(dcls_table2.SHD, store, run)
+    watched = objective.get("watched", []) if isinstance(objective, dict) else None
+    if not isinstance(watched, list):
+        raise damaged(store, run, "last.ckpt", "holds no kernels")
     if len(watched) < 2:
         raise OptionError(f"{store.folder}: {run['network']} seed {run['seed']} is of an earlier version or too short (one "
                           "epoch): its kernels were not kept; run it again into another --out")
-    place = f"network.hidden.{LAYER}.connection"
-    weight, delay, sigma = (kept["state_dict"][f"{place}.{name}"] for name in ("weight", "delay", "sigma"))
+    place = f"hidden.{LAYER}.connection"
+    weight, delay, sigma = (state[f"{place}.{name}"] for name in ("weight", "delay", "sigma"))
+    if not all(_is_moment(at, weight.shape[1]) for at in watched[:2]):
+        raise damaged(store, run, "last.ckpt", "its kernels are not those of this network")
     epochs = run["settings"]["training"]["epochs"]
     last = {"epoch": epochs, "weight": weight, "delay": delay, "sigma": float(sigma)}
     found = [{"epoch": at["epoch"], **at["layers"][LAYER]} for at in watched[:2]] + [last]
     senders = np.random.default_rng(run["seed"]).choice(weight.shape[1], SYNAPSES, replace=False)
     return [at | {name: at[name][NEURON, senders] for name in ("weight", "delay")} for at in found]
+
+
+def _is_moment(at: object, senders: int) -> bool:
+    """Whether these are the kernels of a layer with so many senders, as a training has watched them."""
+    try:
+        layer = at["layers"][LAYER]
+        kernels = torch.stack([layer["weight"][NEURON], layer["delay"][NEURON]])
+        numbers = torch.tensor([float(at["epoch"]), float(layer["sigma"])])
+    except (TypeError, KeyError, IndexError, ValueError, RuntimeError, AttributeError):
+        return False
+    return kernels.shape == (2, senders) and bool(kernels.isfinite().all() and numbers.isfinite().all() and numbers[1] > 0)
 
 
 def pictures(run: dict, store: RunStore) -> list[Picture]:
@@ -88,7 +106,7 @@ def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
     return Sheet(view.name, view.title, headings, cells, remarks, facts([run], rows))
 
 
-def draw(view: View, runs: list[dict], store: RunStore) -> Figure:
+def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
     import matplotlib.pyplot as plt
 
     shown = pictures(best_run(runs), store)

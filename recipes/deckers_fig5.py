@@ -1,11 +1,15 @@
 """Deckers et al., Fig. 5: the accuracy of every seed of every network of Table 1."""
 
-from matplotlib.figure import Figure
+
+from typing import TYPE_CHECKING
 
 from recipes import deckers_table1
 from recipes.engine.runs import RunStore
 from recipes.engine.tables import Sheet, measured, spread
 from recipes.engine.view import View, facts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
@@ -32,7 +36,7 @@ def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
     return Sheet(view.name, view.title, headings, cells, remarks, facts(runs, rows))
 
 
-def draw(view: View, runs: list[dict], store: RunStore) -> Figure:
+def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
     """A box over the seeds of each network, every seed a point."""
     import matplotlib.pyplot as plt
 

@@ -6,19 +6,23 @@ where they arrive at one neuron of the second, and that neuron's membrane potent
 
 import argparse
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from spikingjelly.activation_based import functional
 
 from recipes import deckers_table1
 from recipes.engine import atomic
+from recipes.engine.errors import RunError, one_line
 from recipes.engine.networks import DeckersNetwork, as_input
 from recipes.engine.options import OptionError
 from recipes.engine.runs import RunStore
 from recipes.engine.tables import Sheet
 from recipes.engine.view import View, best_run, facts, folder_of, weights, which
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RECORDING = "raster.npz"  # in the run's folder
 SAMPLE = 0  # of the test set
@@ -82,7 +86,7 @@ class Raster(View):
         run, splits, store = best_run(runs), self.of.load(given), RunStore(self.of.out(given))
         counts, labels = splits.test.batch(np.array([SAMPLE]), np.random.default_rng(0))
         objective = self.of.build(splits.inputs, splits.classes, run["settings"])
-        objective.network.load_state_dict(weights(store, run))
+        objective.network.load_state_dict(weights(self.of, store, run))
         recording = record(objective.network, counts[0], int(labels[0]))
         with atomic.replacing(folder_of(store, run) / RECORDING) as part, open(part, "wb") as file:
             np.savez(file, **dataclasses.asdict(recording))
@@ -92,9 +96,31 @@ def recorded(store: RunStore, run: dict) -> Recording:
     path = folder_of(store, run) / RECORDING
     if not path.exists():
         raise OptionError(f"{path}: not there; make it with: python -m recipes run deckers_raster")
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = dict(stored)
-    return Recording(**arrays | {name: int(arrays[name]) for name in ("neuron", "label")})
+    try:
+        if not path.is_file():
+            raise ValueError("not a file")
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {field.name: stored[field.name] for field in dataclasses.fields(Recording)}
+        found = Recording(**arrays | {name: int(arrays[name]) for name in ("neuron", "label")})
+        _check(found)
+    except Exception as error:  # whatever a damaged archive leads to
+        raise RunError(f"{path}: damaged ({one_line(error)}); delete it and run deckers_raster again") from error
+    return found
+
+
+def _check(recording: Recording) -> None:
+    """Raises ValueError where the arrays do not belong together."""
+    steps = len(recording.membrane)
+    sizes = {len(getattr(recording, name)) for name in ("sender", "sent", "arrives", "weight")}
+    if recording.inputs.ndim != 2 or recording.hidden.ndim != 2 or recording.membrane.ndim != 1 or len(sizes) != 1:
+        raise ValueError("arrays of other shapes than a recording's")
+    for name in ("sent", "spikes"):
+        times = getattr(recording, name)
+        if times.ndim != 1 or times.dtype.kind not in "iu" or not ((times >= 0) & (times < steps)).all():
+            raise ValueError(f"{name} are no time steps of the sample")
+    for name in ("inputs", "hidden", "arrives", "weight", "membrane"):
+        if not np.isfinite(getattr(recording, name)).all():
+            raise ValueError(f"{name} are not finite")
 
 
 def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
@@ -119,7 +145,7 @@ def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
     return Sheet(view.name, view.title, ["", f"{run['data']['name']}"], cells, remarks, facts([run], rows))
 
 
-def draw(view: View, runs: list[dict], store: RunStore) -> Figure:
+def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
     """Input, hidden spikes, the same spikes as they arrive (red: inhibitory), and the neuron's membrane potential."""
     import matplotlib.pyplot as plt
 

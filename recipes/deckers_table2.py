@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, NamedTuple
 
 from recipes import deckers_table1
 from recipes.engine import downloads
@@ -15,6 +13,9 @@ from recipes.engine.runs import RunStore
 from recipes.engine.speech_commands import MelSpectrogram, SpeechCommands
 from recipes.engine.tables import Sheet, measured, spread
 from recipes.engine.view import View, facts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 OURS = "adlif-plus-delays"
 
@@ -116,7 +117,7 @@ def tabulate(view: View, runs: list[dict], store: RunStore, *, literature: tuple
     return Sheet(view.name, view.title, headings, cells, remarks, facts(runs, rows))
 
 
-def draw(view: View, runs: list[dict], store: RunStore, *, literature: tuple[Published, ...]) -> Figure:
+def draw(view: View, runs: list[dict], store: RunStore, *, literature: tuple[Published, ...]) -> "Figure":
     """The published accuracies as bars, and below them ours, every seed a point."""
     import matplotlib.pyplot as plt
 

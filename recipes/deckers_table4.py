@@ -1,11 +1,15 @@
 """Deckers et al., Table 4: how many spikes the neurons of each network of Table 1 emit."""
 
-from matplotlib.figure import Figure
+
+from typing import TYPE_CHECKING
 
 from recipes import deckers_table1
 from recipes.engine.runs import RunStore
 from recipes.engine.tables import Sheet, measured, spread
 from recipes.engine.view import View, facts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BASELINE = "lif"
 
@@ -42,7 +46,7 @@ def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
     return Sheet(view.name, view.title, headings, cells, remarks, facts(runs, rows))
 
 
-def draw(view: View, runs: list[dict], store: RunStore) -> Figure:
+def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
     """Bars of ours beside the paper's, every seed a point."""
     import matplotlib.pyplot as plt
 

@@ -1,7 +1,6 @@
 """Files that are either whole or absent: written beside their place, then moved into it in one step."""
 
 import contextlib
-import fcntl
 import glob
 import json
 import os
@@ -10,12 +9,23 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
+
+# Where the system has no file locks that die with their process, filelock keeps one as a file that is there or not: it
+# must not be taken for one of the other kind, which stays there unlocked.
+_LOCK = ".held" if filelock.FileLock is filelock.SoftFileLock else ".lock"
+
+
+class Held(RuntimeError):
+    """Another process holds the lock."""
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path in the folder of ``path``; becomes ``path`` when the block ends without an error.
 
-    A reader sees the old file or the new one, never a half-written one, also when the process is killed.
+    A reader sees the old file or the new one, never a half-written one, also when the process is killed. An OSError of
+    writing names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,6 +38,10 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.chmod(part, 0o666 & ~_umask())  # mkstemp makes private files; a result is an ordinary one
         os.replace(part, path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(part)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -60,13 +74,30 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
     ``waiting``. A killed process lets go. The lock is an empty file beside ``path`` that stays there."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = filelock.FileLock(path.with_name(f".{path.name}{_LOCK}"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        waiting()
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Likewise for a folder that is there, whose lock lies in it. Raises :class:`Held` instead of waiting."""
+    lock = filelock.FileLock(Path(folder) / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise Held(f"{folder}: held by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:

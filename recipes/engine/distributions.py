@@ -2,16 +2,19 @@
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from recipes.engine.options import OptionError
 from recipes.engine.runs import RunStore
 from recipes.engine.tables import Sheet
-from recipes.engine.view import View, best_run, facts, weights, which
+from recipes.engine.view import View, best_run, damaged, facts, weights, which
 from snn_delay_plugins.parameters import ADLIF_PRESETS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EDGE = 0.01  # of an interval: nearer than that to a bound counts as at the bound
 BINS = 20
@@ -62,7 +65,7 @@ def neuron_parameters(run: dict, state: dict[str, Tensor], layer: int) -> list[D
 def table_of_neurons(view: View, runs: list[dict], store: RunStore, *, layer: int, paper: dict[str, str]) -> Sheet:
     """One row per parameter; ``paper`` says in words what the paper's figure shows of it."""
     run = best_run(runs)
-    found = neuron_parameters(run, weights(store, run), layer)
+    found = neuron_parameters(run, weights(view.of, store, run), layer)
     rows = {of.name: of.summary() | {"low": of.low, "high": of.high} for of in found}
     cells = [
         [
@@ -95,12 +98,12 @@ def table_of_neurons(view: View, runs: list[dict], store: RunStore, *, layer: in
     return Sheet(view.name, view.title, headings, cells, remarks, facts([run], rows))
 
 
-def draw_neurons(view: View, runs: list[dict], store: RunStore, *, layer: int) -> Figure:
+def draw_neurons(view: View, runs: list[dict], store: RunStore, *, layer: int) -> "Figure":
     """A histogram per parameter; dashed: the uniform distribution that they started from."""
     import matplotlib.pyplot as plt
 
     run = best_run(runs)
-    found = neuron_parameters(run, weights(store, run), layer)
+    found = neuron_parameters(run, weights(view.of, store, run), layer)
     figure, panels = plt.subplots(
         1, len(found), figsize=(3.2 * len(found), 3.2), squeeze=False, layout="constrained"
     )
@@ -116,14 +119,19 @@ def draw_neurons(view: View, runs: list[dict], store: RunStore, *, layer: int) -
 # ----------------------------------------------------------------------------------------------------- delays
 
 
-def delays(run: dict, state: dict[str, Tensor]) -> list[Distribution]:
-    """The delays of every connection in time steps, in the order of the layers."""
+def delays(store: RunStore, run: dict, state: dict[str, Tensor]) -> list[Distribution]:
+    """The delays of every connection in time steps, in the order of the layers. Raises
+    :class:`recipes.engine.errors.RunError` for delays that no training can have ended with."""
     if run["settings"]["network"].get("max_delay") is None:
         raise OptionError(f"--only {run['network']}: {run['network']} has no delays")
     hidden = len(run["settings"]["network"]["hidden"])
     layers = ["input", *(f"hidden {i + 1}" for i in range(hidden)), "output"]
     keys = [f"hidden.{i}.connection.delay" for i in range(hidden)] + ["readout.0.delay"]
     longest = float(run["settings"]["network"]["max_delay"])
+    for key in keys:
+        low, high = (float(bound) for bound in state[key].aminmax())
+        if not 0 <= low <= high <= longest:
+            raise damaged(store, run, "best.pt", f"{key} lies between {low:g} and {high:g}, not 0 and {longest:g}")
     return [
         Distribution(f"{before} - {after}", state[key].flatten(), 0.0, longest)
         for before, after, key in zip(layers, layers[1:], keys, strict=False)
@@ -133,7 +141,7 @@ def delays(run: dict, state: dict[str, Tensor]) -> list[Distribution]:
 def table_of_delays(view: View, runs: list[dict], store: RunStore, *, paper: tuple[str, ...]) -> Sheet:
     """One row per connection; ``paper`` says in words what the paper says of each."""
     run = best_run(runs)
-    found = delays(run, weights(store, run))
+    found = delays(store, run, weights(view.of, store, run))
     rows = []
     for of in found:
         whole = torch.bincount(of.values.round().long(), minlength=int(of.high) + 1)
@@ -171,12 +179,12 @@ def table_of_delays(view: View, runs: list[dict], store: RunStore, *, paper: tup
     return Sheet(view.name, view.title, headings, cells, remarks, facts([run], rows))
 
 
-def draw_delays(view: View, runs: list[dict], store: RunStore) -> Figure:
+def draw_delays(view: View, runs: list[dict], store: RunStore) -> "Figure":
     """A histogram per connection, one bar per whole delay."""
     import matplotlib.pyplot as plt
 
     run = best_run(runs)
-    found = delays(run, weights(store, run))
+    found = delays(store, run, weights(view.of, store, run))
     figure, panels = plt.subplots(1, len(found), figsize=(4 * len(found), 3.4), squeeze=False, layout="constrained")
     for axes, of in zip(panels[0], found, strict=True):
         axes.hist(of.values.numpy(), bins=int(of.high) + 1, range=(-0.5, of.high + 0.5), color="tab:blue", rwidth=0.9)

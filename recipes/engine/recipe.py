@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import nn
 
 from recipes.engine import comparison, machine, options, tables
-from recipes.engine.errors import Diverged
+from recipes.engine.errors import Diverged, RunError
 from recipes.engine.hardware import Hardware
 from recipes.engine.objectives import Objective
 from recipes.engine.options import OptionError
@@ -48,6 +49,19 @@ class Plan:
     data_dir: Path | None
     hardware: Hardware
     store: RunStore
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A run that was asked for and is not in the table, and why; without a run: a file that says of none."""
+
+    run: Run | None
+    why: Exception
+
+    def __str__(self) -> str:
+        if self.run is None:
+            return f"left out: {self.why}"
+        return f"{self.run.network} seed {self.run.seed} is not finished: {self.why}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,22 +250,23 @@ class TableRecipe:
     # ------------------------------------------------------------------------------------------------ actions
 
     def run(self, given: argparse.Namespace) -> int:
-        """Train what is not finished yet, then show and write the table and its plots; 1 if a training diverged, or
-        nothing is finished."""
-        finished, diverged = self.train(given)
+        """Train what is not finished yet, then show and write the table and its plots; 1 if a run failed. Runs that other
+        processes are training are left to them."""
+        finished, failed = self.train(given)
         if finished:
-            self._show(finished, self.out(given), plot=True)
-        return 0 if finished and not diverged else 1
+            self._show(finished, failed, self.out(given), plot=True)
+        return 1 if failed else 0
 
-    def train(self, given: argparse.Namespace) -> tuple[list[dict], list[Run]]:
+    def train(self, given: argparse.Namespace) -> tuple[list[dict], list[Failure]]:
         """Train what is not finished yet; the results of all that the options ask for and that are finished, and the runs
-        that diverged."""
+        that failed: diverged, or with files that cannot be used."""
         plan = self.plan(given, self.seeds)
-        runs, diverged = self.train_on(plan, self._loader(given, plan.source, plan.data_dir))
-        finished = [result for run in runs if (result := plan.store.result(run))]
-        if not finished and not diverged:
+        runs, failed = self.train_on(plan, self._loader(given, plan.source, plan.data_dir))
+        usable = [run for run in runs if run not in [failure.run for failure in failed]]
+        finished = [result for run in usable if (result := plan.store.finished(run))]
+        if not finished and not failed:
             print("Nothing finished yet: every run is being trained by another process.")
-        return finished, diverged
+        return finished, failed
 
     def tune(self, given: argparse.Namespace) -> int:
         """Cross-validation over the training speakers: :mod:`recipes.engine.tuning`."""
@@ -277,9 +292,9 @@ class TableRecipe:
         store = RunStore(options.writable_folder(self.out(given)))
         return Plan(given, rows, numbers, source, data_dir, hardware, store)
 
-    def train_on(self, plan: Plan, load: Callable[[], Splits]) -> tuple[list[Run], list[Run]]:
+    def train_on(self, plan: Plan, load: Callable[[], Splits]) -> tuple[list[Run], list[Failure]]:
         """Train what is planned and not finished yet on what ``load`` loads (any process, by pickle); all runs of the plan,
-        and those that diverged."""
+        and those that failed."""
         splits, given = load(), plan.given
         for row in plan.rows:
             plan.hardware.check(splits, self._hyper(row, given).batch_size)
@@ -289,15 +304,18 @@ class TableRecipe:
         return runs, self._train_all(runs, splits, plan.store, how)
 
     def table(self, given: argparse.Namespace) -> int:
-        """Show and write the table of the finished runs."""
-        return self._show(self.finished(given), self.out(given), plot=False)
+        """Show and write the table of the finished runs; 1 if some could not be read."""
+        runs, failed = self.finished(given)
+        self._show(runs, failed, self.out(given), plot=False)
+        return 1 if failed else 0
 
     def plot(self, given: argparse.Namespace) -> int:
-        """Draw the finished runs."""
+        """Draw the finished runs; 1 if some could not be read."""
         from recipes.engine import plots
 
-        tables.announce(plots.write(self, self.finished(given), self.out(given)))
-        return 0
+        runs, failed = self.finished(given)
+        tables.announce(plots.write(self, runs, self.out(given)))
+        return 1 if failed else 0
 
     def _as_run(self, row: Row, seed: int, given: argparse.Namespace, source: Source, splits: Splits) -> Run:
         smoke = self.smoke.get("network", {}) if given.smoke else {}
@@ -314,15 +332,14 @@ class TableRecipe:
             settings["left_out"] = list(splits.left_out)
         return Run(self.name, row.key, seed, json.loads(json.dumps(settings)))
 
-    def _train_all(self, runs: list[Run], splits: Splits, store: RunStore, how: dict) -> list[Run]:
-        """Train those that are not finished; those that diverged, which keep none of the others from being trained."""
-        diverged = []
-        done = [run for run in runs if store.result(run)]
-        self._mention(done, store)
+    def _train_all(self, runs: list[Run], splits: Splits, store: RunStore, how: dict) -> list[Failure]:
+        """Train those that are not finished; those that failed, which keep none of the others from being trained."""
+        done, failed = self._kept(runs, store)
+        settled = [*done, *(failure.run for failure in failed)]
         with _progress() as bar:
-            task = bar.add_task(self.name, total=len(runs), completed=len(done))
+            task = bar.add_task(self.name, total=len(runs), completed=len(settled))
             for run in runs:
-                if run in done:
+                if run in settled:
                     continue
                 before = bar.tasks[task].completed
 
@@ -331,19 +348,32 @@ class TableRecipe:
 
                 try:
                     with store.claimed(run) as folder:
-                        if store.result(run) is None:
+                        if store.finished(run) is None:
                             store.finish(run, self._train(run, splits, folder, report, how))
+                        said = _line(store.finished(run))
                 except Busy as busy:
-                    bar.console.print(f"left out: {busy}", highlight=False, soft_wrap=True)
-                    continue
-                except Diverged as error:
-                    text = f"{run.network} seed {run.seed} is not finished: {error}"
-                    bar.console.print(text, highlight=False, soft_wrap=True)
-                    diverged.append(run)
-                    continue
-                bar.update(task, completed=before + 1)
-                bar.console.print(_line(store.result(run)), highlight=False, soft_wrap=True)
-        return diverged
+                    said = f"left out: {busy}"
+                except (Diverged, RunError) as error:
+                    failed.append(Failure(run, error))
+                    said = str(failed[-1])
+                else:
+                    bar.update(task, completed=before + 1)
+                bar.console.print(said, highlight=False, soft_wrap=True, markup=False)
+        return failed
+
+    def _kept(self, runs: list[Run], store: RunStore) -> tuple[list[Run], list[Failure]]:
+        """Those that are finished and those whose results are damaged, after saying so."""
+        done: dict[str, tuple[Run, dict]] = {}
+        failed: list[Failure] = []
+        for run in runs:
+            try:
+                if result := store.finished(run):
+                    done[run.slug] = run, result
+            except RunError as error:
+                failed.append(Failure(run, error))
+                print(failed[-1])
+        self._mention([result for _, result in done.values()], store)
+        return [run for run, _ in done.values()], failed
 
     def build(self, inputs: int, classes: int, settings: dict) -> Objective:
         """The network of a run with these settings, and what it is trained for."""
@@ -365,21 +395,21 @@ class TableRecipe:
         }
         return {"data": facts} | result
 
-    def _mention(self, done: list[Run], store: RunStore) -> None:
+    def _mention(self, done: list[dict], store: RunStore) -> None:
         if not done:
             return
         print(f"{len(done)} finished runs in {store.folder} are kept and not repeated.")
         ours = machine.versions().get("snn_delay_plugins")
-        others = {store.result(run)["versions"].get("snn_delay_plugins") for run in done} - {ours}
+        others = {result["versions"].get("snn_delay_plugins") for result in done} - {ours}
         if others:
             print(f"Some were made with snn_delay_plugins {', '.join(map(str, others))}; this is {ours}.")
 
-    def finished(self, given: argparse.Namespace) -> list[dict]:
-        """The finished runs that the options describe. They must agree on all settings but network and
-        seed."""
-        out = self.out(given)
+    def finished(self, given: argparse.Namespace) -> tuple[list[dict], list[Failure]]:
+        """The finished runs that the options describe, and the results in the same folder that cannot be read, after
+        saying so. The runs must agree on all settings but network and seed."""
+        out, damaged = self.out(given), []
         keys = {row.key for row in self._rows(given)}
-        runs = [run for run in RunStore(out).results(self.name) if run["network"] in keys]
+        runs = [run for run in RunStore(out).results(self.name, damaged) if run["network"] in keys]
         runs = [run for run in runs if run["settings"]["protocol"] != CROSS_VALIDATION]
         source = self.source_of_data.with_options(given)
         self._check_generated(given, source)
@@ -400,6 +430,8 @@ class TableRecipe:
         ):
             runs = [run for run in runs if value is None or read(run["settings"]) == value]
         runs = [run for run in runs if given.seeds is None or run["seed"] in given.seeds]
+        if not runs and damaged:
+            raise damaged[0]
         if not runs:
             raise OptionError(f"no finished runs with these options in {out}; make them with: {options.run_of(given)}")
         of_each = [comparison.of_network(runs, key) for key in sorted(keys)]
@@ -409,10 +441,13 @@ class TableRecipe:
                     f"{out} holds runs with different settings ({differ}); "
                     "choose with --epochs, --protocol, --set, ... or --out"
                 )
-        return runs
+        failed = [Failure(None, error) for error in damaged]
+        for failure in failed:
+            print(failure, file=sys.stderr)
+        return runs, failed
 
-    def _show(self, runs: list[dict], out: Path, plot: bool) -> int:
-        sheet = tables.sheet(self, runs)
+    def _show(self, runs: list[dict], failed: list[Failure], out: Path, plot: bool) -> None:
+        sheet = tables.sheet(self, runs).with_remarks(map(str, failed))
         tables.show(sheet)
         paths = sheet.write(out)
         if plot:
@@ -420,7 +455,6 @@ class TableRecipe:
 
             paths += plots.write(self, runs, out)
         tables.announce(paths)
-        return 0
 
 
 def _progress() -> Progress:

@@ -6,18 +6,23 @@
                                        last.ckpt      state after the last whole epoch
                                        best.pt        weights of the epoch that the protocol chose
                                        metrics.csv    one line per epoch
+
+Nothing in it is ever deleted: a file that cannot be used is an error that names it.
 """
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from recipes.engine import atomic
-from recipes.engine.errors import DataError
+from recipes.engine.errors import RunError, disk_is_full, one_line, reason
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Busy(RuntimeError):
@@ -55,40 +60,192 @@ class RunStore:
         return self.folder / run.slug
 
     def result(self, run: Run) -> dict | None:
-        """The result of a finished run, else None."""
+        """What is stored of a finished run, else None. Raises :class:`RunError` for a file that is no result."""
         path = self.folder_of(run) / "result.json"
         return _read(path) if path.exists() else None
+
+    def finished(self, run: Run) -> dict | None:
+        """Likewise, with all that tables and figures need. Raises :class:`RunError` where some of it is missing."""
+        found = self.result(run)
+        return found and _complete(found, self.folder_of(run) / "result.json")
 
     def finish(self, run: Run, result: dict) -> None:
         atomic.write_json(self.folder_of(run) / "result.json", dataclasses.asdict(run) | result)
 
-    def results(self, recipe: str) -> list[dict]:
-        """All finished runs of a recipe, ordered by network and seed."""
-        found = [_read(path) for path in self.folder.glob("*/result.json")]
+    def results(self, recipe: str, damaged: list[RunError] | None = None) -> list[dict]:
+        """All that is stored of the finished runs of a recipe, ordered by network and seed. With ``damaged`` those that
+        tables and figures can be made of; it gets an error for every other file. Without it such an error is raised."""
+        found = []
+        for path in sorted(self.folder.glob("*/result.json")):
+            try:
+                found.append(_read(path) if damaged is None else _complete(_read(path), path))
+            except RunError as error:
+                if damaged is None:
+                    raise
+                damaged.append(error)
         return sorted((r for r in found if r["recipe"] == recipe), key=lambda r: (r["network"], r["seed"]))
 
     @contextlib.contextmanager
     def claimed(self, run: Run) -> Iterator[Path]:
-        """The run's folder, held by this process. Raises :class:`Busy` where another holds it; a killed
-        holder lets go."""
+        """The run's folder, held by this process. Raises :class:`Busy` where another holds it (a killed holder lets go),
+        :class:`RunError` where something else is in its place."""
         folder = self.folder_of(run)
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / ".lock", "w") as lock:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(atomic.claimed(folder))
+                for part in folder.glob(".*.part"):  # left by a kill in the middle of writing
+                    part.unlink()
+            except atomic.Held:
                 raise Busy(f"{folder} is being trained by another process") from None
-            for part in folder.glob(".*.part"):  # left by a kill in the middle of writing
-                part.unlink()
+            except OSError as error:
+                if disk_is_full(error):
+                    raise
+                raise RunError(f"{reason(error)}; move it away, or choose another --out, to train this run") from error
             yield folder
 
 
-def _read(path: Path) -> dict:
-    """A result. Raises :class:`DataError` for a file that is none: our own are whole or absent."""
+def load_kept(path: Path, remedy: str) -> Any:
+    """What torch has saved in a run's folder. Raises :class:`RunError`, with the ``remedy``, for anything else."""
+    import torch
+
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not a result ({error}); delete {path.parent} to run it again") from error
-    if not isinstance(found, dict) or not {"recipe", "network", "seed", "settings"} <= found.keys():
-        raise DataError(f"{path}: not a result; delete {path.parent} to run it again")
+        if not path.is_file():  # a pipe would be waited for
+            raise RunError(f"{path}: not a file; {remedy}")
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except RunError:
+        raise
+    except OSError as error:
+        raise RunError(f"{reason(error)}; {remedy}") from error
+    except Exception as error:  # whatever a damaged zip file or pickle leads to
+        raise RunError(f"{path}: damaged, or not written by these recipes ({type(error).__name__}); {remedy}") from error
+
+
+def check_weights(
+    found: object, expected: Mapping[str, "Tensor"], path: Path, remedy: str, *, finite: bool = False
+) -> None:
+    """Raises :class:`RunError` where these are not a network's parameters and buffers: their names, shapes and types;
+    and, if they must be ``finite``, where they are not."""
+    from torch import Tensor
+
+    if not isinstance(found, Mapping):
+        raise RunError(f"{path}: holds no weights; {remedy}")
+    for name, value in expected.items():
+        kept = found.get(name)
+        if not isinstance(kept, Tensor) or (kept.shape, kept.dtype) != (value.shape, value.dtype):
+            raise RunError(f"{path}: {name} is missing, or of another shape or type; {remedy}")
+        if finite and not bool(kept.isfinite().all()):
+            raise RunError(f"{path}: {name} holds numbers that are not finite; {remedy}")
+    if unknown := [name for name in found if name not in expected]:
+        raise RunError(f"{path}: {one_line(ValueError(unknown[0]), 60)} is not in this network; {remedy}")
+
+
+# ---------------------------------------------------------------------------------------------------- results
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _all(of: type, holds: Callable[[object], bool]) -> Callable[[object], bool]:
+    """Lists or objects all of whose values are such; not empty."""
+
+    def every(value: object) -> bool:
+        return isinstance(value, of) and len(value) > 0 and all(map(holds, value.values() if of is dict else value))
+
+    return every
+
+
+def is_epoch(entry: object) -> bool:
+    """Whether this is an entry of a run's history: an object of finite numbers, ``epoch`` among them."""
+    return isinstance(entry, dict) and _is_count(entry.get("epoch")) and all(_is_number(value) for value in entry.values())
+
+
+def is_history(history: object) -> bool:
+    """Whether these are the entries of epochs 1, 2, ..."""
+    return (
+        isinstance(history, list)
+        and len(history) > 0
+        and all(map(is_epoch, history))
+        and [entry["epoch"] for entry in history] == list(range(1, len(history) + 1))
+        and all(entry.keys() == history[0].keys() for entry in history)
+    )
+
+
+_RESULT: dict[tuple[str, ...], Callable[[object], bool]] = {
+    ("settings", "protocol"): _is_text,
+    ("settings", "data"): _is_text,
+    ("settings", "network"): lambda value: isinstance(value, dict),
+    ("settings",): lambda value: isinstance(value.get("left_out", []), list),
+    ("settings", "training", "epochs"): _is_count,
+    ("settings", "training", "batch_size"): _is_count,
+    ("data", "name"): _is_text,
+    ("data", "samples"): _all(dict, _is_count),
+    ("data", "inputs"): _is_count,
+    ("data", "classes"): _is_count,
+    ("data", "validation"): _is_text,
+    ("parameters",): _is_count,
+    ("history",): is_history,
+    ("best",): _all(dict, is_epoch),
+    ("seconds_per_epoch",): _is_number,
+    ("peak_memory_mib",): _is_number,
+    ("threads",): _is_count,
+    ("machine", "processor"): _is_text,
+    ("versions",): _all(dict, _is_text),
+}
+"""What the tables and figures read of a result, and how it must be."""
+
+
+_MEASURED = {
+    "clean": ("valid_accuracy", "test_accuracy", "test_spikes"),
+    "cross-validation": ("valid_accuracy", "valid_spikes"),
+}
+"""What tables and figures read of the chosen epoch, where that is not of the test set alone."""
+
+
+def _read(path: Path) -> dict:
+    """A result. Raises :class:`RunError` for a file that is none: our own are whole or absent."""
+
+    def not_finite(constant: str) -> float:
+        raise ValueError(f"{constant} is no result")
+
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("not a file")
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=not_finite)
+    except OSError as error:
+        raise _no_result(path, error.strerror.lower()) from error
+    except (ValueError, RecursionError) as error:
+        raise _no_result(path, one_line(error, 100)) from error
+    names = {"recipe": _is_text, "network": _is_text, "seed": _is_count, "settings": lambda value: isinstance(value, dict)}
+    if not isinstance(found, dict) or not all(holds(found.get(name)) for name, holds in names.items()):
+        raise _no_result(path, f"no {', '.join(names)}")
     return found
+
+
+def _complete(found: dict, path: Path) -> dict:
+    """The result, if it has all that tables and figures need. Raises :class:`RunError`."""
+    for names, holds in _RESULT.items():
+        value: Any = found
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        if not holds(value):
+            raise _no_result(path, f"{' '.join(names)} is missing, or is none")
+    protocol, history = found["settings"]["protocol"], found["history"]
+    chosen = found["best"].get(protocol, {})
+    for name in ("epoch", *_MEASURED.get(protocol, ("test_accuracy", "test_spikes"))):
+        if name not in chosen or not any(entry.get(name) == chosen[name] for entry in history):
+            raise _no_result(path, f"best has no {name} of its history for protocol {one_line(ValueError(protocol), 40)}")
+    return found
+
+
+def _no_result(path: Path, why: str) -> RunError:
+    return RunError(f"{path}: not a result ({why}); delete {path.parent} to run it again")

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rich import box
@@ -170,6 +170,12 @@ class Sheet:
     cells: list[list[str]]
     remarks: list[str]
     facts: dict
+
+    def with_remarks(self, more: Iterable[str]) -> "Sheet":
+        """The same with more remarks, which are among the facts, too."""
+        more = list(more)
+        facts = self.facts | ({"failed": more} if more else {})
+        return dataclasses.replace(self, remarks=[*self.remarks, *more], facts=facts)
 
     def as_rich(self) -> RichTable:
         caption = "\n".join(self.remarks)

@@ -33,12 +33,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from recipes.engine import atomic, machine, parallel
 from recipes.engine.dropout import drawn_as
-from recipes.engine.errors import DataError, Diverged
+from recipes.engine.errors import Diverged, RunError, one_line
 from recipes.engine.hardware import ONE_PROCESS, Hardware
 from recipes.engine.networks import check_network, count_parameters
 from recipes.engine.objectives import Moment, Objective
+from recipes.engine.runs import check_weights, is_history, load_kept
 from recipes.engine.sources import Part, Splits
+from snn_delay_plugins.functional.adlif import NotFiniteError
+from snn_delay_plugins.kernels.eventprop_cpu import TooManySpikes
 
+_ADVICE = "a smaller learning rate may help"
 _EVALUATION_BATCH = 256  # without a graph to keep, larger batches cost no more memory than training ones
 
 
@@ -141,6 +145,7 @@ class _Training(lightning.LightningModule):
         self.network = objective.network
         self.objective, self.seed, self.evaluated, self.criterion = objective, seed, evaluated, criterion
         self.history: list[dict] = []
+        self.begun = False  # whether all that a checkpoint holds has been taken over
         self._objective_state = None
 
     def configure_optimizers(self):
@@ -158,6 +163,8 @@ class _Training(lightning.LightningModule):
     def on_train_start(self) -> None:
         if self._objective_state is not None:  # only now does the optimizer exist that it may belong to
             self.objective.load_state_dict(self._objective_state)
+            _check_optimizer(self.optimizers().optimizer)
+        self.begun = True
 
     def on_train_epoch_start(self) -> None:
         seed_everything(self.seed, self.current_epoch)
@@ -174,7 +181,7 @@ class _Training(lightning.LightningModule):
         if not torch.isfinite(loss):
             raise Diverged(
                 f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {index + 1} "
-                f"(seed {self.seed}); a smaller learning rate may help"
+                f"(seed {self.seed}); {_ADVICE}"
             )
         return loss if batch.share is None else loss * batch.share.weight
 
@@ -191,7 +198,11 @@ class _Training(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         entry = {"epoch": self.current_epoch + 1, "learning_rate": self.optimizers().param_groups[0]["lr"]}
         for name, tally in {"train": self._train, **self._tallies}.items():
-            entry |= {f"{name}_{what}": value for what, value in tally.means(self.device).items()}
+            measured = {f"{name}_{what}": value for what, value in tally.means(self.device).items()}
+            for what, value in measured.items():
+                if not math.isfinite(value):  # in evaluation it is no training step that says so
+                    raise Diverged(f"{what} became {value} in epoch {self.current_epoch + 1} (seed {self.seed}); {_ADVICE}")
+            entry |= measured
         entry["seconds"] = self._seconds  # training alone, without evaluation
         self.history.append(entry)
 
@@ -245,8 +256,10 @@ class _KeepState(Checkpoint):
     def on_validation_end(self, trainer: lightning.Trainer, module: _Training) -> None:
         # before the objective's after_epoch, which may change the weights that were measured
         if trainer.is_global_zero and best_epoch(module.history, module.criterion) is module.history[-1]:
+            weights = io.BytesIO()  # torch itself does not say what keeps it from writing to a disk
+            torch.save(module.network.state_dict(), weights)
             with atomic.replacing(self.folder / "best.pt") as part:
-                torch.save(module.network.state_dict(), part)
+                part.write_bytes(weights.getbuffer())
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: _Training) -> None:
         # Lightning calls this after the module's own, so the checkpoint holds what the next epoch starts from
@@ -314,7 +327,8 @@ def train(
     ``build`` makes the network and its objective after the seed has been set; the objective's ``hyper`` says
     how many ``epochs`` and of which ``batch_size``, which is divided among ``hardware.devices``. ``report`` is
     told of the progress. Several processes get ``build`` and ``reload`` (which loads the splits anew; default:
-    ``splits`` itself) by pickle. Raises :class:`Diverged`, and what :meth:`Hardware.check` raises.
+    ``splits`` itself) by pickle. Raises :class:`Diverged`, :class:`RunError` for a checkpoint that cannot be continued, and
+    what :meth:`Hardware.check` raises.
     """
     if hardware.devices == 1:
         return _train(report, build, lambda: splits, seed, folder, hardware, tensorboard)
@@ -353,12 +367,12 @@ def _train(
     module = _Training(objective, seed, list(evaluated), splits.criterion)
     checkpoint = folder / "last.ckpt"
     resumed = checkpoint.exists()
-    history = _history_of(checkpoint, network) if resumed else []
+    history = _history_of(checkpoint, objective, splits.criterion) if resumed else []
     started = datetime.now(UTC)
     callbacks = [_KeepState(folder), _Report(report, hyper.epochs)]
     if tensorboard:
         callbacks.insert(0, _TensorBoard(folder / "tensorboard", first_epoch=len(history) + 1))
-    with machine.peak_memory() as memory, _quiet(), _interruptible():
+    with machine.peak_memory() as memory, _quiet(), _interruptible(), _explained(module, checkpoint):
         trainer = lightning.Trainer(
             accelerator=hardware.accelerator,
             devices=hardware.devices,
@@ -423,14 +437,58 @@ def chosen_epochs(history: list[dict], criteria: dict[str, str]) -> dict[str, di
     }
 
 
-def _history_of(checkpoint: Path, network: torch.nn.Module) -> list[dict]:
-    kept = torch.load(checkpoint, weights_only=True)
-    if "objective" not in kept or kept.get("drawn_as") != drawn_as(network):
-        raise DataError(
+def _history_of(checkpoint: Path, objective: Objective, criterion: str) -> list[dict]:
+    """The epochs that a checkpoint was taken after. Raises :class:`RunError` where it cannot be continued."""
+    remedy = _remedy(checkpoint)
+    kept = load_kept(checkpoint, remedy)
+    if not isinstance(kept, dict):
+        raise RunError(f"{checkpoint}: holds no training; {remedy}")
+    if "objective" not in kept or kept.get("drawn_as") != drawn_as(objective.network):
+        raise RunError(
             f"{checkpoint}: written by an earlier version, which cannot be continued; "
             f"delete {checkpoint.parent} to begin the run anew"
         )
-    return kept["history"]
+    history, most = kept.get("history"), objective.hyper.epochs
+    if not is_history(history) or not {criterion, "learning_rate", "seconds"} <= history[0].keys() or len(history) > most:
+        raise RunError(f"{checkpoint}: holds no history of this training; {remedy}")
+    if kept.get("epoch") != len(history) - 1:  # counted from 0
+        raise RunError(f"{checkpoint}: its epoch is not that of its history; {remedy}")
+    expected = {f"network.{name}": value for name, value in objective.network.state_dict().items()}
+    check_weights(kept.get("state_dict"), expected, checkpoint, remedy)
+    return history
+
+
+def _remedy(checkpoint: Path) -> str:
+    return f"delete {checkpoint.name} there to train this run from the start"
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Raises ValueError for a state of other sizes than the parameters: torch takes it, and fails in the first step."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                raise ValueError(f"{name} has shape {tuple(value.shape)}, its parameter {tuple(parameter.shape)}")
+
+
+@contextlib.contextmanager
+def _explained(module: _Training, checkpoint: Path) -> Iterator[None]:
+    """What ends a training without being a bug: Raises :class:`Diverged` where numbers have left every bound, and
+    :class:`RunError` where the checkpoint could not be taken over."""
+    try:
+        yield
+    except (Diverged, RunError, OSError):
+        raise
+    except Exception as error:
+        if isinstance(error, NotFiniteError | TooManySpikes) or not _is_finite(module.network):
+            where = f"in epoch {module.current_epoch + 1} (seed {module.seed})"
+            raise Diverged(f"{where} {one_line(error, 400)}; {_ADVICE}") from error
+        if checkpoint.exists() and not module.begun:
+            raise RunError(f"{checkpoint}: cannot be continued ({one_line(error)}); {_remedy(checkpoint)}") from error
+        raise
+
+
+def _is_finite(network: torch.nn.Module) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
 
 
 def _as_csv(history: list[dict]) -> str:

@@ -11,12 +11,14 @@ import json
 import statistics
 
 from recipes.engine import comparison, tables
+from recipes.engine.errors import RunError
 from recipes.engine.options import OptionError
+from recipes.engine.recipe import Failure
 from recipes.engine.sources import CROSS_VALIDATION
 
 
 def tune(recipe, given: argparse.Namespace) -> int:
-    """Train what is not finished yet, then show and write the table; 1 if a training diverged, or nothing is finished.
+    """Train what is not finished yet, then show and write the table; 1 if a run failed.
 
     Raises :class:`OptionError` for what cannot be tuned, :class:`recipes.engine.errors.DataError` for a training file that
     cannot be read or names nobody to leave out.
@@ -33,20 +35,23 @@ def tune(recipe, given: argparse.Namespace) -> int:
     plan = recipe.plan(given, seeds=1)
     data_dir = plan.data_dir or plan.source.download(given.offline)
     folds = plan.source.folds(data_dir, given.folds)
-    diverged = False
+    failed = []
     for number, left_out in enumerate(folds, 1):
         print(f"Fold {number} of {len(folds)}: without speaker{'s'[: len(left_out) > 1]} {_names(left_out)}")
-        diverged |= bool(recipe.train_on(plan, functools.partial(plan.source.load_fold, data_dir, left_out))[1])
+        failed += recipe.train_on(plan, functools.partial(plan.source.load_fold, data_dir, left_out))[1]
     keys = [row.key for row in plan.rows]
-    runs = [run for run in plan.store.results(recipe.name) if run["network"] in keys]
+    damaged: list[RunError] = []
+    runs = [run for run in plan.store.results(recipe.name, damaged) if run["network"] in keys]
+    known = {str(failure.why) for failure in failed}
+    failed += [Failure(None, error) for error in damaged if str(error) not in known]
     runs = [run for run in runs if tuple(run["settings"].get("left_out", ())) in folds]
     if not runs:
-        print("Nothing finished yet: every run is being trained by another process, or has diverged.")
-        return 1
-    found = sheet(recipe, runs, folds)
+        print("Nothing finished yet: every run is being trained by another process, or has failed.")
+        return 1 if failed else 0
+    found = sheet(recipe, runs, folds).with_remarks(map(str, failed))
     tables.show(found)
     tables.announce(found.write(recipe.out(given)))
-    return 1 if diverged else 0
+    return 1 if failed else 0
 
 
 def sheet(recipe, runs: list[dict], folds: list[tuple[int, ...]]) -> tables.Sheet:

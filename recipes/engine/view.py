@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from recipes.engine.errors import RunError, one_line
 from recipes.engine.options import OptionError
-from recipes.engine.recipe import TableRecipe
-from recipes.engine.runs import Run, RunStore
+from recipes.engine.recipe import Failure, TableRecipe
+from recipes.engine.runs import Run, RunStore, check_weights, load_kept
 from recipes.engine.sources import Source
 from recipes.engine.tables import Sheet, announce, show
 
@@ -52,35 +52,36 @@ class View:
         self.of.add_options(parser, *(view.of for view in others))
 
     def run(self, given: argparse.Namespace) -> int:
-        """Train what is not finished yet, then show and write the table and draw; 1 if a training diverged, or nothing is
-        finished."""
-        runs, diverged = self.of.train(self._chosen(given))
+        """Train what is not finished yet, then show and write the table and draw; 1 if a run failed."""
+        runs, failed = self.of.train(self._chosen(given))
         if runs:
             self.prepare(runs, given)
-            announce(self._table(runs, given) + self._plot(runs, given))
-        return 0 if runs and not diverged else 1
+            announce(self._table(runs, failed, given) + self._plot(runs, given))
+        return 1 if failed else 0
 
     def prepare(self, runs: list[dict], given: argparse.Namespace) -> None:
         """What ``table`` and ``plot`` need of the data, kept while they are at hand; here nothing."""
 
     def table(self, given: argparse.Namespace) -> int:
-        """Show and write the table of the finished runs."""
-        announce(self._table(self._finished(given), given))
-        return 0
+        """Show and write the table of the finished runs; 1 if some could not be read."""
+        runs, failed = self._finished(given)
+        announce(self._table(runs, failed, given))
+        return 1 if failed else 0
 
     def plot(self, given: argparse.Namespace) -> int:
-        """Draw the finished runs."""
-        announce(self._plot(self._finished(given), given))
-        return 0
+        """Draw the finished runs; 1 if some could not be read."""
+        runs, failed = self._finished(given)
+        announce(self._plot(runs, given))
+        return 1 if failed else 0
 
     def _chosen(self, given: argparse.Namespace) -> argparse.Namespace:
         return argparse.Namespace(**vars(given) | {"only": given.only or ",".join(self.networks)})
 
-    def _finished(self, given: argparse.Namespace) -> list[dict]:
+    def _finished(self, given: argparse.Namespace) -> tuple[list[dict], list[Failure]]:
         return self.of.finished(self._chosen(given))
 
-    def _table(self, runs: list[dict], given: argparse.Namespace) -> list[Path]:
-        sheet = self.tabulate(self, runs, RunStore(self.of.out(given)))
+    def _table(self, runs: list[dict], failed: list[Failure], given: argparse.Namespace) -> list[Path]:
+        sheet = self.tabulate(self, runs, RunStore(self.of.out(given))).with_remarks(map(str, failed))
         show(sheet)
         return sheet.write(self.of.out(given))
 
@@ -101,14 +102,29 @@ def best_run(runs: list[dict]) -> dict:
     return max(runs, key=accuracy)
 
 
-def weights(store: RunStore, run: dict) -> dict[str, Tensor]:
-    """Parameters and buffers of a finished run at its chosen epoch. Raises :class:`OptionError` where they are gone."""
-    return _kept(store, run, "best.pt")
+def weights(of: TableRecipe, store: RunStore, run: dict) -> dict[str, Tensor]:
+    """Parameters and buffers of a finished run of ``of`` at its chosen epoch. Raises :class:`OptionError` where they are
+    gone, :class:`recipes.engine.errors.RunError` where they are not those of its network."""
+    path = folder_of(store, run) / "best.pt"
+    found = load_kept(_there(path), _remedy(path))
+    check_weights(found, _network_of(of, store, run).state_dict(), path, _remedy(path), finite=True)
+    return found
 
 
-def checkpoint(store: RunStore, run: dict) -> dict:
-    """What a finished run ended with: ``state_dict``, and its objective's state. Raises :class:`OptionError`."""
-    return _kept(store, run, "last.ckpt")
+def checkpoint(of: TableRecipe, store: RunStore, run: dict) -> tuple[dict[str, Tensor], dict]:
+    """What a finished run of ``of`` ended with: parameters and buffers, and its objective's state. Raises likewise."""
+    path = folder_of(store, run) / "last.ckpt"
+    found = load_kept(_there(path), _remedy(path))
+    state, objective = (found.get(name) if isinstance(found, dict) else None for name in ("state_dict", "objective"))
+    expected = {f"network.{name}": value for name, value in _network_of(of, store, run).state_dict().items()}
+    check_weights(state, expected, path, _remedy(path), finite=True)
+    return {name.removeprefix("network."): value for name, value in state.items()}, objective
+
+
+def damaged(store: RunStore, run: dict, name: str, why: str) -> RunError:
+    """The error for a file of a finished run that cannot be used."""
+    path = folder_of(store, run) / name
+    return RunError(f"{path}: {why}; {_remedy(path)}")
 
 
 def folder_of(store: RunStore, run: dict) -> Path:
@@ -116,11 +132,21 @@ def folder_of(store: RunStore, run: dict) -> Path:
     return store.folder_of(Run(run["recipe"], run["network"], run["seed"], run["settings"]))
 
 
-def _kept(store: RunStore, run: dict, name: str) -> dict:
-    path = folder_of(store, run) / name
+def _network_of(of: TableRecipe, store: RunStore, run: dict) -> nn.Module:
+    try:
+        return of.build(run["data"]["inputs"], run["data"]["classes"], run["settings"]).network
+    except (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError) as error:
+        raise damaged(store, run, "result.json", f"its settings make no network ({one_line(error)})") from error
+
+
+def _there(path: Path) -> Path:
     if not path.exists():
-        raise OptionError(f"{path}: not there; delete {path.parent} and run the recipe again")
-    return torch.load(path, weights_only=True, map_location="cpu")
+        raise OptionError(f"{path}: not there; {_remedy(path)}")
+    return path
+
+
+def _remedy(path: Path) -> str:
+    return f"delete {path.parent} and run the recipe again"
 
 
 def which(run: dict) -> str:

@@ -335,10 +335,14 @@ def _check_state(state: AdLIFState, shape: torch.Size) -> None:
             raise ValueError(f"state {name} has shape {tuple(value.shape)}, the input needs {tuple(shape)}")
 
 
+class NotFiniteError(ValueError):
+    """The membrane potential has left every bound: a diverged training, or inputs or parameters that are not finite."""
+
+
 def _check_finite(u: Tensor) -> None:
     # A NaN never leaves the recursion of u, so that the last step tells of every step before it.
     if not torch.compiler.is_compiling() and u.numel() and not torch.isfinite(u.detach()).all():
-        raise ValueError(
+        raise NotFiniteError(
             "the membrane potential became NaN or infinite: look for NaN or infinite input currents or parameters, "
             "or for an unstable neuron (alpha >= 1, strongly negative a)"
         )
