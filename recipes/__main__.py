@@ -1,12 +1,19 @@
 """``python -m recipes --list | run NAME | table NAME | plot NAME | tune NAME | download DATA``."""
 
 import argparse
+import ast
+import contextlib
 import importlib
 import logging
+import os
 import pkgutil
 import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import recipes
+from recipes.engine import stopping, terminal
 
 ACTIONS = {
     "run": "do what is not done yet, then show and write the result",
@@ -18,8 +25,24 @@ OF_RUN = ("accelerator", "devices", "tensorboard")  # what a finished run was tr
 
 
 def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    terminal.write_what_it_can()
     try:
-        found = find_recipes()
+        with _only_ours_are_errors(), stopping.by_signals():
+            return _main(arguments)
+    except stopping.Stopped as stop:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print("Stopped. The same command goes on from where this one was.", file=sys.stderr)
+        return stop.code
+    except BrokenPipeError:  # what reads our output wants no more of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _main(arguments: list[str]) -> int:
+    known, here = titles(), find_recipes()
+    try:
+        found = {name: here[name] for name in here if name in arguments}
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == "recipes":
             raise
@@ -28,26 +51,49 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    parser = _parser(found)
+    parser = _parser(known, found, arguments)
     given = parser.parse_args(arguments)
     if given.list:
-        for recipe in found.values():
-            print(f"{recipe.name:20}{recipe.title}")
+        for name, title in known.items():
+            print(f"{name:20}{title}")
         return 0
     if given.action is None:
         parser.error("say what to do: --list, run NAME, table NAME, plot NAME, tune NAME or download DATA")
     return _perform(given.name, _DOWNLOAD if given.action == "download" else found[given.name], given)
 
 
-def find_recipes() -> dict:
-    """Every module of this package that defines RECIPE, by name."""
-    names = [
-        module.name
-        for module in pkgutil.iter_modules(recipes.__path__)
-        if module.name not in ("__main__", "engine")
-    ]
-    modules = [importlib.import_module(f"recipes.{name}") for name in names]
-    return {module.RECIPE.name: module.RECIPE for module in modules}
+def titles() -> dict[str, str]:
+    """Every module of this package that defines RECIPE, by name, and the first paragraph of its docstring; nothing is
+    imported for it."""
+    found = {}
+    for module in pkgutil.iter_modules(recipes.__path__):
+        path = Path(module.module_finder.path) / f"{module.name}.py"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if module.name != "__main__" and "\nRECIPE" in text:
+            paragraph, _, _ = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")
+            found[module.name] = " ".join(paragraph.split())
+    return found
+
+
+def find_recipes() -> Mapping:
+    """Every RECIPE of this package, by name; imported, which takes seconds, when it is asked for."""
+    return _Recipes()
+
+
+class _Recipes(Mapping):
+    def __init__(self):
+        self._names = list(titles())
+
+    def __getitem__(self, name: str):
+        if name not in self._names:
+            raise KeyError(name)
+        return importlib.import_module(f"recipes.{name}").RECIPE
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class _Download:
@@ -74,57 +120,82 @@ _DOWNLOAD = _Download()
 def _perform(name: str, what, given: argparse.Namespace) -> int:
     import torch
 
-    from recipes.engine.errors import DataError
+    from recipes.engine.errors import DataError, reason
     from recipes.engine.options import OptionError
 
+    def refuse(why: object) -> int:
+        print(f"python -m recipes {given.action} {name}: error: {why}", file=sys.stderr)
+        return 2
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    os.environ["MPLBACKEND"] = "Agg"  # pictures are files; one that does not exist would end every import of matplotlib
     for option in OF_RUN if given.action in ("table", "plot") else ():
         if getattr(given, option, None):
-            print(f"python -m recipes {given.action} {name}: error: --{option} is for training alone", file=sys.stderr)
-            return 2
+            return refuse(f"--{option} is for training alone")
     if getattr(given, "threads", None):
         torch.set_num_threads(given.threads)
     try:
         return getattr(what, given.action)(given)
     except (OptionError, DataError) as error:
-        print(f"python -m recipes {given.action} {name}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on from where this one was.", file=sys.stderr)
-        return 130
+        return refuse(error)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return refuse(reason(error))
+
+
+@contextlib.contextmanager
+def _only_ours_are_errors() -> Iterator[None]:
+    """``python -W error`` is meant for the library: what other packages warn of, now or in a newer version, must not end a
+    training."""
+    with warnings.catch_warnings():
+        for action, _, category, module, _ in list(warnings.filters):
+            if action == "error" and module is None:
+                warnings.filterwarnings("default", category=category, module=r"(?!snn_delay_plugins\b)")
+        yield
 
 
 class _Parser(argparse.ArgumentParser):
     """One line for an error, without the usage before it."""
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see --help)\n")
 
 
-def _parser(found: dict) -> argparse.ArgumentParser:
-    from recipes.engine import options  # after find_recipes, which says what is not installed
-
+def _parser(known: dict[str, str], found: dict, arguments: list[str]) -> argparse.ArgumentParser:
+    """Of all recipes by name; with the options of those that have been imported."""
     parser = _Parser(prog="python -m recipes", description=recipes.__doc__, allow_abbrev=False)
     parser.add_argument("--list", action="store_true", help="name the recipes")
     actions = parser.add_subparsers(dest="action", metavar="run | table | plot | tune | download")
     for action, what in ACTIONS.items():
         of_action = actions.add_parser(action, help=what, description=what, allow_abbrev=False)
         names = of_action.add_subparsers(dest="name", metavar="NAME", required=True)
-        for recipe in (recipe for recipe in found.values() if hasattr(recipe, action)):
-            of_recipe = names.add_parser(
-                recipe.name,
-                help=recipe.title,
-                description=recipe.title,
-                epilog=recipe.paper_used,
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-                allow_abbrev=False,
-            )
-            recipe.add_options(of_recipe)
-            if action == "tune":
-                options.add_folds(of_recipe)
+        for name, title in known.items():
+            if name not in found:
+                names.add_parser(name, help=title.replace("%", "%%"), allow_abbrev=False)
+            elif hasattr(found[name], action):
+                _add_recipe(names, found[name], title, action)
     what = "fetch a data set now, to be used without a network later"
-    _DOWNLOAD.add_options(actions.add_parser("download", help=what, description=what, allow_abbrev=False))
+    of_download = actions.add_parser("download", help=what, description=what, allow_abbrev=False)
+    if "download" in arguments:
+        _DOWNLOAD.add_options(of_download)
     return parser
+
+
+def _add_recipe(names, recipe, title: str, action: str) -> None:
+    from recipes.engine import options
+
+    of_recipe = names.add_parser(
+        recipe.name,
+        help=title.replace("%", "%%"),
+        description=recipe.title,
+        epilog=recipe.paper_used,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    recipe.add_options(of_recipe)
+    if action == "tune":
+        options.add_folds(of_recipe)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ else is left open. Chosen here, each an option:
 
 import argparse
 import dataclasses
-import math
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +35,7 @@ from snn_delay_plugins.functional.adlif import adlif
 INPUT_SPIKES = 12
 THRESHOLD = 1.0
 FIRST_SPIKE = 5  # time step
+LARGEST = 1e8  # time steps of all points together, each of which keeps its spike and its membrane potential
 MARKED = {6: "tab:purple", 1: "tab:green"}  # output spikes that the paper marks, in its colours
 
 
@@ -121,7 +121,7 @@ class Figure3:
         )
         parser.add_argument(
             "--a-range",
-            type=float,
+            type=options.finite,
             nargs=2,
             default=(-40.0, 40.0),
             metavar=("LOW", "HIGH"),
@@ -129,7 +129,7 @@ class Figure3:
         )
         parser.add_argument(
             "--b-range",
-            type=float,
+            type=options.finite,
             nargs=2,
             default=(0.0, 2.0),
             metavar=("LOW", "HIGH"),
@@ -178,20 +178,22 @@ class Figure3:
         for name in ("alpha", "beta"):
             if not 0 <= getattr(given, name) < 1:
                 raise OptionError(f"--{name} {getattr(given, name)}: a leak lies in [0, 1)")
-        if given.weight is not None and not math.isfinite(given.weight):
-            raise OptionError(f"--weight {given.weight}: not a finite number")
+        if given.weight is not None and not abs(given.weight) <= 1e6:
+            raise OptionError(f"--weight {given.weight}: not a number between -1e6 and 1e6")
         needed = FIRST_SPIKE + (INPUT_SPIKES - 1) * given.interval + 1
         if given.steps < needed:
             raise OptionError(f"--steps {given.steps}: the input spikes alone take {needed} steps")
         points = given.points or (41 if given.smoke else 161)
         if points < 3:
             raise OptionError(f"--points {points}: a plane needs at least 3 points along each axis")
+        if points**2 * given.steps > LARGEST:
+            raise OptionError(f"--points {points}, --steps {given.steps}: more than {LARGEST:.0e} time steps in all")
         axes = []
         for name in ("a_range", "b_range"):
             low, high = getattr(given, name)
-            if not -math.inf < low < high < math.inf:
+            if not low < high:
                 option = f"--{name.replace('_', '-')} {low:g} {high:g}"
-                raise OptionError(f"{option}: the first must be below the second, both finite")
+                raise OptionError(f"{option}: the first must be below the second")
             axes.append(torch.linspace(low, high, points, dtype=torch.float64))
         out = options.writable_folder(given.out or Path(self.default_out + ("-smoke" if given.smoke else "")))
         return Neuron(given.alpha, given.beta, given.weight, given.interval, given.steps), *axes, out

@@ -9,6 +9,7 @@ The text leaves the time constants open: tau_mem 10, tau_syn 5 and 40 ms are tho
 """
 
 import argparse
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,9 +143,12 @@ class Sequence:
             "--data-dir", type=Path, metavar="DIR", help="compare with the authors' arrays in this folder"
         )
         parser.add_argument(
-            "--epochs", type=options.positive, default=12, help="encounters with both examples (default 12)"
+            "--epochs",
+            type=functools.partial(options.positive, most=10_000),
+            default=12,
+            help="encounters with both examples (default 12)",
         )
-        parser.add_argument("--learning-rate", type=float, default=1.0, help="of the delays, ms (default 1)")
+        parser.add_argument("--learning-rate", type=options.finite, default=1.0, help="of the delays, ms (default 1)")
 
     def run(self, given: argparse.Namespace) -> int:
         """Train, compare, print, write the table and draw; 1 if anything is not as the paper says."""
@@ -153,6 +157,7 @@ class Sequence:
         return ok
 
     def table(self, given: argparse.Namespace) -> int:
+        self._check(given)
         out = self._out(given)
         arrays = {} if given.data_dir is None else compare_with_arrays(given.data_dir)
         histories = {scheme: train(given.epochs, given.learning_rate, scheme) for scheme in SCHEMES}
@@ -182,10 +187,15 @@ class Sequence:
     def plot(self, given: argparse.Namespace) -> int:
         from recipes.engine import plots
 
+        self._check(given)
         out = self._out(given)
         figure = _draw(train(given.epochs, given.learning_rate, "exact"))
         announce([plots.save(figure, out / f"{self.name}.png")])
         return 0
+
+    def _check(self, given: argparse.Namespace) -> None:
+        if given.learning_rate < 0:
+            raise options.OptionError(f"--learning-rate {given.learning_rate:g}: must not be negative")
 
     def _out(self, given: argparse.Namespace) -> Path:
         return options.writable_folder(given.out or Path(self.default_out + ("-smoke" if given.smoke else "")))

@@ -18,7 +18,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from recipes.engine import atomic
+from recipes.engine import atomic, places
 from recipes.engine.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -27,8 +27,8 @@ _CONTENTS = "arrays.json"
 
 
 def folder() -> Path:
-    """Where entries lie: $SNN_DELAY_PLUGINS_CACHE, else ~/.cache/snn_delay_plugins. Safe to delete."""
-    return Path(os.environ.get("SNN_DELAY_PLUGINS_CACHE") or Path.home() / ".cache" / "snn_delay_plugins")
+    """Where entries lie (:func:`recipes.engine.places.cache`). Safe to delete."""
+    return places.cache()
 
 
 def entry(kind: str, path: Path, format_and_settings: list) -> Path:

@@ -12,10 +12,10 @@ from spikingjelly.activation_based import functional, neuron, surrogate
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from recipes.engine import limits
 from recipes.engine.data import BinnedCounts, Binning
 from recipes.engine.downloads import SHD, Published
 from recipes.engine.dropout import DropoutOverTime
-from recipes.engine.hyperparameters import check_not_negative
 from recipes.engine.networks import HiddenLayer, NormOverTime, Response
 from recipes.engine.objectives import Moment, SummedSoftmax
 from recipes.engine.options import OptionError
@@ -174,7 +174,7 @@ class DclsTraining:
     sigma: str = "published"
 
     def __post_init__(self):
-        check_not_negative(self, "weight_rate", "delay_rate", "weight_decay")
+        limits.check(vars(self))
         if self.sigma not in ("published", "text", "constant"):
             raise ValueError(f'sigma must be "published", "text" or "constant", got {self.sigma!r}')
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from recipes.engine import archives, atomic, cache
-from recipes.engine.errors import DataError
+from recipes.engine.errors import DataError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +182,8 @@ def _make(data: Published, file: RemoteFile, folder: Path, forbidden: bool) -> N
     _fetch(data, file, path, known, forbidden)
     if file.unpack:
         log.info("unpacking %s", path)
-        file.unpack(path, folder)
+        with _damages(path):
+            file.unpack(path, folder)
     if known is None:
         found = _hash(path, "sha256")
         atomic.write_text(record, f"{found}  {path.name}\n")
@@ -242,7 +243,7 @@ def _download(url: str, path: Path, known_hash: str | None) -> None:
             raise
         except ValueError as error:  # another hash; pooch has deleted the file
             if last or not receive.resumed:
-                raise DownloadError(f"{url}: not the file that was expected ({_one_line(error)})") from error
+                raise DownloadError(f"{url}: not the file that was expected ({one_line(error)})") from error
             log.warning("%s: what was received in several parts does not fit together; beginning anew", url)
     os.replace(staging / path.name, path)
     shutil.rmtree(staging, ignore_errors=True)
@@ -265,8 +266,19 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+@contextlib.contextmanager
+def _damages(archive: Path) -> Iterator[None]:
+    """Whatever unpacking a damaged archive leads to, as an error that names it."""
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+            raise  # of the disk
+        raise DownloadError(
+            f"{archive}: damaged, or not what it should be ({one_line(error)}); delete it to have it downloaded anew"
+        ) from error
 
 
 class _Interrupted(Exception):
@@ -382,7 +394,7 @@ def _reason(error: Exception) -> str:
 def _cause(error: Exception) -> str:
     """What happened at the bottom, without the pools and retries around it."""
     inner = error.args[0] if error.args else error
-    text = _one_line(getattr(inner, "reason", inner))
+    text = one_line(getattr(inner, "reason", inner))
     return text.partition("): ")[2] or text
 
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recipes.engine import parallel
-from recipes.engine.hyperparameters import check_not_negative
+from recipes.engine import limits, parallel
 from recipes.engine.objectives import Measured, Moment, Objective
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional import losses
@@ -45,7 +44,7 @@ class EventPropTraining:
     patience: int | None = None
 
     def __post_init__(self):
-        check_not_negative(self, "learning_rate", "delay_learning_rate", "decay", "target_spikes", "bump")
+        limits.check(vars(self))
 
 
 class Response(NamedTuple):

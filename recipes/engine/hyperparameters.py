@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from recipes.engine import limits
+
 
 @dataclasses.dataclass(frozen=True)
 class Hyperparameters:
@@ -19,11 +21,4 @@ class Hyperparameters:
     min_learning_rate: float = 0.0
 
     def __post_init__(self):
-        check_not_negative(self, "learning_rate", "delay_rate_factor", "plateau_factor", "min_learning_rate")
-
-
-def check_not_negative(training: object, *names: str) -> None:
-    """Raises ValueError for a number that is negative: torch's optimizers take such rates from parameter groups."""
-    for name in names:
-        if not getattr(training, name) >= 0:
-            raise ValueError(f"{name} must not be negative, got {getattr(training, name)}")
+        limits.check(vars(self))  # torch's optimizers take rates of every kind from parameter groups

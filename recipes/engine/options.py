@@ -1,8 +1,10 @@
 """Command-line options that mean the same in every recipe, checked before any work starts."""
 
 import argparse
+import functools
 import importlib.util
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,38 +23,78 @@ class OptionError(ValueError):
     """An option that cannot be meant; the message is one line that says what to do."""
 
 
-def positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
+MOST_SEEDS = 10_000
+MOST_THREADS = 1024  # and processes
+
+
+def positive(text: str, most: int = 1_000_000) -> int:
+    number = _whole(text) or 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{_short(text)} is not a whole number of at least 1")
+    if number > most:
+        raise argparse.ArgumentTypeError(f"{_short(text)} is more than {most}")
     return number
 
 
 def seeds(text: str) -> list[int]:
     """Seeds 0, 1, 2 from "3"; these very ones from "0,4,9" or "4,"."""
     if "," not in text:
+        if (number := _whole(text)) and number > MOST_SEEDS:
+            raise argparse.ArgumentTypeError(
+                f"{_short(text)} is more than {MOST_SEEDS} seeds (this one alone would be written with a comma behind it)"
+            )
         return list(range(positive(text)))
-    numbers = [part.strip() for part in text.split(",") if part.strip()]
-    if not numbers or not all(number.isdecimal() for number in numbers) or len(set(numbers)) < len(numbers):
+    numbers = [_whole(part.strip()) for part in text.split(",") if part.strip()]
+    if not numbers or None in numbers or len(set(numbers)) < len(numbers):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a number of seeds nor a list of different ones like 0,1,2"
+            f"{_short(text)} is neither a number of seeds nor a list of different ones like 0,1,2"
         )
-    return [int(number) for number in numbers]
+    if max(numbers) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{_short(text)}: seeds are below {2**32}")
+    return numbers
+
+
+def finite(text: str) -> float:
+    """A number of a size that a computation may begin with."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not abs(number) <= 1e6:
+        raise argparse.ArgumentTypeError(f"{_short(text)} is not a number between -1e6 and 1e6")
+    return number
+
+
+_few = functools.partial(positive, most=MOST_THREADS)
+
+
+def _whole(text: str) -> int | None:
+    """None for what is not a whole number; numbers of many digits, which Python would not read, are only large."""
+    return int(text[:100]) if text.isdecimal() else None
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def setting(text: str) -> tuple[str, object]:
     """("learning_rate", 0.01) from "learning_rate=0.01"; values are JSON, and words where they are none."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+        raise argparse.ArgumentTypeError(f"{_short(text)} is not NAME=VALUE")
 
     def not_a_number(constant: str):
-        raise argparse.ArgumentTypeError(f"{text!r}: {constant} is no setting; give a finite number")
+        raise argparse.ArgumentTypeError(f"{_short(text)}: {constant} is no setting; give a finite number")
+
+    def number(digits: str) -> float:
+        return float(digits) if math.isfinite(float(digits)) else not_a_number(digits)
 
     try:
-        return name, json.loads(value, parse_constant=not_a_number)
+        return name, json.loads(value, parse_constant=not_a_number, parse_float=number)
     except json.JSONDecodeError:
         return name, value
+    except (ValueError, RecursionError) as error:  # thousands of digits, or of brackets
+        raise argparse.ArgumentTypeError(f"{_short(text)} is no setting") from error
 
 
 def fits(value: object, kind: Any) -> bool:
@@ -79,7 +121,7 @@ def add_common(parser: argparse.ArgumentParser, *out: str) -> None:
         help=f"folder for results (default {folder}; -smoke is added with --smoke)",
     )
     parser.add_argument(
-        "--threads", type=positive, metavar="N", help="processor threads (default: torch's choice)"
+        "--threads", type=_few, metavar="N", help="processor threads (default: torch's choice)"
     )
     parser.add_argument(
         "--smoke", action="store_true", help="a quick look in under a minute, without any download"
@@ -119,7 +161,7 @@ def add_training(parser: argparse.ArgumentParser, epochs: str, batch_size: str, 
     )
     parser.add_argument(
         "--devices",
-        type=positive,
+        type=_few,
         metavar="N",
         help="GPUs, or processes on the processor, among which every batch is divided (default 1)",
     )
@@ -169,7 +211,11 @@ def check_tensorboard(given: argparse.Namespace) -> None:
 
 def writable_folder(path: Path) -> Path:
     try:
+        if path.is_symlink() and not path.exists():
+            raise OptionError(f"--out {path}: a link that leads nowhere ({os.readlink(path)})")
         path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OptionError(f"--out {path}: a file, not a folder") from error
     except OSError as error:
         raise OptionError(f"--out {path}: {error.strerror.lower()}") from error
     if not os.access(path, os.W_OK):

@@ -31,6 +31,8 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
+from recipes.engine import stopping
+
 
 class Share(NamedTuple):
     """The samples ``start`` ... ``stop - 1`` of a batch of ``samples``, divided over ``processes``."""
@@ -186,7 +188,7 @@ def _ending(worker) -> str:
 
 def _process(rank: int, environment: dict, threads: int, sender: Connection, work: Callable, arguments: tuple) -> None:
     """One of the processes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    stopping.leave_to_parent()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ |= environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     torch.set_num_threads(threads)

@@ -40,7 +40,10 @@ class PerDataset:
         return self._part(given).plot(given)
 
     def tune(self, given: argparse.Namespace) -> int:
-        return self._part(given).tune(given)
+        part = self._part(given)
+        if not hasattr(part, "tune"):
+            raise OptionError(f"{self.name} shows the runs of {part.of.name}; tune that")
+        return part.tune(given)
 
     def _part(self, given: argparse.Namespace) -> Any:
         """The recipe that was asked for. Raises :class:`OptionError` for an option of another one's data."""

@@ -1,8 +1,10 @@
 """Pictures of a table's runs."""
 
+import os
 import statistics
 from pathlib import Path
 
+os.environ["MPLBACKEND"] = "Agg"  # files; and a backend that does not exist would end the import
 import matplotlib
 
 matplotlib.use("Agg")

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import difflib
 import functools
 import inspect
 import json
@@ -16,8 +17,8 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from recipes.engine import comparison, machine, options, tables
-from recipes.engine.errors import Diverged, RunError
+from recipes.engine import comparison, limits, machine, options, tables
+from recipes.engine.errors import Diverged, RunError, one_line
 from recipes.engine.hardware import Hardware
 from recipes.engine.objectives import Objective
 from recipes.engine.options import OptionError
@@ -207,8 +208,10 @@ class TableRecipe:
         for name, value in given.set:
             parts = [part for part, numbers in known.items() if name in numbers]
             if not parts:
-                choices = ", ".join(sorted(name for numbers in known.values() for name in numbers))
-                raise OptionError(f"--set {name}: no such setting; choose from {choices}")
+                choices = sorted({name for numbers in known.values() for name in numbers})
+                nearest = difflib.get_close_matches(name, choices, 1)
+                hint = f" (did you mean {nearest[0]}?)" if nearest else ""
+                raise OptionError(f"--set {name}: no such setting; choose from {', '.join(choices)}{hint}")
             if name in ("epochs", "batch_size"):
                 raise OptionError(f"--set {name}: use --{name.replace('_', '-')}")
             if "network" in parts and any(name in row.settings for row in self.rows):
@@ -225,6 +228,10 @@ class TableRecipe:
                     raise OptionError(
                         f"--set {name}={json.dumps(value)}: needs {needed} (default {json.dumps(before)})"
                     )
+                try:
+                    limits.check({name: value})
+                except ValueError as error:
+                    raise OptionError(f"--set {name}={json.dumps(value)}: {error}") from error
                 changes[part][name] = value
         return changes
 
@@ -240,9 +247,9 @@ class TableRecipe:
                 objective.optimizer()
                 objective.network.eval()
                 objective.measure(*sample)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RuntimeError, MemoryError, ArithmeticError, AssertionError) as error:
                 what = " ".join(f"--set {name}={json.dumps(value)}" for name, value in given.set)
-                raise OptionError(f"{what}: {error}") from error
+                raise OptionError(f"{what}: {one_line(error, 400)}") from error
 
     def out(self, given: argparse.Namespace) -> Path:
         return given.out or Path(self.default_out + ("-smoke" if given.smoke else ""))

@@ -135,7 +135,7 @@ def test_a_malformed_file_is_one_clear_line(capsys, tmp_path):
 def test_a_missing_extra_is_one_line_that_names_it(tmp_path):
     (tmp_path / "h5py.py").write_text("raise ModuleNotFoundError('No module named h5py', name='h5py')")
     done = subprocess.run(
-        [sys.executable, "-m", "recipes", "--list"],
+        [sys.executable, "-m", "recipes", "run", "deckers_table1", "--smoke"],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
