@@ -128,6 +128,7 @@ def _perform(name: str, what, given: argparse.Namespace) -> int:
         return 2
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     os.environ["MPLBACKEND"] = "Agg"  # pictures are files; one that does not exist would end every import of matplotlib
     for option in OF_RUN if given.action in ("table", "plot") else ():
         if getattr(given, option, None):

@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.chmod(part, 0o666 & ~_umask())  # mkstemp makes private files; a result is an ordinary one
         os.replace(part, path)
     except OSError as error:
-        if error.errno is not None and error.filename in (None, str(part)):
+        if error.errno is not None and (error.filename is None or str(part) in (error.filename, error.filename2)):
             error.filename, error.filename2 = str(path), None
         raise
     finally:

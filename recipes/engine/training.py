@@ -164,6 +164,8 @@ class _Training(lightning.LightningModule):
         if self._objective_state is not None:  # only now does the optimizer exist that it may belong to
             self.objective.load_state_dict(self._objective_state)
             _check_optimizer(self.optimizers().optimizer)
+            if self.current_epoch != len(self.history):
+                raise ValueError(f"it would go on with epoch {self.current_epoch + 1} after {len(self.history)}")
         self.begun = True
 
     def on_train_epoch_start(self) -> None:
@@ -203,6 +205,9 @@ class _Training(lightning.LightningModule):
                 if not math.isfinite(value):  # in evaluation it is no training step that says so
                     raise Diverged(f"{what} became {value} in epoch {self.current_epoch + 1} (seed {self.seed}); {_ADVICE}")
             entry |= measured
+        if not _is_finite(self.network):  # of a neuron that has fallen silent for it, no loss would tell
+            where = f"in epoch {self.current_epoch + 1} (seed {self.seed})"
+            raise Diverged(f"a parameter became NaN or infinite {where}; {_ADVICE}")
         entry["seconds"] = self._seconds  # training alone, without evaluation
         self.history.append(entry)
 
@@ -451,10 +456,12 @@ def _history_of(checkpoint: Path, objective: Objective, criterion: str) -> list[
     history, most = kept.get("history"), objective.hyper.epochs
     if not is_history(history) or not {criterion, "learning_rate", "seconds"} <= history[0].keys() or len(history) > most:
         raise RunError(f"{checkpoint}: holds no history of this training; {remedy}")
+    if missing := {"optimizer_states", "lr_schedulers", "loops"} - kept.keys():
+        raise RunError(f"{checkpoint}: holds no {', '.join(sorted(missing))}; {remedy}")
     if kept.get("epoch") != len(history) - 1:  # counted from 0
         raise RunError(f"{checkpoint}: its epoch is not that of its history; {remedy}")
     expected = {f"network.{name}": value for name, value in objective.network.state_dict().items()}
-    check_weights(kept.get("state_dict"), expected, checkpoint, remedy)
+    check_weights(kept.get("state_dict"), expected, checkpoint, remedy, finite=True)
     return history
 
 
@@ -463,7 +470,14 @@ def _remedy(checkpoint: Path) -> str:
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Raises ValueError for a state of other sizes than the parameters: torch takes it, and fails in the first step."""
+    """Raises ValueError for no state, which would begin anew, and for one of other sizes than the parameters, which torch
+    takes, to fail in the first step."""
+    if not optimizer.state:
+        raise ValueError("no state of the optimizer")
+    for group in optimizer.param_groups:
+        numbers = [group["lr"], group.get("eps", 0.0), group.get("weight_decay", 0.0), *group.get("betas", ())]
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError("numbers of the optimizer that are not finite")
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
