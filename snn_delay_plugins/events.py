@@ -227,7 +227,7 @@ class SpikeEvents:
             raise ValueError(f"times holds {len(times)} samples but units holds {len(units)}")
         all_times, all_units, offsets = [], [], [0]
         for b, (t, u) in enumerate(zip(times, units, strict=False)):
-            t = torch.as_tensor(t, dtype=None if hasattr(t, "dtype") else torch.float64)    # not float32 from Python numbers
+            t = torch.as_tensor(t, dtype=None if hasattr(t, "dtype") else torch.float64)     # Python numbers are float64
             u = torch.as_tensor(u)
             if t.shape != u.shape or t.dim() != 1:
                 raise ValueError(f"sample {b}: times {tuple(t.shape)} and units {tuple(u.shape)} must be of one length")
