@@ -4,7 +4,7 @@ more memory than their size accounts for.
 An HDF5 file may name others: by external links, by virtual data sets and by external storage of a data set. It may declare
 any shape without storing it, and a list of any length in 16 bytes. All of that is refused here, with the name of the file
 and of the data set. Limits: a gzipped file unpacks to at most 100 times its size (or 256 MiB), a data set has at most 2^24
-rows, a chunk at most 64 MiB, of which at most 1 MiB is stored where it is compressed (of which deflate makes 1 GiB at most),
+rows, a chunk at most 64 MiB, of which at most 1 MiB is stored where it is compressed (deflate makes 1 GiB of it at most),
 and the lists of a data set together are no longer than the file.
 """
 
