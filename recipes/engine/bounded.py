@@ -23,6 +23,10 @@ def copy(source: BinaryIO, into: BinaryIO, left: int, path: Path) -> int:
     while piece := source.read(1 << 20):
         left -= len(piece)
         if left < 0:
-            raise DataError(f"{path}: unpacks to more than {_RATIO} times its size; not unpacked")
+            raise error(path)
         into.write(piece)
     return left
+
+
+def error(path: Path) -> DataError:
+    return DataError(f"{path}: unpacks to more than {_RATIO} times its size; not unpacked")

@@ -37,8 +37,8 @@ def splits_of(folder: Path, clips: dict[Name, Path], lists: dict[str, str]) -> d
 
     Lines of words that have no folder are passed over: some words of a data set come with the lists of all.
 
-    Raises :class:`DataError` for a line of another word that names no clip or more than one, for a clip of two lists and for
-    a split without a clip of some word.
+    Raises :class:`DataError` for a line of another word that names no clip or more than one, for a clip of two lists and
+    for a split without a clip of some word.
     """
     missing = ""
     alike: dict[Name, list[Name]] = {}
