@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recipes.engine import archives, atomic, data, downloads, npz_files, plain_files, plain_pickle
+from recipes.engine import archives, atomic, data, downloads, numpy_files, plain_files, plain_pickle
 from recipes.engine.errors import DataError
 from recipes.engine.events import EventRecordings
 from recipes.engine.sources import Source, Splits
@@ -271,7 +271,7 @@ def read(path: Path, encoding: str, allow_silence: bool = False) -> EventRecordi
 def _read(path: Path, encoding: str) -> EventRecordings:
     raw = encoding.startswith("theta")
     needed = ("taxels", "labels") if raw else ("times", "channels", "offsets", "labels")
-    arrays = npz_files.read(path)
+    arrays = numpy_files.read_npz(path)
     for name in needed:
         if name not in arrays:
             raise DataError(f"{path}: no array {name}; found {', '.join(sorted(arrays)) or 'nothing'}")
@@ -302,7 +302,7 @@ def _read_events(path: Path, arrays: dict[str, np.ndarray]) -> EventRecordings:
     if len(offsets) != len(labels) + 1 or offsets[0] != 0 or offsets[-1] != len(times) or (np.diff(offsets) < 0).any():
         raise DataError(
             f"{path}: offsets must rise from 0 to the {len(times)} events in {len(labels) + 1} steps, "
-            f"not from {offsets[0]} to {offsets[-1]} in {len(offsets)}"
+            f"not as {offsets[:3].tolist()} ... {offsets[-3:].tolist()} in {len(offsets)}"
         )
     if len(times) != len(channels):
         raise DataError(f"{path}: {len(times)} times but {len(channels)} channels")

@@ -26,7 +26,10 @@ _MOST_ROWS = 1 << 24
 _MOST_OF_A_CHUNK = 64 << 20
 _MOST_STORED_OF_A_CHUNK = 1 << 20
 _MOST_LINKS = 16
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+_OF_LISTS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}
+_FILTERS = _OF_LISTS | {
+    h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SZIP, h5py.h5z.FILTER_NBIT, h5py.h5z.FILTER_SCALEOFFSET, h5py.h5z.FILTER_LZF,
+}  # fmt: skip
 _WRONG = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, zlib.error)  # what h5py makes of damage
 
 
@@ -136,9 +139,12 @@ class Hdf5File:
             self._refuse(name, made.get_external(0)[0].decode("utf-8", "replace"))
         if made.get_layout() == h5py.h5d.VIRTUAL:
             self._refuse(name, made.get_virtual_filename(0) if made.get_virtual_count() else "others")
+        self._check_filters(name, made, _FILTERS)
+
+    def _check_filters(self, name: str, made: h5py.h5p.PropDCID, allowed: set[int]) -> None:
         filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
-        if set(filters) - _FILTERS or len(set(filters)) < len(filters):
-            raise DataError(f"{self.path}: {name} is stored with filters {filters}; read are 1, 2 and 3, once each")
+        if set(filters) - allowed or len(set(filters)) < len(filters):
+            raise DataError(f"{self.path}: {name} is stored with filters {filters}; read are {sorted(allowed)}, once each")
 
     def _check_size(self, name: str, dataset: h5py.Dataset) -> None:
         if dataset.shape is None or dataset.size > _MOST_ROWS:
@@ -150,14 +156,16 @@ class Hdf5File:
             raise DataError(f"{self.path}: {name} has chunks of {size} bytes; at most {_MOST_OF_A_CHUNK} are read")
         if dataset.compression:
             stored = max((dataset.id.get_chunk_info(i).size for i in range(dataset.id.get_num_chunks())), default=0)
-            if stored > _MOST_STORED_OF_A_CHUNK:
-                raise DataError(f"{self.path}: {name} has compressed chunks of {stored} bytes; at most "
-                                f"{_MOST_STORED_OF_A_CHUNK} are read")
+            if stored > min(size + size // 10 + 1024, _MOST_STORED_OF_A_CHUNK):
+                raise DataError(f"{self.path}: {name} has a chunk of {size} bytes that is compressed to {stored}; it must be "
+                                f"smaller than what it holds, and than {_MOST_STORED_OF_A_CHUNK}")
 
     def _lengths(self, name: str, dataset: h5py.Dataset) -> np.ndarray:
         """Of all lists, from their descriptors: a length of 4 bytes, an address, an index of 4 bytes."""
         width = 8 + self._file.id.get_create_plist().get_sizes()[0]
-        layout = dataset.id.get_create_plist().get_layout()
+        made = dataset.id.get_create_plist()
+        self._check_filters(name, made, _OF_LISTS)
+        layout = made.get_layout()
         if layout == h5py.h5d.CHUNKED:
             parts = [_chunk(dataset, i, width) for i in range(dataset.id.get_num_chunks())]
         elif layout == h5py.h5d.CONTIGUOUS:
@@ -188,10 +196,8 @@ def _chunk(dataset: h5py.Dataset, number: int, width: int) -> bytes:
             continue
         which = made.get_filter(i)[0]
         if which == h5py.h5z.FILTER_DEFLATE:
-            stored = zlib.decompressobj().decompress(stored, whole + 4)
-        elif which == h5py.h5z.FILTER_FLETCHER32:
-            stored = stored[:-4]
-        else:
+            stored = zlib.decompressobj().decompress(stored, whole)
+        else:  # shuffled: first bytes, then second bytes, ...
             stored = np.frombuffer(stored, np.uint8)[:whole].reshape(width, -1).T.tobytes()
     return stored
 

@@ -1,4 +1,4 @@
-"""Arrays of an npz file from anywhere: no pickled objects, and no more memory than the file's size accounts for.
+"""Arrays of npz and npy files from anywhere: no pickled objects, and no more memory than the file's size accounts for.
 
 A few bytes may declare an array of any shape, and a few kilobytes of zip unpack to gigabytes of zeros: what an array
 declares is compared with what is stored, and that with the size of the file (:mod:`recipes.engine.bounded`).
@@ -23,7 +23,7 @@ _WRONG = (  # what NumPy and zipfile make of damage
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays, by name. Raises :class:`DataError`."""
     most = bounded.most(plain_files.checked(path).st_size)
     arrays = {}
@@ -43,6 +43,20 @@ def read(path: Path) -> dict[str, np.ndarray]:
     except _WRONG as error:
         raise DataError(f"{path}: not a whole npz file without pickled objects ({error})") from error
     return arrays
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """Raises :class:`DataError`."""
+    stored = plain_files.checked(path).st_size
+    try:
+        with open(path, "rb") as file:
+            _check_header(path, "it", file, stored)
+            file.seek(0)
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except DataError:
+        raise
+    except _WRONG as error:
+        raise DataError(f"{path}: not a readable npy file ({error})") from error
 
 
 def _check_header(path: Path, name: str, member: BinaryIO, stored: int) -> None:
