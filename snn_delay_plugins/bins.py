@@ -34,7 +34,7 @@ def bin_of(times: Tensor, dt: float) -> Tensor:
     [1, 2, 3, 3]
     """
     position, slack = _position(times, dt)
-    return torch.floor(position + slack).to(torch.int64)
+    return position.add_(slack).floor_().to(torch.int64)
 
 
 def step_of(times: Tensor, dt: float) -> Tensor:
@@ -44,7 +44,7 @@ def step_of(times: Tensor, dt: float) -> Tensor:
     [1, 2, 3, 4]
     """
     position, slack = _position(times, dt)
-    return torch.ceil(position - slack).to(torch.int64)
+    return position.sub_(slack).ceil_().to(torch.int64)
 
 
 def steps_in(duration: float, dt: float) -> int:
@@ -69,10 +69,12 @@ def check_resolution(dtype: torch.dtype, last: float, dt: float) -> None:
 
 def _position(times: Tensor, dt: float) -> tuple[Tensor, Tensor]:
     """t / dt and the slack of each time, in bins, float64."""
-    exact = times.detach().to(torch.float64)
-    eps = torch.where((exact == exact.to(torch.float32)).all(), _EPS[torch.float32], _EPS[torch.float64])
-    position = exact / dt
-    return position, (2 * eps * position).clamp(_SLACK, 0.5)
+    times = times.detach()
+    position = times.to(torch.float64) / dt
+    eps = _EPS[torch.float32]
+    if times.dtype == torch.float64:
+        eps = torch.where((times.to(torch.float32) == times).all(), eps, _EPS[torch.float64])
+    return position, (position * (2 * eps)).clamp_(_SLACK, 0.5)
 
 
 def _is_float32(number: float) -> bool:
