@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from recipes.engine import options
+from recipes.engine import numpy_files, options
 from recipes.engine.errors import DataError
 from recipes.engine.tables import Sheet, announce, show
 from snn_delay_plugins.events import SpikeEvents
@@ -120,10 +120,9 @@ def compare_with_arrays(folder: Path) -> dict[str, float]:
 
 
 def _array(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a readable npy file ({error})") from error
+    array = numpy_files.read_npy(path)
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{path}: expected numbers, not {array.dtype}")
     if array.shape != (int(DURATION),) or not np.isfinite(array).all():
         raise DataError(f"{path}: expected {int(DURATION)} finite numbers, found shape {array.shape}")
     return array.astype(np.float64)

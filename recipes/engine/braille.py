@@ -16,18 +16,20 @@ import dataclasses
 import hashlib
 import string
 import tempfile
-import zipfile
-import zlib
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from recipes.engine import archives, atomic, data, downloads, plain_pickle
+from recipes.engine import archives, atomic, data, downloads, numpy_files, plain_files, plain_pickle
 from recipes.engine.errors import DataError
 from recipes.engine.events import EventRecordings
 from recipes.engine.sources import Source, Splits
+from snn_delay_plugins.bins import bin_of
 
+_LONGEST = 3600  # s
+_MOST_EVENTS = 1 << 27  # that traces are encoded into
 RATE = 40.0  # Hz, of the raw traces
 TAXELS = 12
 LETTERS = ("Space", *string.ascii_uppercase)
@@ -60,7 +62,8 @@ def events_of(pickled: Path) -> dict[str, np.ndarray]:
     table = plain_pickle.load(pickled)
     if isinstance(table, (list, np.ndarray)):
         table = {name: [sample.get(name) for sample in table if isinstance(sample, dict)] for name in ("letter", "events")}
-    if not isinstance(table, dict) or not {"letter", "events"} <= set(table) or not len(table["letter"]):
+    columns = [table.get(name) for name in ("letter", "events")] if isinstance(table, dict) else [None]
+    if not all(isinstance(column, (list, tuple, np.ndarray)) and len(column) for column in columns):
         raise DataError(f"{pickled.name}: no samples with letter and events")
     times, channels, lengths = [], [], []
     for number, sample in enumerate(table["events"]):
@@ -75,9 +78,9 @@ def events_of(pickled: Path) -> dict[str, np.ndarray]:
         times.append(of_sample[order].astype(np.float32))
         channels.append(np.repeat(np.arange(2 * TAXELS, dtype=np.uint8), [len(c) for c in by_channel])[order])
         lengths.append(len(of_sample))
-    unknown = [letter for letter in table["letter"] if letter not in LETTERS]
+    unknown = [letter for letter in table["letter"] if not (isinstance(letter, str) and letter in LETTERS)]
     if unknown or len(table["letter"]) != len(lengths):
-        what = f"the letter {unknown[0]!r}" if unknown else f"{len(table['letter'])} letters but {len(lengths)} samples"
+        what = f"the letter {unknown[0]!r:.50}" if unknown else f"{len(table['letter'])} letters but {len(lengths)} samples"
         raise DataError(f"{pickled.name}: {what}")
     return {
         "times": np.concatenate(times),
@@ -196,16 +199,15 @@ class Braille(Source):
 
     def find(self, data_dir: Path) -> str:
         path = self._path(data_dir)
-        if not path.is_file():
-            raise DataError(f"{path}: no such file (needed for --encoding {self.encoding})")
+        plain_files.checked(path, f" (needed for --encoding {self.encoding})")
         return self.name
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         self.find(data_dir)
         recordings = read(self._path(data_dir), self.encoding, self.allow_silence)
         if self.resolution is not None:
-            on_grid = np.floor(recordings.times / self.resolution) * np.float32(self.resolution)
-            recordings = dataclasses.replace(recordings, times=on_grid.astype(np.float32))
+            step = bin_of(torch.from_numpy(recordings.times), self.resolution).numpy()
+            recordings = dataclasses.replace(recordings, times=(step * self.resolution).astype(np.float32))
         return split(recordings, self.name, protocol, self.split_seed)
 
     def _path(self, data_dir: Path) -> Path:
@@ -268,32 +270,39 @@ def read(path: Path, encoding: str, allow_silence: bool = False) -> EventRecordi
 
 def _read(path: Path, encoding: str) -> EventRecordings:
     raw = encoding.startswith("theta")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a whole npz file without pickled objects ({error})") from error
     needed = ("taxels", "labels") if raw else ("times", "channels", "offsets", "labels")
+    arrays = numpy_files.read_npz(path)
     for name in needed:
         if name not in arrays:
             raise DataError(f"{path}: no array {name}; found {', '.join(sorted(arrays)) or 'nothing'}")
     labels = arrays["labels"]
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
         raise DataError(f"{path}: labels must be one integer per sample, not {labels.dtype} of shape {labels.shape}")
+    if arrays.get("letters", labels).ndim != 1:
+        raise DataError(f"{path}: letters must be one name per letter, not of shape {arrays['letters'].shape}")
     letters = len(arrays["letters"]) if "letters" in arrays else int(labels.max()) + 1
     wrong = np.flatnonzero((labels < 0) | (labels >= letters))
     if len(wrong):
         raise DataError(f"{path}: sample {wrong[0]} has label {labels[wrong[0]]}, out of range: 0 to {letters - 1}")
+    if "letters" not in arrays and len(np.unique(labels)) < letters:
+        missing = np.flatnonzero(np.unique(labels) != np.arange(len(np.unique(labels))))[0]
+        raise DataError(f"{path}: no sample has label {missing}, but some have label {labels.max()}")
     return _read_traces(path, arrays, encoding) if raw else _read_events(path, arrays)
 
 
 def _read_events(path: Path, arrays: dict[str, np.ndarray]) -> EventRecordings:
-    times, channels, offsets = arrays["times"], arrays["channels"], arrays["offsets"].astype(np.int64)
+    times, channels, offsets = arrays["times"], arrays["channels"], arrays["offsets"]
     labels = arrays["labels"]
+    for name, array in (("times", times), ("channels", channels), ("offsets", offsets)):
+        if array.ndim != 1:
+            raise DataError(f"{path}: {name} must be a list, not of shape {array.shape}")
+    if not np.issubdtype(offsets.dtype, np.integer):
+        raise DataError(f"{path}: offsets must be integers, not {offsets.dtype}")
+    offsets = offsets.astype(np.int64)
     if len(offsets) != len(labels) + 1 or offsets[0] != 0 or offsets[-1] != len(times) or (np.diff(offsets) < 0).any():
         raise DataError(
             f"{path}: offsets must rise from 0 to the {len(times)} events in {len(labels) + 1} steps, "
-            f"not from {offsets[0]} to {offsets[-1]} in {len(offsets)}"
+            f"not as {offsets[:3].tolist()} ... {offsets[-3:].tolist()} in {len(offsets)}"
         )
     if len(times) != len(channels):
         raise DataError(f"{path}: {len(times)} times but {len(channels)} channels")
@@ -301,13 +310,14 @@ def _read_events(path: Path, arrays: dict[str, np.ndarray]) -> EventRecordings:
         raise DataError(f"{path}: times must be floats (s) and channels integers, not {times.dtype} and {channels.dtype}")
     for values, wrong, complaint in (
         (times, ~np.isfinite(times) | (times < 0), "the spike time {} s"),
+        (times, times > _LONGEST, f"the spike time {{}} s; recordings of at most {_LONGEST} s are read"),
         (channels, (channels < 0) | (channels >= 2 * TAXELS), "a spike of channel {}; channels are 0 to 23"),
     ):
         if wrong.any():
             i = int(np.argmax(wrong))
             sample = int(np.searchsorted(offsets, i, side="right")) - 1
             raise DataError(f"{path}: sample {sample} has {complaint.format(values[i])}")
-    times = np.float32(1000.0) * times.astype(np.float32)
+    times = (1000.0 * times.astype(np.float64)).astype(np.float32)
     samples = [(times[start:stop], channels[start:stop]) for start, stop in pairwise(offsets)]
     # the end of the recordings: the first multiple of 25 ms (one raw frame) after their last event
     end = 25.0 * (np.floor(float(times.max(initial=0.0)) / 25.0) + 1)
@@ -320,10 +330,16 @@ def _read_traces(path: Path, arrays: dict[str, np.ndarray], encoding: str) -> Ev
         raise DataError(
             f"{path}: taxels must be [{len(labels)} samples, steps, {TAXELS}], not {'x'.join(map(str, traces.shape))}"
         )
-    if not np.isfinite(traces.astype(np.float64)).all():
-        sample = int(np.argwhere(~np.isfinite(traces.astype(np.float64)))[0, 0])
+    if traces.dtype.kind not in "uif":
+        raise DataError(f"{path}: taxels must be numbers, not {traces.dtype}")
+    traces = traces.astype(np.float64)
+    if not np.isfinite(traces).all():
+        sample = int(np.argwhere(~np.isfinite(traces))[0, 0])
         raise DataError(f"{path}: sample {sample} has a taxel value that is not a number")
     dt = 1000 / RATE
     threshold = float(encoding.removeprefix("theta"))
+    events = np.abs(np.diff(traces, axis=1)).sum() / threshold
+    if events > _MOST_EVENTS:
+        raise DataError(f"{path}: the traces would become {events:g} events; at most {_MOST_EVENTS} are made")
     samples = sigma_delta(traces, threshold, dt)
     return EventRecordings.of(samples, labels, 2 * TAXELS, traces.shape[1] * dt)  # no event after the last frame

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes.engine import plain_files
 from recipes.engine.errors import DataError
 from recipes.engine.sources import CROSS_VALIDATION, PROTOCOLS, Splits
 
@@ -126,6 +127,7 @@ def find_files(data_dir: Path) -> tuple[str, dict[str, Path]]:
     for split in ("train", "test"):
         if split not in files:
             raise DataError(f"{folder}: {names[0]}_{split}.h5[.gz] is missing")
+    plain_files.check_distinct(files)
     return names[0].upper() if names[0] in ("shd", "ssc", "dsp20") else names[0], files
 
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import types
 import zipfile
 import zlib
@@ -238,3 +239,88 @@ def test_an_archive_with_a_malicious_pickle_is_an_error_and_leaves_nothing_of_it
     with pytest.raises(DataError, match=r"data\.zip: data_braille_letters_th_2\.pkl: holds posix\.system, which is not"):
         braille.unpack(bad, tmp_path)
     assert not (tmp_path / "braille_th2.npz").exists() and not Path(MARK).exists()
+
+
+def named_again(first, times, push, mark=b"(", into=b"e"):
+    """A list of ten of the list of ten of ... of ``first``: each by the number in the memo."""
+    raw = push + b"q\0" + mark + first * 10 + into
+    for i in range(1, times):
+        raw += push + b"q" + bytes([i]) + mark + (b"h" + bytes([i - 1])) * 10 + into
+    return raw
+
+
+TUPLES = b"(" + b"K\x01" * 10 + b"tq\0" + b"".join(
+    b"(" + (b"h" + bytes([i - 1])) * 10 + b"tq" + bytes([i]) for i in range(1, 12)
+)  # fmt: skip
+BOMBS = {
+    "lists of lists": (named_again(b"K\x01", 12, b"]") + b".", "unfolds to more than 65536 items, 10 for each byte"),
+    "tuples of tuples": (TUPLES + b".", "unfolds to more than"),
+    "dictionaries": (b"}q\0" + b"".join(
+        b"}q" + bytes([i]) + b"(" + b"".join(b"K" + bytes([k]) + b"h" + bytes([i - 1]) for k in range(10)) + b"u"
+        for i in range(1, 12)
+    ) + b".", "unfolds to more than"),
+    "a key that takes for ever to hash": (b"}(" + TUPLES + b"K\x01u.", "keys that are neither numbers nor strings"),
+    "a key, alone": (b"}" + TUPLES + b"K\x01s.", "keys that are neither numbers nor strings"),
+    "a key of the old protocol": (b"(" + TUPLES + b"K\x01d.", "keys that are neither numbers nor strings"),
+    "a set": (b"\x8f(" + TUPLES + b"\x90.", "holds a set"),
+    "a frozen set": (b"(" + TUPLES + b"\x91.", "holds a set"),
+    "itself": (b"]q\0h\0a.", "a list that holds itself"),
+    "a deep list": (b"]" * 5000 + b"a" * 4999 + b".", "nested more than 100 deep"),
+    "a deep tuple": (b")" + b"\x85" * 100_000 + b".", "nested more than 100 deep"),
+    "a long string": (b"\x8d" + (1 << 40).to_bytes(8, "little") + b"x.", "damaged"),
+    "long bytes": (b"\x8e" + (1 << 40).to_bytes(8, "little") + b"x.", "damaged"),
+    "long mutable bytes": (b"\x96" + (1 << 40).to_bytes(8, "little") + b"x.", "declares 1099511627776 bytes"),
+    "a long frame": (b"\x80\x04\x95" + (1 << 40).to_bytes(8, "little") + b"N.", "damaged|NoneType"),
+    "a long number": (b"\x8b\xff\xff\xff\x7f\x01.", "damaged|int"),
+    "a range of columns": (
+        b"cpandas\nDataFrame\n)R}X\x04\0\0\0_mgrcpandas\nBlockManager\n(]](cpandas\nIndex\n"
+        b"(K\0}(X\x05\0\0\0startK\0X\x04\0\0\0stop\x8a\x06\0\0\0\0\0\x40X\x04\0\0\0stepK\x01utRetRsb.",
+        "names 70368744177664 columns",
+    ),
+    "an array of nothing": (
+        b"cnumpy\n_reconstruct\n)R(K\1(\x8a\x06\0\0\0\0\0\x40K\0tcnumpy\ndtype\n(X\2\0\0\0f8tR\x89C\0tb.",
+        "an array of shape",
+    ),
+    "a type of any size": (b"cnumpy\ndtype\n(X\x0a\0\0\0(99999,)i4tR.", "an array of records"),
+    "a type that is a list": (b"cnumpy\ndtype\n(" + named_again(b"K\1", 12, b"]") + b"tR.", "an array of records"),
+    "a text as bytes again and again": (
+        b"c_codecs\nencode\nq\0X\x10\x27\0\0" + b"x" * 10_000 + b"q\1X\6\0\0\0latin1q\2]("
+        + b"h\0h\1h\2\x86R" * 1000 + b"e.", "makes more bytes of its texts than 10 times its size",
+    ),
+    "a change of what reads": (b"c_codecs\nencode\n}X\1\0\0\0xK\1sb.", "changes what is not data; nothing of it was run"),
+    "a change of a class": (b"cnumpy\nndarray\nN}X\1\0\0\0xK\1s\x86b.", "changes what is not data; nothing of it was run"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_a_few_bytes_take_neither_gigabytes_nor_for_ever(tmp_path, case):
+    content, message = BOMBS[case]
+    path = tmp_path / "bomb.pkl"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=message) as error:
+            raise DataError(type(plain_pickle.load(path)).__name__)
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(str(error.value)) < 500 and "\n" not in str(error.value)
+
+
+def test_a_memo_may_be_numbered_as_it_likes(tmp_path):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(b"K\x07r\xff\xff\xff\x7f0j\xff\xff\xff\x7f.")
+    assert plain_pickle.load(path) == 7
+
+
+def test_values_that_are_named_twice_are_read(tmp_path):
+    path, shared = tmp_path / "x.pkl", [1.5, 2.5]
+    path.write_bytes(pickle.dumps({"a": [shared] * 20, "b": np.array([shared, shared], object)}))
+    read = plain_pickle.load(path)
+    assert read["a"] == [shared] * 20 and read["b"].tolist() == [shared, shared]
+
+
+def test_a_fifo_is_no_pickle(tmp_path):
+    os.mkfifo(tmp_path / "x.pkl")
+    with pytest.raises(DataError, match=r"x\.pkl: a FIFO, not a file"):
+        plain_pickle.load(tmp_path / "x.pkl")
