@@ -97,14 +97,14 @@ class BoundedModule(nn.Module):
 
         Every parameter has a mode of its own; a second call for the same name replaces the first.
 
-        :raises TypeError: if a bound is not a number.
-        :raises ValueError: if no finite number lies inside (NaN, ``low > high``, both the same infinity), or ``mode``
-            is unknown.
+        :raises ValueError: if the bounds are not two numbers with a finite one inside, or ``mode`` is unknown.
         """
         interval = _interval(name, (low, high))
         if mode not in MODES:
             raise ValueError(f"bound mode must be one of {MODES}, got {mode!r}")
-        self._bounds[name], self._bound_modes[name] = interval, mode
+        # new dictionaries, modes first: another thread may be looking through the old ones after a step of its optimizer
+        self._bound_modes = {**self._bound_modes, name: mode}
+        self._bounds = {**self._bounds, name: interval}
         structure_changed()
 
     def bounded(self, name: str) -> Tensor:
@@ -129,17 +129,6 @@ class BoundedModule(nn.Module):
                 value = self.stored(name)
                 if value is not None and not _is_lazy(value):
                     value.clamp_(low, high)
-
-
-def _interval(name: str, interval: Iterable[float]) -> tuple[float, float]:
-    """``interval`` as two numbers between which a finite one lies."""
-    try:
-        low, high = (float(bound) for bound in interval)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"bounds of {name!r} must be two numbers (low, high), got {interval!r}") from error
-    if not low <= high or low == math.inf or high == -math.inf:
-        raise ValueError(f"bounds of {name!r} must satisfy low <= high with a finite number inside, got [{low}, {high}]")
-    return low, high
 
 
 def _without_graph(value):
@@ -281,8 +270,6 @@ class AdLIFParameters(BoundedModule):
             self.bound(name, *intervals[name], mode=bound_mode)
             self._register_lazy(name, learn[name])
             self._initial[name] = _inside(name, initial[name], intervals[name])
-            if initial[name] is None and not all(map(math.isfinite, intervals[name])):
-                raise ValueError(f"{name} is drawn from its interval: give finite bounds or a value, got {intervals[name]}")
         if init_state == "uniform":
             for name in ("initial_u", "initial_w"):
                 self._register_lazy(name, learn=False)
@@ -479,3 +466,14 @@ def preset_bounds(preset: str, overrides: dict[str, Iterable[float]] | None = No
             raise ValueError(f"preset {preset!r} has no parameter {name!r}; it has {sorted(bounds)}")
         bounds[name] = _interval(name, interval)
     return bounds
+
+
+def _interval(name: str, bounds: Iterable[float]) -> tuple[float, float]:
+    """Two numbers between which a finite one lies; either may be infinite."""
+    try:
+        low, high = (float(bound) for bound in bounds)
+    except (TypeError, ValueError):
+        raise ValueError(f"bounds of {name!r} must be two numbers (low, high), got {bounds!r}") from None
+    if not low <= high or low == math.inf or high == -math.inf:
+        raise ValueError(f"bounds of {name!r} must satisfy low <= high with a finite number inside, got [{low}, {high}]")
+    return low, high

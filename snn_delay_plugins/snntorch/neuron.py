@@ -25,7 +25,22 @@ def _floating(value: float | Tensor) -> Tensor:
     return torch.as_tensor(value, dtype=torch.get_default_dtype())
 
 
-class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
+class _Unlisted(SpikingNeuron):
+    """A neuron that is freed when nobody uses it any more.
+
+    snnTorch's list of every neuron would keep it for ever, with its states and the graph that they hang on. Only the class
+    methods of snnTorch's own neurons read that list; ours find their neurons among the modules that are alive.
+    """
+
+    def __init__(self, **options) -> None:
+        try:
+            super().__init__(**options)
+        finally:
+            with suppress(ValueError):
+                SpikingNeuron.instances.remove(self)
+
+
+class _AdLIFPlusNeuron(AdLIFParameters, _Unlisted):
     """What the step and the sequence form share: construction and options."""
 
     def __init__(
@@ -66,22 +81,19 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
             raise ValueError(
                 "reset_delay=False: Eq. 1 resets in the step after the spike; variant='symplectic' resets in the same"
             )
-        try:
-            super().__init__(
-                threshold=_floating(threshold),
-                spike_grad=Boxcar() if spike_grad is None else spike_grad,
-                surrogate_disable=surrogate_disable,
-                init_hidden=init_hidden,
-                inhibition=inhibition,
-                learn_threshold=learn_threshold,
-                reset_mechanism=reset_mechanism or ("zero" if variant == "symplectic" else "subtract"),
-                state_quant=state_quant,
-                output=output,
-                graded_spikes_factor=_floating(graded_spikes_factor),
-                learn_graded_spikes_factor=learn_graded_spikes_factor,
-            )
-        finally:
-            self._leave_instances()
+        super().__init__(
+            threshold=_floating(threshold),
+            spike_grad=Boxcar() if spike_grad is None else spike_grad,
+            surrogate_disable=surrogate_disable,
+            init_hidden=init_hidden,
+            inhibition=inhibition,
+            learn_threshold=learn_threshold,
+            reset_mechanism=reset_mechanism or ("zero" if variant == "symplectic" else "subtract"),
+            state_quant=state_quant,
+            output=output,
+            graded_spikes_factor=_floating(graded_spikes_factor),
+            learn_graded_spikes_factor=learn_graded_spikes_factor,
+        )
         self.variant = variant
         self.create_adlif_parameters(
             features,
@@ -93,14 +105,6 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
             init_state=init_state,
         )
         self._prepare()
-
-    def _leave_instances(self) -> None:
-        """snnTorch's list of every neuron would keep this one alive for ever, with its states and their graph.
-
-        Only the class methods of snnTorch's own neurons read it; ours find theirs among the modules that are alive.
-        """
-        with suppress(ValueError):
-            SpikingNeuron.instances.remove(self)
 
     def _prepare(self) -> None:
         """What the subclass adds to the construction (so that its signature stays the one above)."""
@@ -178,6 +182,7 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
     def reset_mem(self) -> tuple[Tensor, Tensor]:
         """Forget the states and return them, empty; the next step starts from ``init_state``."""
         self.w, self.mem = self.w.new_zeros(0), self.mem.new_zeros(0)
+        self.states_are_new()
         return self.w, self.mem
 
     init_synaptic = reset_mem
@@ -185,6 +190,8 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
     def forward(self, input_: Tensor, w: Tensor | None = None, mem: Tensor | None = None):
         if self.init_hidden and not (w is None and mem is None):
             raise TypeError("`w` or `mem` should not be passed as an argument while `init_hidden=True`")
+        if w is None or mem is None:
+            self.take_states()
         self.create_features(tuple(input_.shape[1:]))
         w, mem = self._previous(input_, self.w if w is None else w, self.mem if mem is None else mem)
         state = adlif_step(input_, self._state(w, mem), **self._options())
@@ -215,16 +222,19 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
     @classmethod
     def detach_hidden(cls) -> None:
         """Detach the states of every neuron of this class, copies included (truncated backpropagation)."""
-        for neuron in live_modules():
-            if isinstance(neuron, cls):
-                neuron.detach_states()
+        for neuron in cls._alive():
+            neuron.detach_states()
 
     @classmethod
     def reset_hidden(cls) -> None:
         """Forget the states of every neuron of this class, copies included."""
-        for neuron in live_modules():
-            if isinstance(neuron, cls):
-                neuron.reset_mem()
+        for neuron in cls._alive():
+            neuron.reset_mem()
+
+    @classmethod
+    def _alive(cls) -> list[AdLIFPlus]:
+        # one that another thread is building has no states yet
+        return [neuron for neuron in live_modules() if isinstance(neuron, cls) and hasattr(neuron, "mem")]
 
 
 class StateAdLIFPlus(_AdLIFPlusNeuron):

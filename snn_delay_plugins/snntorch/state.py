@@ -1,6 +1,7 @@
 """States that a module carries from step to step, as plain attributes."""
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["CarriedStates"]
@@ -15,10 +16,11 @@ class CarriedStates(nn.Module):
     (``.to()``, ``.double()``) and are never in a state dict.
 
     A subclass names its states once, ``_states = ("w", "mem")``, each a tensor or None, and forgets them in
-    ``reset_mem``.
+    ``reset_mem``. A step that starts from them calls :meth:`take_states` before, ``reset_mem`` :meth:`states_are_new`.
     """
 
     _states: tuple[str, ...] = ()
+    _written_in = -1  # the backward pass in which the states were written; -1: outside of every one
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
@@ -30,6 +32,25 @@ class CarriedStates(nn.Module):
     def reset_mem(self):
         """Forget the states; the next step starts anew."""
         raise NotImplementedError
+
+    def take_states(self) -> None:
+        """Refuse a step that a backward pass runs a second time: its states are no longer those of the first time.
+
+        :raises RuntimeError: under ``torch.utils.checkpoint``, which would give a wrong gradient.
+        """
+        if torch.compiler.is_compiling():
+            return
+        if self._written_in != torch._C._current_graph_task_id():
+            raise RuntimeError(
+                f"{type(self).__name__} carries its states from call to call, but torch.utils.checkpoint calls it a "
+                "second time in the backward pass, when they have gone on: pass the states as arguments, reset inside of "
+                "the function that is checkpointed, or use the form over whole sequences"
+            )
+
+    def states_are_new(self) -> None:
+        """The states were forgotten: what is computed next starts anew, also in a backward pass."""
+        if not torch.compiler.is_compiling() and self._written_in != torch._C._current_graph_task_id():
+            self._written_in = torch._C._current_graph_task_id()
 
     def _present_states(self) -> dict[str, Tensor]:
         values = {name: getattr(self, name, None) for name in self._states}
