@@ -37,7 +37,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..events import SpikeEvents
+from ..events import SpikeEvents, check_types
 from ..kernels import eventprop as operators
 
 __all__ = ["eventprop_li", "eventprop_li_reference", "eventprop_lif", "eventprop_lif_reference"]
@@ -203,6 +203,8 @@ class _Checked:
         if not isinstance(events, SpikeEvents):
             raise TypeError(f"events must be SpikeEvents, got {type(events).__name__}; "
                             "dense spikes become events with SpikeEvents.from_dense(spikes, dt)")
+        if not torch.compiler.is_compiling():
+            check_types(events.times, events.units, events.offsets, events.num_units, events.duration, events.potential)
         if spike_times not in ("exact", "grid"):
             raise ValueError(f"spike_times must be 'exact' or 'grid', got {spike_times!r}")
         if not (isinstance(dt, (int, float)) and math.isfinite(dt) and dt > 0):
