@@ -213,7 +213,7 @@ def changed(value, name: str, r: random.Random):
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
-        return r.choice([-1, 0, value - 1, value + 1, 3 * value + 5, 1 << 31, 1 << 40, 1 << 62, -(1 << 63)])
+        return r.choice([-1, 0, value - 1, value + 1, 3 * value + 5, 10_000, 1 << 40, 1 << 62, -(1 << 63)])
     if isinstance(value, float):
         return r.choice([math.nan, math.inf, -math.inf, 0.0, -1.0, 5e-324, 1e-300, 1e-9, 0.3, 1e9, 1e300])
     if isinstance(value, str):
@@ -244,7 +244,7 @@ def _other_entry(x: Tensor, name: str, r: random.Random) -> Tensor:
         x.view(-1)[place] ^= True
     elif x.is_floating_point():
         x.view(-1)[place] = r.choice([math.nan, math.inf, -math.inf, -1.0, 1e9, 1e30, 1e300, -1e308, 5e-324])
-    else:
+    elif not x.is_complex():
         most = torch.iinfo(x.dtype)
         x.view(-1)[place] = r.choice([-1, -10, 7, 100, 10**6, 10**8, -(10**8), most.max, most.min])
     return x
