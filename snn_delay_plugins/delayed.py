@@ -30,6 +30,7 @@ from .functional.delay import (
 from .functional.sparse_delay import SynapseList, sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
 from .functional.sparse_taps import delay_window, gaussian_window, sparse_convolution
 from .kernels import dispatch
+from .kernels.checks import check_indices, check_offsets
 from .parameters import BoundedModule, DelayParameters
 
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
@@ -229,6 +230,29 @@ class DiscreteSynapses(nn.Module):
     def synapses(self) -> SynapseList:
         return SynapseList(self.starts, self.targets, self.delays, self.weights)
 
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, local_metadata: dict, strict: bool, missing_keys: list,
+        unexpected_keys: list, error_msgs: list,
+    ) -> None:  # fmt: skip
+        """Synapses that do not fit are refused, all parts of them together: the layer stays as it was."""
+        present = {name: getattr(self, name) for name in (*SynapseList._fields, "bias")}
+        stored = {name: state_dict.get(prefix + name, value) for name, value in present.items() if value is not None}
+        try:
+            for name, value in stored.items():
+                _check_stored(name, value, present[name], local_metadata.get("assign_to_params_buffers", False))
+            if not any(value.is_meta for value in stored.values()):
+                starts, targets, delays = (stored[name].long() for name in ("starts", "targets", "delays"))
+                check_offsets("starts", starts, targets.numel(), "the number of synapses")
+                check_indices("targets", targets, self.out_features, "out_features")
+                check_indices("delays", delays, self.max_delay + 1, "max_delay + 1")
+        except (TypeError, ValueError) as error:
+            layer = f"{type(self).__name__} {prefix.rstrip('.')!r}" if prefix else type(self).__name__
+            error_msgs.append(f"{layer} keeps the synapses that it had: {error}")
+            return
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
     def sequence_currents(self, spikes: Tensor, padding: str | int | None = None) -> Tensor:
         """Input currents of a sequence ``[T, N, in]``."""
         padding = self.padding if padding is None else padding
@@ -262,6 +286,23 @@ class DiscreteSynapses(nn.Module):
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"max_delay={self.max_delay}, synapses={self.weights.numel()}"
         )
+
+
+def _check_stored(name: str, value: Tensor, present: Tensor, assign: bool) -> None:
+    """Whether a buffer can take a value from a state dict: copying would round numbers, and ``assign`` takes any dtype.
+
+    :raises TypeError, ValueError: if not.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+    if value.shape != present.shape:
+        raise ValueError(f"{name} has shape {tuple(value.shape)} but the layer needs {tuple(present.shape)}")
+    if present.is_floating_point():
+        fits = value.is_floating_point()
+    else:
+        fits = value.dtype == present.dtype if assign else not (value.is_floating_point() or value.is_complex())
+    if not fits:
+        raise TypeError(f"{name} must be {present.dtype}, got {value.dtype}")
 
 
 def in_order(history: Tensor | None, slot: int) -> Tensor | None:

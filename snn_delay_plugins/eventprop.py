@@ -71,8 +71,25 @@ class _EventPropLayer(BoundedModule):
             raise ValueError(f"expected spikes [T, N, {self.in_features}], got shape {tuple(input.shape)}")
         return SpikeEvents.from_dense(input, self.dt)
 
+    def _delay(self, name: str) -> Tensor | None:
+        """Delays as the equations read them.
+
+        :raises ValueError: for one beyond ``max_delay``, which a state dict may bring: training would cut it later.
+        """
+        if getattr(self, name) is None:
+            return None
+        delay = self.bounded(name)
+        if not torch.compiler.is_compiling() and not delay.is_meta:
+            longest = float(delay.detach().max())
+            if longest > self.max_delay * (1 + 1e-6):  # which float32 may round up
+                j, i = divmod(int(delay.detach().argmax()), delay.shape[1])
+                raise ValueError(
+                    f"{name}[{j}, {i}] = {longest:g} of {type(self).__name__} exceeds max_delay = {self.max_delay:g}; "
+                    "raise max_delay, or cut the delays with snn_delay_plugins.parameters.project_")
+        return delay
+
     def _options(self) -> dict:
-        delay = None if self.delay is None else self.bounded("delay")
+        delay = self._delay("delay")
         return {"delay": delay, "tau_mem": self._constant("tau_mem"), "tau_syn": self._constant("tau_syn"),
                 "dt": self.dt, "spike_times": self.spike_times}
 
@@ -186,7 +203,7 @@ class EventPropLIF(_EventPropLayer):
         events = self._events(input)
         spikes = eventprop_lif(
             events, self.weight, threshold=self._constant("threshold"), recurrent_weight=self.recurrent_weight,
-            recurrent_delay=None if self.recurrent_delay is None else self.bounded("recurrent_delay"),
+            recurrent_delay=self._delay("recurrent_delay"),
             max_spikes=self.max_spikes, **self._options())
         self._warn_if_silent(events, spikes)
         if self.output == "events" or (self.output == "same" and input is events):

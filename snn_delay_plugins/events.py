@@ -57,7 +57,8 @@ class SpikeEvents:
         The membrane potential at each spike (the threshold). A gradient put on it is added to dL/dV just before
         that spike; :func:`snn_delay_plugins.functional.losses.spike_count_regularisation` uses it.
 
-    Events of a sample are kept sorted by time; unsorted input is sorted (stably) here.
+    Events of a sample are kept sorted by time; unsorted input is sorted (stably) here. Tensors are not copied: whoever
+    changes them in place afterwards changes the events. Layers and the methods here check again what they rely on.
 
     Raises
     ------
@@ -81,7 +82,7 @@ class SpikeEvents:
     def __init__(self, times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float,
                  potential: Tensor | None = None) -> None:
         num_units, duration = int(num_units), float(duration)
-        _check_types(times, units, offsets, num_units, duration, potential)
+        check_types(times, units, offsets, num_units, duration, potential)
         _check_values(times, units, offsets, num_units, duration)
         order = _sorting_order(times.detach(), offsets)
         if order is not None:
@@ -194,17 +195,27 @@ class SpikeEvents:
 
     def samples(self) -> Tensor:
         """[n] int64: the sample of each event."""
+        if not torch.compiler.is_compiling():
+            _check_offsets(self.offsets, len(self))
         sizes = self.offsets[1:] - self.offsets[:-1]
         return torch.repeat_interleave(torch.arange(self.batch_size, device=self.device), sizes)
 
+    def _neurons(self) -> Tensor:
+        """[n] int64: sample * num_units + unit of each event."""
+        if not torch.compiler.is_compiling():
+            _check_units(self.units, self.num_units)
+        return self.samples() * self.num_units + self.units
+
     def counts(self) -> Tensor:
         """[N, num_units] int64: number of spikes of each unit. A count has no gradient."""
-        index = self.samples() * self.num_units + self.units
+        index = self._neurons()
         return torch.bincount(index, minlength=self.batch_size * self.num_units).view(self.batch_size, -1)
 
     def first_spike_times(self, silent: float = math.inf) -> Tensor:
         """[N, num_units]: time of each unit's first spike, differentiable; ``silent`` where there is none."""
-        index = self.samples() * self.num_units + self.units
+        if not torch.compiler.is_compiling() and _sorting_order(self.times.detach(), self.offsets) is not None:
+            raise ValueError("the times of a sample are no longer in order: build the SpikeEvents anew after each change")
+        index = self._neurons()
         size = self.batch_size * self.num_units
         first = torch.full((size,), len(self), dtype=torch.int64, device=self.device)
         first.scatter_reduce_(0, index, torch.arange(len(self), device=self.device), reduce="amin")
@@ -259,6 +270,8 @@ class SpikeEvents:
         _check_step(dt)
         if dense.dim() != 3:
             raise ValueError(f"dense spikes must be [T, N, C], got shape {tuple(dense.shape)}")
+        if not dense.shape[0]:
+            raise ValueError(f"dense spikes need at least one time step, got [T, N, C] = {tuple(dense.shape)}")
         if dense.is_complex():
             raise TypeError(f"dense spikes must be real, got {dense.dtype}")
         values = dense.detach()
@@ -313,6 +326,10 @@ class _TimesToDense(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, times, bins, samples, units, dt, shape, dtype):
+        if not torch.compiler.is_compiling():           # a negative index would count from the end
+            _check_units(units, shape[2])
+            if bool((bins < 0).any()):
+                raise ValueError(f"times[{int(bins.argmin())}] = {times[bins.argmin()].item()} is negative")
         ctx.save_for_backward(bins, samples, units)
         ctx.dt, ctx.steps, ctx.dtype = dt, shape[0], times.dtype
         dense = torch.zeros(shape, dtype=dtype, device=times.device)
@@ -371,7 +388,8 @@ def _check_step(dt: float) -> None:
         raise ValueError(f"dt must be a positive finite number, got {dt!r}")
 
 
-def _check_types(times, units, offsets, num_units, duration, potential) -> None:
+def check_types(times, units, offsets, num_units, duration, potential) -> None:
+    """What costs nothing to check of the parts of a SpikeEvents, whose attributes can be set."""
     for name, tensor in (("times", times), ("units", units), ("offsets", offsets)):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
@@ -395,16 +413,21 @@ def _check_types(times, units, offsets, num_units, duration, potential) -> None:
 
 
 def _check_values(times, units, offsets, num_units, duration) -> None:
-    n = times.numel()
-    if offsets.numel() < 1 or int(offsets[0]) != 0 or int(offsets[-1]) != n or bool((offsets.diff() < 0).any()):
-        raise ValueError(f"offsets must rise from 0 to the number of events {n}, got {offsets.tolist()[:8]}...")
-    if not n:
-        return
+    _check_offsets(offsets, times.numel())
     values = times.detach()
     inside = (values >= 0) & (values <= duration)         # False for NaN
     if not bool(inside.all()):
         k = int((~inside).nonzero()[0])
         raise ValueError(f"times[{k}] = {values[k].item()} is outside [0, duration = {duration:g}]")
+    _check_units(units, num_units)
+
+
+def _check_offsets(offsets: Tensor, n: int) -> None:
+    if offsets.numel() < 1 or int(offsets[0]) != 0 or int(offsets[-1]) != n or bool((offsets.diff() < 0).any()):
+        raise ValueError(f"offsets must rise from 0 to the number of events {n}, got {offsets.tolist()[:8]}...")
+
+
+def _check_units(units: Tensor, num_units: int) -> None:
     inside = (units >= 0) & (units < num_units)
     if not bool(inside.all()):
         k = int((~inside).nonzero()[0])

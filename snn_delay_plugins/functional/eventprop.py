@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from ..bins import step_of, steps_in
-from ..events import SpikeEvents
+from ..events import SpikeEvents, check_types
 from ..kernels import eventprop as operators
 from ..kernels.dispatch import tell_counters
 
@@ -208,6 +208,8 @@ class _Checked:
         if not isinstance(events, SpikeEvents):
             raise TypeError(f"events must be SpikeEvents, got {type(events).__name__}; "
                             "dense spikes become events with SpikeEvents.from_dense(spikes, dt)")
+        if not torch.compiler.is_compiling():
+            check_types(events.times, events.units, events.offsets, events.num_units, events.duration, events.potential)
         if spike_times not in ("exact", "grid"):
             raise ValueError(f"spike_times must be 'exact' or 'grid', got {spike_times!r}")
         if not (isinstance(dt, (int, float)) and math.isfinite(dt) and dt > 0):

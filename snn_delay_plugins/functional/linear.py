@@ -24,7 +24,7 @@ def spike_linear(
     """``torch.nn.functional.linear`` for an input that is mostly zero.
 
     :param spikes: spikes, or any real input, ``[*, in]``.
-    :param weight: ``[out, in]``; :param bias: ``[out]``.
+    :param weight: ``[out, in]``; :param bias: ``[out]``; another shape is for the product of matrices, which broadcasts it.
     :param support: where the gradient of ``spikes`` is wanted, of their shape; elsewhere it is zero. Behind a neuron
         with a boxcar surrogate nothing else matters: ``support = (u - threshold).abs() <= 0.5``.
     :param method: ``"torch"`` (products of matrices, the reference), ``"events"`` (compiled, CPU: entries that are not

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..kernels import dispatch
+from ..kernels.checks import check_size, check_synapse_list
 from .delay import check_delays, check_synapses, padded_steps
 
 __all__ = ["SynapseList", "sparse_delayed_linear", "sparse_delayed_linear_step", "synapse_list"]
@@ -81,7 +82,8 @@ def sparse_delayed_linear(
     :param method: ``"torch"`` (plain form) or ``"numba"`` (CPU); default: as :mod:`~snn_delay_plugins.kernels.dispatch`
         chooses. The plain form takes memory for every synapse and step.
     :returns: ``[T + padding, N, out]``, without graph.
-    :raises ValueError: for shapes or devices that do not fit, or a method that is not possible here.
+    :raises ValueError: for shapes or devices that do not fit, synapses whose indices do not fit or that are longer than
+        ``max_delay`` (the compiled form looks at those that a spike visits), or a method that is not possible here.
     :raises TypeError: if ``spikes`` and the weights have different dtypes.
 
     Example::
@@ -97,8 +99,9 @@ def sparse_delayed_linear(
         if dispatch.sparse_delay_method(spikes, method) == "numba":
             from ..kernels.sparse_delay import sparse_delayed_linear as operator
 
-            current = operator(spikes, *synapses, out_features, steps)
+            current = operator(spikes, *synapses, out_features, steps, int(max_delay))
         else:
+            check_synapse_list(*synapses, out_features, int(max_delay))
             current = _plain(spikes, synapses, out_features, steps)
         return current if bias is None else current + bias
 
@@ -112,7 +115,8 @@ def sparse_delayed_linear_step(
     :param pending: the ring ``[max_delay + 1, N, out]`` of currents to come, zero at the start; changed in place.
     :param now: the entry of this step; of the next one ``(now + 1) % (max_delay + 1)``.
     :returns: input currents ``[N, out]``.
-    :raises ValueError: for shapes or devices that do not fit.
+    :raises ValueError: for shapes or devices that do not fit, synapses whose indices do not fit or that are longer than
+        the ring (the compiled form looks at those that a spike visits).
     :raises TypeError: if ``spikes`` and the weights have different dtypes.
 
     Example::
@@ -123,12 +127,14 @@ def sparse_delayed_linear_step(
         >>> [sparse_delayed_linear_step(torch.ones(1, 1), pending, now, synapses).item() for now in (0, 1)]
         [0.0, 2.0]
     """
-    _check(spikes, synapses, pending.shape[2], bias, dims=2)
-    if pending.shape[1] != spikes.shape[0] or pending.dtype != spikes.dtype:
+    _check(spikes, synapses, pending.shape[-1], bias, dims=2)
+    if pending.dim() != 3 or pending.shape[1] != spikes.shape[0] or pending.dtype != spikes.dtype:
         raise ValueError(
             f"pending must be [max_delay + 1, {spikes.shape[0]}, out] of {spikes.dtype}, got {tuple(pending.shape)} of "
             f"{pending.dtype}"
         )
+    if not 0 <= now < pending.shape[0]:
+        raise ValueError(f"now = {now} is outside [0, {pending.shape[0]}), the entries of pending")
     with torch.no_grad():
         if dispatch.sparse_delay_method(spikes, None) == "numba":
             from ..kernels.sparse_delay import sparse_delayed_linear_step as operator
@@ -136,6 +142,7 @@ def sparse_delayed_linear_step(
             operator(spikes, *synapses, pending, now)
         else:
             slots = pending.shape[0]
+            check_synapse_list(*synapses, pending.shape[2], slots - 1)
             due = _plain(spikes[None], synapses, pending.shape[2], slots)
             pending.add_(due.roll(now, 0))
         current = pending[now].clone() if bias is None else pending[now] + bias
@@ -164,5 +171,6 @@ def _check(spikes: Tensor, synapses: SynapseList, out_features: int, bias: Tenso
         raise ValueError(f"spikes are on {spikes.device} but the synapses on {synapses.weights.device}; move one")
     if spikes.dtype != synapses.weights.dtype:
         raise TypeError(f"spikes are {spikes.dtype} but the weights {synapses.weights.dtype}; convert one of them")
+    check_size("out_features", out_features)
     if bias is not None and bias.shape != (out_features,):
         raise ValueError(f"bias must be [{out_features}], got shape {tuple(bias.shape)}")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..kernels import dispatch
+from ..kernels.checks import check_windows
 from .dcls import checked_sigma, gaussian_kernel
 from .delay import check_delays
 
@@ -37,7 +38,9 @@ def sparse_convolution(
     :param method: ``"torch"`` (plain form, memory for every synapse and step) or ``"numba"`` (CPU); default: as
         :mod:`~snn_delay_plugins.kernels.dispatch` chooses.
     :returns: ``[T + after, N, out]``; what arrives past the end is lost.
-    :raises ValueError: for a negative lag, or a method that is not possible here.
+    :raises ValueError: for shapes that do not fit, a negative lag, a sender or receiver that is not there, synapses that
+        are not ordered by receiver, or a method that is not possible here.
+    :raises TypeError: for dtypes that do not fit.
 
     Example::
 
@@ -52,8 +55,7 @@ def sparse_convolution(
         from ..kernels.sparse_taps import sparse_taps as operator
 
         return operator(trains, kernel, lag, senders, receivers, out_features, steps)
-    if lag.numel() and lag.min() < 0:
-        raise ValueError(f"lags must not be negative, got {lag.min()}")
+    check_windows(kernel, lag, senders, receivers, trains.shape[-1], out_features)
     arriving = trains[:, :, senders]
     shape = (steps, trains.shape[1], out_features)
     current = trains.new_zeros(shape) + 0 * (trains.sum() + kernel.sum())  # keeps the graph where nothing arrives

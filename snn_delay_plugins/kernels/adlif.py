@@ -10,7 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .checks import FLOATS, check_kind, check_tensor
+
 __all__ = ["EVERY", "adlif", "adlif_backward"]
+
+_RESETS = ("subtract", "zero", "none")
 
 EVERY = 32
 """Of so many steps one state is kept for a backward pass on the CPU, where no traces are asked for."""
@@ -27,6 +31,24 @@ def _kernels(current: Tensor):
     return adlif_numba
 
 
+def _check(current: Tensor, state: dict[str, Tensor], parameters: dict[str, Tensor], reset: str) -> None:
+    """
+    :raises TypeError, ValueError: unless everything fits to ``current``.
+    """
+    check_kind("reset", reset, _RESETS)
+    check_tensor("current", current, (None, None), FLOATS, current.device)
+    steps, columns = current.shape
+    features = parameters["alpha"].numel()
+    if not steps:
+        raise ValueError("current must have at least one time step, got none")
+    if not features or columns % features:
+        raise ValueError(f"current has {columns} columns (samples x neurons), which is no multiple of alpha's {features}")
+    for name, value in state.items():
+        check_tensor(name, value, (columns,), (current.dtype,), current.device)
+    for name, value in parameters.items():
+        check_tensor(name, value, (features,), (current.dtype,), current.device)
+
+
 @torch.library.custom_op("snn_delay_plugins::adlif", mutates_args=())
 def adlif(
     current: Tensor, u: Tensor, w: Tensor, s: Tensor,
@@ -40,6 +62,7 @@ def adlif(
     ``traces``: whether the two traces are outputs with a gradient; without, they hold one of :data:`EVERY` steps on the
     CPU, whose backward computes the others anew. ``width``, ``height``: the boxcar.
     """
+    _check(current, {"u": u, "w": w, "s": s}, {"alpha": alpha, "beta": beta, "a": a, "b": b, "theta": theta}, reset)
     arguments = (current, (u, w, s), (alpha, beta, a, b, theta), adaptive, symplectic, reset)
     inside = current.new_empty(current.shape if support else (0, 0), dtype=torch.bool)
     if not current.is_cuda:
@@ -70,6 +93,10 @@ def adlif_backward(
     adaptive: bool, symplectic: bool, reset: str, detach_reset: bool, width: float, height: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of the current, of the initial u, w, s, and of alpha, beta, a, b, theta (summed over samples)."""
+    last = {name: g for name, g in {"g_uT": g_uT, "g_wT": g_wT, "g_sT": g_sT}.items() if g is not None}
+    parameters = {"alpha": alpha, "beta": beta, "a": a, "b": b, "theta": theta}
+    _check(current, {"u": u, "w": w, "s": s, **last}, parameters, reset)
+    _check_traces(current, u_seq, w_seq, adaptive, {"g_spikes": g_spikes, "phi": phi}, {"g_u": g_u, "g_w": g_w})
     g_current, *g_columns = _kernels(current).backward(
         (g_spikes, g_u, g_w, g_uT, g_wT, g_sT), phi, (width, height), current, (u_seq, w_seq), (u, w, s),
         (alpha, beta, a, b, theta), adaptive, symplectic, reset, detach_reset,
@@ -77,6 +104,21 @@ def adlif_backward(
     )  # fmt: skip
     g_parameters = (g.view(-1, theta.numel()).sum(0) for g in g_columns[3:])
     return g_current, *g_columns[:3], *g_parameters
+
+
+def _check_traces(
+    current: Tensor, u_seq: Tensor, w_seq: Tensor, adaptive: bool,
+    whole: dict[str, Tensor | None], or_empty: dict[str, Tensor | None],
+) -> None:  # fmt: skip
+    """Traces are whole or, on the CPU, hold one of :data:`EVERY` steps; those that are no outputs have empty gradients."""
+    steps, columns = current.shape
+    like = (current.dtype,), current.device
+    kept = steps if current.is_cuda or len(u_seq) == steps else (steps - 1) // EVERY
+    check_tensor("u_seq", u_seq, (kept, columns), *like)
+    check_tensor("w_seq", w_seq, (kept, columns) if adaptive else (None, None), *like)
+    for name, sequence in (*whole.items(), *((name, g) for name, g in or_empty.items() if g is not None and g.numel())):
+        if sequence is not None:
+            check_tensor(name, sequence, (steps, columns), *like)
 
 
 @adlif_backward.register_fake

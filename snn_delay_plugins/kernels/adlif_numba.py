@@ -177,17 +177,19 @@ def _backward_kernel(adaptive: bool, symplectic: bool, boxcar: bool):
                         for m in range(n):
                             r[DW + m] += row[m]
                     u_t = us[t - start, :n] if anew else u_seq[t, c : c + n]
-                    before = u0[c : c + n] if first else u_seq[(t - 1) // every, c : c + n]
                     if anew and t > start:
                         before = us[t - 1 - start, :n]
+                    else:
+                        before = u0[c : c + n] if first else u_seq[(t - 1) // every, c : c + n]
                     i_t = current[t, c : c + n]
                     g_t = g_s[t, c : c + n]
                     phi_t = g_t if boxcar else phi[t, c : c + n]
                     w_t = g_t
                     if adaptive:
-                        w_t = w0[c : c + n] if first else w_seq[(t - 1) // every, c : c + n]
                         if anew and t > start:
                             w_t = ws[t - 1 - start, :n]
+                        else:
+                            w_t = w0[c : c + n] if first else w_seq[(t - 1) // every, c : c + n]
                     for m in range(n):
                         al, th = r[ALPHA + m], r[THETA + m]
                         u_new, u_old = u_t[m], before[m]

@@ -10,8 +10,29 @@ import torch
 from torch import Tensor
 
 from . import dispatch
+from .checks import FLOATS, check_kind, check_room, check_size, check_tensor
 
 __all__ = ["delayed_linear", "delayed_linear_backward"]
+
+
+_INTERPOLATIONS = ("linear", "round", "floor")
+
+
+def _check(
+    trains: Tensor, weight: Tensor, delay: Tensor, support: Tensor | None, interpolation: str, max_delay: int, method: str
+) -> None:
+    """
+    :raises TypeError, ValueError: unless everything fits to ``trains``; the delays themselves: see ``taps_of``.
+    """
+    check_kind("interpolation", interpolation, _INTERPOLATIONS)
+    check_kind("method", method, ("triton",) if trains.is_cuda else ("auto", "events", "shifted"))
+    check_size("max_delay", max_delay)
+    check_tensor("trains", trains, (None, None, None), FLOATS, trains.device)
+    like = (trains.dtype,), trains.device
+    check_tensor("weight", weight, (None, trains.shape[2]), *like)
+    check_tensor("delay", delay, tuple(weight.shape), *like)
+    if support is not None:
+        check_tensor("support", support, tuple(trains.shape), (torch.bool,), trains.device)
 
 
 @torch.library.custom_op("snn_delay_plugins::delayed_linear", mutates_args=())
@@ -24,14 +45,19 @@ def delayed_linear(
     ``support`` ``[T, N, in]``: where the gradient of the trains is wanted (elsewhere it is zero). ``method``:
     ``"events"``, ``"shifted"`` or ``"auto"`` (CPU), ``"triton"``.
     """
+    _check(trains, weight, delay, support, interpolation, max_delay, method)
+    check_size("steps", steps)
     if method == "triton":
         from . import delay_triton
 
         return delay_triton.forward(trains, weight, delay, interpolation, max_delay, steps)
     from . import delay_numba as loops
 
-    x, taps = _as_arrays(trains, weight, delay, interpolation, max_delay)
+    _check_room(trains, weight.shape[0], steps)
+    x, taps = _as_arrays(trains, weight, delay, interpolation, max_delay, steps)
     out = trains.new_empty(steps, trains.shape[1], weight.shape[0])
+    if not out.numel() or not trains.numel():
+        return out.zero_()
     if dispatch.delay_form("forward", trains, method) == "events":
         loops.events_forward(loops.events_of(x), taps, out.numpy())
     else:
@@ -50,6 +76,8 @@ def delayed_linear_backward(
     interpolation: str, max_delay: int, method: str, for_trains: bool, for_synapses: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of trains, weight and delay; empty where they are not asked for."""
+    _check(trains, weight, delay, support, interpolation, max_delay, method)
+    check_tensor("grad", grad, (None, trains.shape[1], weight.shape[0]), (trains.dtype,), trains.device)
     if method == "triton":
         from . import delay_triton
 
@@ -60,16 +88,19 @@ def delayed_linear_backward(
 
     nothing = trains.new_empty(0)
     g_trains, g_weight, g_delay = nothing, nothing.clone(), nothing.clone()
-    x, taps = _as_arrays(trains, weight, delay, interpolation, max_delay)
-    g = grad.contiguous().numpy()
+    x, taps = _as_arrays(trains, weight, delay, interpolation, max_delay, grad.shape[0])
+    g = grad.detach().contiguous().numpy()
+    if not grad.numel() or not trains.numel():
+        of = ((trains, for_trains), (weight, for_synapses), (delay, for_synapses))
+        return tuple(value.new_zeros(value.shape if wanted else 0) for value, wanted in of)
     if for_synapses:
         if dispatch.delay_form("synapses", trains, method) == "events":
             now, later = loops.events_synapses(loops.events_of(x), taps, g)
         else:
             now, later = loops.shifted_synapses(x, taps, g)
-        fraction = delay.numpy() - taps.k if interpolation == "linear" else 0.0
+        fraction = delay.detach().numpy() - taps.k if interpolation == "linear" else 0.0
         g_weight = torch.from_numpy(((1 - fraction) * now + fraction * later).astype(x.dtype))
-        g_delay = torch.from_numpy((weight.numpy() * (later - now)).astype(x.dtype))
+        g_delay = torch.from_numpy((weight.detach().numpy() * (later - now)).astype(x.dtype))
     if for_trains:
         if support is not None and dispatch.delay_form("trains", support, method) == "events":
             wanted = loops.events_of(support.contiguous().numpy())
@@ -91,12 +122,20 @@ def _(grad, trains, weight, delay, support, interpolation, max_delay, method, fo
     return of(trains, for_trains), of(weight, for_synapses), of(delay, for_synapses)
 
 
-def _as_arrays(trains: Tensor, weight: Tensor, delay: Tensor, interpolation: str, max_delay: int):
+def _check_room(trains: Tensor, receivers: int, steps: int) -> None:
+    """The output, and what the loops lay out of one sample: at most one delay of the whole sequence more."""
+    count, samples, senders = trains.shape
+    numbers = steps * samples * receivers + (2 * steps + count) * (senders + receivers)
+    check_room(f"steps = {steps} of {samples} x {receivers} currents", numbers * trains.element_size())
+
+
+def _as_arrays(trains: Tensor, weight: Tensor, delay: Tensor, interpolation: str, max_delay: int, steps: int):
+    """Delays longer than both sequences, which no spike outlasts, are cut to them."""
     from . import delay_numba as loops
 
     x = trains.detach().contiguous().numpy()
     synapses = (value.detach().contiguous().numpy() for value in (weight, delay))
-    return x, loops.taps_of(*synapses, interpolation, max_delay)
+    return x, loops.taps_of(*synapses, interpolation, max_delay, max(steps, trains.shape[0]))
 
 
 def _setup_context(ctx, inputs, output) -> None:

@@ -93,8 +93,8 @@ def events_of(dense: np.ndarray) -> Events:
     return Events(times, units, values, offsets)
 
 
-def taps_of(weight: np.ndarray, delay: np.ndarray, interpolation: str, max_delay: int) -> Taps:
-    """In the arithmetic of the plain form.
+def taps_of(weight: np.ndarray, delay: np.ndarray, interpolation: str, max_delay: int, most: int) -> Taps:
+    """In the arithmetic of the plain form; ``most``: the delay after which nothing of a sequence is left.
 
     :raises ValueError: for a delay that is NaN or outside [0, max_delay]: it would be written outside of memory.
     """
@@ -103,6 +103,8 @@ def taps_of(weight: np.ndarray, delay: np.ndarray, interpolation: str, max_delay
         raise ValueError(f"delays must lie in [0, max_delay={max_delay}], got {low:g} ... {high:g}")
     whole = np.rint(delay) if interpolation == "round" else np.floor(delay)
     later = weight * (delay - whole) if interpolation == "linear" else np.zeros_like(weight)
+    if high > most:  # it would not fit into 32 bits, nor its silence into memory
+        whole = np.minimum(whole, most)
     k = whole.astype(np.int32)
     return Taps(k, weight - later, later, int(k.max()) if k.size else 0)
 

@@ -238,6 +238,8 @@ def linear_method(spikes: Tensor, weight: Tensor, bias: Tensor | None, method: s
         obstacle = "autocast computes products of matrices in half precision"
     elif len(dtypes) > 1:
         obstacle = f"input, weight and bias have different dtypes: {', '.join(sorted(map(str, dtypes)))}"
+    elif bias is not None and bias.shape != weight.shape[:1]:
+        obstacle = f"the bias must be [{weight.shape[0]}] for the kernel, got shape {tuple(bias.shape)}"
     else:
         obstacle = _device_obstacle(spikes, spikes.dtype)
     if method is not None and obstacle:

@@ -20,8 +20,12 @@ import torch
 from torch import Tensor
 
 from ..bins import check_resolution, step_of
+from .checks import FLOATS, check_indices, check_kind, check_offsets, check_room, check_tensor
 
 __all__ = ["KINDS", "eventprop_arrivals", "eventprop_li", "eventprop_lif"]
+
+_MOST_CELLS = 1 << 29           # neurons times steps: a step has two rows, delays double them, and rows count to 2^31
+_CELL_BYTES = 56                # of two rows: a bucket, its inhibition and its chain
 
 KINDS = ("voltage", "final", "maximum")
 """What eventprop_li returns: V at the samples [T, N, out], (V, I) at the end [N, out, 2], the largest V [N, out]."""
@@ -56,7 +60,7 @@ def _warn_of_copies(device: str, what: str) -> None:
 # ------------------------------------------------------------------------------------------------ checks
 
 def check_values(weight: Tensor, delay: Tensor, recurrent_weight: Tensor | None, recurrent_delay: Tensor | None,
-                 tau_mem: Tensor, tau_syn: Tensor, threshold: Tensor | float) -> None:
+                 tau_mem: Tensor | float, tau_syn: Tensor | float, threshold: Tensor | float) -> None:
     """
     :raises ValueError: for weights and delays that are not finite, negative delays, constants that are not positive.
     """
@@ -67,20 +71,84 @@ def check_values(weight: Tensor, delay: Tensor, recurrent_weight: Tensor | None,
             if name.endswith("delay"):
                 _check_delay(name, tensor.detach())
     for name, value in {"tau_mem": tau_mem, "tau_syn": tau_syn, "threshold": threshold}.items():
-        number = float(value.detach() if isinstance(value, Tensor) else value)
-        if not (math.isfinite(number) and number > 0):
-            raise ValueError(f"{name} must be positive and finite, got {number}")
+        _check_positive(name, float(value.detach() if isinstance(value, Tensor) else value))
 
 
-def _check_times(times: Tensor, duration: float, step: float | None) -> None:
-    """SpikeEvents checks what it is built from; an optimizer may have changed it since, and the loops rely on it."""
-    if times.numel():
-        first, last = (float(x) for x in times.detach().aminmax())
-        if not (first >= 0 and last <= duration * (1 + 1e-6)):       # rounded to float32, the last one may lie beyond
-            raise ValueError(f"spike times from {first:g} to {last:g} are not within [0, duration = {duration:g}]; if they "
-                             "are learned, clamp them and build the SpikeEvents anew after each update")
-        if step is not None:
-            check_resolution(times.dtype, last, step)
+def _checked_events(times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float,
+                    step: float | None = None) -> Tensor:
+    """SpikeEvents checks what it is built from; since then the tensors may have been changed, by an optimizer or by whoever
+    else holds them, and the loops rely on them. The order of times inside a sample makes no difference here.
+
+    :param step: of the grid scheme: the times must tell its steps apart.
+    :returns: the times, those that rounding put past the end brought back to it.
+    :raises TypeError, ValueError: unless they are a batch of ``num_units`` units.
+    """
+    _check_positive("duration", duration)
+    _check_event_tensors(times, units, offsets, num_units)
+    if not times.numel():
+        return times
+    first, last = torch.stack(times.detach().aminmax()).tolist()
+    if not (first >= 0 and last <= duration * (1 + 1e-6)):           # rounded to float32, the last one may lie beyond
+        raise ValueError(f"spike times from {first:g} to {last:g} are not within [0, duration = {duration:g}]; if they "
+                         "are learned, clamp them and build the SpikeEvents anew after each update")
+    if step is not None:
+        check_resolution(times.dtype, last, step)
+    return times.clamp(max=duration) if last > duration else times
+
+
+def _check_event_tensors(times: Tensor, units: Tensor, offsets: Tensor, num_units: int) -> None:
+    check_tensor("times", times, (None,), FLOATS, times.device)
+    check_tensor("units", units, (times.shape[0],), (torch.int64,), times.device)
+    check_tensor("offsets", offsets, (None,), (torch.int64,), times.device)
+    check_offsets("offsets", offsets, times.shape[0], "the number of events")
+    check_indices("units", units, num_units, "num_units")
+
+
+def _check_layer(times: Tensor, weight: Tensor, delay: Tensor, recurrent_weight: Tensor | None = None,
+                 recurrent_delay: Tensor | None = None, **constants: Tensor) -> None:
+    """
+    :raises TypeError, ValueError: for dtypes, shapes and devices that do not fit to one another.
+    """
+    check_tensor("weight", weight, (None, None), FLOATS, times.device)
+    n_out = weight.shape[0]
+    if not weight.numel():
+        raise ValueError(f"weight must be [out, in] with at least one of each, got shape {tuple(weight.shape)}")
+    _check_delay_shape("delay", delay, weight)
+    if (recurrent_weight is None) != (recurrent_delay is None):
+        raise ValueError("recurrent_weight and recurrent_delay are given together or not at all")
+    if recurrent_weight is not None:
+        check_tensor("recurrent_weight", recurrent_weight, (n_out, n_out), FLOATS, times.device)
+        _check_delay_shape("recurrent_delay", recurrent_delay, recurrent_weight)
+    for name, value in constants.items():
+        if value.numel() != 1 or value.is_complex():
+            raise ValueError(f"{name} must be one real number, got {value.dtype} of shape {tuple(value.shape)}")
+
+
+def _check_delay_shape(name: str, delay: Tensor, weight: Tensor) -> None:
+    rows, columns = (1 if delay.dim() == 2 and delay.shape[d] == 1 else weight.shape[d] for d in range(2))
+    check_tensor(name, delay, (rows, columns), FLOATS, weight.device)
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+
+
+def _check_steps(tau_mem: float, tau_syn: float, duration: float, dt: float, grid: bool, sampled: bool,
+                 columns: int) -> None:
+    """
+    :param columns: neurons whose tables exist at one time.
+    :raises ValueError: for so many steps that tables would not fit, into memory or the integers that count their rows.
+    """
+    for name, value in {"dt": dt, "duration": duration}.items():
+        _check_positive(name, value)
+    step = dt if grid else min(dt, 0.5 * min(tau_mem, tau_syn))
+    steps = max(duration, dt if sampled else 0.0) / step + 1 if step else math.inf
+    what = (f"dt = {dt:g}, tau_mem = {tau_mem:g} and tau_syn = {tau_syn:g} cut the duration of {duration:g} into "
+            f"{steps:.3g} steps: tables of {columns} neurons")
+    if not columns * steps < _MOST_CELLS:
+        raise ValueError(f"{what} would be too long; take larger ones")
+    check_room(what, int(_CELL_BYTES * columns * steps))
 
 
 def _check_finite(name: str, tensor: Tensor) -> None:
@@ -156,7 +224,9 @@ def _empty_gradient(wanted: bool, tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format) if wanted else tensor.new_empty(0)
 
 
-def _neuron(threshold: float, tau_mem: Tensor, tau_syn: Tensor, duration: float, dt: float, grid: bool, sampled: bool):
+def _neuron(threshold: float, tau_mem: Tensor, tau_syn: Tensor, duration: float, dt: float, grid: bool, sampled: bool,
+            columns: int = 8):
+    _check_steps(float(tau_mem), float(tau_syn), duration, dt, grid, sampled, columns)
     constants = threshold, float(tau_mem), float(tau_syn), dt, duration
     return _cpu().grid_neuron(*constants) if grid else _cpu().exact_neuron(*constants, sampled)
 
@@ -169,6 +239,19 @@ def _synapses(weight: Tensor, delay: Tensor):
 
 # ------------------------------------------------------------------------------------------------ LIF
 
+def _checked_lif(times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold,
+                 duration, step: float | None = None) -> Tensor:
+    _check_layer(times, weight, delay, recurrent_weight, recurrent_delay, tau_mem=tau_mem, tau_syn=tau_syn,
+                 threshold=threshold)
+    check_values(weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold)
+    return _checked_events(times, units, offsets, weight.shape[1], duration, step)
+
+
+def _columns(weight: Tensor, recurrent_weight: Tensor | None) -> int:
+    """Neurons whose tables exist at one time: all of a recurrent layer, which advance together, else those of a block."""
+    return 8 if recurrent_weight is None else -(-weight.shape[0] // 8) * 8
+
+
 @torch.library.custom_op("snn_delay_plugins::eventprop_lif", mutates_args=())
 def eventprop_lif(
     times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, recurrent_weight: Tensor | None,
@@ -176,10 +259,12 @@ def eventprop_lif(
     duration: float, dt: float, grid: bool, max_spikes: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Spikes of the layer: times, potential, units, offsets; then times in float64 and tau_m dV/dt at each of them."""
-    check_values(weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold)
     step = dt if grid else None
-    _check_times(times, duration, step)
-    neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, sampled=False)
+    times = _checked_lif(times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn,
+                         threshold, duration, step)
+    if max_spikes < 1:
+        raise ValueError(f"max_spikes must be positive, got {max_spikes}")
+    neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, False, _columns(weight, recurrent_weight))
     kernels = _device_kernels(times)
     make = kernels.synapses if kernels else _synapses
     layer, recurrent = make(weight, delay), None if recurrent_weight is None else make(recurrent_weight, recurrent_delay)
@@ -214,13 +299,19 @@ def eventprop_lif_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, recurrent weight and delay, tau_mem, tau_syn, threshold; empty where not asked
     for (``for_synapses``: all weights and delays)."""
+    times = _checked_lif(times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn,
+                         threshold, duration)
+    exact = _checked_spikes(exact, out_units, out_offsets, slope, times, offsets, weight, duration)
+    for name, g in {"g_time": g_time, "g_potential": g_potential}.items():
+        if g is not None:
+            check_tensor(name, g, tuple(exact.shape), FLOATS, times.device)
     _check_slope(slope, exact, out_units)
     if not _finite(g_time, g_potential):
         return _not_a_number(_lif_gradients(
             g_time, g_potential, times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn,
             threshold, for_times, for_synapses, for_tau))
     step = dt if grid else None
-    neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, sampled=False)
+    neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, False, _columns(weight, recurrent_weight))
     kernels = None if for_tau else _device_kernels(times)
     make = kernels.synapses if kernels else _synapses
     layer, recurrent = make(weight, delay), None if recurrent_weight is None else make(recurrent_weight, recurrent_delay)
@@ -248,6 +339,21 @@ def eventprop_lif_backward(
         _gradient(for_tau, grads.tau_mem, tau_mem), _gradient(for_tau, grads.tau_syn, tau_syn),
         _gradient(True, grads.theta, threshold),
     )
+
+
+def _checked_spikes(exact: Tensor, units: Tensor, offsets: Tensor, slope: Tensor, times: Tensor, of_times: Tensor,
+                    weight: Tensor, duration: float) -> Tensor:
+    """What a forward pass returned: its spikes, by sample and time, and tau_m dV/dt at each."""
+    for name, tensor in {"exact": exact, "slope": slope}.items():
+        check_tensor(name, tensor, tuple(exact.shape), (torch.float64,), _home(times))
+    check_tensor("out_offsets", offsets, tuple(of_times.shape), (torch.int64,), times.device)
+    exact = _checked_events(exact, units.to(exact.device), offsets.to(exact.device), weight.shape[0], duration)
+    falls = exact[1:] < exact[:-1]
+    starts = offsets[1:-1].to(exact.device)
+    falls[starts[(starts > 0) & (starts < exact.shape[0])] - 1] = False
+    if falls.any():
+        raise ValueError("the spikes of a sample must be in the order of their times")
+    return exact
 
 
 def _check_slope(slope: Tensor, times: Tensor, units: Tensor) -> None:
@@ -288,6 +394,14 @@ eventprop_lif.register_autograd(_lif_backward, setup_context=_lif_context)
 
 # ------------------------------------------------------------------------------------------------ LI
 
+def _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind,
+                step: float | None = None) -> Tensor:
+    check_kind("kind", kind, KINDS)
+    _check_layer(times, weight, delay, tau_mem=tau_mem, tau_syn=tau_syn)
+    check_values(weight, delay, None, None, tau_mem, tau_syn, 1.0)
+    return _checked_events(times, units, offsets, weight.shape[1], duration, step)
+
+
 @torch.library.custom_op("snn_delay_plugins::eventprop_li", mutates_args=())
 def eventprop_li(
     times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, tau_mem: Tensor, tau_syn: Tensor,
@@ -295,11 +409,11 @@ def eventprop_li(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The readout (:data:`KINDS`); then, for the maximum, its time, the event at whose arrival V has a kink there (or
     -1) and V' before it, each [N, out]."""
-    check_values(weight, delay, None, None, tau_mem, tau_syn, 1.0)
     step = dt if grid else None
-    _check_times(times, duration, step)
+    times = _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind, step)
     neuron = _neuron(1.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
     samples = neuron.steps // neuron.every if kind == "voltage" else 0
+    check_room(f"V at {samples} steps of dt = {dt:g}", 8 * samples * (offsets.numel() - 1) * weight.shape[0])
     dtype = torch.promote_types(times.dtype, weight.dtype)
     kernels = None if kind == "maximum" else _device_kernels(times)
     if kernels:
@@ -334,11 +448,17 @@ def eventprop_li_backward(
     kind: str, for_times: bool, for_synapses: bool, for_tau: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, tau_mem, tau_syn; empty where not asked for."""
+    times = _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind)
+    neuron = _neuron(0.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
+    batch, n_out = offsets.shape[0] - 1, weight.shape[0]
+    shape = {"voltage": (neuron.steps // neuron.every, batch, n_out), "final": (batch, n_out, 2), "maximum": (batch, n_out)}
+    check_tensor("grad", grad, shape[kind], FLOATS, times.device)
+    if kind == "maximum":
+        _check_peaks(peak_time, peak_event, peak_slope, shape[kind], times, neuron)
     if not _finite(grad):
         return _not_a_number(_li_gradients(grad, times, units, offsets, weight, delay, tau_mem, tau_syn, for_times,
                                            for_synapses, for_tau))
     step = dt if grid else None
-    neuron = _neuron(0.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
     kernels = None if kind == "maximum" or for_tau else _device_kernels(times)
     if kernels:
         grads = _li_backward_on_device(kernels, grad.detach().to(torch.float64), _events(times, units, offsets, step),
@@ -351,6 +471,16 @@ def eventprop_li_backward(
     return (_gradient(for_times, grads.times, times), _gradient(for_synapses, grads.weight, weight),
             _gradient(for_synapses, grads.delay, delay), _gradient(for_tau, grads.tau_mem, tau_mem),
             _gradient(for_tau, grads.tau_syn, tau_syn))
+
+
+def _check_peaks(time: Tensor, event: Tensor, slope: Tensor, shape: tuple[int, int], times: Tensor, neuron) -> None:
+    for name, tensor, dtype in (("peak_time", time, torch.float64), ("peak_event", event, torch.int64),
+                                ("peak_slope", slope, torch.float64)):
+        check_tensor(name, tensor, shape, (dtype,), _home(times))
+    if not bool(((time >= 0) & (time <= neuron.steps * neuron.dt * (1 + 1e-9))).all()):
+        raise ValueError(f"peak_time must lie in [0, duration = {neuron.duration:g}]")
+    if not bool(((event >= -1) & (event < times.shape[0])).all()):
+        raise ValueError(f"peak_event must lie in [-1, {times.shape[0]}), the number of events")
 
 
 def _li_backward_on_device(kernels, grad, events, synapses, neuron, grid, kind, for_times):
@@ -419,10 +549,19 @@ eventprop_li.register_autograd(_li_backward, setup_context=_li_context)
 
 # ------------------------------------------------------------------------------------------------ discounted arrivals
 
+def _checked_arrivals(times, units, offsets, weight, delay, rate, duration) -> Tensor:
+    if not (math.isfinite(rate) and rate >= 0):
+        raise ValueError(f"rate must be finite and not negative, got {rate}")
+    _check_layer(times, weight, delay)
+    check_values(weight, delay, None, None, 1.0, 1.0, 1.0)
+    return _checked_events(times, units, offsets, weight.shape[1], duration)
+
+
 @torch.library.custom_op("snn_delay_plugins::eventprop_arrivals", mutates_args=())
 def eventprop_arrivals(times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, rate: float,
                        duration: float) -> Tensor:
     """[N, out]: sum of w exp(-rate s) over the arrivals s <= duration."""
+    times = _checked_arrivals(times, units, offsets, weight, delay, rate, duration)
     kernels = _device_kernels(times)
     if kernels:
         total = kernels.arrivals_forward(_events(times, units, offsets), kernels.synapses(weight, delay), rate, duration)
@@ -444,6 +583,8 @@ def eventprop_arrivals_backward(
     duration: float, for_times: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of times (empty if not asked for), weight and delay."""
+    times = _checked_arrivals(times, units, offsets, weight, delay, rate, duration)
+    check_tensor("grad", grad, (offsets.shape[0] - 1, weight.shape[0]), FLOATS, times.device)
     kernels = _device_kernels(times)
     if kernels:
         grad_w, grad_d, grad_t = kernels.arrivals_backward(

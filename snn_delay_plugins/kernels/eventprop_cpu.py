@@ -293,7 +293,7 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
 
 
 def _recurrent_jumps(fired, recurrent, neuron, grid, slope, g_time, g_jump, threads) -> np.ndarray:
-    mu = np.empty(slope.size)
+    mu = np.zeros(slope.size)
     if not mu.size:
         return mu
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)

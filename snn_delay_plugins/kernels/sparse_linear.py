@@ -9,8 +9,20 @@ import torch
 from torch import Tensor
 
 from . import dispatch
+from .checks import FLOATS, check_kind, check_tensor
 
 __all__ = ["sparse_linear", "sparse_linear_backward"]
+
+
+def _check(x: Tensor, weight: Tensor, support: Tensor | None, method: str) -> None:
+    """
+    :raises TypeError, ValueError: unless everything fits to x, on the CPU.
+    """
+    check_kind("method", method, ("events", "auto"))
+    check_tensor("x", x, (None, None), FLOATS, torch.device("cpu"))
+    check_tensor("weight", weight, (None, x.shape[1]), (x.dtype,), x.device)
+    if support is not None:
+        check_tensor("support", support, tuple(x.shape), (torch.bool,), x.device)
 
 
 @torch.library.custom_op("snn_delay_plugins::sparse_linear", mutates_args=())
@@ -19,6 +31,9 @@ def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, support: Tenso
     ``method``: ``"events"`` or ``"auto"``."""
     from . import sparse_linear_numba as loops
 
+    _check(x, weight, support, method)
+    if bias is not None:
+        check_tensor("bias", bias, (weight.shape[0],), (x.dtype,), x.device)
     x = x.detach().contiguous()
     if dispatch.linear_form("forward", x, method) == "dense":
         return torch.nn.functional.linear(x, weight.detach(), None if bias is None else bias.detach())
@@ -41,6 +56,8 @@ def sparse_linear_backward(
     """Gradients of x, weight and bias; empty where they are not asked for."""
     from . import sparse_linear_numba as loops
 
+    _check(x, weight, support, method)
+    check_tensor("grad", grad, (x.shape[0], weight.shape[0]), (x.dtype,), x.device)
     grad, x, weight = (value.detach().contiguous() for value in (grad, x, weight))
     g_x, g_weight, g_bias = (x.new_empty(0) for _ in range(3))
     if for_weight and dispatch.linear_form("weights", x, method) == "events":

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import FLOATS, check_room, check_size, check_tensor, check_windows
 from .compiled import njit
 from .threads import over_ranges
 
@@ -29,6 +30,7 @@ def sparse_taps(
     trains: Tensor, kernel: Tensor, lag: Tensor, senders: Tensor, receivers: Tensor, out_features: int, steps: int
 ) -> Tensor:
     """``[steps, N, out]`` of trains ``[T, N, in]``, kernel ``[synapses, width]``, whole lags ``[synapses]``."""
+    _check(trains, kernel, lag, senders, receivers, out_features, steps)
     x, k, ell = _arrays(trains, kernel, lag)
     out = np.empty((steps, x.shape[1], out_features), x.dtype)
     starts = _starts(_array(receivers), out_features)
@@ -47,6 +49,9 @@ def sparse_taps_backward(
     for_trains: bool, for_kernel: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients of trains and kernel; empty where not asked for."""
+    check_tensor("grad", grad, (None, None, None), FLOATS, trains.device)
+    _check(trains, kernel, lag, senders, receivers, grad.shape[2], grad.shape[0])
+    check_tensor("grad", grad, (None, trains.shape[1], None), (trains.dtype,), trains.device)
     x, k, ell = _arrays(trains, kernel, lag)
     g, sources, targets = (_array(value) for value in (grad, senders, receivers))
     g_trains, g_kernel = (np.empty(0, x.dtype) for _ in range(2))
@@ -87,6 +92,22 @@ sparse_taps.register_autograd(_backward, setup_context=_setup_context)
 # ------------------------------------------------------------------------------------------------- arrays
 
 
+def _check(
+    trains: Tensor, kernel: Tensor, lag: Tensor, senders: Tensor, receivers: Tensor, out_features: int, steps: int
+) -> None:
+    """
+    :raises TypeError, ValueError: unless everything fits to ``trains``, and synapses to one another.
+    """
+    check_tensor("trains", trains, (None, None, None), FLOATS, trains.device)
+    check_tensor("kernel", kernel, (None, None), (trains.dtype,), trains.device)
+    check_size("steps", steps)
+    check_size("out_features", out_features)
+    count, samples, inputs = trains.shape
+    numbers = steps * samples * out_features + (2 * steps + count) * (inputs + out_features)
+    check_room(f"steps = {steps} of {samples} x {out_features} currents", numbers * trains.element_size())
+    check_windows(kernel, lag, senders, receivers, inputs, out_features)
+
+
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
@@ -96,10 +117,7 @@ def _arrays(trains: Tensor, kernel: Tensor, lag: Tensor) -> tuple[np.ndarray, np
     taps = _array(kernel)
     wide = np.zeros((taps.shape[0], -(-max(taps.shape[1], 1) // _TAPS) * _TAPS), taps.dtype)
     wide[:, : taps.shape[1]] = taps
-    lags = _array(lag)
-    if lags.size and lags.min() < 0:
-        raise ValueError(f"lags must not be negative, got {lags.min()}")
-    return _array(trains), wide, lags
+    return _array(trains), wide, _array(lag)
 
 
 def _starts(of: np.ndarray, count: int) -> np.ndarray:

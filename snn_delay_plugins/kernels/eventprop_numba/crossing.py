@@ -172,7 +172,8 @@ def quiet_steps(bucket, inhibition, inhibited, base, n, until, state, at, forth,
         c = (theta + down - min(i, i2)) * rate
         c = c if c > 0.0 else 0.0
         if (low - v) * c + (low - v2) * a <= a * c:
-            below = min((low - v) / a, 1.0) if low > v and a > 0 else 0.0
+            below = (low - v) / a if low > v and a > 0 else 0.0
+            below = below if below < 1.0 else 1.0       # also where both overflowed
             break
         v = v2
         i = i2 + di

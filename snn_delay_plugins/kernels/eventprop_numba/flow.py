@@ -8,6 +8,7 @@ from ..compiled import njit
 
 LANES = 8           # neurons that share one pass over the events, each with its column of buckets
 _CELLS = 32         # cells per dt of the table behind propagate
+_LAST_CELL = 2.0 * _CELLS + 1
 _TERMS = 7          # of its series within a cell: the next one is below 1e-16
 OK, TOO_MANY_SPIKES = 0, 1
 OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}
@@ -72,8 +73,10 @@ def flow_table(dt, tm, ts):
 
 @njit(**OPTIONS)
 def propagate(h, flow):
-    """(em, K, es) of P(h) for 0 <= h <= 2 dt from flow_table: P(h) = P(whole cells) P(rest). About as fast as one exp."""
-    n = np.int64(h * flow[0, 3])
+    """(em, K, es) of P(h) for 0 <= h <= 2 dt from flow_table: P(h) = P(whole cells) P(rest). About as fast as one exp.
+    Where V overflowed, h may be no number: no cell beyond the last one is read."""
+    x = h * flow[0, 3]
+    n = np.int64(x if x < _LAST_CELL else _LAST_CELL)
     r = h - n * flow[1, 3]
     em, k, es = flow[6, 0], flow[6, 1], flow[6, 2]
     for m in range(5, -1, -1):

@@ -170,8 +170,9 @@ def tables_of_sample(tables, offsets, b):
 def column_rows(steps, reach):
     """Rows of a neuron's column of buckets: row r holds bucket r - 2. Rows 0 and 1, buckets -2 and -1, stay empty, so that
     step n finds its two buckets in rows 2n + 1 and 2n + 2 without a test. Arrivals past the end, of delays of up to
-    ``reach`` steps, fall into the rows behind. Odd, so that columns do not compete for places in the cache."""
-    return 2 * (steps + reach) + 5
+    ``reach`` steps, fall into the rows behind, also where rounding moves times and delays by a step each. Odd, so that
+    columns do not compete for places in the cache."""
+    return 2 * (steps + reach) + 7
 
 
 @njit(**OPTIONS)
