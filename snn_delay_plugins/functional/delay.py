@@ -257,7 +257,7 @@ def _longest(delay: Tensor) -> int:
     longest = delay.detach().max().item() if delay.numel() else 0.0
     if not math.isfinite(longest):
         raise ValueError(f"delays must be finite, the largest is {longest}")
-    return math.ceil(longest)
+    return check_steps("the longest delay", max(0, math.ceil(longest)))
 
 
 def padded_steps(padding: str | int, longest: int) -> int:
