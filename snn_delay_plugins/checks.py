@@ -14,8 +14,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 __all__ = [
-    "LONGEST", "check_choice", "check_current", "check_flag", "check_function", "check_number", "check_sigma", "check_steps",
-    "check_tensor", "check_whole", "values_known",
+    "LONGEST", "check_choice", "check_current", "check_flag", "check_function", "check_number", "check_sigma",
+    "check_steps", "check_tensor", "check_whole", "values_known",
 ]  # fmt: skip
 
 LONGEST = 2**24

@@ -402,7 +402,8 @@ def initial_delay(
     if value.dim() > 0 and tuple(value.shape) != shape:
         raise ValueError(f"{name} must be a number or have shape {shape}, got shape {tuple(value.shape)}")
     if values_known(value) and not bool((value.isfinite() & (value >= 0) & (value <= max_delay)).all()):
-        raise ValueError(f"initial delays must lie in [0, {max_delay:g}], got {value.min():g} ... {value.max():g}"
+        allowed = "[0, inf)" if math.isinf(max_delay) else f"[0, {max_delay:g}]"
+        raise ValueError(f"initial delays must lie in {allowed}, got {value.min():g} ... {value.max():g}"
                          + ("" if name == "delay" else f" for {name}"))
     return torch.empty(shape).copy_(value)
 

@@ -55,7 +55,7 @@ def rows(who: str, call: Callable, **arguments: dict) -> Iterator[Row]:
     """One row per argument and bad value: ``call(argument=value)`` must say ``argument``."""
     for name, values in arguments.items():
         for label, value in values.items():
-            yield Row(f"{who}({name}={label})", partial(call, **{name: value}), name)
+            yield Row(f"{who}({name}={label})", partial(call, **{name: value}), name if len(name) > 1 else f"{name} must")
 
 
 def cases(who: str, call: Callable, *several: tuple[str, dict, str]) -> Iterator[Row]:
