@@ -15,19 +15,21 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 __all__ = [
     "LONGEST", "check_choice", "check_current", "check_flag", "check_function", "check_number", "check_sigma",
-    "check_steps", "check_tensor", "check_whole", "values_known",
+    "check_steps", "check_tensor", "check_whole", "shape_alone", "values_known",
 ]  # fmt: skip
 
 LONGEST = 2**24
 """Most time steps of a delay or of padding: float32, in which delays are kept, counts whole steps no further."""
 
 
-def values_known(*tensors: Tensor) -> bool:
-    """Whether the values of the tensors can be looked at: not on the meta device, in a ``FakeTensorMode``, or while
-    ``torch.compile`` traces."""
-    if torch.compiler.is_compiling():
-        return False
-    return not any(isinstance(tensor, FakeTensor) or tensor.is_meta for tensor in tensors)
+def shape_alone(tensor: Tensor) -> bool:
+    """Whether a tensor has a shape but no values: on the meta device, or in a ``FakeTensorMode``."""
+    return not torch.compiler.is_compiling() and (isinstance(tensor, FakeTensor) or tensor.is_meta)
+
+
+def values_known(tensor: Tensor) -> bool:
+    """Whether the values can be looked at: not while ``torch.compile`` traces, nor where there are none."""
+    return not (torch.compiler.is_compiling() or isinstance(tensor, FakeTensor) or tensor.is_meta)
 
 
 def check_number(

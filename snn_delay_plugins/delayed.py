@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_flag, check_number, check_sigma, check_whole, values_known
+from .checks import check_choice, check_flag, check_number, check_sigma, check_whole, shape_alone, values_known
 from .functional.dcls import (
     SMALLEST_SIGMA,
     gaussian_delayed_linear,
@@ -25,6 +25,7 @@ from .functional.delay import (
     compute_dtype,
     delayed_linear,
     delayed_linear_step,
+    full_precision,
     history_after,
     padded_steps,
 )
@@ -141,10 +142,10 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         """The same over the synapses that exist alone; None where computing with all possible ones is faster."""
         check_input(spikes, self.weight, self.bias, steps=True)
         compute = compute_dtype(spikes, self.weight)
-        if not dispatch.sparse_training(spikes, compute, self.mask):
+        if not (values_known(self.mask) and dispatch.sparse_training(spikes, compute, self.mask)):
             return None
         receivers, senders = self.mask.nonzero(as_tuple=True)
-        with torch.autocast(spikes.device.type, enabled=False):
+        with full_precision(spikes):
             delay = self.bounded("delay").expand_as(self.weight)
             weight, delay = (value[self.mask].to(compute) for value in (self.weight, delay))
             if self._gaussian:
@@ -203,10 +204,14 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         """The synapses that exist, with their delays rounded."""
         if self.smoothing is not None:
             raise ValueError("a smoothing kernel spreads every spike over several steps: there is no discrete form")
+        if shape_alone(self.weight):
+            raise RuntimeError("a list of synapses needs the values of the weights: load them first (to_empty() and "
+                               "load_state_dict())")
         return synapse_list(self.weight, self.bounded("delay"), self.max_delay, self.mask)
 
     def extra_repr(self) -> str:
-        sparse = "" if self.mask is None else f", synapses={int(self.mask.sum())}"
+        known = self.mask is not None and values_known(self.mask)
+        sparse = "" if self.mask is None else f", synapses={int(self.mask.sum()) if known else '?'}"
         return super().extra_repr() + sparse
 
 

@@ -11,7 +11,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_flag, check_number, check_whole
+from .checks import check_choice, check_flag, check_number, check_whole, shape_alone
 from .events import SpikeEvents
 from .functional.eventprop import READOUTS, SPIKE_TIMES, eventprop_li, eventprop_lif
 from .parameters import BoundedModule, check_features, delay_shape, initial_delay
@@ -65,13 +65,21 @@ class _EventPropLayer(BoundedModule):
 
     def _events(self, input: SpikeEvents | Tensor) -> SpikeEvents:
         """The input as events; dense spikes [T, N, in] stand dt apart."""
+        return input if isinstance(input, SpikeEvents) else SpikeEvents.from_dense(input, self.dt)
+
+    def _check_dense(self, input: SpikeEvents | Tensor) -> None:
         if isinstance(input, SpikeEvents):
-            return input
+            return
         if not isinstance(input, Tensor):
             raise TypeError(f"expected SpikeEvents or a tensor [T, N, {self.in_features}], got {type(input).__name__}")
         if input.dim() != 3 or input.shape[2] != self.in_features:
             raise ValueError(f"expected spikes [T, N, {self.in_features}], got shape {tuple(input.shape)}")
-        return SpikeEvents.from_dense(input, self.dt)
+
+    def _shape(self, dense: Tensor) -> Tensor:
+        """[T, N, out] without values, for tensors that have none (meta device, FakeTensorMode): all parameters get a
+        gradient."""
+        no_value = sum(parameter.sum() for parameter in self.parameters()) * 0
+        return nn.functional.linear(dense.to(self.weight.dtype), self.weight) + no_value
 
     def _options(self) -> dict:
         delay = None if self.delay is None else self.bounded("delay")
@@ -192,6 +200,12 @@ class EventPropLIF(_EventPropLayer):
         self._warned = False
 
     def forward(self, input: SpikeEvents | Tensor) -> SpikeEvents | Tensor:
+        self._check_dense(input)
+        if isinstance(input, Tensor) and shape_alone(input):
+            if self.output == "events":
+                raise RuntimeError(f"{type(self).__name__}: how many events come out is known by running alone, not on the "
+                                   'meta device or in a FakeTensorMode; output="dense" has a shape')
+            return self._shape(input)
         events = self._events(input)
         spikes = eventprop_lif(
             events, self.weight, threshold=self._constant("threshold"), recurrent_weight=self.recurrent_weight,
@@ -280,6 +294,10 @@ class EventPropLI(_EventPropLayer):
         self._create_constant("tau_syn", tau_syn, learn_tau_syn)
 
     def forward(self, input: SpikeEvents | Tensor) -> Tensor:
+        self._check_dense(input)
+        if isinstance(input, Tensor) and shape_alone(input):
+            voltage = self._shape(input)
+            return voltage if self.readout == "voltage" else voltage.sum(0)
         return eventprop_li(self._events(input), self.weight, readout=self.readout, **self._options()).to(self.weight.dtype)
 
     def extra_repr(self) -> str:

@@ -21,6 +21,7 @@ from numbers import Integral
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from .checks import check_choice, check_flag, check_number, check_steps, check_whole, values_known
@@ -237,6 +238,7 @@ class AdLIFParameters(BoundedModule):
         intervals = preset_bounds(preset, bounds)
         check_choice("init_state", init_state, INITIAL_STATES)
         self.preset, self.init_state = preset, init_state
+        shape = None if features is None else _shape_of(features)
         self._initial: dict[str, float | None] = {}
         for name in ("alpha", "beta", "a", "b"):
             if name not in intervals:
@@ -245,19 +247,35 @@ class AdLIFParameters(BoundedModule):
                 self.register_parameter(name, None)
                 continue
             self.bound(name, *intervals[name], mode=bound_mode)
-            self._register_lazy(name, check_flag(f"learn_{name}", learn[name]))
             self._initial[name] = _inside(name, initial[name], intervals[name])
+            self._register(name, check_flag(f"learn_{name}", learn[name]), shape)
         if init_state == "uniform":
             for name in ("initial_u", "initial_w"):
-                self._register_lazy(name, learn=False)
-        if features is not None:
-            self.create_features(_shape_of(features))
+                self._register(name, False, shape)
 
-    def _register_lazy(self, name: str, learn: bool) -> None:
+    def _register(self, name: str, learn: bool, shape: tuple[int, ...] | None) -> None:
+        if shape is None and isinstance(torch.empty(0), FakeTensor):
+            raise RuntimeError("torch makes no lazy parameters in a FakeTensorMode: give features, the neurons' shape")
         if learn:
-            self.register_parameter(name, nn.UninitializedParameter())
+            value = nn.UninitializedParameter() if shape is None else nn.Parameter(self._initial_value(name, shape))
+            self.register_parameter(name, value)
         else:
-            self.register_buffer(name, _LazyBuffer())
+            self.register_buffer(name, _LazyBuffer() if shape is None else self._initial_value(name, shape))
+
+    def _initial_value(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """One value per neuron of ``shape``; a tensor that the user gave keeps its own shape."""
+        initial = self._initial.get(name)
+        low, high = self._bounds.get(name, (0.0, 1.0))
+        if isinstance(initial, Tensor):
+            if not _broadcasts(initial.shape, shape):
+                raise ValueError(f"{name} of shape {tuple(initial.shape)} does not broadcast to the neurons {shape}")
+            return torch.empty(initial.shape).copy_(initial)
+        if initial is not None:
+            return torch.full(shape, initial, dtype=torch.get_default_dtype())
+        if math.isinf(high - low):
+            raise ValueError(f"{name} has no initial value and its bounds [{low}, {high}] are too wide to draw one: give "
+                             f"{name}")
+        return torch.empty(shape).uniform_(low, high)
 
     def create_features(self, shape: tuple[int, ...]) -> None:
         """Give every lazy parameter one value per neuron of ``shape``."""
@@ -265,21 +283,10 @@ class AdLIFParameters(BoundedModule):
             value = getattr(self, name, None)
             if value is None or not _is_lazy(value):
                 continue
-            initial = self._initial.get(name)
-            low, high = self._bounds.get(name, (0.0, 1.0))
-            if isinstance(initial, Tensor) and not _broadcasts(initial.shape, shape):
-                raise ValueError(f"{name} of shape {tuple(initial.shape)} does not broadcast to the neurons {shape}")
             with torch.inference_mode(False), torch.no_grad():  # born in inference mode they could not be trained
-                value.materialize(initial.shape if isinstance(initial, Tensor) else shape)
-                if initial is None:
-                    if math.isinf(high - low):
-                        raise ValueError(f"{name} has no initial value and the bounds [{low}, {high}] are too wide to draw "
-                                         f"one: give {name}")
-                    value.uniform_(low, high)
-                elif isinstance(initial, Tensor):
-                    value.copy_(initial)
-                else:
-                    value.fill_(initial)
+                initial = self._initial_value(name, shape)
+                value.materialize(initial.shape)
+                value.copy_(initial)
 
     def initial_state(self, current: Tensor) -> tuple[Tensor, Tensor]:
         """(u, w) before the first step, for the input current ``[N, *]`` of one step.
@@ -302,6 +309,20 @@ class AdLIFParameters(BoundedModule):
         """alpha, beta, a and b as the equations read them."""
         names = ("alpha", "beta", "a", "b")
         return {name: None if getattr(self, name) is None else self.bounded(name) for name in names}
+
+    def _apply(self, fn, recurse: bool = True):
+        lazy = {name: value for name in (*self._initial, "initial_u", "initial_w")
+                if (value := getattr(self, name, None)) is not None and _is_lazy(value)}
+        super()._apply(fn, recurse)
+        for name, before in lazy.items():
+            value = getattr(self, name)
+            if not _is_lazy(value):  # torch forgets it on the way to the meta device
+                like = {"device": value.device, "dtype": value.dtype}
+                if isinstance(before, nn.Parameter):
+                    self._parameters[name] = nn.UninitializedParameter(before.requires_grad, **like)
+                else:
+                    self._buffers[name] = _LazyBuffer(**like)
+        return self
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
         values = (*self._parameters.values(), *self._buffers.values())

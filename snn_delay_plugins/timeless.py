@@ -32,8 +32,8 @@ def warn_if_timeless(dense: Tensor, later: Tensor, change: Tensor, bins: Tensor)
     if bool((dense != 0).any()) and bool(dense.isfinite().all()):
         warnings.warn(
             f"the gradient on the dense spikes {list(dense.shape)} of an EventProp layer is the same before and after "
-            "every spike: the loss reads how many spikes there are (or marks single ones), not when. EventProp moves spikes "
-            "in time and has no gradient for their number, so that the layers before get a gradient of zero from this loss "
+            "every spike: the loss reads how many spikes there are (or marks single ones), not when. EventProp moves "
+            "spikes in time and has no gradient for their number: this loss alone trains none of the layers before "
             "(snnTorch's ce_count_loss, mse_count_loss, ce_temporal_loss and mse_temporal_loss are such losses). Read the "
             "output through EventPropLI (voltages) or SpikeEvents.first_spike_times "
             "(functional.losses.first_spike_cross_entropy), or regulate counts with "

@@ -45,6 +45,7 @@ from .delay import (
     check_real,
     check_synapses,
     compute_dtype,
+    full_precision,
     padded_steps,
 )  # fmt: skip
 
@@ -143,7 +144,7 @@ def gaussian_delayed_linear(
         check_past(history, spikes)
         spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
     compute = compute_dtype(spikes, weight)
-    with torch.autocast(spikes.device.type, enabled=False):
+    with full_precision(spikes):
         kernel = gaussian_kernel(weight.to(compute), delay.to(compute), sigma, max_delay, shape)
         current = causal_convolution(spikes.to(compute), kernel, method, after)[before:]
         if bias is not None:
@@ -181,7 +182,7 @@ def gaussian_delayed_linear_step(
     check_synapses(weight, delay)
     check_input(spikes, weight, bias, steps=False)
     compute = compute_dtype(spikes, weight)
-    with torch.autocast(spikes.device.type, enabled=False):
+    with full_precision(spikes):
         kernel = gaussian_kernel(weight.to(compute), delay.to(compute), sigma, max_delay, shape)
         if history is None:
             history = spikes.new_zeros(kernel.shape[0], *spikes.shape)
@@ -221,7 +222,7 @@ def rounded_delayed_linear_step(
     newest = check_whole("newest", newest, most=ring.shape[0] - 1)
     check_delays(delay, ring.shape[0] - 1)
     compute = compute_dtype(spikes, weight)
-    with torch.no_grad(), torch.autocast(spikes.device.type, enabled=False):
+    with torch.no_grad(), full_precision(spikes):
         ring[newest] = spikes
         slot = (newest + delay.round().long()) % ring.shape[0]
         sender = torch.arange(weight.shape[1], device=weight.device)

@@ -28,6 +28,7 @@ Shapes: spikes ``[T, N, in]``, weight ``[out, in]``, delay ``[out, in]`` (synapt
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 
 import torch
@@ -138,7 +139,7 @@ def delayed_linear(
     chosen = dispatch.delay_method(spikes, compute, method)
     if max_delay == 0 and smoothing is None and not delay.requires_grad:
         chosen = None  # an ordinary linear layer: one product
-    with torch.autocast(spikes.device.type, enabled=False):
+    with full_precision(spikes):
         trains, weight, delay = spikes.to(compute), weight.to(compute), delay.to(compute)
         steps = trains.shape[0] + after
         if chosen in dispatch.DELAY_KERNELS:
@@ -186,7 +187,7 @@ def delayed_linear_step(
     check_synapses(weight, delay)
     check_input(spikes, weight, bias, steps=False)
     compute = compute_dtype(spikes, weight)
-    with torch.autocast(spikes.device.type, enabled=False):
+    with full_precision(spikes):
         kernel = _smoothed_kernel(weight.to(compute), delay.to(compute), max_delay, interpolation, smoothing)
         if history is None:
             history = spikes.new_zeros(kernel.shape[0] - 1, *spikes.shape)
@@ -232,6 +233,15 @@ def _smoothed(trains: Tensor, smoothing: Tensor) -> Tensor:
     later = smoothing.numel() - 1
     padded = F.pad(trains, (0, 0, 0, 0, later, later))
     return sum(smoothing[lag] * padded[later - lag : padded.shape[0] - lag] for lag in range(later + 1))
+
+
+def full_precision(spikes: Tensor) -> AbstractContextManager:
+    """A region without autocast; the meta device knows none."""
+    return nullcontext() if spikes.is_meta else torch.autocast(spikes.device.type, enabled=False)
+
+
+def autocasts(spikes: Tensor) -> bool:
+    return not spikes.is_meta and torch.is_autocast_enabled(spikes.device.type)
 
 
 def compute_dtype(spikes: Tensor, weight: Tensor) -> torch.dtype:
@@ -325,7 +335,7 @@ def check_input(spikes: Tensor, weight: Tensor, bias: Tensor | None, steps: bool
         raise ValueError(f"spikes are on {spikes.device} but weight on {weight.device}; move one of them")
     if not (spikes.is_floating_point() and weight.is_floating_point()):
         raise TypeError(f"spikes and weight must be floating point, got {spikes.dtype} and {weight.dtype}")
-    if spikes.dtype != weight.dtype and not torch.is_autocast_enabled(spikes.device.type):
+    if spikes.dtype != weight.dtype and not autocasts(spikes):
         raise TypeError(f"spikes are {spikes.dtype} but weight is {weight.dtype}; convert one of them")
     check_bias(bias, weight)
 

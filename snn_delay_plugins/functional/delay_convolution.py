@@ -17,7 +17,16 @@ from torch import Tensor
 
 from ..checks import check_tensor, check_whole
 from .dcls import gaussian_kernel
-from .delay import check_bias, check_past, check_real, compute_dtype, delay_kernel, padded_steps
+from .delay import (
+    autocasts,
+    check_bias,
+    check_past,
+    check_real,
+    compute_dtype,
+    delay_kernel,
+    full_precision,
+    padded_steps,
+)
 
 __all__ = ["delayed_convolution"]
 
@@ -70,7 +79,7 @@ def delayed_convolution(
         spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
     compute = compute_dtype(spikes, weight)
     space = weight.dim() - 2
-    with torch.autocast(spikes.device.type, enabled=False):
+    with full_precision(spikes):
         synapses = weight.to(compute), delay.to(compute)
         if sigma is None:
             kernel = delay_kernel(*(x.flatten(1) for x in synapses), max_delay, interpolation)
@@ -119,5 +128,5 @@ def _check(spikes: Tensor, weight: Tensor, delay: Tensor, bias: Tensor | None, g
         raise ValueError(f"spikes, weight and delay are on {spikes.device}, {weight.device} and {delay.device}")
     if not (spikes.is_floating_point() and weight.is_floating_point()):
         raise TypeError(f"spikes and weight must be floating point, got {spikes.dtype} and {weight.dtype}")
-    if spikes.dtype != weight.dtype and not torch.is_autocast_enabled(spikes.device.type):
+    if spikes.dtype != weight.dtype and not autocasts(spikes):
         raise TypeError(f"spikes are {spikes.dtype} but weight is {weight.dtype}; convert one of them")

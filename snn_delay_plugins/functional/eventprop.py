@@ -37,7 +37,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_number, check_whole
+from ..checks import check_choice, check_number, check_whole, shape_alone
 from ..events import SpikeEvents
 from ..kernels import eventprop as operators
 
@@ -109,6 +109,9 @@ def eventprop_lif(events: SpikeEvents, weight: Tensor, delay: Tensor | None = No
     """
     syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt, spike_times)
     max_spikes = check_whole("max_spikes", max_spikes, least=1, most=2**31 - 1)
+    if shape_alone(events.times):
+        raise RuntimeError("eventprop_lif: how many spikes come out is known by running alone, not on the meta device or "
+                           "in a FakeTensorMode")
     times, potential, units, offsets, *_ = operators.eventprop_lif(
         events.times, events.units, events.offsets, syn.weight, syn.delay, syn.recurrent_weight, syn.recurrent_delay,
         syn.tau_mem, syn.tau_syn, syn.threshold, events.duration, float(dt), spike_times == "grid", max_spikes)
