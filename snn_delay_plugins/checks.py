@@ -49,7 +49,7 @@ def check_number(
         2.0
         >>> check_number("tau", float("nan"), above=0.0, unit="ms")
         Traceback (most recent call last):
-        ValueError: tau must be a positive number (finite, ms), got nan
+        ValueError: tau must be positive (a finite number, ms), got nan
     """
     number = _as_float(value)
     if number is None:
@@ -137,8 +137,15 @@ def check_current(current: object, layout: str, least: int) -> Tensor:
 
 
 def check_sigma(value: object) -> float:
-    """The standard deviation of Gaussian delays."""
-    return check_number("sigma", value, above=0.0, unit="time steps")
+    """The standard deviation of Gaussian delays.
+
+    :raises TypeError: if it is not one real number. :raises ValueError: if it is not positive and finite.
+    """
+    number = _as_float(value)
+    if number is None or not 0 < number < math.inf:
+        kind = TypeError if number is None else ValueError
+        raise kind(f"sigma must be a positive number of time steps, got {_shown(value) if number is None else number}")
+    return number
 
 
 def _as_float(value: object) -> float | None:
@@ -158,12 +165,15 @@ def _as_float(value: object) -> float | None:
 
 
 def _wanted(above: float, least: float, most: float, infinite: bool, unit: str) -> str:
+    number = "a number" if infinite else "a finite number"
     limits = [f"above {above:g}"] if above not in (-math.inf, 0) else []
     limits += [f"of at least {least:g}"] if least > -math.inf else []
     limits += [f"of at most {most:g}"] if most < math.inf else []
-    notes = [*([] if infinite else ["finite"]), *([unit] if unit else [])]
-    return (f"a {'positive ' if above == 0 else ''}number{' ' if limits else ''}{' and '.join(limits)}"
-            + (f" ({', '.join(notes)})" if notes else ""))
+    if limits:
+        number += " " + " and ".join(limits)
+    if above == 0:
+        return f"positive ({number}{f', {unit}' if unit else ''})"
+    return f"{number}{f' ({unit})' if unit else ''}"
 
 
 def _shown(value: object) -> str:

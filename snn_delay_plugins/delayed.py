@@ -114,7 +114,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             self.create_sigma(sigma, learn_sigma, sigma_type, bound_mode)
         elif sigma is not None or learn_sigma:
             raise ValueError('sigma belongs to delay_gradient="gaussian"')
-        self.register_buffer("mask", connection_mask(out_features, in_features, synapses, density))
+        self.register_buffer("mask", connection_mask(self.out_features, self.in_features, synapses, density))
         if self.mask is not None:
             with torch.no_grad():
                 self.weight.mul_(self.mask)

@@ -20,6 +20,7 @@ __all__ = ["EventPropLI", "EventPropLIF"]
 
 OUTPUTS = ("events", "dense", "same")
 MOST_SPIKES = 2**31 - 1
+MOST_STEPS_PER_BIN = 2**20
 
 
 class _EventPropLayer(BoundedModule):
@@ -48,12 +49,15 @@ class _EventPropLayer(BoundedModule):
         self.bound(delay_name, 0.0, self.max_delay)
 
     def _create_scheme(self, dt: float, spike_times: str) -> None:
-        self.dt = check_number("dt", dt, above=0.0)
+        self.dt = _checked_constant("dt", dt)
         self.spike_times = check_choice("spike_times", spike_times, SPIKE_TIMES)
 
     def _create_constant(self, name: str, value: float, learn: bool) -> None:
         """A positive constant; a learnt one stays above a twentieth of its initial value."""
-        value = check_number(name, value, above=0.0)
+        value = _checked_constant(name, value)
+        if name != "threshold" and self.spike_times == "exact" and self.dt > MOST_STEPS_PER_BIN * value:
+            raise ValueError(f"dt = {self.dt:g} is {self.dt / value:.3g} times {name} = {value:g}: the exact scheme would "
+                             "take so many steps in a bin; are the two in one unit?")
         if check_flag(f"learn_{name}", learn):
             self.register_parameter(name, nn.Parameter(torch.tensor(value)))
             self.bound(name, value / 20, math.inf)
@@ -90,6 +94,14 @@ class _EventPropLayer(BoundedModule):
         delays = "no delays" if self.delay is None else f"max_delay={self.max_delay:g}, delay_type={self.delay_type!r}"
         return (f"in_features={self.in_features}, out_features={self.out_features}, {delays}, dt={self.dt:g}, "
                 f"spike_times={self.spike_times!r}")
+
+
+def _checked_constant(name: str, value: float) -> float:
+    value = check_number(name, value, above=0.0)
+    if not 1e-30 <= value <= 1e30:
+        raise ValueError(f"{name} must be a positive number of 1e-30 to 1e30, with which float32 can compute, got "
+                         f"{value:g}")
+    return value
 
 
 def _checked_normal(name: str, init: tuple[float, float]) -> tuple[float, float]:

@@ -57,9 +57,9 @@ class PublishedSigma:
     final: float = FINAL_SIGMA
 
     def __post_init__(self) -> None:
-        check_whole("epochs", self.epochs, least=1)
-        check_steps("max_delay", self.max_delay)
-        check_number("final", self.final, above=_DCLS_OFFSET, unit="time steps")
+        object.__setattr__(self, "epochs", check_whole("epochs", self.epochs, least=1))
+        object.__setattr__(self, "max_delay", check_steps("max_delay", self.max_delay))
+        object.__setattr__(self, "final", check_number("final", self.final, above=_DCLS_OFFSET, unit="time steps"))
 
     def __call__(self, epoch: int) -> float:
         _check_epoch(epoch)
@@ -89,9 +89,9 @@ class ExponentialSigma:
     final: float = FINAL_SIGMA
 
     def __post_init__(self) -> None:
-        check_whole("epochs", self.epochs, least=1)
+        object.__setattr__(self, "epochs", check_whole("epochs", self.epochs, least=1))
         for name in ("initial", "final"):
-            check_number(name, getattr(self, name), above=0.0, unit="time steps")
+            object.__setattr__(self, name, check_number(name, getattr(self, name), above=0.0, unit="time steps"))
 
     def __call__(self, epoch: int) -> float:
         _check_epoch(epoch)

@@ -33,7 +33,8 @@ STEPS = {**WHOLE, "huge": 1e18}
 FLAG = {"text": "False", "None": None, "2": 2, "list": []}
 CHOICE = {"unknown": "hope", "None": None, "number": 3, "list": ["linear"]}
 TENSOR = {"text": "x", "number": 1.0, "None": None, "list": [[1.0]]}
-BOUNDS = {"nan": (NAN, 1.0), "turned": (0.9, 0.5), "one": (0.5,), "number": 0.5, "text": ("low", "high"), "complex": (0.1, 1j)}
+BOUNDS = {"nan": (NAN, 1.0), "turned": (0.9, 0.5), "one": (0.5,), "number": 0.5, "text": ("low", "high"),
+          "complex": (0.1, 1j)}  # fmt: skip
 DELAYS = {"None": None, "True": True, "nan": NAN, "inf": INF, "negative": -1.0, "long": 99.0, "unknown": "hope",
           "complex": torch.ones(5, 6) * 1j, "bool": torch.ones(5, 6, dtype=torch.bool), "shape": torch.ones(2, 2),
           "nan inside": torch.full((5, 6), NAN)}  # fmt: skip
@@ -71,8 +72,8 @@ SPACE, KERNEL = torch.zeros(4, 2, 3, 8), torch.ones(5, 3, 3)
 EVENTS = SpikeEvents.from_lists([[1.0, 2.0]], [[0, 1]], num_units=2, duration=10.0)
 FIRED = SpikeEvents(EVENTS.times, EVENTS.units, EVENTS.offsets, 2, 10.0, potential=torch.ones(2, dtype=torch.float64))
 TARGET = torch.tensor([1])
-TARGETS = {"number": 1, "list": [1], "shape": torch.tensor([1, 0]), "dtype": torch.tensor([1.0]), "outside": torch.tensor([7]),
-           "negative": torch.tensor([-1]), "device": torch.tensor([1], device="meta")}  # fmt: skip
+TARGETS = {"number": 1, "list": [1], "shape": torch.tensor([1, 0]), "dtype": torch.tensor([1.0]),
+           "outside": torch.tensor([7]), "negative": torch.tensor([-1]), "device": torch.tensor([1], device="meta")}
 
 
 def with_defaults(function: Callable, **defaults) -> Callable:
@@ -92,8 +93,9 @@ def adlif() -> Iterator[Row]:
     leaks = {**but(FINITE, "two"), "large": 1.5, "negative": -0.1}
     yield from rows(
         "adlif", call, current=but(TENSOR, "list"), threshold=POSITIVE, surrogate=FUNCTION, variant=CHOICE,
-        reset=but(CHOICE, "None"), detach_reset=FLAG, method={"unknown": "hope"}, state={"number": 0.0, "tensor": current[0]},
-        alpha=leaks, beta=but(leaks, "None"), a=but(FINITE, "None", "two"), b=but(FINITE, "None", "two"),
+        reset=but(CHOICE, "None"), detach_reset=FLAG, method={"unknown": "hope"},
+        state={"number": 0.0, "tensor": current[0]}, alpha=leaks, beta=but(leaks, "None"),
+        a=but(FINITE, "None", "two", "list"), b=but(FINITE, "None", "two", "list"),
     )  # fmt: skip
     yield from cases(
         "adlif", call,
@@ -111,8 +113,8 @@ def adlif() -> Iterator[Row]:
     )  # fmt: skip
     state = neurons.AdLIFState(*torch.zeros(3, 2, 3))
     step = with_defaults(neurons.adlif_step, current=current[0], state=state, alpha=alpha)
-    yield from rows("adlif_step", step, current=TENSOR, threshold=POSITIVE, variant=CHOICE, state={"None": None, "text": "x"})
-    yield from cases("adlif_step", step, ("current of no batch", {"current": torch.tensor(1.0)}, "current must be [N, *]"))
+    yield from rows("adlif_step", step, current=TENSOR, threshold=POSITIVE, variant=CHOICE,
+                    state={"None": None, "text": "x"})
 
 
 def delays() -> Iterator[Row]:
@@ -174,7 +176,8 @@ def gaussians() -> Iterator[Row]:
                          max_delay=3)
     yield from rows("gaussian_delayed_linear_step", step, sigma=POSITIVE, max_delay=STEPS, history=but(TENSOR, "None"))
     yield from cases("gaussian_delayed_linear_step", step, ("history too short", {"history": X[:1]}, "history must have"))
-    ring = with_defaults(dcls.rounded_delayed_linear_step, spikes=X[0], ring=torch.zeros(3, 2, 6), newest=0, weight=W, delay=D)
+    ring = with_defaults(dcls.rounded_delayed_linear_step, spikes=X[0], ring=torch.zeros(3, 2, 6), newest=0, weight=W,
+                         delay=D)
     yield from rows("rounded_delayed_linear_step", ring, ring=TENSOR, newest={**WHOLE, "outside": 3}, weight=TENSOR)
     for name, argument in (("delay_from_position", "position"), ("position_from_delay", "delay")):
         yield from rows(name, with_defaults(getattr(dcls, name), **{argument: D, "max_delay": 3}), max_delay=STEPS,
@@ -182,8 +185,8 @@ def gaussians() -> Iterator[Row]:
     yield from rows("sigma_from_width", with_defaults(dcls.sigma_from_width, width=D), width=TENSOR, shape=CHOICE)
     yield from rows("width_from_sigma", with_defaults(dcls.width_from_sigma, sigma=D), shape=CHOICE,
                     sigma={**TENSOR, "small": 0.1 * D, "nan": NAN * D})
-    yield from rows("parameters_from_dcls", with_defaults(dcls.parameters_from_dcls, state={}, max_delay=3), max_delay=STEPS,
-                    shape=CHOICE)
+    yield from rows("parameters_from_dcls", with_defaults(dcls.parameters_from_dcls, state={}, max_delay=3),
+                    max_delay=STEPS, shape=CHOICE)
 
 
 def convolutions() -> Iterator[Row]:
@@ -200,8 +203,10 @@ def convolutions() -> Iterator[Row]:
         history=but(TENSOR, "None"),
     )  # fmt: skip
     yield from cases(
-        "delayed_convolution", space, ("groups that divide nothing", {"groups": 2, "spikes": torch.zeros(4, 2, 6, 8)}, "groups"),
-        ("time_padding negative", {"time_padding": -1}, "padding must be"), ("delay of int", {"delay": -KERNEL.int()}, "delays"),
+        "delayed_convolution", space,
+        ("groups that divide nothing", {"groups": 2, "spikes": torch.zeros(4, 2, 6, 8)}, "groups"),
+        ("time_padding negative", {"time_padding": -1}, "padding must be"),
+        ("delay of int", {"delay": -KERNEL.int()}, "delays"),
         ("spikes of a step", {"spikes": SPACE[0]}, "spikes must be"),
         ("history of another batch", {"history": SPACE[:, :1]}, "history must be"),
     )  # fmt: skip
@@ -240,9 +245,10 @@ def losses_() -> Iterator[Row]:
     yield from cases("spike_count_regularisation", regular, ("events of inputs", {"events": EVENTS}, "membrane potential"))
     bump = with_defaults(losses.bump_silent_, weight=torch.ones(3, 2), spike_counts=torch.tensor([0, 1, 2]))
     yield from rows("bump_silent_", bump, bump=NOT_NEGATIVE, weight={**TENSOR, "axes": torch.ones(3), "int": W.long()},
-                    spike_counts={**TENSOR, "axes": torch.tensor(3), "nan": torch.full((3,), NAN), "negative": -torch.ones(3),
-                                  "bool": torch.ones(3, dtype=torch.bool)})
-    yield from cases("bump_silent_", bump, ("another layer's counts", {"spike_counts": torch.ones(4)}, "4 spike counts for 3"))
+                    spike_counts={**TENSOR, "axes": torch.tensor(3), "nan": torch.full((3,), NAN),
+                                  "negative": -torch.ones(3), "bool": torch.ones(3, dtype=torch.bool)})
+    yield from cases("bump_silent_", bump,
+                     ("another layer's counts", {"spike_counts": torch.ones(4)}, "4 spike counts for 3"))
     yield from rows("ease_in", with_defaults(losses.ease_in, batch=3), batch=WHOLE, start=POSITIVE, final=POSITIVE,
                     growth={**POSITIVE, "one": 1.0})
     yield from cases("ease_in", losses.ease_in, ("start above final", {"batch": 1, "start": 1.0}, "final"))
@@ -314,12 +320,16 @@ def eventprop_layers() -> Iterator[Row]:
     yield from rows("EventPropLI", li, **common, readout=CHOICE)
     yield from rows("EventPropLIF", lif, **common, threshold=POSITIVE, learn_threshold=FLAG, output=CHOICE,
                     recurrent={**FLAG}, max_spikes={**COUNT, "huge": 1e18})
-    yield from rows("EventPropLIF", with_defaults(lif, recurrent=True), recurrent_delay=but(EVENT_DELAYS, "complex", "bool"),
-                    recurrent_weight_init=NORMAL)
+    yield from rows("EventPropLIF", with_defaults(lif, recurrent=True), recurrent_weight_init=NORMAL,
+                    recurrent_delay=but(EVENT_DELAYS, "complex", "bool"))
     for name, make in (("EventPropLIF", lif), ("EventPropLI", li)):
+        extremes = {"huge": 1e300, "tiny": 1e-300, "a float32 too large": 1e38}
+        yield from rows(name, make, dt=extremes, tau_mem=extremes, tau_syn=extremes)
+        yield from cases(name, make, ("seconds and nanoseconds", {"tau_syn": 1e-9}, "are the two in one unit"))
         yield from cases(
             name, lambda x, make=make: make()(x),
-            ("dense of two axes", {"x": X[0]}, "expected spikes [T, N, 6]"), ("graded", {"x": X + 0.5}, "not a spike count"),
+            ("dense of two axes", {"x": X[0]}, "expected spikes [T, N, 6]"),
+            ("graded", {"x": X + 0.5}, "not a spike count"),
             ("nan", {"x": X * NAN}, "not a spike count"), ("negative", {"x": X - 1}, "not a spike count"),
             ("complex", {"x": X * 1j}, "must be real"), ("text", {"x": "x"}, "SpikeEvents or a tensor"),
             ("a number", {"x": torch.tensor(1.0)}, "expected spikes [T, N, 6]"),
@@ -349,7 +359,8 @@ def delay_layers(framework: str, parts, interpolation: str, step_modes: dict, se
     yield from cases(
         who, lambda x, **options: call(**options)(x), ("a step", {"x": X[0]}, "spikes must be [T, N, 6]"),
         ("spikes of int", {"x": X.long()}, "floating point"), ("spikes of complex", {"x": X * 1j}, "floating point"),
-        ("spikes of double", {"x": X.double()}, "convert one of them"), ("spikes elsewhere", {"x": X.to("meta")}, "on meta"),
+        ("spikes of double", {"x": X.double()}, "convert one of them"),
+        ("spikes elsewhere", {"x": X.to("meta")}, "on meta"),
         ("text", {"x": "x"}, "spikes must be a tensor") if framework == "snntorch" else ("None", {"x": None}, "spikes"),
     )  # fmt: skip
     yield from cases(who, call, ("sigma without Gaussians", {"sigma": 1.0}, "sigma belongs to"))
@@ -357,17 +368,19 @@ def delay_layers(framework: str, parts, interpolation: str, step_modes: dict, se
         who = f"{framework}.{conv}"
         space = with_defaults(getattr(parts, conv), in_channels=3, out_channels=5, kernel_size=3, max_delay=4,
                               step_mode=sequences)
-        numbers = but(COUNT, "list")
+        numbers, more = but(COUNT, "list"), but({**STEPS, "unknown": "valid"}, "None", "two", "list")
         for row in rows(
             who, space, in_channels=COUNT, out_channels=COUNT, groups=COUNT, kernel_size=numbers, stride=numbers,
-            dilation=numbers, padding=but(WHOLE, "list"), time_padding=but({**STEPS, "unknown": "valid"}, "None", "two", "list"),
+            dilation=numbers, padding=but(WHOLE, "list"), time_padding=more,
             **{**common, "delay": but(DELAYS, "complex", "bool", "nan inside")},
         ):  # fmt: skip
             words = row.words.replace(interpolation, "interpolation") if row.words == interpolation else row.words
             yield row._replace(words=words.replace("bound_mode", "bound mode").replace("time_padding", "padding"))
-        yield from rows(who, with_defaults(space, delay_gradient="gaussian"), sigma=but(POSITIVE, "None"), sigma_type=CHOICE)
+        gaussian = with_defaults(space, delay_gradient="gaussian")
+        yield from rows(who, gaussian, sigma=but(POSITIVE, "None"), sigma_type=CHOICE)
         yield from cases(who, lambda x, space=space: space()(x), ("a step", {"x": x[0]}, "spikes must be"),
-                         ("spikes of int", {"x": x.long()}, "floating point"), ("channels", {"x": x[:, :, :2]}, "spikes must be"))
+                         ("spikes of int", {"x": x.long()}, "floating point"),
+                         ("channels", {"x": x[:, :, :2]}, "spikes must be"))
 
 
 def snntorch_rows() -> Iterator[Row]:
@@ -378,20 +391,22 @@ def snntorch_rows() -> Iterator[Row]:
     for name, x in (("AdLIFPlus", torch.zeros(2, 3)), ("StateAdLIFPlus", torch.zeros(4, 2, 3))):
         make, who = with_defaults(getattr(parts, name), features=3), f"snntorch.{name}"
         for row in rows(
-            who, make, alpha=leaks, beta=leaks, a=but(FINITE, "None", "two"), b=but(FINITE, "None", "two"),
+            who, make, alpha=leaks, beta=leaks, a=but(FINITE, "None", "two", "list"), b=but(FINITE, "None", "two", "list"),
             threshold=but(POSITIVE, "two", "list"), graded_spikes_factor=but(FINITE, "two", "list"), spike_grad=FUNCTION,
             state_quant={"text": "x", "number": 8}, reset_mechanism=but(CHOICE, "None"), preset=CHOICE, variant=CHOICE,
-            init_state=CHOICE, bound_mode=CHOICE, bounds={"list": [1], "nan": {"alpha": (NAN, 1.0)}, "leak": {"alpha": (0, 2)}},
+            init_state=CHOICE, bound_mode=CHOICE,
+            bounds={"list": [1], "nan": {"alpha": (NAN, 1.0)}, "leak": {"alpha": (0, 2)}},
             features={"zero": 0, "negative": -1, "fraction": 2.5, "True": True, "text": "three", "list": [3, 0]},
-            **dict.fromkeys(("surrogate_disable", "init_hidden", "inhibition", "learn_alpha", "learn_beta", "learn_a", "learn_b",
-                             "learn_threshold", "output", "reset_delay", "learn_graded_spikes_factor"), FLAG),
+            **dict.fromkeys(("surrogate_disable", "init_hidden", "inhibition", "learn_alpha", "learn_beta", "learn_a",
+                             "learn_b", "learn_threshold", "output", "reset_delay", "learn_graded_spikes_factor"), FLAG),
         ):  # fmt: skip
             word = {"bound_mode": "bound mode", "bounds": ""}.get(row.words, row.words)
             yield row._replace(words=word)
         yield from cases(
             who, lambda x, make=make: make(features=None)(x), ("of int", {"x": x.long()}, "input must be floating point"),
-            ("of complex", {"x": x * 1j}, "input must be floating point"), ("of bool", {"x": x > 0}, "input must be floating"),
-            ("a number", {"x": torch.tensor(1.0)}, "input must be ("[:14]), ("text", {"x": "x"}, "input must be a tensor"),
+            ("of complex", {"x": x * 1j}, "input must be floating point"),
+            ("of bool", {"x": x > 0}, "input must be floating point"),
+            ("text", {"x": "x"}, "input must be a tensor"),
             ("nan", {"x": x + NAN}, "NaN or infinite"), ("inf", {"x": x + INF}, "NaN or infinite"),
             ("double", {"x": x.double()}, "convert the module"),
         )  # fmt: skip
@@ -409,9 +424,10 @@ def spikingjelly_rows() -> Iterator[Row]:
     leaks = {**but(FINITE, "None", "two"), "large": 1.5, "negative": -0.5}
     make, who, x = with_defaults(parts.AdLIFPlusNode, features=3, step_mode="m"), "spikingjelly.AdLIFPlusNode", X[..., :3]
     for row in rows(
-        who, make, tau={**but(POSITIVE, "None"), "one": 1.0}, v_threshold=POSITIVE, v_reset={**but(FINITE, "None"), "one": 1.0},
+        who, make, tau={**but(POSITIVE, "None"), "one": 1.0}, v_threshold=POSITIVE,
+        v_reset={**but(FINITE, "None"), "one": 1.0},
         surrogate_function=FUNCTION, step_mode=modes, preset=CHOICE, variant=CHOICE, init_state=CHOICE, bound_mode=CHOICE,
-        alpha=leaks, beta=leaks, a=but(FINITE, "None", "two"), b=but(FINITE, "None", "two"),
+        alpha=leaks, beta=leaks, a=but(FINITE, "None", "two", "list"), b=but(FINITE, "None", "two", "list"),
         features={"zero": 0, "negative": -1, "fraction": 2.5, "True": True, "text": "three"},
         **dict.fromkeys(("decay_input", "detach_reset", "store_v_seq", "learn"), FLAG),
     ):  # fmt: skip
@@ -426,8 +442,9 @@ def spikingjelly_rows() -> Iterator[Row]:
 
 
 def every_row() -> list[Row]:
-    parts = [surrogates, adlif, delays, gaussians, convolutions, eventprop, losses_, schedules, parameters, eventprop_layers]
-    parts += [part for name, part in {"snntorch": snntorch_rows, "spikingjelly": spikingjelly_rows}.items() if find_spec(name)]
+    parts = [surrogates, adlif, delays, gaussians, convolutions, eventprop, losses_, schedules, parameters]
+    parts += [eventprop_layers, *([snntorch_rows] if find_spec("snntorch") else [])]
+    parts += [spikingjelly_rows] if find_spec("spikingjelly") else []
     return [row for part in parts for row in part()]
 
 

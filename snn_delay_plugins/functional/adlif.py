@@ -100,8 +100,7 @@ def adlif_step(
         >>> state.u.item(), state.s.item()
         (1.25, 1.0)
     """
-    if check_tensor("current", current).dim() < 1:
-        raise ValueError("current must be [N, *], got a number")
+    check_tensor("current", current)
     neuron = _neuron(current, current.shape[1:], alpha, beta, a, b, threshold, surrogate, variant, reset, detach_reset)
     _check_state(state, current.shape)
     state = _step(neuron, current, state)

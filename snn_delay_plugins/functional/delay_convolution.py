@@ -88,7 +88,8 @@ def delayed_convolution(
             kernel = gaussian_kernel(*synapses, sigma, max_delay)
         over_time = kernel.flip(0).movedim(0, 2)  # [out, C / groups, taps, *kernel]
         trains = spikes.to(compute).movedim(0, 2)  # [N, C, T, ...]
-        trains = F.pad(trains, (*[0, 0] * space, kernel.shape[0] - 1, after))
+        steps = trains.shape[2] + after
+        trains = F.pad(trains, (*[0, 0] * space, kernel.shape[0] - 1, max(after, after + 1 - steps)))  # one step at least
         convolve = F.conv2d if space == 1 else F.conv3d
         stride, dilation = per_axis("stride", stride, space, 1), per_axis("dilation", dilation, space, 1)
         padding = per_axis("padding", padding, space, 0)
@@ -96,7 +97,7 @@ def delayed_convolution(
             trains, over_time, None if bias is None else bias.to(compute), (1, *stride), (0, *padding),
             (1, *dilation), groups,
         )  # fmt: skip
-    return current.movedim(2, 0)[before:].to(spikes.dtype)
+    return current.movedim(2, 0)[before:steps].to(spikes.dtype)
 
 
 def per_axis(name: str, value: int | tuple[int, ...], axes: int, least: int) -> tuple[int, ...]:

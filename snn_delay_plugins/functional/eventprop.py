@@ -112,6 +112,9 @@ def eventprop_lif(events: SpikeEvents, weight: Tensor, delay: Tensor | None = No
     if shape_alone(events.times):
         raise RuntimeError("eventprop_lif: how many spikes come out is known by running alone, not on the meta device or "
                            "in a FakeTensorMode")
+    if events.duration == 0:  # a dense sequence of no steps
+        empty = syn.nothing((0,))
+        return SpikeEvents._trusted(empty, events.units[:0], torch.zeros_like(events.offsets), weight.shape[0], 0.0, empty)
     times, potential, units, offsets, *_ = operators.eventprop_lif(
         events.times, events.units, events.offsets, syn.weight, syn.delay, syn.recurrent_weight, syn.recurrent_delay,
         syn.tau_mem, syn.tau_syn, syn.threshold, events.duration, float(dt), spike_times == "grid", max_spikes)
@@ -164,6 +167,8 @@ def eventprop_li(events: SpikeEvents, weight: Tensor, delay: Tensor | None = Non
     """
     check_choice("readout", readout, READOUTS)
     syn = _Checked(events, weight, delay, None, None, tau_mem, tau_syn, 1.0, dt, spike_times)
+    if events.duration == 0:
+        return syn.nothing(((0,) if readout == "voltage" else ()) + (events.batch_size, weight.shape[0]))
     grid = spike_times == "grid"
     arguments = events.times, events.units, events.offsets, syn.weight, syn.delay
 
@@ -228,6 +233,15 @@ class _Checked:
         self.threshold = _checked_constant("threshold", threshold)
         if spike_times == "grid" and (self.tau_mem.requires_grad or self.tau_syn.requires_grad):
             raise ValueError("the grid scheme has no gradient for tau_mem and tau_syn; use spike_times='exact'")
+
+        self.times = events.times
+
+    def nothing(self, shape: tuple[int, ...]) -> Tensor:
+        """Zeros, whose gradients are zeros of everything that the layer reads."""
+        read = (self.weight, self.delay, self.recurrent_weight, self.recurrent_delay, self.tau_mem, self.tau_syn,
+                self.threshold, self.times)
+        dtype = torch.promote_types(self.times.dtype, self.weight.dtype)
+        return (0 * sum(value.sum().to(self.weight) for value in read if value is not None)).to(dtype).expand(shape)
 
     def check_values(self) -> None:
         operators.check_values(self.weight, self.delay, self.recurrent_weight, self.recurrent_delay, self.tau_mem,

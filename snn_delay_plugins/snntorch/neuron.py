@@ -69,9 +69,7 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
             check_flag(name, value)
         if spike_grad is not None:
             check_function("spike_grad", spike_grad, "Boxcar()")
-        if state_quant is not False:
-            check_function("state_quant", state_quant, "snntorch.functional.quant.state_quant()")
-        if reset_mechanism is not None:
+        if not isinstance(reset_mechanism, str | None):  # snnTorch refuses unknown ones
             check_choice("reset_mechanism", reset_mechanism, RESETS)
         if inhibition and variant == "symplectic":
             raise ValueError("inhibition compares membrane potentials at the spike, where symplectic resets them")
@@ -173,6 +171,8 @@ class AdLIFPlus(_AdLIFPlusNeuron):
     """
 
     def _prepare(self) -> None:
+        if self.state_quant is not False:
+            check_function("state_quant", self.state_quant, "snntorch.functional.quant.state_quant(num_bits=8)")
         self.register_buffer("w", torch.zeros(0), persistent=False)
         self.register_buffer("mem", torch.zeros(0), persistent=False)
 
@@ -186,7 +186,7 @@ class AdLIFPlus(_AdLIFPlusNeuron):
     def forward(self, input_: Tensor, w: Tensor | None = None, mem: Tensor | None = None):
         if self.init_hidden and not (w is None and mem is None):
             raise TypeError("`w` or `mem` should not be passed as an argument while `init_hidden=True`")
-        check_current(input_, "[N, *]", 1)
+        check_current(input_, "[N, *]", 0)
         self.create_features(tuple(input_.shape[1:]))
         w, mem = self._previous(input_, self.w if w is None else w, self.mem if mem is None else mem)
         state = adlif_step(input_, self._state(w, mem), **self._options())

@@ -89,7 +89,6 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
             check_flag(name, value)
         if surrogate_function is not None:
             check_function("surrogate_function", surrogate_function, "Boxcar()")
-        check_choice("step_mode", step_mode, ("s", "m"))
         if not decay_input:
             raise ValueError("decay_input=False: Eq. 1 scales the input by 1 - alpha; scale the weights instead")
         if v_reset is not None and check_number("v_reset", v_reset) != 0:
