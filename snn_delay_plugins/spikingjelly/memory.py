@@ -43,6 +43,9 @@ class DetachableMemories(MemoryModule):
     def _tensors(self) -> tuple[int, ...]:
         return tuple([id(value) for value in self._memories.values() if isinstance(value, Tensor)])
 
+    def _apply(self, fn, recurse: bool = True):
+        return super()._apply(fn)  # SpikingJelly's takes no recurse, which torch's to_empty() hands over
+
     def detach(self) -> None:
         """Detach the memories from the graph (truncated backpropagation)."""
         for name, value in self._memories.items():
