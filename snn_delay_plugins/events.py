@@ -21,19 +21,18 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .bins import bin_of, check_resolution, steps_in
+
 __all__ = ["SpikeEvents"]
 
 Device = str | torch.device | None
-
-# Times are rounded numbers: n * dt / dt may come out just below n. A bin border within this fraction of a bin counts
-# as reached.
-_BIN_SLACK = 1e-6
 
 _TO_DENSE = 'set output="dense" on the EventProp layer before, or call .to_dense(dt)'
 
@@ -215,22 +214,27 @@ class SpikeEvents:
     # ---------------------------------------------------------------- lists
 
     @classmethod
-    def from_lists(cls, times: Sequence[Any], units: Sequence[Any], *, num_units: int, duration: float,
+    def from_lists(cls, times: Sequence[Any], units: Sequence[Any], *, num_units: int, duration: float, scale: float = 1.0,
                    dtype: torch.dtype = torch.float64, device: Device = None) -> SpikeEvents:
         """From one sequence of times and one of units per sample, as SHD's ``spikes/times`` and ``spikes/units``.
 
-        Times must already be in the network's unit: SHD stores seconds, so hand over ``1000 * times`` for ms.
+        ``scale`` turns the times into the network's unit: 1000 for times in s, as SHD's, and a network in ms. Leave it to
+        this function: NumPy multiplies float16 numbers, which SHD stores, in float16, and loses half of the ms.
         """
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"scale must be positive and finite, got {scale!r}")
         if len(times) != len(units):
             raise ValueError(f"times holds {len(times)} samples but units holds {len(units)}")
         all_times, all_units, offsets = [], [], [0]
         for b, (t, u) in enumerate(zip(times, units, strict=False)):
-            t, u = torch.as_tensor(t), torch.as_tensor(u)
+            t = torch.as_tensor(t, dtype=None if hasattr(t, "dtype") else torch.float64)     # Python numbers are float64
+            u = torch.as_tensor(u)
             if t.shape != u.shape or t.dim() != 1:
                 raise ValueError(f"sample {b}: times {tuple(t.shape)} and units {tuple(u.shape)} must be of one length")
             if u.numel() and (u.is_floating_point() or u.is_complex()):
                 raise TypeError(f"sample {b}: units must be integers, got {u.dtype}")
-            all_times.append(t.to(device=device, dtype=dtype))
+            _warn_of_float16(b, t)
+            all_times.append(_scaled(t, scale).to(device=device, dtype=dtype))
             all_units.append(u.to(device=device, dtype=torch.int64))
             offsets.append(offsets[-1] + t.numel())
         times_ = torch.cat(all_times) if all_times else torch.zeros(0, dtype=dtype, device=device)
@@ -265,16 +269,19 @@ class SpikeEvents:
             raise ValueError(f"dense[{n}, {b}, {c}] = {values[n, b, c].item()} is not a spike count (0, 1, 2, ...); "
                              "graded values have no spike times: binarise them or keep the layer dense")
         steps, batch_size, num_units = dense.shape
+        dtype = dtype or torch.float64
+        check_resolution(dtype, (steps - 1) * dt, dt)
         where = values.permute(1, 0, 2).nonzero()                     # sorted by sample, then bin, then unit
         repeats = values.permute(1, 0, 2)[tuple(where.T)].to(torch.int64)
         sample, n, unit = torch.repeat_interleave(where, repeats, dim=0).unbind(1)
-        times = _DenseToTimes.apply(dense, n, sample, unit, float(dt), dtype or torch.float64)
+        times = _DenseToTimes.apply(dense, n, sample, unit, float(dt), dtype)
         per_sample = torch.bincount(sample, minlength=batch_size)
         offsets = torch.cat([per_sample.new_zeros(1), per_sample.cumsum(0)])
         return cls._trusted(times, unit.contiguous(), offsets, num_units, steps * float(dt))
 
     def to_dense(self, dt: float, num_steps: int | None = None, *, dtype: torch.dtype | None = None) -> Tensor:
-        """Spike counts [T, N, num_units]: bin n counts the spikes in ``[n dt, (n + 1) dt)``.
+        """Spike counts [T, N, num_units]: bin n counts the spikes in ``[n dt, (n + 1) dt)``, up to rounding
+        (:mod:`snn_delay_plugins.bins`).
 
         ``num_steps`` defaults to ceil(duration / dt); a spike at the very end (t = duration) falls into the last bin.
         The gradient on the times is the one in the module's heading; it needs at least two bins.
@@ -282,14 +289,16 @@ class SpikeEvents:
         Raises
         ------
         ValueError
-            a spike lies beyond ``num_steps`` (none is ever dropped), or times require grad and there is one bin only.
+            a spike lies beyond ``num_steps`` (none is ever dropped), times require grad and there is one bin only, or
+            float32 times of more than 2^23 bins.
         """
         _check_step(dt)
-        steps = _ceil_div(self.duration, dt)
-        bins = torch.floor(self.times.detach().to(torch.float64) / dt + _BIN_SLACK).to(torch.int64)
-        bins = bins.clamp(max=max(steps - 1, 0))
+        steps = steps_in(self.duration, dt)
+        bins = bin_of(self.times, dt).clamp(max=max(steps - 1, 0))
         steps = steps if num_steps is None else int(num_steps)
-        if len(self) and int(bins.max()) >= steps:
+        last = int(bins.max()) if len(self) else -1
+        check_resolution(self.dtype, last * dt, dt)
+        if last >= steps:
             k = int(bins.argmax())
             raise ValueError(f"a spike at t = {self.times[k].item():g} falls into bin {int(bins[k])} but num_steps = "
                              f"{steps}; use at least {int(bins[k]) + 1} steps")
@@ -328,7 +337,7 @@ class _DenseToTimes(torch.autograd.Function):
     def forward(ctx, dense, n, samples, units, dt, dtype):
         ctx.save_for_backward(n, samples, units)
         ctx.dt, ctx.shape, ctx.dtype = dt, dense.shape, dense.dtype
-        return n.to(dtype) * dt
+        return (n.to(torch.float64) * dt).to(dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -342,9 +351,19 @@ class _DenseToTimes(torch.autograd.Function):
         return dense.to(ctx.dtype), None, None, None, None, None
 
 
-def _ceil_div(duration: float, dt: float) -> int:
-    """Number of steps of length dt that cover the duration; a remainder within rounding is none."""
-    return max(math.ceil(duration / dt - _BIN_SLACK), 0)
+def _scaled(times: Tensor, scale: float) -> Tensor:
+    """float64, or float32 from shorter dtypes, so that the bins know how far these times are rounded."""
+    product = times.to(torch.float64) * scale
+    return product.to(torch.float32) if times.is_floating_point() and times.dtype != torch.float64 else product
+
+
+def _warn_of_float16(sample: int, times: Tensor) -> None:
+    if times.dtype != torch.float16 or not times.numel() or bool((times == times.floor()).all()):
+        return
+    last = float(times.max())
+    if last >= 32:
+        warnings.warn(f"sample {sample}: float16 times up to {last:g} stand {last * 2.0 ** -10:.1g} apart; if they were "
+                      "scaled from seconds, hand over the seconds and scale=1000", stacklevel=3)
 
 
 def _check_step(dt: float) -> None:

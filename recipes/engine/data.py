@@ -17,8 +17,9 @@ read: ``shd_*``, ``ssc_*``, ``dsp20_*`` and your own. Counts are ``uint8`` of sh
 made a few samples at a time and then read from a cache on disk: a split never has to fit into memory.
 
 Choices that the papers leave open
-    * Bin ``k`` holds the spikes with ``k dt <= t < (k + 1) dt``, computed in float64 from the stored float16
-      times.
+    * Bin ``k`` holds the spikes with ``k dt <= t < (k + 1) dt`` (:mod:`snn_delay_plugins.bins`), computed in float64
+      from the stored float16 times; where all of a file's stand on a grid, every ms say, from the grid points that
+      they stand for (:mod:`recipes.engine.recorded_grid`).
     * Spikes at or after the last bin are dropped (``Binning.late = "drop"``), as in a recording cut to one
       second; ``late = "last bin"`` puts them into the last bin instead. The number of late spikes is kept in
       ``Recordings.late``.
@@ -30,11 +31,7 @@ Choices that the papers leave open
 import argparse
 import copy
 import dataclasses
-import gzip
 import logging
-import shutil
-import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,14 +42,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes.engine import cache, downloads
+from recipes.engine import cache, downloads, plain_files, recorded_grid
 from recipes.engine.errors import DataError
+from recipes.engine.hdf5_files import Hdf5File, opened
 from recipes.engine.shd_folder import find_files, load_fold, load_splits, speaker_groups
 from recipes.engine.sources import Source, Splits
+from snn_delay_plugins.bins import bin_of
 
 log = logging.getLogger(__name__)
 
-_CACHE_FORMAT = 3  # raised whenever the meaning of a cached file changes
+_CACHE_FORMAT = 4  # raised whenever the meaning of a cached file changes
 _CHUNK = 64  # samples read and binned at once
 
 
@@ -174,6 +173,7 @@ def read(path: Path, binning: Binning, allow_silence: bool = False) -> Recording
     """One file, binned; from the cache where these settings have seen this file (name, size, time) before. Raises
     :class:`DataError`."""
     path = Path(path)
+    plain_files.checked(path)
     arrays = cache.cached(path, _entry(path, binning), lambda sink: _bin_into(sink, path, binning), ("counts",))
     return _recordings(path, arrays, binning, allow_silence)
 
@@ -234,22 +234,22 @@ class Chunk(NamedTuple):
 @contextmanager
 def open_events(path: Path) -> Iterator["EventFile"]:
     """One file in SHD's format. Raises :class:`DataError`."""
-    with _open_hdf5(path) as file:
+    with opened(path) as file:
         yield EventFile(path, file)
 
 
 class EventFile:
     """``labels`` and ``speakers`` (or None) of one open file; its spikes in checked chunks."""
 
-    def __init__(self, path: Path, file: h5py.File):
-        self.path = path
+    def __init__(self, path: Path, file: Hdf5File):
+        self.path, self._file = path, file
         self._times, self._units, labels = (
             _dataset(path, file, name) for name in ("spikes/times", "spikes/units", "labels")
         )
-        speakers = file.get("extra/speaker")
-        self.labels = _whole_numbers(path, "labels", labels)
-        self.speakers = None if speakers is None else _whole_numbers(path, "extra/speaker", speakers)
-        lengths = {"spikes/times": len(self._times), "spikes/units": len(self._units)}
+        speakers = file.dataset("extra/speaker")
+        self.labels = _whole_numbers(path, file, "labels", labels)
+        self.speakers = None if speakers is None else _whole_numbers(path, file, "extra/speaker", speakers)
+        lengths = {"spikes/times": _length(self._times), "spikes/units": _length(self._units)}
         lengths |= {} if self.speakers is None else {"extra/speaker": len(self.speakers)}
         for name, length in lengths.items():
             if length != len(self.labels):
@@ -258,18 +258,28 @@ class EventFile:
             raise DataError(f"{path}: no samples")
         _check_labels(path, file, self.labels)
         _check_arrays(path, self._times, self._units)
+        for name, dataset in (("spikes/times", self._times), ("spikes/units", self._units)):
+            file.check_lists(name, dataset)
+        self._rate = self._find_rate()
 
     def chunks(self, units: int) -> Iterator[Chunk]:
         """All spikes, in the file's order; units must be below ``units``."""
+        for which in self._slices():
+            times, channels = self._read("spikes/times", which), self._read("spikes/units", which)
+            yield _checked_chunk(self.path, which, times, channels, units, self._rate)
+
+    def _slices(self) -> Iterator[slice]:
         for start in range(0, len(self.labels), _CHUNK):
-            which = slice(start, min(start + _CHUNK, len(self.labels)))
-            try:
-                times, channels = self._times[which], self._units[which]
-            except OSError as error:
-                raise DataError(
-                    f"{self.path}: damaged between samples {which.start} and {which.stop - 1} ({error})"
-                ) from error
-            yield _checked_chunk(self.path, which, times, channels, units)
+            yield slice(start, min(start + _CHUNK, len(self.labels)))
+
+    def _read(self, name: str, which: slice) -> np.ndarray:
+        return self._file.values(name, self._times if name == "spikes/times" else self._units, which)
+
+    def _find_rate(self) -> int | None:
+        """Of the grid on which the times stand, in float16 alone: others are fine enough without."""
+        if h5py.check_vlen_dtype(self._times.dtype) != np.float16:
+            return None
+        return recorded_grid.rate_of(np.concatenate(self._read("spikes/times", which)) for which in self._slices())
 
     def append_samples(self, sink: cache.Sink) -> None:
         """Labels and, if the file has them, speakers."""
@@ -278,48 +288,28 @@ class EventFile:
             sink.append("speakers", self.speakers)
 
 
-@contextmanager
-def _open_hdf5(path: Path) -> Iterator[h5py.File]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if not path.stat().st_size:
-        raise DataError(f"{path}: the file is empty")
-    cache.folder().mkdir(parents=True, exist_ok=True)
-    # Nameless: gone with the process, however it ends. Not in /tmp, which may be small, or memory.
-    with tempfile.TemporaryFile(dir=cache.folder()) as plain:
-        source = path
-        if path.suffix == ".gz":
-            try:
-                with gzip.open(path, "rb") as packed:
-                    shutil.copyfileobj(packed, plain, 1 << 20)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise DataError(f"{path}: not a whole gzip file ({error})") from error
-            source = plain
-        try:
-            file = h5py.File(source, "r")
-        except OSError as error:
-            raise DataError(f"{path}: not an HDF5 file, or a damaged one ({error})") from error
-        with file:
-            yield file
-
-
-def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
-    if not isinstance(file.get(name), h5py.Dataset):
+def _dataset(path: Path, file: Hdf5File, name: str) -> h5py.Dataset:
+    dataset = file.dataset(name)
+    if dataset is None:
         raise DataError(f"{path}: no dataset {name}; SHD's format has spikes/times, spikes/units and labels")
-    return file[name]
+    return dataset
 
 
-def _whole_numbers(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
+def _length(dataset: h5py.Dataset) -> int:
+    return dataset.shape[0] if dataset.ndim else 1
+
+
+def _whole_numbers(path: Path, file: Hdf5File, name: str, dataset: h5py.Dataset) -> np.ndarray:
     if dataset.ndim != 1 or not np.issubdtype(dataset.dtype, np.integer):
         raise DataError(
             f"{path}: {name} must be one integer per sample, not {dataset.dtype} of shape {dataset.shape}"
         )
-    return dataset[:].astype(np.int64)
+    return file.values(name, dataset).astype(np.int64)
 
 
-def _check_labels(path: Path, file: h5py.File, labels: np.ndarray) -> None:
-    keys = file.get("extra/keys")
-    top = len(keys) if isinstance(keys, h5py.Dataset) and keys.ndim == 1 else None
+def _check_labels(path: Path, file: Hdf5File, labels: np.ndarray) -> None:
+    keys = file.dataset("extra/keys")
+    top = len(keys) if keys is not None and keys.ndim == 1 else None
     wrong = np.flatnonzero((labels < 0) | (labels >= top if top else False))
     if len(wrong):
         allowed = f"0 to {top - 1} (extra/keys)" if top else "0 and up"
@@ -329,21 +319,24 @@ def _check_labels(path: Path, file: h5py.File, labels: np.ndarray) -> None:
 def _check_arrays(path: Path, times: h5py.Dataset, units: h5py.Dataset) -> None:
     for name, dataset, kind in (("spikes/times", times, np.floating), ("spikes/units", units, np.integer)):
         held = h5py.check_vlen_dtype(dataset.dtype)
-        if held is None or not np.issubdtype(held, kind):
+        if held is None or not np.issubdtype(held, kind) or dataset.ndim != 1:
             word = "floats (seconds)" if kind is np.floating else "integers"
             raise DataError(
                 f"{path}: {name} must hold one array of {word} per sample, not {held or dataset.dtype}"
             )
 
 
-def _checked_chunk(path: Path, which: slice, times: np.ndarray, units: np.ndarray, below: int) -> Chunk:
+def _checked_chunk(
+    path: Path, which: slice, times: np.ndarray, units: np.ndarray, below: int, rate: int | None
+) -> Chunk:
     lengths = np.array([len(sample) for sample in times])
     wrong = np.flatnonzero(lengths != [len(sample) for sample in units])
     if len(wrong):
         i = wrong[0]
         raise DataError(f"{path}: sample {which.start + i} has {lengths[i]} spike times but {len(units[i])} units")
     sample = np.repeat(np.arange(len(times)), lengths)
-    time = np.concatenate(times).astype(np.float64)
+    time = np.concatenate(times)
+    time = time.astype(np.float64) if rate is None else recorded_grid.restored(time, rate)
     unit = np.concatenate(units).astype(np.int64)
 
     def refuse(wrong: np.ndarray, values: np.ndarray, complaint: str) -> None:
@@ -359,9 +352,10 @@ def _checked_chunk(path: Path, which: slice, times: np.ndarray, units: np.ndarra
 
 def _bin(path: Path, chunk: Chunk, binning: Binning) -> tuple[np.ndarray, int]:
     """Counts [samples, steps, channels] of one chunk of samples, and the number of late spikes."""
-    step = np.floor(chunk.time * binning.steps / binning.duration)
+    inside = np.minimum(chunk.time, 2 * binning.duration)  # far beyond the end, no integer holds the number of the bin
+    step = bin_of(torch.from_numpy(inside), binning.duration / binning.steps).numpy()
     late = step >= binning.steps
-    row = chunk.sample * binning.steps + np.minimum(step, binning.steps - 1).astype(np.int64)
+    row = chunk.sample * binning.steps + np.minimum(step, binning.steps - 1)
     cell = row * binning.channels + chunk.unit // binning.group
     if binning.late == "drop":
         cell = cell[~late]

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes.engine import cache, data, downloads, shd_folder
+from recipes.engine import cache, data, downloads, plain_files, shd_folder
 from recipes.engine.sources import Source, Splits
+from snn_delay_plugins.bins import bin_of, steps_in
 from snn_delay_plugins.events import SpikeEvents
 
-_CACHE_FORMAT = 3  # raised whenever the meaning of a cached file changes
+_CACHE_FORMAT = 4  # raised whenever the meaning of a cached file changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +105,7 @@ def read(path: Path, sampling: Sampling, allow_silence: bool = False) -> EventRe
     """One file; from the cache where these settings have seen this file before. The events stay on disk, but for those
     of the batch at hand. Raises :class:`recipes.engine.sources.DataError`."""
     path = Path(path)
+    plain_files.checked(path)
     kept = cache.entry("events", path, [_CACHE_FORMAT, dataclasses.asdict(sampling)])
     arrays = cache.cached(path, kept, lambda sink: _read(sink, path, sampling), ("times", "units"))
     data.check_silence(path, arrays["silent"], sampling.duration / 1000, allow_silence)
@@ -135,11 +137,13 @@ def _sampled(chunk: data.Chunk, sampling: Sampling) -> tuple[np.ndarray, np.ndar
         sample, time, unit = sample[inside], time[inside], unit[inside]
         order = np.lexsort((unit, time, sample))
         return sample[order], time[order], unit[order]
-    step = np.floor(time / sampling.resolution)
-    inside = step * sampling.resolution < sampling.duration
-    steps = int(np.ceil(sampling.duration / sampling.resolution)) + 1
+    steps = steps_in(sampling.duration, sampling.resolution)
+    # In seconds, as stored: times in ms are rounded once more. No integer holds the number of a bin far beyond the end.
+    seconds = np.minimum(chunk.time, sampling.duration / 500)
+    step = bin_of(torch.from_numpy(seconds), sampling.resolution / 1000).numpy()
+    inside = step < steps
     # One number per spike is sorted much faster than three, and tells repeated ones.
-    spikes = np.sort((sample[inside] * steps + step[inside].astype(np.int64)) * sampling.units + unit[inside])
+    spikes = np.sort((sample[inside] * steps + step[inside]) * sampling.units + unit[inside])
     spikes = spikes[np.diff(spikes, prepend=-1) > 0]
     rest, unit = np.divmod(spikes, sampling.units)
     sample, step = np.divmod(rest, steps)

@@ -7,9 +7,8 @@
     DIR/validation_list.txt            the clips of the validation set, one "word/name" a line
     DIR/testing_list.txt               likewise of the test set; all others are for training
 
-Folders whose name begins with "_" (background noise) are left out. Lists are matched without file suffixes, so that the
-original ones fit recordings that were packed as FLAC. Listed clips that are not there are passed over, for a part of
-the data set comes with the lists of the whole.
+Folders whose name begins with "_" (background noise) are left out. How lists are read, and what in them is an error:
+:mod:`recipes.engine.clip_lists`.
 
 Features as in the code of Hammouamri et al.: a clip is cut or padded with silence to one second, resampled to 8 kHz,
 and turned into a power spectrogram (256 samples long, 80 samples apart), 140 mel bands, in decibels, not normalised.
@@ -18,7 +17,6 @@ Batches are float32 ``[N, T, bands]``.
 
 import dataclasses
 import hashlib
-import logging
 import warnings
 from pathlib import Path
 
@@ -27,13 +25,10 @@ import soundfile
 import torch
 from torch import Tensor
 
-from recipes.engine import cache, downloads
+from recipes.engine import cache, clip_lists, downloads, plain_files
 from recipes.engine.errors import DataError
 from recipes.engine.sources import PROTOCOLS, Source, Splits
 
-log = logging.getLogger(__name__)
-
-_SUFFIXES = (".wav", ".flac")
 _LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 _CACHE_FORMAT = 2  # raised whenever the meaning of a cached file changes
 _CHUNK = 256  # clips turned into spectrograms at once
@@ -112,9 +107,6 @@ class SpeechCommands(Source):
         digest, parts = hashlib.sha256(), {}
         for split, paths in files.items():
             labels = np.array([words.index(path.parent.name) for path in paths], np.int64)
-            missing = set(range(len(words))) - set(labels.tolist())
-            if missing:
-                raise DataError(f"{data_dir}: no clip of {words[min(missing)]!r} for {split}")
             parts[split] = Spectrograms(self._read(data_dir, split, paths), labels)
             cache.update(digest, parts[split].features)
             digest.update(labels)
@@ -139,7 +131,7 @@ class SpeechCommands(Source):
     def _read(self, data_dir: Path, split: str, paths: list[Path]) -> cache.OnDisk:
         listing = hashlib.sha256()
         for path in paths:
-            stat = path.stat()
+            stat = plain_files.checked(path)
             listing.update(f"{path.relative_to(data_dir)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         key = [_CACHE_FORMAT, self.settings, split, listing.hexdigest()]
         kept = cache.entry("mel", data_dir, key)
@@ -153,27 +145,29 @@ class SpeechCommands(Source):
 
     def _clip(self, path: Path) -> np.ndarray:
         """float32 [samples], cut or padded to the length of all."""
+        samples = round(self.features.duration * self.rate)
         try:
-            clip, rate = soundfile.read(path, dtype="float32")
+            with soundfile.SoundFile(path) as file:
+                rate, channels = file.samplerate, file.channels
+                clip = file.read(samples, dtype="float32") if channels == 1 else np.zeros(0)
         except (OSError, soundfile.SoundFileError) as error:
             raise DataError(f"{path}: not a readable audio file ({error})") from error
         if rate != self.rate:
             raise DataError(f"{path}: recorded at {rate} Hz; expected {self.rate} Hz: resample it")
-        if clip.ndim != 1:
-            raise DataError(f"{path}: {clip.shape[1]} channels; expected mono")
+        if channels != 1:
+            raise DataError(f"{path}: {channels} channels; expected mono")
         if not len(clip):
             raise DataError(f"{path}: empty, a recording of zero length")
         if not np.isfinite(clip).all():
             raise DataError(f"{path}: samples that are not finite")
-        samples = round(self.features.duration * rate)
-        return np.pad(clip[:samples], (0, samples - min(samples, len(clip))))
+        return np.pad(clip, (0, samples - len(clip)))
 
 
 def _words(data_dir: Path) -> list[str]:
     if not data_dir.is_dir():
         raise DataError(f"{data_dir}: no such folder")
     words = [entry.name for entry in sorted(data_dir.iterdir()) if entry.is_dir() and entry.name[0] not in "_."]
-    words = [word for word in words if any(p.suffix.lower() in _SUFFIXES for p in (data_dir / word).iterdir())]
+    words = [word for word in words if any(p.suffix.lower() in clip_lists.SUFFIXES for p in (data_dir / word).iterdir())]
     if len(words) < 2:
         raise DataError(f"{data_dir}: expected one subfolder of WAV or FLAC files per word, found {len(words)}")
     return words
@@ -185,21 +179,4 @@ def _name(words: list[str]) -> str:
 
 
 def _split_files(data_dir: Path, words: list[str]) -> dict[str, list[Path]]:
-    listed = {}
-    for split, name in _LISTS.items():
-        path = data_dir / name
-        if not path.is_file():
-            raise DataError(f"{path}: no such file; it names the clips of the {split} set")
-        lines = path.read_text(encoding="utf-8").split()
-        listed |= {line.rpartition(".")[0]: split for line in lines}
-    files = {"train": [], "valid": [], "test": []}
-    for word in words:
-        for path in sorted((data_dir / word).iterdir()):
-            if path.suffix.lower() in _SUFFIXES:
-                files[listed.pop(f"{word}/{path.stem}", "train")].append(path)
-    if listed:
-        log.info("%s: %d listed clips are not there", data_dir, len(listed))
-    for split, paths in files.items():
-        if not paths:
-            raise DataError(f"{data_dir}: no clips for {split}")
-    return files
+    return clip_lists.splits_of(data_dir, clip_lists.clips_of(data_dir, words), _LISTS)

@@ -37,6 +37,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..bins import step_of, steps_in
 from ..events import SpikeEvents
 from ..kernels import eventprop as operators
 
@@ -426,7 +427,7 @@ def eventprop_li_reference(events: SpikeEvents, weight: Tensor, delay: Tensor | 
     """
     syn = _Checked(events, weight, delay, None, None, tau_mem, tau_syn, 1.0, dt, spike_times)
     syn.check_values()
-    steps = max(1, math.ceil(events.duration / dt - 1e-6))
+    steps = max(1, steps_in(events.duration, dt))
     if spike_times == "grid":
         taus = float(syn.tau_mem), float(syn.tau_syn)
         voltage = _LiGridReference.apply(_grid_drive(events, syn.weight, syn.delay, dt, steps, taus), *taus, dt)
@@ -457,10 +458,6 @@ def eventprop_li_reference(events: SpikeEvents, weight: Tensor, delay: Tensor | 
 #     at a spike lambda_V <- lambda_V + (theta lambda_V + received) / (I - V)
 # and gradients read lambda[n] at the arrival step n, after all of this.
 
-def _grid_steps(times: Tensor, dt: float) -> Tensor:
-    return torch.ceil(times.detach().double() / dt - 1e-6).long()
-
-
 def _grid_lambda_step(lam_v, lam_i, drive, tm, ts, dt):
     alpha, beta = math.exp(-dt / tm), math.exp(-dt / ts)
     delta = 1 / tm - 1 / ts
@@ -475,7 +472,7 @@ class _GridDrive(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, times, weight, delay, events, dt, steps, tm, ts):
-        n = _grid_steps(times, dt)[:, None] + 1 + torch.floor(delay.double().t()[events.units] / dt + 0.5).long()
+        n = step_of(times, dt)[:, None] + 1 + torch.floor(delay.double().t()[events.units] / dt + 0.5).long()
         inside = n < steps                                                                          # [events, out]
         event, j = inside.nonzero().unbind(1)
         n, sample, i = n[inside], events.samples()[event], events.units[event]
@@ -532,7 +529,7 @@ def grid_adjoint(grad: Tensor, tau_mem: float, tau_syn: float, dt: float) -> tup
 
 
 def _lif_grid_reference(events, syn, dt) -> SpikeEvents:
-    steps = max(1, math.ceil(events.duration / dt - 1e-6))
+    steps = max(1, steps_in(events.duration, dt))
     tm, ts, theta = float(syn.tau_mem), float(syn.tau_syn), float(syn.threshold)
     drive = _grid_drive(events, syn.weight, syn.delay, dt, steps, (tm, ts))
     wr = dr = None

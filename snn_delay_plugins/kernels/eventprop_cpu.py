@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bins import steps_in
 from . import eventprop_numba as loops
 from .threads import pool
 
@@ -27,7 +28,7 @@ _NOTHING = np.empty(0)
 
 @dataclass(frozen=True)
 class Spikes:
-    """Arrays of a SpikeEvents."""
+    """Arrays of a SpikeEvents; times for the grid scheme are multiples of dt, those of the steps in which spikes act."""
 
     times: np.ndarray
     units: np.ndarray
@@ -63,7 +64,7 @@ def exact_neuron(theta: float, tau_mem: float, tau_syn: float, dt: float, durati
     if sampled:
         every = max(1, math.ceil(dt / longest))
         return Neuron(theta, tau_mem, tau_syn, dt / every, every * num_steps(duration, dt), every, duration)
-    steps = max(1, math.ceil(duration / min(dt, longest) - 1e-6))
+    steps = num_steps(duration, min(dt, longest))
     return Neuron(theta, tau_mem, tau_syn, duration / steps, steps, 1, duration)
 
 
@@ -72,8 +73,8 @@ def grid_neuron(theta: float, tau_mem: float, tau_syn: float, dt: float, duratio
 
 
 def num_steps(duration: float, dt: float) -> int:
-    """Steps of length dt that cover the duration; a remainder within rounding is none."""
-    return max(1, math.ceil(duration / dt - 1e-6))
+    """Steps of length dt that cover the duration, at least one."""
+    return max(1, steps_in(duration, dt))
 
 
 class TooManySpikes(RuntimeError):

@@ -67,7 +67,13 @@ def _grid_events(times, units, lo, hi, n_units, dt, steps):
 @njit(**OPTIONS)
 def _fill_steps(times, order, dt, steps, step):
     for e in range(order.size):
-        step[e] = min(np.int64(np.ceil(times[order[e]] / dt - 1e-6)), steps) + 1
+        step[e] = min(_step(times[order[e]], dt), steps) + 1
+
+
+@njit(**OPTIONS)
+def _step(time, dt):
+    """Of a time that is a multiple of dt but for rounding: events and spikes of the grid scheme are."""
+    return np.int64(time / dt + 0.5)
 
 
 @njit(**OPTIONS)
@@ -384,7 +390,7 @@ def grid_recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time,
             for j in range(n_out):
                 q[j] = k * v[j] + es * q[j]
                 v[j] = em * v[j]
-            while spike >= spike_offsets[b] and np.int64(np.ceil(spike_t[spike] / dt - 1e-6)) == n:
+            while spike >= spike_offsets[b] and _step(spike_t[spike], dt) == n:
                 j = spike_u[spike]
                 received = 0.0
                 for m in range(n_out):

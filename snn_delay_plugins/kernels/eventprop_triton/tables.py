@@ -15,7 +15,8 @@ _FRACTION = 2.0 ** 32
 
 
 class Events(NamedTuple):
-    """Events of a batch: times float64 [n], units int64 [n], offsets int64 [N + 1]."""
+    """Events of a batch: times float64 [n] (for the grid scheme those of the steps in which spikes act), units int64 [n],
+    offsets int64 [N + 1]."""
 
     times: Tensor
     units: Tensor
@@ -116,8 +117,8 @@ def spike_lists(spikes: Events, n_out: int) -> SpikeLists:
 # ------------------------------------------------------------------------------------------------ grid scheme
 
 def grid_steps(times: Tensor, dt: float) -> Tensor:
-    """The step in which a spike acts."""
-    return torch.ceil(times / dt - 1e-6).to(torch.int64)
+    """Of times that are multiples of dt but for rounding: events and spikes of the grid scheme are."""
+    return torch.round(times / dt).to(torch.int64)
 
 
 def grid_delays(layer: Synapses, neuron: Neuron) -> Tensor:
