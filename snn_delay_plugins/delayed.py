@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .checks import check_choice, check_flag, check_number, check_sigma, check_whole, shape_alone, values_known
 from .functional.dcls import (
     SMALLEST_SIGMA,
     gaussian_delayed_linear,
@@ -24,6 +25,7 @@ from .functional.delay import (
     compute_dtype,
     delayed_linear,
     delayed_linear_step,
+    full_precision,
     history_after,
     padded_steps,
 )
@@ -45,13 +47,9 @@ class GaussianDelays(BoundedModule):
     def create_sigma(self, sigma: float | None, learn: bool, sigma_type: str, bound_mode: str) -> None:
         """Create ``sigma``, shared or one per synapse, a buffer or a parameter of at least 0.27."""
         shapes = {"shared": (), "synaptic": self.weight.shape}
-        if sigma_type not in shapes:
-            raise ValueError(f"sigma_type must be one of {sorted(shapes)}, got {sigma_type!r}")
         smallest = SMALLEST_SIGMA["gauss"]
-        value = (self.max_delay + 1) // 2 + smallest if sigma is None else float(sigma)
-        if not value > 0 or value == float("inf"):
-            raise ValueError(f"sigma must be a positive number of time steps, got {sigma}")
-        initial = torch.full(shapes[sigma_type], value)
+        value = (self.max_delay + 1) // 2 + smallest if sigma is None else check_sigma(sigma)
+        initial = torch.full(shapes[check_choice("sigma_type", sigma_type, sorted(shapes))], value)
         if learn:
             self.sigma = nn.Parameter(initial)
             self.bound("sigma", smallest, max(value, self.max_delay + 1.0), mode=bound_mode)
@@ -65,10 +63,8 @@ class GaussianDelays(BoundedModule):
         """
         if self.delay_gradient != "gaussian":
             raise ValueError('only layers with delay_gradient="gaussian" have a sigma')
-        if not sigma > 0:
-            raise ValueError(f"sigma must be a positive number of time steps, got {sigma}")
         with torch.no_grad():
-            self.sigma.fill_(sigma)
+            self.sigma.fill_(check_sigma(sigma))
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, delay_gradient={self.delay_gradient!r}"
@@ -101,13 +97,15 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         """Create ``weight``, ``bias`` and ``delay``, with ``delay_gradient="gaussian"`` ``sigma`` (a buffer, or a
         parameter with ``learn_sigma``), and for sparse connections ``mask``; called once by a layer's constructor."""
         check_delay_options(interpolation, padding, smoothing)
-        if delay_gradient not in DELAY_GRADIENTS:
-            raise ValueError(f"delay_gradient must be one of {DELAY_GRADIENTS}, got {delay_gradient!r}")
+        check_choice("delay_gradient", delay_gradient, DELAY_GRADIENTS)
+        learn_sigma = check_flag("learn_sigma", learn_sigma)
         self.create_delay_parameters(
             in_features, out_features, bias, max_delay, delay, delay_type, learn_delay, bound_mode
         )
         self.delay_gradient, self.interpolation = delay_gradient, interpolation
         self.padding = padding or "same"
+        if smoothing is not None and values_known(smoothing) and not bool(smoothing.isfinite().all()):
+            raise ValueError(f"smoothing must be finite, got {smoothing.tolist()}")
         self.register_buffer("smoothing", smoothing)
         self.learn_sigma = learn_sigma
         if delay_gradient == "gaussian":
@@ -144,10 +142,10 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         """The same over the synapses that exist alone; None where computing with all possible ones is faster."""
         check_input(spikes, self.weight, self.bias, steps=True)
         compute = compute_dtype(spikes, self.weight)
-        if not dispatch.sparse_training(spikes, compute, self.mask):
+        if not (values_known(self.mask) and dispatch.sparse_training(spikes, compute, self.mask)):
             return None
         receivers, senders = self.mask.nonzero(as_tuple=True)
-        with torch.autocast(spikes.device.type, enabled=False):
+        with full_precision(spikes):
             delay = self.bounded("delay").expand_as(self.weight)
             weight, delay = (value[self.mask].to(compute) for value in (self.weight, delay))
             if self._gaussian:
@@ -206,10 +204,14 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         """The synapses that exist, with their delays rounded."""
         if self.smoothing is not None:
             raise ValueError("a smoothing kernel spreads every spike over several steps: there is no discrete form")
+        if shape_alone(self.weight):
+            raise RuntimeError("a list of synapses needs the values of the weights: load them first (to_empty() and "
+                               "load_state_dict())")
         return synapse_list(self.weight, self.bounded("delay"), self.max_delay, self.mask)
 
     def extra_repr(self) -> str:
-        sparse = "" if self.mask is None else f", synapses={int(self.mask.sum())}"
+        known = self.mask is not None and values_known(self.mask)
+        sparse = "" if self.mask is None else f", synapses={int(self.mask.sum()) if known else '?'}"
         return super().extra_repr() + sparse
 
 
@@ -289,10 +291,10 @@ def connection_mask(
     if synapses is not None and density is not None:
         raise ValueError("give synapses (a number per neuron) or density (a share), not both")
     if density is not None:
+        density = check_number("density", density)
         if not 0 < density <= 1:
             raise ValueError(f"density must lie in (0, 1], got {density}")
         synapses = max(1, round(density * in_features))
-    if synapses != int(synapses) or not 1 <= synapses <= in_features:
-        raise ValueError(f"synapses must be a whole number of 1 to {in_features} senders per neuron, got {synapses}")
-    chosen = torch.rand(out_features, in_features).topk(int(synapses), dim=1).indices
+    synapses = check_whole("synapses", synapses, least=1, most=in_features, unit="senders per neuron")
+    chosen = torch.rand(out_features, in_features).topk(synapses, dim=1).indices
     return torch.zeros(out_features, in_features, dtype=torch.bool).scatter_(1, chosen, True)

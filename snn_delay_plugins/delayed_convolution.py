@@ -7,9 +7,10 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from .checks import check_choice, check_flag, check_steps, check_whole
 from .delayed import DELAY_GRADIENTS, GaussianDelays
 from .functional.delay import check_delay_options, history_after
-from .functional.delay_convolution import delayed_convolution
+from .functional.delay_convolution import delayed_convolution, per_axis
 from .parameters import initial_delay
 
 __all__ = ["DelayedConvolution"]
@@ -44,10 +45,17 @@ class DelayedConvolution(GaussianDelays):
         """Create ``weight`` and ``bias`` as torch's convolutions do, ``delay`` and, for Gaussian delays, ``sigma``;
         called once by a layer's constructor."""
         check_delay_options(interpolation, time_padding, None)
-        if delay_gradient not in DELAY_GRADIENTS:
-            raise ValueError(f"delay_gradient must be one of {DELAY_GRADIENTS}, got {delay_gradient!r}")
-        if max_delay != int(max_delay) or max_delay < 0:
-            raise ValueError(f"max_delay must be a whole number of time steps >= 0, got {max_delay}")
+        check_choice("delay_gradient", delay_gradient, DELAY_GRADIENTS)
+        max_delay = check_steps("max_delay", max_delay)
+        bias, learn_delay = check_flag("bias", bias), check_flag("learn_delay", learn_delay)
+        learn_sigma = check_flag("learn_sigma", learn_sigma)
+        channels = {"in_channels": in_channels, "out_channels": out_channels, "groups": groups}
+        in_channels, out_channels, groups = (check_whole(name, value, least=1) for name, value in channels.items())
+        kernel_size, stride, dilation = (
+            per_axis(name, value, axes, least=1)
+            for name, value in {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}.items()
+        )
+        padding = per_axis("padding", padding, axes, least=0)
         if delay_gradient == "slayer" and (sigma is not None or learn_sigma):
             raise ValueError('sigma belongs to delay_gradient="gaussian"')
         if delay_gradient == "gaussian" and interpolation != "linear":
@@ -57,7 +65,7 @@ class DelayedConvolution(GaussianDelays):
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, plain.kernel_size
         self.stride, self.padding, self.dilation, self.groups = plain.stride, plain.padding, plain.dilation, groups
         self.weight, self.bias = plain.weight, plain.bias
-        self.max_delay, self.learn_delay, self.learn_sigma = int(max_delay), learn_delay, learn_sigma
+        self.max_delay, self.learn_delay, self.learn_sigma = max_delay, learn_delay, learn_sigma
         self.delay_gradient, self.interpolation = delay_gradient, interpolation
         self.time_padding = time_padding or "same"
         initial = initial_delay(delay, tuple(self.weight.shape), self.max_delay)

@@ -11,29 +11,30 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from .checks import check_choice, check_flag, check_number, check_whole, shape_alone
 from .events import SpikeEvents
-from .functional.eventprop import eventprop_li, eventprop_lif
-from .parameters import BoundedModule, delay_shape, initial_delay
+from .functional.eventprop import READOUTS, SPIKE_TIMES, eventprop_li, eventprop_lif
+from .parameters import BoundedModule, check_features, delay_shape, initial_delay
 
 __all__ = ["EventPropLI", "EventPropLIF"]
 
 OUTPUTS = ("events", "dense", "same")
+MOST_SPIKES = 2**31 - 1
 
 
 class _EventPropLayer(BoundedModule):
     """Synapses and time constants: weight [out, in], delay (a parameter, a buffer or None), tau_mem, tau_syn."""
 
     def _create_synapses(self, in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init) -> None:
-        if in_features < 1 or out_features < 1:
-            raise ValueError(f"in_features and out_features must be positive, got {in_features} and {out_features}")
-        if not max_delay >= 0:
-            raise ValueError(f"max_delay must be a number >= 0 (or inf), got {max_delay}")
-        self.in_features, self.out_features = in_features, out_features
-        self.max_delay, self.delay_type, self.learn_delay = float(max_delay), delay_type, learn_delay
+        in_features, out_features = check_features(in_features, out_features)
+        delay_shape(delay_type, out_features, in_features)  # without delays too
+        self.in_features, self.out_features, self.delay_type = in_features, out_features, delay_type
+        self.max_delay = check_number("max_delay", max_delay, least=0.0, infinite=True, unit="inf: no longest delay")
+        self.learn_delay = check_flag("learn_delay", learn_delay)
         self._create_connection("weight", "delay", in_features, out_features, delay, weight_init)
 
     def _create_connection(self, weight: str, delay_name: str, senders: int, receivers: int, delay, init) -> None:
-        mean, std = init
+        mean, std = _checked_normal(f"{weight}_init", init)
         self.register_parameter(weight, nn.Parameter(torch.empty(receivers, senders).normal_(mean, std)))
         if delay is None:
             self.register_parameter(delay_name, None)
@@ -46,12 +47,14 @@ class _EventPropLayer(BoundedModule):
             self.register_buffer(delay_name, initial)
         self.bound(delay_name, 0.0, self.max_delay)
 
+    def _create_scheme(self, dt: float, spike_times: str) -> None:
+        self.dt = check_number("dt", dt, above=0.0)
+        self.spike_times = check_choice("spike_times", spike_times, SPIKE_TIMES)
+
     def _create_constant(self, name: str, value: float, learn: bool) -> None:
         """A positive constant; a learnt one stays above a twentieth of its initial value."""
-        value = float(value)
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive and finite, got {value}")
-        if learn:
+        value = check_number(name, value, above=0.0)
+        if check_flag(f"learn_{name}", learn):
             self.register_parameter(name, nn.Parameter(torch.tensor(value)))
             self.bound(name, value / 20, math.inf)
         else:
@@ -62,13 +65,21 @@ class _EventPropLayer(BoundedModule):
 
     def _events(self, input: SpikeEvents | Tensor) -> SpikeEvents:
         """The input as events; dense spikes [T, N, in] stand dt apart."""
+        return input if isinstance(input, SpikeEvents) else SpikeEvents.from_dense(input, self.dt)
+
+    def _check_dense(self, input: SpikeEvents | Tensor) -> None:
         if isinstance(input, SpikeEvents):
-            return input
+            return
         if not isinstance(input, Tensor):
             raise TypeError(f"expected SpikeEvents or a tensor [T, N, {self.in_features}], got {type(input).__name__}")
         if input.dim() != 3 or input.shape[2] != self.in_features:
             raise ValueError(f"expected spikes [T, N, {self.in_features}], got shape {tuple(input.shape)}")
-        return SpikeEvents.from_dense(input, self.dt)
+
+    def _shape(self, dense: Tensor) -> Tensor:
+        """[T, N, out] without values, for tensors that have none (meta device, FakeTensorMode): all parameters get a
+        gradient."""
+        no_value = sum(parameter.sum() for parameter in self.parameters()) * 0
+        return nn.functional.linear(dense.to(self.weight.dtype), self.weight) + no_value
 
     def _options(self) -> dict:
         delay = None if self.delay is None else self.bounded("delay")
@@ -79,6 +90,14 @@ class _EventPropLayer(BoundedModule):
         delays = "no delays" if self.delay is None else f"max_delay={self.max_delay:g}, delay_type={self.delay_type!r}"
         return (f"in_features={self.in_features}, out_features={self.out_features}, {delays}, dt={self.dt:g}, "
                 f"spike_times={self.spike_times!r}")
+
+
+def _checked_normal(name: str, init: tuple[float, float]) -> tuple[float, float]:
+    try:
+        mean, std = init
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be two numbers (mean, std) of a normal distribution, got {init!r}") from None
+    return check_number(f"the mean of {name}", mean), check_number(f"the std of {name}", std, least=0.0)
 
 
 class EventPropLIF(_EventPropLayer):
@@ -165,10 +184,10 @@ class EventPropLIF(_EventPropLayer):
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__()
-        if output not in OUTPUTS:
-            raise ValueError(f"output must be one of {OUTPUTS}, got {output!r}")
-        self.recurrent, self.dt, self.spike_times = recurrent, dt, spike_times
-        self.output, self.max_spikes = output, max_spikes
+        self._create_scheme(dt, spike_times)
+        self.output = check_choice("output", output, OUTPUTS)
+        self.recurrent = check_flag("recurrent", recurrent)
+        self.max_spikes = check_whole("max_spikes", max_spikes, least=1, most=MOST_SPIKES)
         self._create_synapses(in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init)
         if recurrent:
             self._create_connection("recurrent_weight", "recurrent_delay", out_features, out_features, recurrent_delay,
@@ -181,6 +200,12 @@ class EventPropLIF(_EventPropLayer):
         self._warned = False
 
     def forward(self, input: SpikeEvents | Tensor) -> SpikeEvents | Tensor:
+        self._check_dense(input)
+        if isinstance(input, Tensor) and shape_alone(input):
+            if self.output == "events":
+                raise RuntimeError(f"{type(self).__name__}: how many events come out is known by running alone, not on the "
+                                   'meta device or in a FakeTensorMode; output="dense" has a shape')
+            return self._shape(input)
         events = self._events(input)
         spikes = eventprop_lif(
             events, self.weight, threshold=self._constant("threshold"), recurrent_weight=self.recurrent_weight,
@@ -262,12 +287,17 @@ class EventPropLI(_EventPropLayer):
         readout: str = "voltage",
     ) -> None:
         super().__init__()
-        self.dt, self.spike_times, self.readout = dt, spike_times, readout
+        self._create_scheme(dt, spike_times)
+        self.readout = check_choice("readout", readout, READOUTS)
         self._create_synapses(in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init)
         self._create_constant("tau_mem", tau_mem, learn_tau_mem)
         self._create_constant("tau_syn", tau_syn, learn_tau_syn)
 
     def forward(self, input: SpikeEvents | Tensor) -> Tensor:
+        self._check_dense(input)
+        if isinstance(input, Tensor) and shape_alone(input):
+            voltage = self._shape(input)
+            return voltage if self.readout == "voltage" else voltage.sum(0)
         return eventprop_li(self._events(input), self.weight, readout=self.readout, **self._options()).to(self.weight.dtype)
 
     def extra_repr(self) -> str:

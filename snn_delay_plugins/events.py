@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from .bins import bin_of, check_resolution, steps_in
+from .timeless import warn_if_timeless
 
 __all__ = ["SpikeEvents"]
 
@@ -326,8 +327,10 @@ class _TimesToDense(torch.autograd.Function):
         after = (bins + 1).clamp(max=ctx.steps - 1)
         before = (bins - 1).clamp(min=0)
         span = (after - before).clamp(min=1).to(grad.dtype) * ctx.dt
-        return (((grad[after, samples, units] - grad[before, samples, units]) / span).to(ctx.dtype),
-                None, None, None, None, None, None)
+        later = grad[after, samples, units]
+        change = later - grad[before, samples, units]
+        warn_if_timeless(grad, later, change, bins)
+        return (change / span).to(ctx.dtype), None, None, None, None, None, None
 
 
 class _DenseToTimes(torch.autograd.Function):

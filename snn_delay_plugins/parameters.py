@@ -15,17 +15,20 @@ from __future__ import annotations
 import math
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+
+from .checks import check_choice, check_flag, check_number, check_steps, check_whole, values_known
 
 __all__ = [
     "ADLIF_PRESETS", "AdLIFParameters", "AdLIFPreset", "BoundedModule", "DelayParameters", "delay_shape",
-    "initial_delay", "live_modules", "project_",
+    "initial_delay", "live_modules", "project_", "real_values",
 ]  # fmt: skip
 
 MODES = ("project", "clamp")
@@ -105,11 +108,9 @@ class BoundedModule(nn.Module):
 
         :raises ValueError: if ``low > high``, a bound is NaN, or ``mode`` is unknown.
         """
-        if math.isnan(low) or math.isnan(high) or low > high:
-            raise ValueError(f"bounds of {name!r} must satisfy low <= high, got [{low}, {high}]")
-        if mode not in MODES:
-            raise ValueError(f"bound mode must be one of {MODES}, got {mode!r}")
-        self._bounds[name] = (float(low), float(high))
+        interval = _interval(name, (low, high))
+        check_choice("bound mode", mode, MODES)
+        self._bounds[name] = interval
         self._bound_mode = mode
 
     def bounded(self, name: str) -> Tensor:
@@ -144,7 +145,11 @@ def project_(module: nn.Module) -> nn.Module:
     """Clip every bounded parameter inside ``module`` to its interval, in place, and return ``module``.
 
     Needed only beside optimizers that are not ``torch.optim.Optimizer`` (or after writing into parameters by hand).
+
+    :raises TypeError: if it is no module.
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
     for child in module.modules():
         if isinstance(child, BoundedModule):
             child._project()
@@ -231,9 +236,9 @@ class AdLIFParameters(BoundedModule):
         :param init_state: ``"zeros"`` or ``"uniform"``, see :meth:`initial_state`.
         """
         intervals = preset_bounds(preset, bounds)
-        if init_state not in INITIAL_STATES:
-            raise ValueError(f"init_state must be one of {INITIAL_STATES}, got {init_state!r}")
+        check_choice("init_state", init_state, INITIAL_STATES)
         self.preset, self.init_state = preset, init_state
+        shape = None if features is None else _shape_of(features)
         self._initial: dict[str, float | None] = {}
         for name in ("alpha", "beta", "a", "b"):
             if name not in intervals:
@@ -242,19 +247,35 @@ class AdLIFParameters(BoundedModule):
                 self.register_parameter(name, None)
                 continue
             self.bound(name, *intervals[name], mode=bound_mode)
-            self._register_lazy(name, learn[name])
             self._initial[name] = _inside(name, initial[name], intervals[name])
+            self._register(name, check_flag(f"learn_{name}", learn[name]), shape)
         if init_state == "uniform":
             for name in ("initial_u", "initial_w"):
-                self._register_lazy(name, learn=False)
-        if features is not None:
-            self.create_features(_shape_of(features))
+                self._register(name, False, shape)
 
-    def _register_lazy(self, name: str, learn: bool) -> None:
+    def _register(self, name: str, learn: bool, shape: tuple[int, ...] | None) -> None:
+        if shape is None and isinstance(torch.empty(0), FakeTensor):
+            raise RuntimeError("torch makes no lazy parameters in a FakeTensorMode: give features, the neurons' shape")
         if learn:
-            self.register_parameter(name, nn.UninitializedParameter())
+            value = nn.UninitializedParameter() if shape is None else nn.Parameter(self._initial_value(name, shape))
+            self.register_parameter(name, value)
         else:
-            self.register_buffer(name, _LazyBuffer())
+            self.register_buffer(name, _LazyBuffer() if shape is None else self._initial_value(name, shape))
+
+    def _initial_value(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """One value per neuron of ``shape``; a tensor that the user gave keeps its own shape."""
+        initial = self._initial.get(name)
+        low, high = self._bounds.get(name, (0.0, 1.0))
+        if isinstance(initial, Tensor):
+            if not _broadcasts(initial.shape, shape):
+                raise ValueError(f"{name} of shape {tuple(initial.shape)} does not broadcast to the neurons {shape}")
+            return torch.empty(initial.shape).copy_(initial)
+        if initial is not None:
+            return torch.full(shape, initial, dtype=torch.get_default_dtype())
+        if math.isinf(high - low):
+            raise ValueError(f"{name} has no initial value and its bounds [{low}, {high}] are too wide to draw one: give "
+                             f"{name}")
+        return torch.empty(shape).uniform_(low, high)
 
     def create_features(self, shape: tuple[int, ...]) -> None:
         """Give every lazy parameter one value per neuron of ``shape``."""
@@ -262,18 +283,10 @@ class AdLIFParameters(BoundedModule):
             value = getattr(self, name, None)
             if value is None or not _is_lazy(value):
                 continue
-            initial = self._initial.get(name)
-            low, high = self._bounds.get(name, (0.0, 1.0))
-            if isinstance(initial, Tensor) and not _broadcasts(initial.shape, shape):
-                raise ValueError(f"{name} of shape {tuple(initial.shape)} does not broadcast to the neurons {shape}")
             with torch.inference_mode(False), torch.no_grad():  # born in inference mode they could not be trained
-                value.materialize(initial.shape if isinstance(initial, Tensor) else shape)
-                if initial is None:
-                    value.uniform_(low, high)
-                elif isinstance(initial, Tensor):
-                    value.copy_(initial)
-                else:
-                    value.fill_(initial)
+                initial = self._initial_value(name, shape)
+                value.materialize(initial.shape)
+                value.copy_(initial)
 
     def initial_state(self, current: Tensor) -> tuple[Tensor, Tensor]:
         """(u, w) before the first step, for the input current ``[N, *]`` of one step.
@@ -296,6 +309,20 @@ class AdLIFParameters(BoundedModule):
         """alpha, beta, a and b as the equations read them."""
         names = ("alpha", "beta", "a", "b")
         return {name: None if getattr(self, name) is None else self.bounded(name) for name in names}
+
+    def _apply(self, fn, recurse: bool = True):
+        lazy = {name: value for name in (*self._initial, "initial_u", "initial_w")
+                if (value := getattr(self, name, None)) is not None and _is_lazy(value)}
+        super()._apply(fn, recurse)
+        for name, before in lazy.items():
+            value = getattr(self, name)
+            if not _is_lazy(value):  # torch forgets it on the way to the meta device
+                like = {"device": value.device, "dtype": value.dtype}
+                if isinstance(before, nn.Parameter):
+                    self._parameters[name] = nn.UninitializedParameter(before.requires_grad, **like)
+                else:
+                    self._buffers[name] = _LazyBuffer(**like)
+        return self
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
         values = (*self._parameters.values(), *self._buffers.values())
@@ -331,13 +358,12 @@ class DelayParameters(BoundedModule):
             tensor of the delay's shape.
         :param delay_type: ``"synaptic"`` ``[out, in]``, ``"axonal"`` ``[1, in]`` or ``"dendritic"`` ``[out, 1]``.
         """
-        if in_features < 1 or out_features < 1:
-            raise ValueError(f"in_features and out_features must be positive, got {in_features} and {out_features}")
-        if max_delay != int(max_delay) or max_delay < 0:
-            raise ValueError(f"max_delay must be a whole number of time steps >= 0, got {max_delay}")
+        in_features, out_features = check_features(in_features, out_features)
+        bias, learn_delay = check_flag("bias", bias), check_flag("learn_delay", learn_delay)
+        max_delay = check_steps("max_delay", max_delay)
         shape = delay_shape(delay_type, out_features, in_features)
         self.in_features, self.out_features = in_features, out_features
-        self.max_delay, self.delay_type, self.learn_delay = int(max_delay), delay_type, learn_delay
+        self.max_delay, self.delay_type, self.learn_delay = max_delay, delay_type, learn_delay
         self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(out_features, in_features)))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         initial = initial_delay(delay, shape, self.max_delay)
@@ -368,9 +394,16 @@ def delay_shape(delay_type: str, out_features: int, in_features: int) -> tuple[i
     :raises ValueError: for any other ``delay_type``.
     """
     shapes = {"synaptic": (out_features, in_features), "axonal": (1, in_features), "dendritic": (out_features, 1)}
-    if delay_type not in shapes:
-        raise ValueError(f"delay_type must be one of {sorted(shapes)}, got {delay_type!r}")
-    return shapes[delay_type]
+    return shapes[check_choice("delay_type", delay_type, sorted(shapes))]
+
+
+def check_features(in_features: int, out_features: int) -> tuple[int, int]:
+    """The sizes of a linear layer, positive whole numbers."""
+    sizes = [check_whole(name, value, least=-math.inf) for name, value in
+             {"in_features": in_features, "out_features": out_features}.items()]
+    if min(sizes) < 1:
+        raise ValueError(f"in_features and out_features must be positive, got {sizes[0]} and {sizes[1]}")
+    return sizes[0], sizes[1]
 
 
 def initial_delay(
@@ -386,20 +419,33 @@ def initial_delay(
         if delay == "uniform" and math.isinf(max_delay):
             raise ValueError(f"{name}='uniform' draws from [0, max_delay]: give a finite max_delay")
         return torch.zeros(shape) if delay == "zeros" else torch.empty(shape).uniform_(0.0, max_delay)
-    value = torch.as_tensor(delay, dtype=torch.get_default_dtype()).detach()
-    if value.dim() > 0 and value.shape != shape:
+    value = real_values(name, delay)
+    if value.dim() > 0 and tuple(value.shape) != shape:
         raise ValueError(f"{name} must be a number or have shape {shape}, got shape {tuple(value.shape)}")
-    if not bool((value.isfinite() & (value >= 0) & (value <= max_delay)).all()):
-        raise ValueError(f"initial delays must lie in [0, {max_delay:g}], got {value.min():g} ... {value.max():g}"
+    if values_known(value) and not bool((value.isfinite() & (value >= 0) & (value <= max_delay)).all()):
+        allowed = "[0, inf)" if math.isinf(max_delay) else f"[0, {max_delay:g}]"
+        raise ValueError(f"initial delays must lie in {allowed}, got {value.min():g} ... {value.max():g}"
                          + ("" if name == "delay" else f" for {name}"))
-    return value.expand(shape).clone()
+    return torch.empty(shape).copy_(value)
+
+
+def real_values(name: str, value: float | Tensor) -> Tensor:
+    """Given values in the default dtype, where they are (numbers: on the CPU, whose values can be looked at)."""
+    try:
+        given = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+    except (TypeError, ValueError, RuntimeError):  # what torch says of None, text, ragged lists, ...
+        given = None
+    if given is None or given.is_complex() or given.dtype == torch.bool:
+        kind = value.dtype if isinstance(value, Tensor) else repr(value)
+        raise TypeError(f"{name} must be a number or a tensor of real numbers, got {kind}")
+    return given.to(torch.get_default_dtype())
 
 
 def _shape_of(features: int | Iterable[int]) -> tuple[int, ...]:
     shape = tuple(features) if isinstance(features, Iterable) else (features,)
-    if not all(isinstance(size, Integral) and size > 0 for size in shape):
+    if not all(isinstance(size, Integral) and not isinstance(size, bool) and size > 0 for size in shape):
         raise ValueError(f"features must be positive whole numbers, got {features!r}")
-    return shape
+    return tuple(int(size) for size in shape)
 
 
 def _broadcasts(shape: torch.Size, target: tuple[int, ...]) -> bool:
@@ -411,7 +457,9 @@ def _inside(name: str, value: float | Tensor | None, interval: tuple[float, floa
     """A given initial value, brought into its interval with a warning."""
     if value is None:
         return None
-    given = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach()
+    given = real_values(name, value)
+    if not values_known(given):
+        return given.clamp(*interval)
     if not torch.isfinite(given).all():
         raise ValueError(f"{name} must be finite, got {value}")
     if name in ("alpha", "beta") and not ((given >= 0) & (given <= 1)).all():
@@ -432,12 +480,26 @@ def preset_bounds(preset: str, overrides: dict[str, Iterable[float]] | None = No
 
     :raises ValueError: for an unknown preset, or an override for a parameter that the preset does not have.
     """
-    if preset not in ADLIF_PRESETS:
-        raise ValueError(f"preset must be one of {sorted(ADLIF_PRESETS)}, got {preset!r}")
-    bounds = ADLIF_PRESETS[preset].bounds
+    bounds = ADLIF_PRESETS[check_choice("preset", preset, sorted(ADLIF_PRESETS))].bounds
+    if not isinstance(overrides, Mapping | None):
+        raise TypeError(f"bounds must be a dict such as {{'alpha': (0.5, 0.9)}}, got {overrides!r}")
     for name, interval in (overrides or {}).items():
         if name not in bounds:
             raise ValueError(f"preset {preset!r} has no parameter {name!r}; it has {sorted(bounds)}")
-        low, high = interval
-        bounds[name] = (float(low), float(high))
+        bounds[name] = low, high = _interval(name, interval)
+        if name in ("alpha", "beta") and not 0 <= low <= high <= 1:
+            raise ValueError(f"{name} is a leak per time step: its bounds must lie in [0, 1], got [{low:g}, {high:g}]")
     return bounds
+
+
+def _interval(name: str, bounds: Iterable[float]) -> tuple[float, float]:
+    """Two numbers, low <= high; either may be infinite."""
+    try:
+        low, high = bounds
+    except (TypeError, ValueError):
+        raise ValueError(f"bounds of {name!r} must be two numbers (low, high), got {bounds!r}") from None
+    if not any(isinstance(value, float) and math.isnan(value) for value in (low, high)):
+        low, high = (check_number(f"each of the bounds of {name!r}", value, infinite=True) for value in (low, high))
+    if not low <= high:  # also catches NaN
+        raise ValueError(f"bounds of {name!r} must satisfy low <= high, got [{low}, {high}]")
+    return low, high

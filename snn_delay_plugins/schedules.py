@@ -19,12 +19,13 @@ have. :func:`anneal_sigma` sets the layers of a network by hand; :func:`sigma_an
 """
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import nn
+
+from .checks import check_function, check_number, check_sigma, check_steps, check_whole
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -56,13 +57,12 @@ class PublishedSigma:
     final: float = FINAL_SIGMA
 
     def __post_init__(self) -> None:
-        _check_epochs(self.epochs)
-        if self.max_delay < 0:
-            raise ValueError(f"max_delay must be at least 0, got {self.max_delay}")
-        if not self.final > _DCLS_OFFSET:
-            raise ValueError(f"the final sigma must exceed {_DCLS_OFFSET}, got {self.final}")
+        check_whole("epochs", self.epochs, least=1)
+        check_steps("max_delay", self.max_delay)
+        check_number("final", self.final, above=_DCLS_OFFSET, unit="time steps")
 
     def __call__(self, epoch: int) -> float:
+        _check_epoch(epoch)
         start, end = (self.max_delay + 1) // 2, self.final - _DCLS_OFFSET
         if start <= end:
             return self.final
@@ -89,13 +89,12 @@ class ExponentialSigma:
     final: float = FINAL_SIGMA
 
     def __post_init__(self) -> None:
-        _check_epochs(self.epochs)
+        check_whole("epochs", self.epochs, least=1)
         for name in ("initial", "final"):
-            value = getattr(self, name)
-            if not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{name} sigma must be a positive number of time steps, got {value}")
+            check_number(name, getattr(self, name), above=0.0, unit="time steps")
 
     def __call__(self, epoch: int) -> float:
+        _check_epoch(epoch)
         share = min(epoch / (self.epochs - 1), 1.0) if self.epochs > 1 else 1.0
         return self.initial * (self.final / self.initial) ** share
 
@@ -106,7 +105,8 @@ def anneal_sigma(network: nn.Module, schedule: Callable[[int], float], epoch: in
     Call it before each epoch. Layers that learn their sigma are left alone.
 
     :returns: the sigma that was set.
-    :raises ValueError: if no layer of the network has a sigma to set, or for a negative epoch.
+    :raises ValueError: if no layer of the network has a sigma to set, for a negative epoch, or a schedule that gives no
+        positive number. :raises TypeError: for a network that is no module, a schedule that is no function.
 
     Example::
 
@@ -116,13 +116,15 @@ def anneal_sigma(network: nn.Module, schedule: Callable[[int], float], epoch: in
         >>> round(sigma, 3), round(layer.sigma.item(), 3)
         (0.5, 0.5)
     """
-    if epoch < 0:
-        raise ValueError(f"epoch must be the number of finished epochs, got {epoch}")
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"network must be a torch.nn.Module, got {type(network).__name__}")
+    check_function("schedule", schedule, "PublishedSigma(epochs, max_delay)")
+    _check_epoch(epoch)
     with_sigma = [m for m in network.modules() if hasattr(m, "set_sigma") and m.delay_gradient == "gaussian"]
     layers = [m for m in with_sigma if not m.learn_sigma]
     if not layers:
         raise ValueError('the network has no layer with delay_gradient="gaussian" whose sigma could be set')
-    sigma = float(schedule(epoch))
+    sigma = check_sigma(schedule(epoch))
     for layer in layers:
         layer.set_sigma(sigma)
     return sigma
@@ -134,7 +136,7 @@ def sigma_annealing(schedule: Callable[[int], float]) -> Callback:
     It keeps no state: Lightning tells the epoch, also after a resume.
 
     :param schedule: sigma as a function of the number of finished epochs.
-    :raises ImportError: without Lightning.
+    :raises ImportError: without Lightning. :raises TypeError: for a schedule that is no function.
 
     Example::
 
@@ -142,6 +144,7 @@ def sigma_annealing(schedule: Callable[[int], float]) -> Callback:
         >>> isinstance(sigma_annealing(PublishedSigma(epochs=150, max_delay=24)), Callback)
         True
     """
+    check_function("schedule", schedule, "PublishedSigma(epochs, max_delay)")
     try:
         from lightning.pytorch import Callback
     except ModuleNotFoundError as error:
@@ -154,6 +157,5 @@ def sigma_annealing(schedule: Callable[[int], float]) -> Callback:
     return SigmaAnnealing()
 
 
-def _check_epochs(epochs: int) -> None:
-    if epochs != int(epochs) or epochs < 1:
-        raise ValueError(f"epochs must be a whole number of at least 1, got {epochs}")
+def _check_epoch(epoch: int) -> None:
+    check_number("epoch", epoch, least=0, unit="finished epochs")

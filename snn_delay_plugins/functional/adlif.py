@@ -28,6 +28,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, check_flag, check_function, check_number, check_tensor, values_known
 from ..kernels import dispatch
 from .surrogate import Boxcar, derivative, fire
 
@@ -99,11 +100,13 @@ def adlif_step(
         >>> state.u.item(), state.s.item()
         (1.25, 1.0)
     """
+    if check_tensor("current", current).dim() < 1:
+        raise ValueError("current must be [N, *], got a number")
     neuron = _neuron(current, current.shape[1:], alpha, beta, a, b, threshold, surrogate, variant, reset, detach_reset)
     _check_state(state, current.shape)
     state = _step(neuron, current, state)
     if not current.is_cuda:  # on CUDA the check would wait for the device at every step
-        _check_finite(state.u)
+        _check_finite(state.u, neuron.threshold)
     return state
 
 
@@ -159,10 +162,10 @@ def adlif(
         >>> spikes.flatten().tolist()
         [1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0]
     """
-    if current.dim() < 2:
+    if check_tensor("current", current).dim() < 2:
         raise ValueError(f"current must be [T, N, *], got shape {tuple(current.shape)}")
     neuron = _neuron(current, current.shape[2:], alpha, beta, a, b, threshold, surrogate, variant, reset, detach_reset)
-    dtype = torch.promote_types(current.dtype, alpha.dtype)
+    dtype = torch.promote_types(current.dtype, neuron.alpha.dtype)
     if state is None:
         state = AdLIFState(*(current.new_zeros(current.shape[1:], dtype=dtype) for _ in range(3)))
     _check_state(state, current.shape[1:])
@@ -170,7 +173,7 @@ def adlif(
     chosen = dispatch.adlif_method(current, dtype, neuron.surrogate, method)
     sequence = _plain_sequence if chosen == "torch" else _compiled_sequence
     spikes, state, u_w, inside = sequence(neuron, current, state, dtype, traces, support)
-    _check_finite(state.u)
+    _check_finite(state.u, neuron.threshold)
     return spikes, state, *((u_w,) if traces else ()), *((inside,) if support else ())
 
 
@@ -292,11 +295,10 @@ def _neuron(
 ) -> _Neuron:
     if not current.is_floating_point():
         raise TypeError(f"current must be floating point, got {current.dtype}; convert it, e.g. current.float()")
-    if variant not in VARIANTS:
-        raise ValueError(f"variant must be one of {VARIANTS}, got {variant!r}")
-    reset = reset or ("subtract" if variant == "adlif" else "zero")
-    if reset not in RESETS:
-        raise ValueError(f"reset must be one of {RESETS}, got {reset!r}")
+    check_choice("variant", variant, VARIANTS)
+    reset = ("subtract" if variant == "adlif" else "zero") if reset is None else check_choice("reset", reset, RESETS)
+    if surrogate is not None:
+        check_function("surrogate", surrogate, "Boxcar()")
     adaptation = {"beta": beta, "a": a, "b": b}
     missing = [name for name, value in adaptation.items() if value is None]
     if missing and len(missing) < 3:
@@ -304,7 +306,21 @@ def _neuron(
     for name, value in {"alpha": alpha, "threshold": threshold, **adaptation}.items():
         if isinstance(value, Tensor):
             _check_parameter(name, value, current, features)
+        elif value is not None or name in ("alpha", "threshold"):
+            _check_constant(name, value)
+    if not isinstance(alpha, Tensor):
+        alpha = torch.as_tensor(alpha, dtype=current.dtype, device=current.device)
+    detach_reset = check_flag("detach_reset", detach_reset)
     return _Neuron(alpha, beta, a, b, threshold, surrogate or _BOXCAR, variant, reset, detach_reset)
+
+
+def _check_constant(name: str, value: float) -> None:
+    if name == "threshold":
+        check_number(name, value, above=0.0)
+    elif name in ("alpha", "beta"):
+        check_number(name, value, least=0.0, most=1.0, unit="a leak per time step")
+    else:
+        check_number(name, value)
 
 
 def _check_parameter(name: str, value: Tensor, current: Tensor, features: torch.Size) -> None:
@@ -330,14 +346,21 @@ def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
 
 
 def _check_state(state: AdLIFState, shape: torch.Size) -> None:
+    if not (isinstance(state, tuple) and len(state) == 3 and all(isinstance(value, Tensor) for value in state)):
+        raise TypeError(f"state must be an AdLIFState of three tensors (u, w, s), got {type(state).__name__}")
     for name, value in zip(AdLIFState._fields, state, strict=True):
         if value.shape != shape:
             raise ValueError(f"state {name} has shape {tuple(value.shape)}, the input needs {tuple(shape)}")
 
 
-def _check_finite(u: Tensor) -> None:
-    # A NaN never leaves the recursion of u, so that the last step tells of every step before it.
-    if not torch.compiler.is_compiling() and u.numel() and not torch.isfinite(u.detach()).all():
+def _check_finite(u: Tensor, threshold: Tensor | float) -> None:
+    # A NaN never leaves the recursion of u, so that the last step tells of every step before it. That of a threshold
+    # enters it only with resets by subtraction.
+    if not values_known(u) or not u.numel():
+        return
+    if isinstance(threshold, Tensor) and not torch.isfinite(threshold.detach()).all():
+        raise ValueError(f"threshold must be finite, got {threshold.detach().flatten()[:8].tolist()}")
+    if not torch.isfinite(u.detach()).all():
         raise ValueError(
             "the membrane potential became NaN or infinite: look for NaN or infinite input currents or parameters, "
             "or for an unstable neuron (alpha >= 1, strongly negative a)"

@@ -28,6 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checks import check_tensor, check_whole
+
 __all__ = ["causal_convolution"]
 
 METHODS = ("direct", "fft")
@@ -42,8 +44,11 @@ def causal_convolution(trains: Tensor, kernel: Tensor, method: str | None = None
         The two agree up to rounding.
     :param after: steps of the response after the last of the trains.
     :returns: ``[T + after, N, out]``; what arrives past the end is lost.
-    :raises ValueError: for an unknown method.
+    :raises ValueError: for an unknown method, shapes that do not fit, or a negative ``after``.
+    :raises TypeError: for different dtypes.
     """
+    _check(trains, kernel)
+    after = check_whole("after", after)
     steps, batch, _ = trains.shape
     kernel = kernel[: max(steps + after, 1)]  # later taps arrive past the end
     taps, out, _ = kernel.shape
@@ -59,6 +64,16 @@ def causal_convolution(trains: Tensor, kernel: Tensor, method: str | None = None
         padded = F.pad(trains.permute(1, 2, 0), (taps - 1, after))
         return F.conv1d(padded, kernel.permute(1, 2, 0).flip(-1)).permute(2, 0, 1)
     return _spectral_convolution(trains, kernel, after)
+
+
+def _check(trains: Tensor, kernel: Tensor) -> None:
+    if check_tensor("trains", trains).dim() != 3:
+        raise ValueError(f"trains must be [T, N, in], got shape {tuple(trains.shape)}")
+    if check_tensor("kernel", kernel).dim() != 3 or kernel.shape[0] < 1 or kernel.shape[2] != trains.shape[2]:
+        raise ValueError(f"kernel must be [taps, out, {trains.shape[2]}] with at least one tap for trains of shape "
+                         f"{tuple(trains.shape)}, got {tuple(kernel.shape)}")
+    if trains.dtype != kernel.dtype:
+        raise TypeError(f"trains are {trains.dtype} but kernel is {kernel.dtype}; convert one of them")
 
 
 def _spectral_convolution(trains: Tensor, kernel: Tensor, after: int) -> Tensor:

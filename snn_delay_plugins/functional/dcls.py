@@ -35,8 +35,19 @@ import warnings
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, check_sigma, check_steps, check_tensor, check_whole, values_known
 from .convolution import causal_convolution
-from .delay import check_delays, check_history, check_input, check_synapses, compute_dtype, padded_steps
+from .delay import (
+    check_delays,
+    check_history,
+    check_input,
+    check_past,
+    check_real,
+    check_synapses,
+    compute_dtype,
+    full_precision,
+    padded_steps,
+)  # fmt: skip
 
 __all__ = [
     "SMALLEST_SIGMA", "delay_from_position", "gaussian_delayed_linear", "gaussian_delayed_linear_step",
@@ -73,9 +84,11 @@ def gaussian_kernel(
         >>> [round(tap, 3) for tap in kernel.flatten().tolist()]
         [0.213, 1.574, 0.213]
     """
-    if shape not in SHAPES:
-        raise ValueError(f"shape must be one of {SHAPES}, got {shape!r}")
-    check_delays(delay, max_delay)
+    check_choice("shape", shape, SHAPES)
+    if not check_tensor("weight", weight).is_floating_point():
+        raise TypeError(f"weight must be floating point, got {weight.dtype}")
+    check_real("delay", check_tensor("delay", delay))
+    max_delay = check_delays(delay, max_delay)
     sigma = checked_sigma(sigma, weight, shape)
     lag = torch.arange(max_delay + 1, dtype=weight.dtype, device=weight.device).view(-1, *[1] * weight.dim())
     distance = lag - delay
@@ -125,12 +138,13 @@ def gaussian_delayed_linear(
     """
     check_synapses(weight, delay)
     check_input(spikes, weight, bias, steps=True)
-    after = padded_steps(padding, max_delay)
+    after = padded_steps(padding, check_steps("max_delay", max_delay))
     before = 0
     if history is not None:
+        check_past(history, spikes)
         spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
     compute = compute_dtype(spikes, weight)
-    with torch.autocast(spikes.device.type, enabled=False):
+    with full_precision(spikes):
         kernel = gaussian_kernel(weight.to(compute), delay.to(compute), sigma, max_delay, shape)
         current = causal_convolution(spikes.to(compute), kernel, method, after)[before:]
         if bias is not None:
@@ -168,10 +182,11 @@ def gaussian_delayed_linear_step(
     check_synapses(weight, delay)
     check_input(spikes, weight, bias, steps=False)
     compute = compute_dtype(spikes, weight)
-    with torch.autocast(spikes.device.type, enabled=False):
+    with full_precision(spikes):
         kernel = gaussian_kernel(weight.to(compute), delay.to(compute), sigma, max_delay, shape)
         if history is None:
-            history = spikes.new_zeros(max_delay + 1, *spikes.shape)
+            history = spikes.new_zeros(kernel.shape[0], *spikes.shape)
+        check_history(history, kernel.shape[0], spikes)
         recent = torch.cat([spikes[None], history])
         current = torch.einsum("lni,loi->no", recent[:-1].to(compute), kernel)
         if bias is not None:
@@ -201,10 +216,13 @@ def rounded_delayed_linear_step(
     """
     check_synapses(weight, delay)
     check_input(spikes, weight, bias, steps=False)
+    if check_tensor("ring", ring).dim() != 3:
+        raise ValueError(f"ring must be [H, N, in], got shape {tuple(ring.shape)}")
     check_history(ring, ring.shape[0], spikes)
+    newest = check_whole("newest", newest, most=ring.shape[0] - 1)
     check_delays(delay, ring.shape[0] - 1)
     compute = compute_dtype(spikes, weight)
-    with torch.no_grad(), torch.autocast(spikes.device.type, enabled=False):
+    with torch.no_grad(), full_precision(spikes):
         ring[newest] = spikes
         slot = (newest + delay.round().long()) % ring.shape[0]
         sender = torch.arange(weight.shape[1], device=weight.device)
@@ -227,17 +245,17 @@ def delay_from_position(position: Tensor, max_delay: int) -> Tensor:
         >>> delay_from_position(torch.tensor([-12.0, 0.0, 12.0]), max_delay=24).tolist()
         [24.0, 12.0, 0.0]
     """
-    return max_delay // 2 - position
+    return check_steps("max_delay", max_delay) // 2 - check_tensor("position", position)
 
 
 def position_from_delay(delay: Tensor, max_delay: int) -> Tensor:
     """``dcls``'s position ``P`` of a delay, the inverse of :func:`delay_from_position` (and the same formula)."""
-    return max_delay // 2 - delay
+    return check_steps("max_delay", max_delay) // 2 - check_tensor("delay", delay)
 
 
 def sigma_from_width(width: Tensor, shape: str = "gauss") -> Tensor:
     """The sigma of Eq. 9 of ``dcls``'s ``SIG``: sigma = abs(SIG) + 0.27 (``"gauss"``) or + 1 (``"max"``)."""
-    return width.abs() + SMALLEST_SIGMA[shape]
+    return check_tensor("width", width).abs() + SMALLEST_SIGMA[check_choice("shape", shape, SHAPES)]
 
 
 def width_from_sigma(sigma: Tensor, shape: str = "gauss") -> Tensor:
@@ -245,8 +263,8 @@ def width_from_sigma(sigma: Tensor, shape: str = "gauss") -> Tensor:
 
     :raises ValueError: for a sigma that ``dcls`` cannot have (below 0.27, or 1 for ``"max"``).
     """
-    width = sigma - SMALLEST_SIGMA[shape]
-    if width.numel() and width.min() < 0:
+    width = check_tensor("sigma", sigma) - SMALLEST_SIGMA[check_choice("shape", shape, SHAPES)]
+    if width.numel() and not width.min() >= 0:  # also catches NaN
         raise ValueError(f"dcls has no sigma below {SMALLEST_SIGMA[shape]} (shape {shape!r}), got {sigma.min():g}")
     return width
 
@@ -267,6 +285,8 @@ def parameters_from_dcls(state: dict[str, Tensor], max_delay: int, shape: str = 
         >>> {name: tuple(value.shape) for name, value in ours.items()}
         {'0.weight': (2, 3), '0.delay': (2, 3)}
     """
+    check_steps("max_delay", max_delay)
+    check_choice("shape", shape, SHAPES)
     ours = {}
     for name, value in state.items():
         prefix, _, last = name.rpartition(".")
@@ -294,12 +314,16 @@ def parameters_from_dcls(state: dict[str, Tensor], max_delay: int, shape: str = 
 
 
 def checked_sigma(sigma: float | Tensor, weight: Tensor, shape: str) -> Tensor:
+    if isinstance(sigma, Tensor):
+        check_real("sigma", sigma)
+    else:
+        sigma = check_sigma(sigma)
     sigma = torch.as_tensor(sigma, dtype=weight.dtype, device=weight.device)
     if sigma.dim() > weight.dim() or any(
         size not in (1, of) for size, of in zip(sigma.shape[::-1], weight.shape[::-1], strict=False)
     ):
         raise ValueError(f"sigma of shape {tuple(sigma.shape)} does not broadcast to weight {tuple(weight.shape)}")
-    if torch.compiler.is_compiling() or sigma.numel() == 0:
+    if sigma.numel() == 0 or not values_known(sigma):
         return sigma
     smallest = sigma.detach().min().item()
     if not (smallest > 0 and math.isfinite(sigma.detach().max().item())):  # also catches NaN

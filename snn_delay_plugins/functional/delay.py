@@ -28,11 +28,14 @@ Shapes: spikes ``[T, N, in]``, weight ``[out, in]``, delay ``[out, in]`` (synapt
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checks import LONGEST, check_choice, check_steps, check_tensor, values_known
 from ..kernels import dispatch
 from .convolution import causal_convolution
 
@@ -59,13 +62,9 @@ def delay_kernel(weight: Tensor, delay: Tensor, max_delay: int, interpolation: s
         [0.0, 1.5, 0.5, 0.0]
     """
     check_synapses(weight, delay)
-    check_delays(delay, max_delay)
-    if interpolation == "round":
-        tap = delay.detach().round()
-    elif interpolation in ("linear", "floor"):
-        tap = delay.detach().floor()
-    else:
-        raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {interpolation!r}")
+    max_delay = check_delays(delay, max_delay)
+    check_choice("interpolation", interpolation, INTERPOLATIONS)
+    tap = delay.detach().round() if interpolation == "round" else delay.detach().floor()
     fraction = delay - (tap if interpolation == "linear" else delay.detach())  # else: zero, with the gradient of d
     tap = tap.long().expand_as(weight)[None]
     later = weight * fraction
@@ -125,13 +124,13 @@ def delayed_linear(
     check_synapses(weight, delay)
     check_input(spikes, weight, bias, steps=True)
     check_delay_options(interpolation, padding, smoothing)
-    if max_delay is None:
-        max_delay = _longest(delay)
+    max_delay = _longest(delay) if max_delay is None else check_steps("max_delay", max_delay)
     after = padded_steps(padding, max_delay + (0 if smoothing is None else smoothing.numel() - 1))
-    if support is not None and support.shape != spikes.shape:
+    if support is not None and check_tensor("support", support).shape != spikes.shape:
         raise ValueError(f"support must have the shape {tuple(spikes.shape)} of spikes, got {tuple(support.shape)}")
     before = 0
     if history is not None:
+        check_past(history, spikes)
         before = history.shape[0]
         spikes = torch.cat([history.flip(0), spikes])
         if support is not None:
@@ -140,7 +139,7 @@ def delayed_linear(
     chosen = dispatch.delay_method(spikes, compute, method)
     if max_delay == 0 and smoothing is None and not delay.requires_grad:
         chosen = None  # an ordinary linear layer: one product
-    with torch.autocast(spikes.device.type, enabled=False):
+    with full_precision(spikes):
         trains, weight, delay = spikes.to(compute), weight.to(compute), delay.to(compute)
         steps = trains.shape[0] + after
         if chosen in dispatch.DELAY_KERNELS:
@@ -188,7 +187,7 @@ def delayed_linear_step(
     check_synapses(weight, delay)
     check_input(spikes, weight, bias, steps=False)
     compute = compute_dtype(spikes, weight)
-    with torch.autocast(spikes.device.type, enabled=False):
+    with full_precision(spikes):
         kernel = _smoothed_kernel(weight.to(compute), delay.to(compute), max_delay, interpolation, smoothing)
         if history is None:
             history = spikes.new_zeros(kernel.shape[0] - 1, *spikes.shape)
@@ -236,6 +235,15 @@ def _smoothed(trains: Tensor, smoothing: Tensor) -> Tensor:
     return sum(smoothing[lag] * padded[later - lag : padded.shape[0] - lag] for lag in range(later + 1))
 
 
+def full_precision(spikes: Tensor) -> AbstractContextManager:
+    """A region without autocast; the meta device knows none."""
+    return nullcontext() if spikes.is_meta else torch.autocast(spikes.device.type, enabled=False)
+
+
+def autocasts(spikes: Tensor) -> bool:
+    return not spikes.is_meta and torch.is_autocast_enabled(spikes.device.type)
+
+
 def compute_dtype(spikes: Tensor, weight: Tensor) -> torch.dtype:
     return torch.promote_types(torch.promote_types(spikes.dtype, weight.dtype), torch.float32)
 
@@ -254,25 +262,26 @@ def _smoothed_kernel(
 
 
 def _longest(delay: Tensor) -> int:
+    if not (values_known(delay) or torch.compiler.is_compiling()):
+        raise ValueError("the longest delay is not known on the meta device or of a fake tensor: give max_delay")
     longest = delay.detach().max().item() if delay.numel() else 0.0
     if not math.isfinite(longest):
         raise ValueError(f"delays must be finite, the largest is {longest}")
-    return math.ceil(longest)
+    return check_steps("the longest delay", max(0, math.ceil(longest)))
 
 
 def padded_steps(padding: str | int, longest: int) -> int:
     """How many silent steps ``padding`` appends where the last spike may arrive ``longest`` steps late."""
-    if padding in PADDINGS:
+    if isinstance(padding, str) and padding in PADDINGS:
         return longest if padding == "full" else 0
-    if isinstance(padding, int) and not isinstance(padding, bool) and padding >= 0:
-        return padding
-    raise ValueError(f"padding must be one of {PADDINGS} or a number of steps >= 0, got {padding!r}")
+    if isinstance(padding, Integral) and not isinstance(padding, bool) and 0 <= padding <= LONGEST:
+        return int(padding)
+    raise ValueError(f"padding must be one of {PADDINGS} or a number of steps >= 0 (most: {LONGEST}), got {padding!r}")
 
 
 def check_delay_options(interpolation: str, padding: str | int, smoothing: Tensor | None) -> None:
     """Refuse options that :func:`delayed_linear` would refuse; the layers call it when they are constructed."""
-    if interpolation not in INTERPOLATIONS:
-        raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {interpolation!r}")
+    check_choice("interpolation", interpolation, INTERPOLATIONS)
     padded_steps(padding, 0)
     if smoothing is not None:
         _check_smoothing(smoothing)
@@ -282,11 +291,13 @@ def _check_smoothing(smoothing: Tensor) -> None:
     if not isinstance(smoothing, Tensor) or smoothing.dim() != 1 or smoothing.numel() == 0:
         got = tuple(smoothing.shape) if isinstance(smoothing, Tensor) else smoothing
         raise ValueError(f"smoothing must be a tensor of shape [taps], a kernel over time, got {got}")
+    check_real("smoothing", smoothing)
 
 
 def check_synapses(weight: Tensor, delay: Tensor) -> None:
-    if weight.dim() != 2:
+    if check_tensor("weight", weight).dim() != 2:
         raise ValueError(f"weight must be [out, in], got shape {tuple(weight.shape)}")
+    check_real("delay", check_tensor("delay", delay))
     out, inputs = weight.shape
     if delay.dim() != 2 or delay.shape[0] not in (1, out) or delay.shape[1] not in (1, inputs):
         raise ValueError(
@@ -297,34 +308,59 @@ def check_synapses(weight: Tensor, delay: Tensor) -> None:
         raise ValueError(f"delay is on {delay.device} but weight on {weight.device}; move one of them")
 
 
-def check_delays(delay: Tensor, max_delay: int) -> None:
-    if max_delay != int(max_delay) or max_delay < 0:
-        raise ValueError(f"max_delay must be a whole number of steps >= 0, got {max_delay}")
-    if torch.compiler.is_compiling() or delay.numel() == 0:
-        return
+def check_real(name: str, value: Tensor) -> None:
+    if value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
+
+
+def check_delays(delay: Tensor, max_delay: int) -> int:
+    """``max_delay`` as an int, no delay being longer."""
+    max_delay = check_steps("max_delay", max_delay)
+    if delay.numel() == 0 or not values_known(delay):
+        return max_delay
     low, high = (value.item() for value in torch.aminmax(delay.detach()))
     if not (low >= 0 and high <= max_delay):  # also catches NaN
         raise ValueError(
             f"delays must lie in [0, max_delay={max_delay}], got {low:g} ... {high:g}; clip them "
             "(snn_delay_plugins.parameters.project_, or bound_mode='clamp' in a layer) or raise max_delay"
         )
+    return max_delay
 
 
 def check_input(spikes: Tensor, weight: Tensor, bias: Tensor | None, steps: bool) -> None:
-    if spikes.dim() != 2 + steps or spikes.shape[-1] != weight.shape[1]:
+    if check_tensor("spikes", spikes).dim() != 2 + steps or spikes.shape[-1] != weight.shape[1]:
         layout = f"[{'T, ' if steps else ''}N, {weight.shape[1]}]"
         raise ValueError(f"spikes must be {layout}, got shape {tuple(spikes.shape)}")
     if spikes.device != weight.device:
         raise ValueError(f"spikes are on {spikes.device} but weight on {weight.device}; move one of them")
     if not (spikes.is_floating_point() and weight.is_floating_point()):
         raise TypeError(f"spikes and weight must be floating point, got {spikes.dtype} and {weight.dtype}")
-    if spikes.dtype != weight.dtype and not torch.is_autocast_enabled(spikes.device.type):
+    if spikes.dtype != weight.dtype and not autocasts(spikes):
         raise TypeError(f"spikes are {spikes.dtype} but weight is {weight.dtype}; convert one of them")
-    if bias is not None and bias.shape != weight.shape[:1]:
+    check_bias(bias, weight)
+
+
+def check_bias(bias: Tensor | None, weight: Tensor) -> None:
+    if bias is None:
+        return
+    if check_tensor("bias", bias).shape != weight.shape[:1]:
         raise ValueError(f"bias must be [{weight.shape[0]}], got shape {tuple(bias.shape)}")
+    check_real("bias", bias)
+    if bias.device != weight.device:
+        raise ValueError(f"bias is on {bias.device} but weight on {weight.device}; move one of them")
+
+
+def check_past(history: Tensor, spikes: Tensor) -> None:
+    """The spikes ``[H, N, ...]`` before a sequence ``[T, N, ...]``."""
+    check_real("history", check_tensor("history", history))
+    if history.shape[1:] != spikes.shape[1:] or history.dim() != spikes.dim():
+        raise ValueError(f"history must be [H, {', '.join(map(str, spikes.shape[1:]))}] for this input, got shape "
+                         f"{tuple(history.shape)}")
+    if history.device != spikes.device:
+        raise ValueError(f"history is on {history.device} but spikes on {spikes.device}; move one of them")
 
 
 def check_history(history: Tensor, length: int, spikes: Tensor) -> None:
     expected = (length, *spikes.shape)
-    if history.shape != expected:
+    if check_tensor("history", history).shape != expected:
         raise ValueError(f"history must have shape {expected} for this input, got {tuple(history.shape)}")

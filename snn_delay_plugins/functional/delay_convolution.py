@@ -15,8 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checks import check_tensor, check_whole
 from .dcls import gaussian_kernel
-from .delay import compute_dtype, delay_kernel, padded_steps
+from .delay import (
+    autocasts,
+    check_bias,
+    check_past,
+    check_real,
+    compute_dtype,
+    delay_kernel,
+    full_precision,
+    padded_steps,
+)
 
 __all__ = ["delayed_convolution"]
 
@@ -61,14 +71,15 @@ def delayed_convolution(
         >>> delayed_convolution(spikes, weight, torch.ones(1, 1, 1, 1), max_delay=1)[:, 0, 0, 0, 0].tolist()
         [0.0, 1.0, 0.0]
     """
-    _check(spikes, weight, delay, bias, groups)
+    _check(spikes, weight, delay, bias, check_whole("groups", groups, least=1))
     after = padded_steps(time_padding, max_delay)
     before = 0
     if history is not None:
+        check_past(history, spikes)
         spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
     compute = compute_dtype(spikes, weight)
     space = weight.dim() - 2
-    with torch.autocast(spikes.device.type, enabled=False):
+    with full_precision(spikes):
         synapses = weight.to(compute), delay.to(compute)
         if sigma is None:
             kernel = delay_kernel(*(x.flatten(1) for x in synapses), max_delay, interpolation)
@@ -79,7 +90,8 @@ def delayed_convolution(
         trains = spikes.to(compute).movedim(0, 2)  # [N, C, T, ...]
         trains = F.pad(trains, (*[0, 0] * space, kernel.shape[0] - 1, after))
         convolve = F.conv2d if space == 1 else F.conv3d
-        stride, padding, dilation = (_per_axis(value, space) for value in (stride, padding, dilation))
+        stride, dilation = per_axis("stride", stride, space, 1), per_axis("dilation", dilation, space, 1)
+        padding = per_axis("padding", padding, space, 0)
         current = convolve(
             trains, over_time, None if bias is None else bias.to(compute), (1, *stride), (0, *padding),
             (1, *dilation), groups,
@@ -87,14 +99,20 @@ def delayed_convolution(
     return current.movedim(2, 0)[before:].to(spikes.dtype)
 
 
-def _per_axis(value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
-    values = (value,) * axes if isinstance(value, int) else tuple(value)
+def per_axis(name: str, value: int | tuple[int, ...], axes: int, least: int) -> tuple[int, ...]:
+    """One number per axis of space.
+
+    :raises ValueError: for another count of numbers, or numbers below ``least``. :raises TypeError: for other types.
+    """
+    values = tuple(value) if isinstance(value, (tuple, list, torch.Size)) else (value,) * axes
     if len(values) != axes:
-        raise ValueError(f"stride, padding and dilation need one number or {axes}, got {value}")
-    return values
+        raise ValueError(f"{name}: need one number or {axes}, got {value}")
+    return tuple(check_whole(name, number, least=least) for number in values)
 
 
 def _check(spikes: Tensor, weight: Tensor, delay: Tensor, bias: Tensor | None, groups: int) -> None:
+    for name, value in {"spikes": spikes, "weight": weight, "delay": delay}.items():
+        check_tensor(name, value)
     if weight.dim() not in (3, 4):
         raise ValueError(f"weight must be [out, in, kernel] or [out, in, height, width], got {tuple(weight.shape)}")
     if delay.shape != weight.shape:
@@ -102,11 +120,13 @@ def _check(spikes: Tensor, weight: Tensor, delay: Tensor, bias: Tensor | None, g
     if spikes.dim() != weight.dim() + 1 or spikes.shape[2] != weight.shape[1] * groups:
         axes = "L" if weight.dim() == 3 else "H, W"
         raise ValueError(f"spikes must be [T, N, {weight.shape[1] * groups}, {axes}], got shape {tuple(spikes.shape)}")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias must be [{weight.shape[0]}], got shape {tuple(bias.shape)}")
+    if weight.shape[0] % groups:
+        raise ValueError(f"groups = {groups} do not divide the {weight.shape[0]} outputs of weight")
+    check_bias(bias, weight)
+    check_real("delay", delay)
     if not len({spikes.device, weight.device, delay.device}) == 1:
         raise ValueError(f"spikes, weight and delay are on {spikes.device}, {weight.device} and {delay.device}")
     if not (spikes.is_floating_point() and weight.is_floating_point()):
         raise TypeError(f"spikes and weight must be floating point, got {spikes.dtype} and {weight.dtype}")
-    if spikes.dtype != weight.dtype and not torch.is_autocast_enabled(spikes.device.type):
+    if spikes.dtype != weight.dtype and not autocasts(spikes):
         raise TypeError(f"spikes are {spikes.dtype} but weight is {weight.dtype}; convert one of them")

@@ -38,6 +38,7 @@ import torch
 from torch import Tensor
 
 from ..bins import step_of, steps_in
+from ..checks import check_choice, check_number, check_whole, shape_alone
 from ..events import SpikeEvents
 from ..kernels import eventprop as operators
 
@@ -45,6 +46,8 @@ __all__ = ["eventprop_li", "eventprop_li_reference", "eventprop_lif", "eventprop
 
 SpikeTimes = Literal["exact", "grid"]
 Readout = Literal["voltage", "integral", "weighted_integral", "maximum"]
+SPIKE_TIMES = ("exact", "grid")
+READOUTS = ("voltage", "integral", "weighted_integral", "maximum")
 
 
 def eventprop_lif(events: SpikeEvents, weight: Tensor, delay: Tensor | None = None, *, tau_mem: float | Tensor = 20.0,
@@ -106,8 +109,10 @@ def eventprop_lif(events: SpikeEvents, weight: Tensor, delay: Tensor | None = No
     [0.5206, 0.4794]
     """
     syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt, spike_times)
-    if not (isinstance(max_spikes, int) and max_spikes > 0):
-        raise ValueError(f"max_spikes must be a positive integer, got {max_spikes!r}")
+    max_spikes = check_whole("max_spikes", max_spikes, least=1, most=2**31 - 1)
+    if shape_alone(events.times):
+        raise RuntimeError("eventprop_lif: how many spikes come out is known by running alone, not on the meta device or "
+                           "in a FakeTensorMode")
     times, potential, units, offsets, *_ = operators.eventprop_lif(
         events.times, events.units, events.offsets, syn.weight, syn.delay, syn.recurrent_weight, syn.recurrent_delay,
         syn.tau_mem, syn.tau_syn, syn.threshold, events.duration, float(dt), spike_times == "grid", max_spikes)
@@ -158,8 +163,7 @@ def eventprop_li(events: SpikeEvents, weight: Tensor, delay: Tensor | None = Non
     >>> v.shape, round(v.max().item(), 4)
     (torch.Size([40, 1, 1]), 0.412)
     """
-    if readout not in ("voltage", "integral", "weighted_integral", "maximum"):
-        raise ValueError(f"readout must be 'voltage', 'integral', 'weighted_integral' or 'maximum', got {readout!r}")
+    check_choice("readout", readout, READOUTS)
     syn = _Checked(events, weight, delay, None, None, tau_mem, tau_syn, 1.0, dt, spike_times)
     grid = spike_times == "grid"
     arguments = events.times, events.units, events.offsets, syn.weight, syn.delay
@@ -204,10 +208,8 @@ class _Checked:
         if not isinstance(events, SpikeEvents):
             raise TypeError(f"events must be SpikeEvents, got {type(events).__name__}; "
                             "dense spikes become events with SpikeEvents.from_dense(spikes, dt)")
-        if spike_times not in ("exact", "grid"):
-            raise ValueError(f"spike_times must be 'exact' or 'grid', got {spike_times!r}")
-        if not (isinstance(dt, (int, float)) and math.isfinite(dt) and dt > 0):
-            raise ValueError(f"dt must be a positive finite number, got {dt!r}")
+        check_choice("spike_times", spike_times, SPIKE_TIMES)
+        check_number("dt", dt, above=0.0)
         self.weight = _checked_weight("weight", weight, events)
         n_out, n_in = weight.shape
         if n_in != events.num_units:
@@ -264,9 +266,12 @@ def _checked_delay(name: str, delay: Tensor | None, weight: Tensor) -> Tensor:
 
 
 def _checked_constant(name: str, value: float | Tensor) -> Tensor:
-    value = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+    if not isinstance(value, Tensor):
+        return torch.tensor(check_number(name, value, above=0.0), dtype=torch.float64)
     if value.numel() != 1:
         raise ValueError(f"{name} must be a single number for the layer, got shape {tuple(value.shape)}")
+    if not value.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {value.dtype}")
     return value.reshape(())
 
 

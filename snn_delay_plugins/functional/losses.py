@@ -25,12 +25,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..checks import check_choice, check_number, check_tensor, check_whole, values_known
 from ..events import SpikeEvents
 
 __all__ = ["bump_silent_", "ease_in", "first_spike_cross_entropy", "reduce_voltage", "spike_count_regularisation",
            "time_invariant_mse", "voltage_cross_entropy"]
 
 Reduction = Literal["sum", "mean", "exponential", "maximum"]
+_REDUCTIONS = ("sum", "mean", "exponential", "maximum")
 
 
 def reduce_voltage(voltage: Tensor, how: Reduction, *, dt: float = 1.0) -> Tensor:
@@ -42,10 +44,12 @@ def reduce_voltage(voltage: Tensor, how: Reduction, *, dt: float = 1.0) -> Tenso
     >>> reduce_voltage(torch.ones(4, 1, 2), "sum", dt=0.5).tolist()
     [[2.0, 2.0]]
     """
-    if voltage.dim() != 3:
+    if check_tensor("voltage", voltage).dim() != 3:
         raise ValueError(f"voltage must be [T, N, C], got shape {tuple(voltage.shape)}")
-    if not (math.isfinite(dt) and dt > 0):
-        raise ValueError(f"dt must be a positive finite number, got {dt!r}")
+    if not voltage.is_floating_point():
+        raise TypeError(f"voltage must be floating point, got {voltage.dtype}")
+    dt = check_number("dt", dt, above=0.0)
+    check_choice("how", how, _REDUCTIONS)
     if voltage.shape[0] == 0:
         raise ValueError("voltage has no time steps")
     if how == "sum":
@@ -54,16 +58,15 @@ def reduce_voltage(voltage: Tensor, how: Reduction, *, dt: float = 1.0) -> Tenso
         return voltage.mean(0)
     if how == "maximum":
         return voltage.amax(0)
-    if how == "exponential":
-        steps = voltage.shape[0]
-        n = torch.arange(steps, dtype=voltage.dtype, device=voltage.device)
-        return torch.tensordot(torch.exp(-n / steps) * dt, voltage, 1)
-    raise ValueError(f"how must be 'sum', 'mean', 'exponential' or 'maximum', got {how!r}")
+    steps = voltage.shape[0]
+    n = torch.arange(steps, dtype=voltage.dtype, device=voltage.device)
+    return torch.tensordot(torch.exp(-n / steps) * dt, voltage, 1)
 
 
 def voltage_cross_entropy(voltage: Tensor, target: Tensor, how: Reduction = "exponential", *, dt: float = 1.0) -> Tensor:
     """Mean cross-entropy of softmax(:func:`reduce_voltage`) against class indices ``target`` [N]."""
-    return F.cross_entropy(reduce_voltage(voltage, how, dt=dt), _checked_target(target, voltage.shape[1:]))
+    scores = reduce_voltage(voltage, how, dt=dt)
+    return _mean(F.cross_entropy(scores, _checked_target(target, scores), reduction="none"))
 
 
 def first_spike_cross_entropy(events: SpikeEvents, target: Tensor, *, tau: float = 1.0, early: float = 0.0,
@@ -74,14 +77,14 @@ def first_spike_cross_entropy(events: SpikeEvents, target: Tensor, *, tau: float
 
     with t [N, C] the first spikes and c the target; the second term asks the true class to spike early.
     """
-    if not (tau > 0 and tau_early > 0):
-        raise ValueError(f"tau and tau_early must be positive, got {tau} and {tau_early}")
-    target = _checked_target(target, (events.batch_size, events.num_units))
-    times = events.first_spike_times(silent=events.duration)
-    loss = F.cross_entropy(-times / tau, target)
+    tau, tau_early = check_number("tau", tau, above=0.0), check_number("tau_early", tau_early, above=0.0)
+    early = check_number("early", early, least=0.0)
+    times = _first_spikes(events)
+    target = _checked_target(target, times)
+    loss = F.cross_entropy(-times / tau, target, reduction="none")
     if early:
-        loss = loss + early * torch.expm1(times.gather(1, target[:, None]) / tau_early).mean()
-    return loss
+        loss = loss + early * torch.expm1(times.gather(1, target[:, None])[:, 0] / tau_early)
+    return _mean(loss)
 
 
 def time_invariant_mse(events: SpikeEvents, target: Tensor, delta_t: float) -> Tensor:
@@ -99,11 +102,12 @@ def time_invariant_mse(events: SpikeEvents, target: Tensor, delta_t: float) -> T
     >>> time_invariant_mse(e, torch.tensor([0]), 5.0).item()
     4.5
     """
-    target = _checked_target(target, (events.batch_size, events.num_units))
-    times = events.first_spike_times(silent=events.duration)
+    delta_t = check_number("delta_t", delta_t, least=0.0)
+    times = _first_spikes(events)
+    target = _checked_target(target, times)
     gap = times - times.gather(1, target[:, None]) - delta_t
     wrong = torch.ones_like(gap).scatter(1, target[:, None], 0.0)
-    return 0.5 * (gap.square() * wrong).sum(1).mean()
+    return 0.5 * _mean((gap.square() * wrong).sum(1))
 
 
 def spike_count_regularisation(events: SpikeEvents, strength: float, *, target: float = 14.0,
@@ -123,15 +127,16 @@ def spike_count_regularisation(events: SpikeEvents, strength: float, *, target: 
     ``mean_counts`` [units]: S_j / N of the whole batch, where ``events`` are a share of it (data-parallel training). The
     gradient is then, like that of a mean over the share, to be weighed by the share's size.
     """
-    if events.potential is None:
+    if _checked_events(events).potential is None:
         raise ValueError("spike_count_regularisation needs the events returned by an EventProp LIF layer: these carry no "
                          "membrane potential (input spikes, or cut by detach() or dense conversion)")
-    if not (math.isfinite(strength) and strength >= 0):
-        raise ValueError(f"strength must be finite and not negative, got {strength!r}")
-    if mean_counts is not None and mean_counts.shape != (events.num_units,):
-        raise ValueError(f"mean_counts has shape {tuple(mean_counts.shape)}, expected [{events.num_units}]")
-    return _SpikeCount.apply(events.potential, events.units, events.num_units, events.batch_size, float(strength),
-                             float(target), mean_counts)
+    strength, target = check_number("strength", strength, least=0.0), check_number("target", target, least=0.0)
+    if mean_counts is not None:
+        _check_counts("mean_counts", mean_counts)
+        if mean_counts.shape != (events.num_units,):
+            raise ValueError(f"mean_counts has shape {tuple(mean_counts.shape)}, expected [{events.num_units}]")
+    return _SpikeCount.apply(events.potential, events.units, events.num_units, events.batch_size, strength, target,
+                             mean_counts)
 
 
 class _SpikeCount(torch.autograd.Function):
@@ -167,6 +172,12 @@ def bump_silent_(weight: Tensor, spike_counts: Tensor, bump: float = 0.002) -> i
     >>> bump_silent_(w, torch.tensor([4, 0]), 0.5), w.tolist()
     (1, [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
     """
+    if check_tensor("weight", weight).dim() != 2 or not weight.is_floating_point():
+        raise ValueError(f"weight must be [out, in] and floating point, got {tuple(weight.shape)} of {weight.dtype}")
+    _check_counts("spike_counts", spike_counts)
+    if spike_counts.dim() not in (1, 2):
+        raise ValueError(f"spike_counts must be [out] or [samples, out], got shape {tuple(spike_counts.shape)}")
+    bump = check_number("bump", bump, least=0.0)
     counts = spike_counts.reshape(-1, spike_counts.shape[-1]).sum(0)
     if counts.numel() != weight.shape[0]:
         raise ValueError(f"{counts.numel()} spike counts for {weight.shape[0]} neurons")
@@ -185,23 +196,47 @@ def ease_in(batch: int, final: float = 1e-3, *, start: float = 1e-5, growth: flo
     >>> ease_in(0), ease_in(100)
     (1e-05, 0.001)
     """
-    if batch < 0:
-        raise ValueError(f"batch must not be negative, got {batch}")
-    if not (0 < start <= final and growth > 1):
-        raise ValueError(f"need 0 < start <= final and growth > 1, got {start}, {final}, {growth}")
+    batch, start = check_whole("batch", batch), check_number("start", start, above=0.0)
+    final, growth = check_number("final", final, least=start), check_number("growth", growth, above=1.0)
     exponent = 0.5 * batch * (batch + 1)
     if exponent * math.log(growth) >= math.log(final / start):
         return final
     return start * growth**exponent
 
 
-def _checked_target(target: Tensor, shape: tuple[int, ...]) -> Tensor:
-    n, classes = shape
-    if target.shape != (n,):
+def _checked_events(events: SpikeEvents) -> SpikeEvents:
+    if not isinstance(events, SpikeEvents):
+        raise TypeError(f"events must be SpikeEvents, got {type(events).__name__}; the loss reads spike times: let the "
+                        'layer return them, output="events"')
+    return events
+
+
+def _mean(losses: Tensor) -> Tensor:
+    """Over the samples; zero, with gradients of zero, for an empty batch."""
+    return losses.sum() / max(losses.shape[0], 1)
+
+
+def _first_spikes(events: SpikeEvents) -> Tensor:
+    """[N, C]; the end of the sample where a unit is silent."""
+    return _checked_events(events).first_spike_times(silent=events.duration)
+
+
+def _checked_target(target: Tensor, scores: Tensor) -> Tensor:
+    n, classes = scores.shape
+    if check_tensor("target", target, "class indices, int64 [N]").shape != (n,):
         raise ValueError(f"target must be [{n}], got shape {tuple(target.shape)}")
     if target.dtype != torch.int64:
         raise TypeError(f"target must be int64, got {target.dtype}")
-    if n and not (int(target.min()) >= 0 and int(target.max()) < classes):
+    if target.device != scores.device:
+        raise ValueError(f"target is on {target.device} but the network's output on {scores.device}; move one of them")
+    if n and values_known(target) and not (int(target.min()) >= 0 and int(target.max()) < classes):
         bad = target[(target < 0) | (target >= classes)][0].item()
         raise ValueError(f"target {bad} is outside [0, {classes})")
     return target
+
+
+def _check_counts(name: str, counts: Tensor) -> None:
+    if check_tensor(name, counts).is_complex() or counts.dtype == torch.bool:
+        raise TypeError(f"{name} must hold numbers of spikes, got {counts.dtype}")
+    if values_known(counts) and not bool(((counts >= 0) & (counts < math.inf)).all()):
+        raise ValueError(f"{name} must hold numbers of spikes, >= 0 and finite")

@@ -13,6 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_number
+
 __all__ = ["Boxcar", "derivative", "fire"]
 
 
@@ -46,7 +48,7 @@ class Boxcar(nn.Module):
 
     :param width: half-width of the box around the threshold (paper: 0.5).
     :param height: gradient inside the box (paper: 0.5; the code of Bittar & Garner uses 1).
-    :raises ValueError: if ``width`` or ``height`` is not positive.
+    :raises ValueError: if ``width`` or ``height`` is not positive and finite. :raises TypeError: if one is no number.
 
     Example::
 
@@ -62,9 +64,7 @@ class Boxcar(nn.Module):
 
     def __init__(self, width: float = 0.5, height: float = 0.5) -> None:
         super().__init__()
-        if not (width > 0 and height > 0):
-            raise ValueError(f"width and height must be positive, got width={width}, height={height}")
-        self.width, self.height = float(width), float(height)
+        self.width, self.height = check_number("width", width, above=0.0), check_number("height", height, above=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         return _BoxcarSpike.apply(x, self.width, self.height)
@@ -80,11 +80,13 @@ def fire(x: Tensor, surrogate: Callable[[Tensor], Tensor]) -> Tensor:
     its spike here, so that the two frameworks and Eq. 1 agree. A smooth forward function (SpikingJelly's
     ``spiking=False``) passes unchanged.
 
-    :raises ValueError: if the surrogate changes the shape.
+    :raises ValueError: if the surrogate changes the shape. :raises TypeError: if it returns no tensor.
     """
     spikes = surrogate(x)
     if isinstance(surrogate, Boxcar):
         return spikes
+    if not isinstance(spikes, Tensor):
+        raise TypeError(f"the surrogate must return a tensor of spikes, got {type(spikes).__name__}")
     if spikes.shape != x.shape:
         raise ValueError(f"surrogate changed the shape {tuple(x.shape)} to {tuple(spikes.shape)}")
     spikes = spikes.to(x.dtype)

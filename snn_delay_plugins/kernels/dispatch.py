@@ -17,11 +17,13 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 __all__ = ["adlif_method"]
 
 _log = logging.getLogger("snn_delay_plugins")
 METHODS = ("torch", "numba", "triton")
+_META = "on the meta device there are shapes alone"
 _PLAIN = ("torch", "direct", "fft")  # in plain PyTorch; the last two say how delays are convolved
 
 
@@ -56,6 +58,8 @@ def adlif_method(current: Tensor, dtype: torch.dtype, surrogate: Callable, metho
         raise ValueError(f"method={method!r} is not possible here: current is on {current.device}")
     if current.numel() == 0:
         obstacle = "the input is empty"
+    elif current.is_meta:
+        obstacle = _META
     elif torch.jit.is_tracing():
         obstacle = "torch.jit.trace traces the plain form"
     else:
@@ -134,14 +138,15 @@ def _surrogate_obstacle(surrogate: Callable) -> str | None:
 def _probe(surrogate: Callable) -> str | None:
     """Why the kernel, which needs nothing of a surrogate but the number ds/dx of each neuron, cannot stand for it."""
     try:
-        return _answer(surrogate)
+        with unset_fake_temporarily():  # the answer is kept for real tensors too
+            return _answer(surrogate)
     except Exception as error:  # whatever somebody's function raises: the plain form will raise it, or not
         return f"the surrogate could not be tried in float32 on the CPU: {error}"
 
 
 def _answer(surrogate: Callable) -> str | None:
-    x = torch.linspace(-3, 3, 128)  # without zero, where surrogates differ and the neuron's own rule decides
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    x = torch.linspace(-3, 3, 128, device="cpu")  # without zero, where surrogates differ and the neuron's own rule decides
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.device("cpu"):
         leaf = x.clone().requires_grad_()
         spikes = surrogate(leaf)
         if spikes.shape != x.shape or not torch.equal(spikes.detach().to(x.dtype), (x > 0).to(x.dtype)):
@@ -176,6 +181,8 @@ def delay_method(trains: Tensor, dtype: torch.dtype, method: str | None = None) 
         return _chose("delayed_linear", trains, "plain") and (None if wanted == "torch" else wanted)
     if trains.numel() == 0:
         obstacle = "the input is empty"
+    elif trains.is_meta:
+        obstacle = _META
     elif torch.jit.is_tracing():
         obstacle = "torch.jit.trace traces the plain form"
     else:
@@ -250,7 +257,7 @@ _SAMPLED = 64
 @lru_cache(maxsize=16)
 def _sampled_rows(rows: int) -> Tensor:
     """Rows at random distances: at equal ones they could all be of one sample."""
-    return torch.randint(rows, (_SAMPLED,), generator=torch.Generator().manual_seed(0)).sort().values
+    return torch.randint(rows, (_SAMPLED,), generator=torch.Generator().manual_seed(0), device="cpu").sort().values
 
 
 def sparse_delay_method(spikes: Tensor, method: str | None = None) -> str:

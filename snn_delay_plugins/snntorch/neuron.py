@@ -7,20 +7,24 @@ import torch
 from snntorch import SpikingNeuron
 from torch import Tensor
 
-from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
+from ..checks import check_choice, check_current, check_flag, check_function, check_tensor, values_known
+from ..functional.adlif import RESETS, VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
-from ..parameters import AdLIFParameters, live_modules
+from ..parameters import AdLIFParameters, live_modules, real_values
 
 __all__ = ["AdLIFPlus", "StateAdLIFPlus"]
 
 _LEARNABLE = ("alpha", "beta", "a", "b")
 
 
-def _floating(value: float | Tensor) -> Tensor:
+def _floating(name: str, value: float | Tensor, positive: bool) -> Tensor:
     """snnTorch would keep ``threshold=1`` as an integer, which neither learns nor mixes with the states."""
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value
-    return torch.as_tensor(value, dtype=torch.get_default_dtype())
+    given = real_values(name, value)
+    if values_known(given) and not bool((given.isfinite() & (given > 0 if positive else True)).all()):
+        raise ValueError(f"{name} must be {'positive and ' if positive else ''}finite, got {value}")
+    if isinstance(value, Tensor):
+        return value if value.is_floating_point() else given
+    return torch.empty(given.shape).copy_(given)
 
 
 class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
@@ -56,8 +60,19 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
         graded_spikes_factor: float | Tensor = 1.0,
         learn_graded_spikes_factor: bool = False,
     ) -> None:
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {VARIANTS}, got {variant!r}")
+        check_choice("variant", variant, VARIANTS)
+        options = {"surrogate_disable": surrogate_disable, "init_hidden": init_hidden, "inhibition": inhibition,
+                   "learn_alpha": learn_alpha, "learn_beta": learn_beta, "learn_a": learn_a, "learn_b": learn_b,
+                   "learn_threshold": learn_threshold, "output": output, "reset_delay": reset_delay,
+                   "learn_graded_spikes_factor": learn_graded_spikes_factor}  # fmt: skip
+        for name, value in options.items():
+            check_flag(name, value)
+        if spike_grad is not None:
+            check_function("spike_grad", spike_grad, "Boxcar()")
+        if state_quant is not False:
+            check_function("state_quant", state_quant, "snntorch.functional.quant.state_quant()")
+        if reset_mechanism is not None:
+            check_choice("reset_mechanism", reset_mechanism, RESETS)
         if inhibition and variant == "symplectic":
             raise ValueError("inhibition compares membrane potentials at the spike, where symplectic resets them")
         if not reset_delay:
@@ -65,7 +80,7 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
                 "reset_delay=False: Eq. 1 resets in the step after the spike; variant='symplectic' resets in the same"
             )
         super().__init__(
-            threshold=_floating(threshold),
+            threshold=_floating("threshold", threshold, positive=True),
             spike_grad=Boxcar() if spike_grad is None else spike_grad,
             surrogate_disable=surrogate_disable,
             init_hidden=init_hidden,
@@ -74,7 +89,7 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
             reset_mechanism=reset_mechanism or ("zero" if variant == "symplectic" else "subtract"),
             state_quant=state_quant,
             output=output,
-            graded_spikes_factor=_floating(graded_spikes_factor),
+            graded_spikes_factor=_floating("graded_spikes_factor", graded_spikes_factor, positive=False),
             learn_graded_spikes_factor=learn_graded_spikes_factor,
         )
         self.variant = variant
@@ -171,6 +186,7 @@ class AdLIFPlus(_AdLIFPlusNeuron):
     def forward(self, input_: Tensor, w: Tensor | None = None, mem: Tensor | None = None):
         if self.init_hidden and not (w is None and mem is None):
             raise TypeError("`w` or `mem` should not be passed as an argument while `init_hidden=True`")
+        check_current(input_, "[N, *]", 1)
         self.create_features(tuple(input_.shape[1:]))
         w, mem = self._previous(input_, self.w if w is None else w, self.mem if mem is None else mem)
         state = adlif_step(input_, self._state(w, mem), **self._options())
@@ -188,6 +204,8 @@ class AdLIFPlus(_AdLIFPlusNeuron):
         return spikes, self.w, self.mem
 
     def _previous(self, input_: Tensor, w: Tensor, mem: Tensor) -> tuple[Tensor, Tensor]:
+        for name, value in (("w", w), ("mem", mem)):
+            check_tensor(name, value)
         initial_mem, initial_w = self.initial_state(input_) if not (w.numel() and mem.numel()) else (mem, w)
         w, mem = (w if w.numel() else initial_w), (mem if mem.numel() else initial_mem)
         for name, value in (("w", w), ("mem", mem)):
@@ -236,8 +254,7 @@ class StateAdLIFPlus(_AdLIFPlusNeuron):
                 raise ValueError(f"{option} acts between time steps and is not available on sequences; use AdLIFPlus")
 
     def forward(self, input_: Tensor):
-        if input_.dim() < 3:
-            raise ValueError(f"input must be (T, B, C), got shape {tuple(input_.shape)}")
+        check_current(input_, "(T, B, C)", 3)
         self.create_features(tuple(input_.shape[2:]))
         mem, w = self.initial_state(input_.new_zeros(input_.shape[1:]))
         if not self.output:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..checks import check_choice
 from ..delayed_convolution import DelayedConvolution
 from .memory import DetachableMemories
 
@@ -60,6 +61,7 @@ class DelayedConv2d(DelayedConvolution, DetachableMemories):
         bound_mode: str = "project",
     ) -> None:
         super().__init__()
+        check_choice("step_mode", step_mode, ("s", "m"))
         self.create_convolution(
             self._axes, in_channels, out_channels, kernel_size, stride=stride, padding=padding, dilation=dilation,
             groups=groups, bias=bias, max_delay=max_delay, delay=delay, learn_delay=learn_delay,

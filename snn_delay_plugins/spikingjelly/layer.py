@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..checks import check_choice
 from ..delayed import IN_ORDER, DelayedSynapses, DiscreteSynapses, in_order
 from .memory import DetachableMemories
 
@@ -73,6 +74,7 @@ class DelayedLinear(DelayedSynapses, DetachableMemories):
         bound_mode: str = "project",
     ) -> None:
         super().__init__()
+        check_choice("step_mode", step_mode, ("s", "m"))
         self.create_synapses(
             in_features, out_features, bias, max_delay=max_delay, delay=delay, delay_type=delay_type,
             learn_delay=learn_delay, bound_mode=bound_mode, delay_gradient=delay_gradient,

@@ -14,6 +14,9 @@ class DetachableMemories(MemoryModule):
     cut the graph of a trace that the user holds.
     """
 
+    def _apply(self, fn, recurse: bool = True):
+        return super()._apply(fn)  # SpikingJelly's takes no recurse, which torch's to_empty() hands over
+
     def detach(self) -> None:
         """Detach the memories from the graph (truncated backpropagation)."""
         for name, value in self._memories.items():

@@ -7,6 +7,7 @@ import torch
 from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor
 
+from ..checks import check_choice, check_current, check_flag, check_function, check_number
 from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters
@@ -83,22 +84,29 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
         init_state: str = "zeros",
         variant: str = "adlif",
     ) -> None:
+        options = {"decay_input": decay_input, "detach_reset": detach_reset, "store_v_seq": store_v_seq, "learn": learn}
+        for name, value in options.items():
+            check_flag(name, value)
+        if surrogate_function is not None:
+            check_function("surrogate_function", surrogate_function, "Boxcar()")
+        check_choice("step_mode", step_mode, ("s", "m"))
         if not decay_input:
             raise ValueError("decay_input=False: Eq. 1 scales the input by 1 - alpha; scale the weights instead")
-        if v_reset not in (None, 0.0):
+        if v_reset is not None and check_number("v_reset", v_reset) != 0:
             raise ValueError(f"v_reset must be None (subtract the threshold) or 0.0, got {v_reset}")
-        if not isinstance(v_threshold, (int, float)):
+        if isinstance(v_threshold, Tensor):
             raise TypeError(f"v_threshold must be a number (a node learns no threshold), got {v_threshold}")
-        if variant not in VARIANTS:
-            raise ValueError(f"variant must be one of {VARIANTS}, got {variant!r}")
+        v_threshold = check_number("v_threshold", v_threshold, above=0.0)
+        check_choice("variant", variant, VARIANTS)
         if tau is not None:
             if alpha is not None:
                 raise ValueError(f"tau={tau} and alpha={alpha} both give the leak; pass one of them")
+            tau = check_number("tau", tau)
             if not tau > 1:
                 raise ValueError(f"tau must be longer than one step, got {tau}")
             alpha = 1 - 1 / tau
         super().__init__(
-            v_threshold=float(v_threshold),
+            v_threshold=v_threshold,
             v_reset=None if v_reset is None else float(v_reset),
             surrogate_function=Boxcar() if surrogate_function is None else surrogate_function,
             detach_reset=detach_reset,
@@ -119,7 +127,7 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
         )
 
     def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
-        x = inputs[0]
+        x = check_current(inputs[0], *(("[T, N, *]", 2) if step_mode == "m" else ("[N, *]", 1)))
         current = x.new_zeros(x.shape[1:]) if step_mode == "m" else x
         self.create_features(tuple(current.shape[1:]))
         given = all(isinstance(state, Tensor) for state in states)
