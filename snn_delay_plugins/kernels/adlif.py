@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .first_order import PLAIN_FORM, first_order_only
+
 __all__ = ["EVERY", "adlif", "adlif_backward"]
 
 EVERY = 32
@@ -101,3 +103,4 @@ def _backward(ctx, *gradients):
 
 
 adlif.register_autograd(_backward, setup_context=_setup_context)
+first_order_only(adlif_backward, "adlif (AdLIF+ neurons)", PLAIN_FORM)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import dispatch
+from .first_order import PLAIN_FORM, first_order_only
 
 __all__ = ["delayed_linear", "delayed_linear_backward"]
 
@@ -113,3 +114,4 @@ def _backward(ctx, grad):
 
 
 delayed_linear.register_autograd(_backward, setup_context=_setup_context)
+first_order_only(delayed_linear_backward, "delayed_linear", PLAIN_FORM)

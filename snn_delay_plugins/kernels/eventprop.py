@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..bins import check_resolution, step_of
+from .first_order import first_order_only
 
 __all__ = ["KINDS", "eventprop_arrivals", "eventprop_li", "eventprop_lif"]
 
@@ -284,6 +285,7 @@ def _lif_backward(ctx, g_time, g_potential, *_):
 
 
 eventprop_lif.register_autograd(_lif_backward, setup_context=_lif_context)
+first_order_only(eventprop_lif_backward, "an EventProp layer")
 
 
 # ------------------------------------------------------------------------------------------------ LI
@@ -415,6 +417,7 @@ def _li_backward(ctx, grad, *_):
 
 
 eventprop_li.register_autograd(_li_backward, setup_context=_li_context)
+first_order_only(eventprop_li_backward, "an EventProp layer")
 
 
 # ------------------------------------------------------------------------------------------------ discounted arrivals
@@ -474,3 +477,4 @@ def _arrivals_backward(ctx, grad):
 
 
 eventprop_arrivals.register_autograd(_arrivals_backward, setup_context=_arrivals_context)
+first_order_only(eventprop_arrivals_backward, "an EventProp layer")

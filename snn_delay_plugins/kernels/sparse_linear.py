@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import dispatch
+from .first_order import PLAIN_FORM, first_order_only
 
 __all__ = ["sparse_linear", "sparse_linear_backward"]
 
@@ -89,3 +90,4 @@ def _backward(ctx, grad):
 
 
 sparse_linear.register_autograd(_backward, setup_context=_setup_context)
+first_order_only(sparse_linear_backward, "spike_linear", PLAIN_FORM)

@@ -15,6 +15,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from .first_order import PLAIN_FORM, first_order_only
 from .threads import over_ranges
 
 __all__ = ["sparse_taps", "sparse_taps_backward"]
@@ -82,6 +83,7 @@ def _backward(ctx, grad):
 
 
 sparse_taps.register_autograd(_backward, setup_context=_setup_context)
+first_order_only(sparse_taps_backward, "sparse_convolution (layers with few synapses)", PLAIN_FORM)
 
 
 # ------------------------------------------------------------------------------------------------- arrays
