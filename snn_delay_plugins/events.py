@@ -30,6 +30,7 @@ from torch import Tensor
 
 from .bins import bin_of, check_resolution, steps_in
 from .timeless import warn_if_timeless
+from .transforms import REVERSE_ALONE, refuse_transforms
 
 __all__ = ["SpikeEvents"]
 
@@ -257,6 +258,7 @@ class SpikeEvents:
         Times are float64 unless ``dtype`` says otherwise. The gradient on the counts is the one in the module's
         heading. Entries that are not whole non-negative numbers cannot be written as spikes and raise a ValueError.
         """
+        refuse_transforms("SpikeEvents.from_dense", REVERSE_ALONE)
         _check_step(dt)
         if dense.dim() != 3:
             raise ValueError(f"dense spikes must be [T, N, C], got shape {tuple(dense.shape)}")
@@ -298,6 +300,7 @@ class SpikeEvents:
             a spike lies beyond ``num_steps`` (none is ever dropped), times require grad and there is one bin only, or
             float32 times of more than 2^23 bins.
         """
+        refuse_transforms("SpikeEvents.to_dense", REVERSE_ALONE)
         _check_step(dt)
         steps = steps_in(self.duration, dt) if num_steps is None else int(num_steps)
         if torch.compiler.is_compiling():

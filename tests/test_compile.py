@@ -19,7 +19,7 @@ from snn_delay_plugins import EventPropLI, EventPropLIF, SpikeEvents
 
 STEPS, BATCH, IN, OUT = 9, 2, 6, 5
 GAUSSIAN = {"delay_gradient": "gaussian", "sigma": 1.5}
-EVENTPROP = {"weight_init": (0.7, 0.2), "delay": "uniform", "max_delay": 4.0}
+EVENTPROP = {"weight_init": (3.0, 0.5), "delay": "uniform", "max_delay": 3.0}
 
 
 class Case(NamedTuple):
