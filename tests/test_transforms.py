@@ -178,7 +178,7 @@ def test_a_second_backward_through_a_kernel_is_refused_with_the_remedy(name):
     x = (torch.rand(STEPS, BATCH, IN) * 4).requires_grad_()
     (g,) = torch.autograd.grad(layer(x).pow(2).sum(), x, create_graph=True)
     assert g.abs().sum() > 0
-    with pytest.raises(RuntimeError, match='cannot be differentiated again.*method="torch"'):
+    with pytest.raises(RuntimeError, match=r'cannot be differentiated again.*method="torch"'):
         g.pow(2).sum().backward()
 
 
@@ -207,7 +207,7 @@ EVENT_CALLS = {
     "LIF, dense": EventPropLIF(IN, OUT, output="dense"),
     "LIF, events": lambda x: eventprop_lif(EVENTS, x[0, :1].expand(OUT, IN) * 1.0).times,
     "LI": EventPropLI(IN, OUT),
-    "to_dense": lambda x: SpikeEvents._trusted(x[:, 0, 0], EVENTS.units[:1].expand(STEPS), EVENTS.offsets, IN, 9.0).to_dense(1.0),
+    "to_dense": lambda x: SpikeEvents._trusted(x[0, 0, :2], EVENTS.units, EVENTS.offsets, IN, 9.0).to_dense(1.0),
 }
 EVENTS = SpikeEvents.from_lists([[1.0, 2.0]], [[0, 1]], num_units=IN, duration=9.0)
 TRANSFORMS = {
