@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from .transforms import vectorised
+
 __all__ = [
     "LONGEST", "check_choice", "check_current", "check_flag", "check_function", "check_number", "check_sigma",
     "check_steps", "check_tensor", "check_whole", "shape_alone", "values_known",
@@ -28,8 +30,8 @@ def shape_alone(tensor: Tensor) -> bool:
 
 
 def values_known(tensor: Tensor) -> bool:
-    """Whether the values can be looked at: not while ``torch.compile`` traces, nor where there are none."""
-    return not (torch.compiler.is_compiling() or isinstance(tensor, FakeTensor) or tensor.is_meta)
+    """Whether the values can be looked at: not while ``torch.compile`` traces, in ``vmap``, nor where there are none."""
+    return not (torch.compiler.is_compiling() or vectorised() or isinstance(tensor, FakeTensor) or tensor.is_meta)
 
 
 def check_number(

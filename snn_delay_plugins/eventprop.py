@@ -248,6 +248,8 @@ class EventPropLIF(_EventPropLayer):
         return spikes.to_dense(self.dt, None if input is events else input.shape[0], dtype=self.weight.dtype)
 
     def _warn_if_silent(self, events: SpikeEvents, spikes: SpikeEvents) -> None:
+        if torch.compiler.is_compiling():
+            return  # how many spikes there are is not known while the code is compiled
         if self.training and not self._warned and len(events) and not len(spikes):
             self._warned = True
             layer = f"{type(self).__name__}({self.in_features}, {self.out_features})"

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from .bins import bin_of, check_resolution, steps_in
 from .timeless import warn_if_timeless
+from .transforms import REVERSE_ALONE, refuse_transforms
 
 __all__ = ["SpikeEvents"]
 
@@ -268,6 +269,7 @@ class SpikeEvents:
         Times are float64 unless ``dtype`` says otherwise. The gradient on the counts is the one in the module's
         heading. Entries that are not whole non-negative numbers cannot be written as spikes and raise a ValueError.
         """
+        refuse_transforms("SpikeEvents.from_dense", REVERSE_ALONE)
         _check_step(dt)
         if dense.dim() != 3:
             raise ValueError(f"dense spikes must be [T, N, C], got shape {tuple(dense.shape)}")
@@ -275,6 +277,11 @@ class SpikeEvents:
             raise ValueError(f"dense spikes need at least one time step, got [T, N, C] = {tuple(dense.shape)}")
         if dense.is_complex():
             raise TypeError(f"dense spikes must be real, got {dense.dtype}")
+        if torch.compiler.is_compiling():
+            from .kernels.event_bins import dense_to_events
+
+            times, units, offsets = dense_to_events(dense, float(dt), dtype or torch.float64)
+            return cls._trusted(times, units, offsets, dense.shape[2], dense.shape[0] * float(dt))
         values = dense.detach()
         bad = ~((values >= 0) & (values == values.floor()) & values.isfinite()) if values.is_floating_point() \
             else values < 0
@@ -306,20 +313,36 @@ class SpikeEvents:
             a spike lies beyond ``num_steps`` (none is ever dropped), times require grad and there is one bin only, or
             float32 times of more than 2^23 bins.
         """
+        refuse_transforms("SpikeEvents.to_dense", REVERSE_ALONE)
         _check_step(dt)
-        steps = steps_in(self.duration, dt)
-        bins = bin_of(self.times, dt).clamp(max=max(steps - 1, 0))
-        steps = steps if num_steps is None else int(num_steps)
+        steps = steps_in(self.duration, dt) if num_steps is None else int(num_steps)
+        if torch.compiler.is_compiling():
+            from .kernels.event_bins import events_to_dense
+
+            return events_to_dense(self.times, self.units, self.offsets, self.num_units, self.duration, float(dt), steps,
+                                   dtype or self.dtype)
+        bins = self.bins(dt, steps)
+        if self.times.requires_grad and steps < 2 and len(self):
+            raise ValueError("times require grad but the dense tensor has a single bin: there is no gradient in time")
+        return _TimesToDense.apply(self.times, bins, self.samples(), self.units, float(dt),
+                                   (steps, self.batch_size, self.num_units), dtype or self.dtype)
+
+    def bins(self, dt: float, steps: int) -> Tensor:
+        """[n] int64: the bin of each event among ``steps``; a spike at the very end falls into the last of the sample.
+
+        Raises
+        ------
+        ValueError
+            as :meth:`to_dense`.
+        """
+        bins = bin_of(self.times, dt).clamp(max=max(steps_in(self.duration, dt) - 1, 0))
         last = int(bins.max()) if len(self) else -1
         check_resolution(self.dtype, last * dt, dt)
         if last >= steps:
             k = int(bins.argmax())
             raise ValueError(f"a spike at t = {self.times[k].item():g} falls into bin {int(bins[k])} but num_steps = "
                              f"{steps}; use at least {int(bins[k]) + 1} steps")
-        if self.times.requires_grad and steps < 2 and len(self):
-            raise ValueError("times require grad but the dense tensor has a single bin: there is no gradient in time")
-        return _TimesToDense.apply(self.times, bins, self.samples(), self.units, float(dt),
-                                   (steps, self.batch_size, self.num_units), dtype or self.dtype)
+        return bins
 
 
 class _TimesToDense(torch.autograd.Function):
@@ -332,22 +355,14 @@ class _TimesToDense(torch.autograd.Function):
             if bool((bins < 0).any()):
                 raise ValueError(f"times[{int(bins.argmin())}] = {times[bins.argmin()].item()} is negative")
         ctx.save_for_backward(bins, samples, units)
-        ctx.dt, ctx.steps, ctx.dtype = dt, shape[0], times.dtype
+        ctx.dt, ctx.dtype = dt, times.dtype
         dense = torch.zeros(shape, dtype=dtype, device=times.device)
         ones = torch.ones(times.numel(), dtype=dtype, device=times.device)
         return dense.index_put_((bins, samples, units), ones, accumulate=True)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        bins, samples, units = ctx.saved_tensors
-        after = (bins + 1).clamp(max=ctx.steps - 1)
-        before = (bins - 1).clamp(min=0)
-        span = (after - before).clamp(min=1).to(grad.dtype) * ctx.dt
-        later = grad[after, samples, units]
-        change = later - grad[before, samples, units]
-        warn_if_timeless(grad, later, change, bins)
-        return (change / span).to(ctx.dtype), None, None, None, None, None, None
+        return gradient_of_times(grad, *ctx.saved_tensors, ctx.dt).to(ctx.dtype), *(None for _ in range(6))
 
 
 class _DenseToTimes(torch.autograd.Function):
@@ -360,15 +375,29 @@ class _DenseToTimes(torch.autograd.Function):
         return (n.to(torch.float64) * dt).to(dtype)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        n, samples, units = ctx.saved_tensors
-        dense = torch.zeros(ctx.shape, dtype=grad.dtype, device=grad.device)
-        for shift in (1, -1):
-            inside = (n + shift >= 0) & (n + shift < ctx.shape[0])
-            index = ((n + shift)[inside], samples[inside], units[inside])
-            dense.index_put_(index, shift * ctx.dt * grad[inside], accumulate=True)
-        return dense.to(ctx.dtype), None, None, None, None, None
+        return gradient_of_counts(grad, *ctx.saved_tensors, ctx.dt, ctx.shape).to(ctx.dtype), *(None for _ in range(5))
+
+
+def gradient_of_times(grad: Tensor, bins: Tensor, samples: Tensor, units: Tensor, dt: float) -> Tensor:
+    """dL/dt [n] of events in these bins, from dL/dX [T, N, C] (module heading)."""
+    after = (bins + 1).clamp(max=grad.shape[0] - 1)
+    before = (bins - 1).clamp(min=0)
+    span = (after - before).clamp(min=1).to(grad.dtype) * dt
+    later = grad[after, samples, units]
+    change = later - grad[before, samples, units]
+    warn_if_timeless(grad, later, change, bins)
+    return change / span
+
+
+def gradient_of_counts(grad: Tensor, n: Tensor, samples: Tensor, units: Tensor, dt: float, shape: torch.Size) -> Tensor:
+    """dL/dX [T, N, C] from dL/dt [n] of events in the bins n (module heading)."""
+    dense = torch.zeros(shape, dtype=grad.dtype, device=grad.device)
+    for shift in (1, -1):
+        inside = (n + shift >= 0) & (n + shift < shape[0])
+        index = ((n + shift)[inside], samples[inside], units[inside])
+        dense = dense.index_put(index, shift * dt * grad[inside], accumulate=True)
+    return dense
 
 
 def _scaled(times: Tensor, scale: float) -> Tensor:

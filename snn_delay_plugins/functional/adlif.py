@@ -241,7 +241,6 @@ class _WithSurrogate(torch.autograd.Function):
         return output
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, *gradients):
         from ..kernels.adlif import adlif_backward
 

@@ -263,7 +263,7 @@ def _smoothed_kernel(
 
 def _longest(delay: Tensor) -> int:
     if not (values_known(delay) or torch.compiler.is_compiling()):
-        raise ValueError("the longest delay is not known on the meta device or of a fake tensor: give max_delay")
+        raise ValueError("the longest delay is not known on the meta device, of a fake tensor or in vmap: give max_delay")
     longest = delay.detach().max().item() if delay.numel() else 0.0
     if not math.isfinite(longest):
         raise ValueError(f"delays must be finite, the largest is {longest}")

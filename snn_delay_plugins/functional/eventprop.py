@@ -42,6 +42,7 @@ from ..checks import check_choice, check_number, check_whole, shape_alone
 from ..events import SpikeEvents, check_types
 from ..kernels import eventprop as operators
 from ..kernels.dispatch import tell_counters
+from ..transforms import REVERSE_ALONE, refuse_transforms
 
 __all__ = ["eventprop_li", "eventprop_li_reference", "eventprop_lif", "eventprop_lif_reference"]
 
@@ -109,6 +110,7 @@ def eventprop_lif(events: SpikeEvents, weight: Tensor, delay: Tensor | None = No
     >>> [round(g, 4) for g in d.grad[0].tolist()]
     [0.5206, 0.4794]
     """
+    refuse_transforms("EventProp", REVERSE_ALONE)
     syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt, spike_times)
     max_spikes = check_whole("max_spikes", max_spikes, least=1, most=2**31 - 1)
     if shape_alone(events.times):
@@ -169,6 +171,7 @@ def eventprop_li(events: SpikeEvents, weight: Tensor, delay: Tensor | None = Non
     (torch.Size([40, 1, 1]), 0.412)
     """
     check_choice("readout", readout, READOUTS)
+    refuse_transforms("EventProp", REVERSE_ALONE)
     syn = _Checked(events, weight, delay, None, None, tau_mem, tau_syn, 1.0, dt, spike_times)
     if events.duration == 0:
         return syn.nothing(((0,) if readout == "voltage" else ()) + (events.batch_size, weight.shape[0]))

@@ -17,9 +17,12 @@ from torch import Tensor
 
 from ..kernels import dispatch
 from ..kernels.checks import check_size, check_synapse_list
+from ..transforms import refuse_transforms
 from .delay import check_delays, check_synapses, padded_steps
 
 __all__ = ["SynapseList", "sparse_delayed_linear", "sparse_delayed_linear_step", "synapse_list"]
+
+_TRAIN = "it is frozen, without derivatives; differentiate the DelayedLinear that it was made of"
 
 
 class SynapseList(NamedTuple):
@@ -94,6 +97,7 @@ def sparse_delayed_linear(
         [0.0, 2.0, 2.0]
     """
     _check(spikes, synapses, out_features, bias, dims=3)
+    refuse_transforms("a discrete layer", _TRAIN, vmap=False)
     steps = spikes.shape[0] + padded_steps(padding, max_delay)
     with torch.no_grad():
         if dispatch.sparse_delay_method(spikes, method) == "numba":
@@ -128,6 +132,7 @@ def sparse_delayed_linear_step(
         [0.0, 2.0]
     """
     _check(spikes, synapses, pending.shape[-1], bias, dims=2)
+    refuse_transforms("a discrete layer", _TRAIN, vmap=False)
     if pending.dim() != 3 or pending.shape[1] != spikes.shape[0] or pending.dtype != spikes.dtype:
         raise ValueError(
             f"pending must be [max_delay + 1, {spikes.shape[0]}, out] of {spikes.dtype}, got {tuple(pending.shape)} of "

@@ -29,12 +29,18 @@ class _BoxcarSpike(torch.autograd.Function):
     def setup_context(ctx, inputs, output) -> None:
         x, width, height = inputs
         ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
         ctx.width, ctx.height = width, height
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         (x,) = ctx.saved_tensors
         return grad * ctx.height * (x.abs() <= ctx.width).to(grad.dtype), None, None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, *_):
+        (x,) = ctx.saved_tensors
+        return tangent * ctx.height * (x.abs() <= ctx.width).to(tangent.dtype)
 
 
 class Boxcar(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .checks import FLOATS, check_kind, check_tensor
+from .first_order import PLAIN_FORM, first_order_only
 
 __all__ = ["EVERY", "adlif", "adlif_backward"]
 
@@ -143,3 +144,4 @@ def _backward(ctx, *gradients):
 
 
 adlif.register_autograd(_backward, setup_context=_setup_context)
+first_order_only(adlif_backward, "adlif (AdLIF+ neurons)", PLAIN_FORM)

@@ -84,8 +84,8 @@ def _backward_kernel(
     u_new = tl.load(u_seq + at, inside, 0)
     for k in range(steps):
         t = steps - 1 - k
-        later = inside & (t > 0)
-        first = inside & (t == 0)
+        later = tl.where(t > 0, inside, False)  # not `inside & (t > 0)`: Triton 3.9's interpreter takes a
+        first = tl.where(t > 0, False, inside)  # comparison of numbers, spread over lanes, for an integer
         u_old = tl.load(u_seq + at - columns, later, 0)
         s_old = tl.where(t > 0, (u_old - theta >= 0).to(theta.dtype), tl.load(s0 + c, first, 0))
         previous = u_old  # of the step before, as traced

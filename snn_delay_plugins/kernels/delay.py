@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import dispatch
 from .checks import FLOATS, check_kind, check_room, check_size, check_tensor
+from .first_order import PLAIN_FORM, first_order_only
 
 __all__ = ["delayed_linear", "delayed_linear_backward"]
 
@@ -152,3 +153,4 @@ def _backward(ctx, grad):
 
 
 delayed_linear.register_autograd(_backward, setup_context=_setup_context)
+first_order_only(delayed_linear_backward, "delayed_linear", PLAIN_FORM)

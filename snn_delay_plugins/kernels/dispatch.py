@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
+from ..transforms import transform
 from .op_counts import counting, uncounted
 
 __all__ = ["adlif_method"]
@@ -65,7 +66,7 @@ def adlif_method(current: Tensor, dtype: torch.dtype, surrogate: Callable, metho
     elif torch.jit.is_tracing():
         obstacle = "torch.jit.trace traces the plain form"
     else:
-        obstacle = _device_obstacle(current, dtype) or _surrogate_obstacle(surrogate)
+        obstacle = _transform_obstacle() or _device_obstacle(current, dtype) or _surrogate_obstacle(surrogate)
         if obstacle:
             warn_once(f"AdLIF runs in its plain PyTorch form, step by step and many times slower: {obstacle}")
     if method is not None and obstacle:
@@ -101,6 +102,11 @@ def warn_once(message: str) -> None:
     """A warning that a process sees once."""
     if not torch.compiler.is_compiling():
         _warned(message)
+
+
+def _transform_obstacle() -> str | None:
+    running = transform()
+    return None if running is None else f"compiled code has no rule for {running}"
 
 
 def _device_obstacle(tensor: Tensor, dtype: torch.dtype) -> str | None:
@@ -201,7 +207,7 @@ def delay_method(trains: Tensor, dtype: torch.dtype, method: str | None = None) 
     elif torch.jit.is_tracing():
         obstacle = "torch.jit.trace traces the plain form"
     else:
-        obstacle = _device_obstacle(trains, dtype)
+        obstacle = _transform_obstacle() or _device_obstacle(trains, dtype)
         if obstacle:
             warn_once(f"delayed_linear runs as a dense convolution, slow over long delays: {obstacle}")
     cpu = wanted in ("numba", "events", "shifted")
@@ -248,7 +254,7 @@ def linear_method(spikes: Tensor, weight: Tensor, bias: Tensor | None, method: s
     elif bias is not None and bias.shape != weight.shape[:1]:
         obstacle = f"the bias must be [{weight.shape[0]}] for the kernel, got shape {tuple(bias.shape)}"
     else:
-        obstacle = _device_obstacle(spikes, spikes.dtype)
+        obstacle = _transform_obstacle() or _device_obstacle(spikes, spikes.dtype)
     if method is not None and obstacle:
         raise ValueError(f"method={method!r} is not possible here: {obstacle}")
     return _chose("spike_linear", spikes, "torch" if obstacle else "events" if wanted == "events" else "auto", obstacle)
@@ -289,6 +295,7 @@ def sparse_delay_method(spikes: Tensor, method: str | None = None) -> str:
     obstacle = "the input is empty" if spikes.numel() == 0 else _device_obstacle(spikes, spikes.dtype)
     if obstacle is None and spikes.is_cuda:
         obstacle = "the kernel runs on the CPU"
+    obstacle = obstacle or _transform_obstacle()
     if method is not None and obstacle:
         raise ValueError(f"method={method!r} is not possible here: {obstacle}")
     return _chose("sparse_delayed_linear", spikes, "torch" if obstacle else "numba", obstacle)
@@ -302,6 +309,6 @@ def sparse_training(spikes: Tensor, dtype: torch.dtype, mask: Tensor) -> bool:
     """Whether a layer with few synapses computes with those alone (:mod:`~snn_delay_plugins.functional.sparse_taps`)."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or wanted_method(None, METHODS) in _PLAIN:
         return False
-    if spikes.numel() == 0 or spikes.device.type != "cpu" or _device_obstacle(spikes, dtype):
+    if spikes.numel() == 0 or spikes.device.type != "cpu" or _device_obstacle(spikes, dtype) or transform():
         return False
     return int(mask.sum()) <= SPARSE_BELOW * mask.numel()

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..bins import check_resolution, step_of
 from .checks import FLOATS, check_indices, check_kind, check_offsets, check_room, check_tensor
+from .first_order import first_order_only
 
 __all__ = ["KINDS", "eventprop_arrivals", "eventprop_li", "eventprop_lif"]
 
@@ -390,6 +391,7 @@ def _lif_backward(ctx, g_time, g_potential, *_):
 
 
 eventprop_lif.register_autograd(_lif_backward, setup_context=_lif_context)
+first_order_only(eventprop_lif_backward, "an EventProp layer")
 
 
 # ------------------------------------------------------------------------------------------------ LI
@@ -545,6 +547,7 @@ def _li_backward(ctx, grad, *_):
 
 
 eventprop_li.register_autograd(_li_backward, setup_context=_li_context)
+first_order_only(eventprop_li_backward, "an EventProp layer")
 
 
 # ------------------------------------------------------------------------------------------------ discounted arrivals
@@ -615,3 +618,4 @@ def _arrivals_backward(ctx, grad):
 
 
 eventprop_arrivals.register_autograd(_arrivals_backward, setup_context=_arrivals_context)
+first_order_only(eventprop_arrivals_backward, "an EventProp layer")

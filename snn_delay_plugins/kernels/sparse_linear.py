@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import dispatch
 from .checks import FLOATS, check_kind, check_tensor
+from .first_order import PLAIN_FORM, first_order_only
 
 __all__ = ["sparse_linear", "sparse_linear_backward"]
 
@@ -106,3 +107,4 @@ def _backward(ctx, grad):
 
 
 sparse_linear.register_autograd(_backward, setup_context=_setup_context)
+first_order_only(sparse_linear_backward, "spike_linear", PLAIN_FORM)

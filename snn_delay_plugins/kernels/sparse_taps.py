@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .checks import FLOATS, check_room, check_size, check_tensor, check_windows
 from .compiled import njit
+from .first_order import PLAIN_FORM, first_order_only
 from .threads import over_ranges
 
 __all__ = ["sparse_taps", "sparse_taps_backward"]
@@ -87,6 +88,7 @@ def _backward(ctx, grad):
 
 
 sparse_taps.register_autograd(_backward, setup_context=_setup_context)
+first_order_only(sparse_taps_backward, "sparse_convolution (layers with few synapses)", PLAIN_FORM)
 
 
 # ------------------------------------------------------------------------------------------------- arrays

@@ -196,7 +196,7 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
 
     def reset_mem(self) -> tuple[Tensor, Tensor]:
         """Forget the states and return them, empty; the next step starts from ``init_state``."""
-        self.w, self.mem = self.w.new_zeros(0), self.mem.new_zeros(0)
+        self.w, self.mem = (torch.zeros(0, dtype=x.dtype, device=x.device) for x in (self.w, self.mem))
         self.states_are_new()
         return self.w, self.mem
 

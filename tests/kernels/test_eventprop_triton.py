@@ -54,7 +54,7 @@ def test_they_compile_for_a_gpu_that_is_not_here(module, name, constants, ones):
     names = function.arg_names
     constants = {"BLOCK": 32, **constants, **(dict.fromkeys(NUMBERS & set(names), 1) if ones else {})}
     signature = {x: "constexpr" if x in constants else _type(x) for x in names}
-    source = compiler.ASTSource(function, signature, {(names.index(x),): value for x, value in constants.items()})
+    source = compiler.ASTSource(function, signature, constants)
     assembly = compiler.compile(source, target=target).asm["ptx"]
     assert "st.global" in assembly and "atom." not in assembly and not re.search(r"\bred\.", assembly)
     assert ".f64" in assembly and "cvt.f64.f32" not in assembly and ".f32.f64" not in assembly

@@ -43,8 +43,7 @@ def test_they_compile_for_a_gpu_that_is_not_here_and_use_no_atomics(pointer):
     ):
         names = function.arg_names
         source = compiler.ASTSource(
-            function, signature(function, constants, [n for n in numbers if n in names], pointer),
-            {(names.index(name),): value for name, value in constants.items()},
+            function, signature(function, constants, [n for n in numbers if n in names], pointer), constants,
         )  # fmt: skip
         assembly = compiler.compile(source, target=target).asm["ptx"]
         assert "st.global" in assembly and "atom." not in assembly and not re.search(r"\bred\.", assembly)

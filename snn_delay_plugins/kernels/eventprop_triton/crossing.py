@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .flow import any_of, propagate
+from .flow import any_of, other_than, propagate
 
 
 @triton.jit
@@ -61,7 +61,7 @@ def free_crossing(lanes, v, i, length, theta, tm, inv_tm, delta, gain, equal):
         hit = running & done & (iu > theta)
         found = found | hit
         at = tl.where(hit, iu, at)
-        running = running & (slope > 0) & ~done
+        running = running & (slope > 0) & other_than(done)
         u = tl.where(running, u + step, u)
         running = running & (u <= length)
         rounds += 1
@@ -87,7 +87,7 @@ def next_crossing(lanes, head, chain, node_t, node_u, weight, delay, j, n_out, s
         after = (t.to(tl.int64, bitcast=True) + 1).to(tl.float64, bitcast=True)         # the next number: later than t
         crossing = tl.where(found, tl.minimum(tl.maximum(t + u, after), until), crossing)
         at = tl.where(found, current, at)
-        lanes = lanes & ~found & (arrival < end)
+        lanes = lanes & other_than(found) & (arrival < end)
         em, k, es = propagate(length, inv_tm, delta, gain, equal)
         v = em * v + k * i
         i = es * i + tl.where(lanes, arriving, 0.0)

@@ -26,6 +26,7 @@ from .flow import (
     THETA,
     K,
     any_of,
+    other_than,
     propagate,
 )
 
@@ -223,7 +224,7 @@ def recurrent_kernel(
             if INHIBITED:
                 down = tl.load(inhibition + at, inside, 0)
             arrival = t + tl.load(delay + unit * n_out + j, inside, 0)
-            reached = mine | (inside & (arrival < end) & (~listed | (arrival < crossing)))
+            reached = mine | (inside & (arrival < end) & (other_than(listed) | (arrival < crossing)))
             listed = listed | (reached & may_cross(v, i, di, dv, down, em, k, es, bs, dt * inv_tm, theta))
             reached = reached & listed
             again, at_again = next_crossing(

@@ -42,6 +42,12 @@ def any_of(lanes):
 
 
 @triton.jit
+def other_than(lanes):
+    """~lanes, which the interpreter of Triton 3.2 lacks for bools."""
+    return lanes == 0
+
+
+@triton.jit
 def count_of(lanes):
     return tl.sum(lanes.to(tl.int32), 0)
 

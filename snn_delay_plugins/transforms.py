@@ -1,0 +1,43 @@
+"""Which transform of a function is running: ``torch.func`` (grad, vjp, jvp, vmap, jacobians), or forward-mode AD.
+
+Compiled operators have one rule, their gradient in reverse mode. A transform that asks for another would get a zero
+tangent, or torch's words about its internals: dispatch then takes the plain PyTorch form, and what has none refuses.
+"""
+from __future__ import annotations
+
+import torch
+from torch.autograd import forward_ad
+
+__all__ = ["REVERSE_ALONE", "refuse_transforms", "transform", "vectorised"]
+
+REVERSE_ALONE = ("its derivatives exist in reverse mode alone; call it on a whole batch, and use backward(), "
+                 "torch.autograd.grad or torch.autograd.functional.jacobian")
+"""The remedy of EventProp."""
+_NAMES = {"Vmap": "torch.func.vmap", "Grad": "torch.func.grad", "Jvp": "torch.func.jvp"}
+
+
+@torch.compiler.assume_constant_result  # a compiled graph is guarded by the transforms that it was traced in
+def transform() -> str | None:
+    """The innermost transform that is running, in a user's words; None (a few hundred nanoseconds later) without one."""
+    innermost = torch._C._functorch.peek_interpreter_stack()
+    if innermost is not None:
+        name = innermost.key().name
+        return _NAMES.get(name, f"torch.func.{name.lower()}")
+    return "forward-mode AD" if forward_ad._current_level >= 0 else None
+
+
+@torch.compiler.assume_constant_result
+def vectorised() -> bool:
+    """Whether a ``vmap`` is running, anywhere: then a tensor stands for several, and single values cannot be looked at."""
+    stack = torch._C._functorch.get_interpreter_stack()
+    return stack is not None and any(level.key().name == "Vmap" for level in stack)
+
+
+def refuse_transforms(name: str, remedy: str, vmap: bool = True) -> None:
+    """
+    :param vmap: whether ``vmap`` alone is refused too.
+    :raises NotImplementedError: inside of a transform.
+    """
+    running = transform()
+    if running is not None and (vmap or running != _NAMES["Vmap"]):
+        raise NotImplementedError(f"{name} cannot pass through {running}: {remedy}")
