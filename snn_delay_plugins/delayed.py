@@ -10,16 +10,17 @@ are the same in both modes.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .functional.dcls import (
     SMALLEST_SIGMA,
     gaussian_delayed_linear,
     gaussian_delayed_linear_step,
-    rounded_delayed_linear_step,
 )
 from .functional.delay import (
     check_delay_options,
+    check_history,
     check_input,
     compute_dtype,
     delayed_linear,
@@ -28,15 +29,13 @@ from .functional.delay import (
     padded_steps,
 )
 from .functional.sparse_delay import SynapseList, sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
-from .functional.sparse_taps import delay_window, gaussian_window, sparse_convolution
+from .functional.sparse_taps import delay_window, gaussian_window, smoothed_taps, sparse_convolution
 from .kernels import dispatch
 from .parameters import BoundedModule, DelayParameters
 
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
 
 DELAY_GRADIENTS = ("slayer", "gaussian")
-IN_ORDER = -1
-"""The slot of a history that is newest first: a ring buffer whose last entry is written next."""
 
 
 class GaussianDelays(BoundedModule):
@@ -165,28 +164,64 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
                 current = current + self.bias.to(compute)
         return current.to(spikes.dtype)
 
-    def step_currents(
-        self, spikes: Tensor, history: Tensor | None, slot: int = IN_ORDER
-    ) -> tuple[Tensor, Tensor, int]:
-        """Input currents of one step ``[N, in]``, and the history and the slot for the next one.
-
-        Without gradients the discrete kernel of Gaussian delays keeps the history as a ring buffer, changed in place,
-        whose entry ``slot`` is written next. Everywhere else it is newest first, and the slot is ``IN_ORDER``.
-        """
-        synapses = self.effective_weight(), self.bounded("delay")
-        if self.delay_gradient == "gaussian" and not self.training and not torch.is_grad_enabled():
-            if history is None:
-                history = spikes.new_zeros(self.max_delay + 1, *spikes.shape)
-            elif slot == IN_ORDER:
-                history = history.clone()  # the caller may hold it
-            slot %= history.shape[0]
-            current = rounded_delayed_linear_step(spikes, history, slot, *synapses, self.bias)
-            return current, history, (slot - 1) % history.shape[0]
-        history, options = in_order(history, slot), {"max_delay": self.max_delay}
+    def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
+        check_input(spikes, self.weight, self.bias, steps=False)
+        if torch.compiler.is_compiling():  # one operator where there is one
+            sequence = spikes[None]
+            return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
+        compute = compute_dtype(spikes, self.weight)
+        if dispatch.delay_line(spikes, compute):
+            return self._step_on_line(spikes, history, compute)
+        synapses, options = (self.effective_weight(), self.bounded("delay")), {"max_delay": self.max_delay}
         if self._gaussian:
-            synapses += (self.bounded("sigma"), self.bias)
-            return *gaussian_delayed_linear_step(spikes, history, *synapses, **options), IN_ORDER
-        return *delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel), IN_ORDER
+            return gaussian_delayed_linear_step(
+                spikes, history, *synapses, self.bounded("sigma"), self.bias, **options
+            )
+        return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
+
+    def _step_on_line(self, spikes: Tensor, history: Tensor | None, compute: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The same over a line of currents on their way, which is begun where there is none to go on with."""
+        from .kernels import delay_line
+
+        held = (self.weight, self.delay, self.bias, self.mask, self.smoothing, getattr(self, "sigma", None))
+        key = (compute, self.training, self._bound_mode, torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
+               *map(stamp, held))  # fmt: skip
+        if history is None:
+            history = spikes.new_zeros(self.history_length, *spikes.shape)
+        else:
+            check_history(history, self.history_length, spikes)
+        state = delay_line.state_of(history, key)
+        if state is None:
+            with torch.autocast(spikes.device.type, enabled=False):
+                synapses = delay_line.Synapses(*self._windows(compute), self.out_features)
+            state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
+        return delay_line.step(spikes, history, state)
+
+    def _windows(self, compute: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Taps ``[synapses, width]``, first lags, starts and receivers of the synapses, ordered by sender."""
+        exists = torch.ones_like(self.weight, dtype=torch.bool) if self.mask is None else self.mask
+        senders, receivers = exists.mT.nonzero(as_tuple=True)
+        starts = F.pad(exists.sum(0).cumsum(0), (1, 0))
+
+        def of_synapses(value: Tensor) -> Tensor:
+            value = value.to(compute).expand_as(self.weight)
+            return value.mT.flatten() if self.mask is None else value[receivers, senders]
+
+        weight, delay = of_synapses(self.weight), of_synapses(self.bounded("delay"))
+        if self._gaussian:
+            sigma = self.bounded("sigma")
+            sigma = sigma.to(compute) if sigma.dim() == 0 else of_synapses(sigma)
+            taps, lags = gaussian_window(weight, delay, sigma, self.max_delay)
+        else:
+            taps, lags = delay_window(weight, delay, self.max_delay, self._kernel["interpolation"])
+        if self.smoothing is not None:
+            taps = smoothed_taps(taps, self.smoothing)
+        return taps, lags.int(), starts, receivers.int()
+
+    @property
+    def history_length(self) -> int:
+        return self.max_delay + 1 + (0 if self.smoothing is None else self.smoothing.numel() - 1)
 
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
@@ -264,9 +299,12 @@ class DiscreteSynapses(nn.Module):
         )
 
 
-def in_order(history: Tensor | None, slot: int) -> Tensor | None:
-    """The history newest first, of a ring buffer whose entry ``slot`` is to be written next."""
-    return history if history is None or slot == IN_ORDER else history.roll(-(slot + 1), 0)
+def stamp(tensor: Tensor | None) -> tuple | None:
+    """What changes with the values of a tensor."""
+    if tensor is None:
+        return None
+    version = 0 if tensor.is_inference() else tensor._version
+    return id(tensor), tensor.data_ptr(), version, tensor.requires_grad
 
 
 def connection_mask(

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 __all__ = ["adlif_method"]
 
@@ -267,6 +268,20 @@ def sparse_delay_method(spikes: Tensor, method: str | None = None) -> str:
     if method is not None and obstacle:
         raise ValueError(f"method={method!r} is not possible here: {obstacle}")
     return _chose("sparse_delayed_linear", spikes, "torch" if obstacle else "numba", obstacle)
+
+
+def delay_line(spikes: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a step of a layer with delays runs compiled (:mod:`.delay_line`); else in its plain form."""
+    if spikes.numel() == 0 or not spikes.is_cpu or type(spikes) not in (Tensor, torch.nn.Parameter):
+        return False  # subclasses (fake tensors, tensors inside torch.func) do not have the numbers
+    if torch.jit.is_tracing() or _inside_transform() or wanted_method(None, METHODS) in _PLAIN:
+        return False
+    return dtype in (torch.float32, torch.float64) and _HAS_NUMBA
+
+
+def _inside_transform() -> bool:
+    """Inside ``torch.func`` or forward-mode differentiation."""
+    return forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 SPARSE_BELOW = 0.15
