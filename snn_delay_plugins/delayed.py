@@ -166,13 +166,11 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
-        check_input(spikes, self.weight, self.bias, steps=False)
-        if torch.compiler.is_compiling():  # one operator where there is one
+        if torch.compiler.is_compiling():  # one operator, where there is one for sequences
             sequence = spikes[None]
             return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
-        compute = compute_dtype(spikes, self.weight)
-        if dispatch.delay_line(spikes, compute):
-            return self._step_on_line(spikes, history, compute)
+        if dispatch.delay_line(spikes):
+            return self._step_on_line(spikes, history)
         synapses, options = (self.effective_weight(), self.bounded("delay")), {"max_delay": self.max_delay}
         if self._gaussian:
             return gaussian_delayed_linear_step(
@@ -180,21 +178,23 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             )
         return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
 
-    def _step_on_line(self, spikes: Tensor, history: Tensor | None, compute: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _step_on_line(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """The same over a line of currents on their way, which is begun where there is none to go on with."""
         from .kernels import delay_line
 
-        held = (self.weight, self.delay, self.bias, self.mask, self.smoothing, getattr(self, "sigma", None))
-        key = (compute, self.training, self._bound_mode, torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
-               *map(stamp, held))  # fmt: skip
-        if history is None:
-            history = spikes.new_zeros(self.history_length, *spikes.shape)
-        else:
-            check_history(history, self.history_length, spikes)
-        state = delay_line.state_of(history, key)
+        gaussian = self.delay_gradient == "gaussian"
+        held = (self.weight, self.delay, self.bias, self.sigma if gaussian else None, self.mask, self.smoothing)
+        key = (spikes.dtype, self.training, self._bound_mode, torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
+               [value if value is None else stamp(value) for value in held])  # fmt: skip
+        state = delay_line.state_of(history, key, spikes)
         if state is None:
+            check_input(spikes, self.weight, self.bias, steps=False)
+            if history is None:
+                history = spikes.new_zeros(self.history_length, *spikes.shape)
+            else:
+                check_history(history, self.history_length, spikes)
             with torch.autocast(spikes.device.type, enabled=False):
-                synapses = delay_line.Synapses(*self._windows(compute), self.out_features)
+                synapses = delay_line.Synapses(*self._windows(compute_dtype(spikes, self.weight)), self.out_features)
             state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
         return delay_line.step(spikes, history, state)
 

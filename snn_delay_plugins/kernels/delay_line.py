@@ -16,6 +16,7 @@ Shapes: spikes ``[N, in]``, history ``[H, N, in]`` newest first, current ``[N, o
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -34,53 +35,41 @@ _FOR_THREADS = 200_000  # additions from which a step is split among threads
 
 
 class Synapses:
-    """A window of taps per synapse, ordered by sender.
+    """A window of taps per synapse, ordered by sender and receiver.
 
-    :param taps: ``[synapses, width]``, differentiable. :param lags: int32, of the first tap of each. :param starts: int64
-        ``[in + 1]``: where the synapses of a sender begin. :param targets: int32.
+    :param taps: ``[synapses, width]``, differentiable. :param lags: of the first tap of each. :param starts: int64
+        ``[in + 1]``: where the synapses of a sender begin. :param targets: their receivers.
     """
 
     def __init__(self, taps: Tensor, lags: Tensor, starts: Tensor, targets: Tensor, out_features: int) -> None:
-        self.taps = taps
-        self.tables = tuple(x.detach().contiguous().numpy() for x in (starts, targets, lags))
+        self.taps, self.dtype = taps, taps.dtype
         self.weights = taps.detach().contiguous().numpy()
-        self.senders, self.receivers = starts.numel() - 1, out_features
-        lag = self.tables[2]
-        self.width = taps.shape[1]
-        self.reach = (int(lag.max()) if lag.size else 0) + self.width
-        self.room = max(8, self.reach // 4)  # steps between two moves of what is on its way
-        whole = lag.size == self.senders * out_features and self.width >= _WIDE and not lag.any()
-        self.matrix = torch.from_numpy(self.weights).view(self.senders, -1) if whole else None
+        self.senders, self.receivers, self.width = starts.numel() - 1, out_features, taps.shape[1]
+        self.reach = (int(lags.max()) if lags.numel() else 0) + self.width
+        self.room = max(8, self.reach // 3)  # steps between two moves of what is on its way
+        self.length = self.reach + self.room
+        places = (targets * self.length + lags).contiguous().numpy()
+        self.tables = starts.contiguous().numpy(), places, self.weights
+        full = lags.numel() == self.senders * out_features and self.width >= _WIDE and not lags.any()
+        self.matrix = self.weights.reshape(self.senders, -1) if full else None
 
-    def ranges(self, task, size: int, work: int) -> None:
-        if work * self.width * self.receivers > _FOR_THREADS:
-            over_ranges(task, size)
+    def ranges(self, loop: Callable, arguments: tuple, size: int, visits: int) -> None:
+        """Over threads, where that pays for ``visits`` of all synapses of a sender."""
+        if visits * self.width * self.receivers > _FOR_THREADS:
+            over_ranges(lambda first, last: loop(first, last, *arguments), size)
         else:
-            task(0, size)
+            loop(0, size, *arguments)
 
     def dense(self, events: int, samples: int) -> bool:
         return self.matrix is not None and events > _DENSE * samples * self.senders
 
 
-class Events(NamedTuple):
-    """What is not zero in ``[N, in]``; sample n's at ``offsets[n] ... offsets[n + 1]``."""
-
-    units: np.ndarray
-    values: np.ndarray
-    offsets: np.ndarray
-
-    def dense(self, senders: int) -> np.ndarray:
-        whole = np.zeros((self.offsets.size - 1, senders), self.values.dtype)
-        whole[np.repeat(np.arange(whole.shape[0]), np.diff(self.offsets)), self.units] = self.values
-        return whole
-
-
-def events_of(spikes: np.ndarray) -> Events:
-    samples = spikes.shape[0]
-    units, values = np.empty(spikes.size + 1, np.int32), np.empty(spikes.size + 1, spikes.dtype)
-    offsets = np.empty(samples + 1, np.int64)
-    found = loops.find(spikes, units, values, offsets)
-    return Events(units[:found], values[:found], offsets)
+def entries_of(spikes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is not zero in ``[N, in]``: where (n * in + j), how much, and where each sample begins in these."""
+    entries, values = np.empty(spikes.size + 1, np.int32), np.empty(spikes.size + 1, spikes.dtype)
+    offsets = np.empty(spikes.shape[0] + 1, np.int64)
+    found = loops.find(spikes, entries, values, offsets)
+    return entries[:found], values[:found], offsets
 
 
 class Line:
@@ -91,55 +80,67 @@ class Line:
 
     def __init__(self, synapses: Synapses, bias: Tensor | None, history: Tensor, key: tuple, held: tuple) -> None:
         self.synapses, self.bias, self.key, self.held = synapses, bias, key, held
-        dtype = synapses.weights.dtype
-        self.length, samples = history.shape[0], history.shape[1]
-        self.pending = np.zeros((samples, synapses.receivers, synapses.reach + synapses.room), dtype)
-        self.offset = np.zeros(synapses.receivers, dtype) if bias is None else bias.detach().to(synapses.taps.dtype).numpy()
+        numbers = synapses.weights.dtype
+        self.length, self.samples, _ = self.shape = tuple(history.shape)
+        self.pending = np.zeros((self.samples, synapses.receivers, synapses.length), numbers)
+        self.offset = np.zeros(synapses.receivers, numbers)
+        if bias is not None:
+            self.offset[:] = bias.detach().to(synapses.dtype).numpy()
         self.now = self.clock = 0
         self.spent = self.to_spikes = False
-        self.raw = history.dtype in (torch.float32, torch.float64)
-        if self.raw:
-            self.page = np.zeros((2 * self.length, *history.shape[1:]), dtype if history.dtype == synapses.taps.dtype
-                                 else np.float32)
-            self.row = self.length
+        self.dtype = history.dtype
+        self.page = None
+        if self.dtype in _NUMBERS:  # numpy has them
+            self.page, self.row = np.zeros((2 * self.length, *history.shape[1:]), _NUMBERS[self.dtype]), self.length
             self.page[self.row :] = history.detach().numpy()
         for past in reversed(history.detach().unbind()[: synapses.reach - 1]):
-            self.arrive(past.to(synapses.taps.dtype).contiguous().numpy())
+            self.arrive(self.numbers(past))
 
-    def arrive(self, spikes: np.ndarray) -> tuple[Tensor, Events]:
-        synapses, events = self.synapses, events_of(spikes)
+    def numbers(self, spikes: Tensor) -> np.ndarray:
+        spikes = spikes.detach()
+        if spikes.dtype != self.synapses.dtype or not spikes.is_contiguous():
+            spikes = spikes.to(self.synapses.dtype).contiguous()
+        return spikes.numpy()
+
+    def arrive(self, spikes: np.ndarray) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """Spikes leave, and what is due is taken: the currents, and which spikes these were."""
+        synapses, (entries, values, offsets) = self.synapses, entries_of(spikes)
         if self.now == synapses.room:
             loops.forwards(self.pending, self.now)
             self.now = 0
-        samples, found = spikes.shape[0], events.units.size
-        if synapses.dense(found, samples):
+        found, matrix = entries.size, synapses.matrix
+        current = np.empty((self.samples, synapses.receivers), self.pending.dtype)
+        if synapses.dense(found, self.samples):
             due = torch.from_numpy(self.pending)[:, :, self.now : self.now + synapses.width]
-            due += (torch.from_numpy(spikes) @ synapses.matrix).view(due.shape)
-        elif found:
-            synapses.ranges(lambda first, last: loops.arrive(
-                first, last, *events, *synapses.tables, synapses.weights, self.pending, self.now
-            ), samples, found)
-        current = np.empty((samples, synapses.receivers), self.pending.dtype)
-        loops.take(self.pending, self.now, self.offset, current)
+            due += (torch.from_numpy(spikes) @ torch.from_numpy(matrix)).view(due.shape)
+            offsets = np.zeros_like(offsets)
+        loop, tables = (loops.arrive, synapses.tables) if matrix is None else (loops.arrive_whole, (matrix,))
+        arguments = (entries, values, offsets, *tables, self.pending, self.now, self.offset, current)
+        synapses.ranges(loop, arguments, self.samples, found)
         self.now += 1
-        return torch.from_numpy(current), events
+        return torch.from_numpy(current), entries, values
 
-    def remember(self, spikes: Tensor, history: Tensor) -> Tensor:
+    def advance(self, spikes: Tensor, history: Tensor) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
+        """The currents of a step, the next history, and which spikes were not zero."""
+        numbers = self.numbers(spikes)
+        current, *entries = self.arrive(numbers)
+        self.clock += 1
+        if self.page is None:
+            return current.to(self.dtype), torch.cat([spikes.detach()[None], history.detach()[:-1]]), *entries
+        return current if current.dtype == self.dtype else current.to(self.dtype), self.remember(numbers), *entries
+
+    def remember(self, spikes: np.ndarray) -> Tensor:
         """The next history. It is a view of a page that only grows: nobody sees an older one change."""
-        if not self.raw:
-            return torch.cat([spikes.detach()[None], history.detach()[:-1]])
         if self.row == 0:
             page = np.empty_like(self.page)
             page[self.length + 1 :] = self.page[: self.length - 1]
             self.page, self.row = page, self.length + 1
         self.row -= 1
-        self.page[self.row] = spikes.detach().numpy()
+        self.page[self.row] = spikes
         return torch.from_numpy(self.page[self.row : self.row + self.length])
 
-    def advance(self, spikes: Tensor, history: Tensor) -> tuple[Tensor, Tensor, Events]:
-        current, events = self.arrive(spikes.detach().to(self.synapses.taps.dtype).contiguous().numpy())
-        self.clock += 1
-        return current.to(spikes.dtype), self.remember(spikes, history), events
+
+_NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 class State(NamedTuple):
@@ -155,15 +156,15 @@ _states: dict[int, tuple[weakref.ref, State]] = {}
 """By the identity of the history. A copy has none, and begins a line of its own."""
 
 
-def state_of(history: Tensor | None, key: tuple) -> State | None:
-    """The state to go on from; None where a new line has to begin."""
+def state_of(history: Tensor | None, key: tuple, spikes: Tensor) -> State | None:
+    """The state to go on from with these spikes; None where a new line has to begin."""
     reference, state = _states.get(id(history), _NONE)
     if state is None or reference() is not history:
         return None
     line = state.line
     if line.clock != state.clock or line.spent or line.key != key or _version(history) != state.version:
         return None
-    return state
+    return state if spikes.shape == history.shape[1:] else None
 
 
 _NONE = (None, None)
@@ -191,7 +192,7 @@ def step(spikes: Tensor, history: Tensor, state: State) -> tuple[Tensor, Tensor]
     if torch.is_grad_enabled() and (state.token.requires_grad or spikes.requires_grad or history.requires_grad):
         current, history, token = _Step.apply(spikes, history, state.token, line)
     else:
-        current, history, _ = line.advance(spikes, history)
+        current, history, *_ = line.advance(spikes, history)
         token = state.token
     _keep(history, State(line, line.clock, token, _version(history)))
     return current, history
@@ -203,66 +204,58 @@ def step(spikes: Tensor, history: Tensor, state: State) -> tuple[Tensor, Tensor]
 class Tape:
     """What one backward pass has met so far: gradients of later currents, sums for the taps and the bias."""
 
-    def __init__(self, line: Line, samples: int) -> None:
+    def __init__(self, line: Line) -> None:
         synapses = self.synapses = line.synapses
-        dtype, length = synapses.weights.dtype, synapses.reach + synapses.room
-        self.to_taps, self.to_spikes = synapses.taps.requires_grad, line.to_spikes
-        whole = synapses.matrix is not None
-        self.later = self.lanes = None
-        if self.to_taps or whole:
-            self.later = np.zeros((samples, synapses.receivers, length), dtype)
-        if self.to_spikes and not whole:
-            blocks = -(-samples // loops.LANES)
-            self.lanes = np.zeros((blocks, synapses.receivers, length, loops.LANES), dtype)
-        self.met = np.zeros(synapses.weights.shape) if self.to_taps else None
-        self.total = np.zeros(synapses.receivers)
+        numbers, samples = synapses.weights.dtype, line.samples
         self.samples, self.now = samples, synapses.room
+        self.to_taps = synapses.taps.requires_grad
+        matrix, lanes, narrow = synapses.matrix is not None, loops.LANES, synapses.width <= 2
+        blocks = -(-samples // lanes) if narrow or line.to_spikes and not matrix else 0
+        later = matrix or (self.to_taps and not narrow)
+        self.later = np.zeros((later * samples, synapses.receivers, synapses.length), numbers)
+        self.lanes = np.zeros((blocks, synapses.receivers, synapses.length, lanes), numbers)
+        # whole windows as the products of matrices sum them, few taps per synapse in double precision
+        self.met = np.zeros(synapses.weights.shape, numbers if matrix else np.float64) if self.to_taps else None
+        self.total = np.zeros(synapses.receivers)
+        self.silence = np.zeros((samples, synapses.receivers), numbers)
 
-    def retreat(self, grad: Tensor | None, events: Events, to_spikes: bool) -> Tensor | None:
-        """One step towards the past: the gradient of its spikes, ``[N, in]``."""
+    def retreat(self, grad: Tensor | None, entries: np.ndarray, values: np.ndarray, to_spikes: bool) -> Tensor | None:
+        """One step towards the past, with the gradient of its currents: that of its spikes, ``[N, in]``."""
         synapses = self.synapses
         if self.now == 0:
-            if self.later is not None:
-                loops.backwards(self.later, synapses.room)
-            if self.lanes is not None:
-                loops.backwards_lanes(self.lanes, synapses.room)
+            loops.backwards(self.later, self.lanes, synapses.room)
             self.now = synapses.room
         self.now -= 1
-        if grad is None:
-            grad = np.zeros((self.samples, synapses.receivers), synapses.weights.dtype)
-        else:
-            grad = grad.detach().to(synapses.taps.dtype).contiguous().numpy()
-        if self.later is not None:
-            loops.put(grad, self.now, self.later)
-        if self.lanes is not None:
-            loops.put_lanes(grad, self.now, self.lanes)
-        loops.add(grad, self.total)
-        if self.to_taps:
-            self._collect(events)
+        grad = self.silence if grad is None else grad.detach().to(synapses.dtype).contiguous().numpy()
+        loops.put(grad, self.now, self.later, self.lanes, self.total)
+        if self.to_taps and entries.size:
+            self._collect(entries, values)
         return self._leave() if to_spikes else None
 
     def _window(self) -> Tensor:
         rows = torch.from_numpy(self.later)[:, :, self.now : self.now + self.synapses.width]
         return rows.reshape(self.samples, -1)
 
-    def _collect(self, events: Events) -> None:
-        synapses, found = self.synapses, events.units.size
-        if synapses.dense(found, self.samples):
-            spikes = torch.from_numpy(events.dense(synapses.senders))
-            self.met += (spikes.mT @ self._window()).view(self.met.shape).numpy()
-        elif found:
-            synapses.ranges(lambda first, last: loops.collect(
-                first, last, *events, *synapses.tables, self.later, self.now, self.met
-            ), synapses.senders, found)
+    def _collect(self, entries: np.ndarray, values: np.ndarray) -> None:
+        synapses, whole = self.synapses, None if self.synapses.matrix is None else self.met.reshape(self.synapses.senders, -1)
+        if synapses.dense(entries.size, self.samples):
+            spikes = np.zeros(self.samples * synapses.senders, values.dtype)
+            spikes[entries] = values
+            torch.from_numpy(whole).addmm_(torch.from_numpy(spikes).view(self.samples, -1).mT, self._window())
+        elif whole is not None:
+            arguments = entries, values, self._window().numpy(), whole
+            synapses.ranges(loops.collect_whole, arguments, synapses.senders, entries.size)
+        else:
+            loop, later = (loops.collect, self.later) if self.later.size else (loops.collect_lanes, self.lanes)
+            arguments = entries, values, *synapses.tables[:2], later, self.now, self.met
+            synapses.ranges(loop, arguments, synapses.senders, entries.size)
 
     def _leave(self) -> Tensor:
         synapses = self.synapses
         if synapses.matrix is not None:
-            return self._window() @ synapses.matrix.mT
+            return self._window() @ torch.from_numpy(synapses.matrix).mT
         out = np.empty((self.samples, synapses.senders), synapses.weights.dtype)
-        synapses.ranges(lambda first, last: loops.leave(
-            first, last, *synapses.tables, synapses.weights, self.lanes, self.now, out
-        ), self.lanes.shape[0], out.size)
+        synapses.ranges(loops.leave, (*synapses.tables, self.lanes, self.now, out), self.lanes.shape[0], out.size)
         return torch.from_numpy(out)
 
 
@@ -288,11 +281,11 @@ class _Start(Function):
         g_history = torch.zeros_like(history) if to_history else None
         if to_history or history.count_nonzero():
             for age, past in enumerate(history.detach().unbind()[: line.synapses.reach - 1]):
-                events = events_of(past.to(line.synapses.taps.dtype).contiguous().numpy())
-                grad = tape.retreat(None, events, to_history)
+                entries, values, _ = entries_of(line.numbers(past))
+                grad = tape.retreat(None, entries, values, to_history)
                 if to_history:
                     g_history[age] = grad
-        g_taps = torch.from_numpy(tape.met).to(line.synapses.taps.dtype) if ctx.needs_input_grad[0] else None
+        g_taps = torch.from_numpy(tape.met).to(line.synapses.dtype) if ctx.needs_input_grad[0] else None
         g_bias = torch.from_numpy(tape.total).to(line.bias.dtype) if ctx.needs_input_grad[1] else None
         return *once(g_taps, g_bias, g_history), None
 
@@ -302,27 +295,26 @@ class _Step(Function):
 
     @staticmethod
     def forward(ctx, spikes, history, token, line):
-        line.to_spikes |= spikes.requires_grad or history.requires_grad
-        current, later, events = line.advance(spikes, history)
-        ctx.line, ctx.dtype = line, spikes.dtype
+        graph = spikes.requires_grad or history.requires_grad
+        line.to_spikes |= graph
+        current, later, entries, values = line.advance(spikes, history)
+        ctx.line = line
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*(torch.from_numpy(x.copy()) for x in events))
-        if not (spikes.requires_grad or history.requires_grad):
+        ctx.save_for_backward(torch.from_numpy(entries.copy()), torch.from_numpy(values.copy()))
+        if not graph:
             ctx.mark_non_differentiable(later)
-        return current, later, token.new_empty(1)
+        return current, later, torch.empty(1, dtype=token.dtype)
 
     @staticmethod
     def backward(ctx, g_current, g_history, g_token):
-        line = ctx.line
-        events = Events(*(x.numpy() for x in saved(ctx)))
+        line, (entries, values) = ctx.line, saved(ctx)
         line.spent = True
         if g_token is None:
-            tape = Tape(line, events.offsets.size - 1)
-            g_token = torch.zeros(1, dtype=line.synapses.taps.dtype)
-            g_token.tape = tape
+            g_token = torch.zeros(1, dtype=line.synapses.dtype)
+            g_token.tape = Tape(line)
         to_spikes, to_history, _, _ = ctx.needs_input_grad
-        g_spikes = g_token.tape.retreat(g_current, events, to_spikes)
-        g_spikes = g_spikes.to(ctx.dtype) if to_spikes else None
+        g_spikes = g_token.tape.retreat(g_current, entries.numpy(), values.numpy(), to_spikes)
+        g_spikes = g_spikes.to(line.dtype) if to_spikes else None
         g_before = None
         if g_history is not None:  # somebody read the history beside the line
             if to_spikes:
