@@ -30,7 +30,7 @@ from .functional.delay import (
 )
 from .functional.sparse_delay import SynapseList, sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
 from .functional.sparse_taps import delay_window, gaussian_window, smoothed_taps, sparse_convolution
-from .kernels import dispatch
+from .kernels import delay_line, dispatch
 from .parameters import BoundedModule, DelayParameters
 
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
@@ -68,6 +68,10 @@ class GaussianDelays(BoundedModule):
             raise ValueError(f"sigma must be a positive number of time steps, got {sigma}")
         with torch.no_grad():
             self.sigma.fill_(sigma)
+
+    def line_key(self, spikes: Tensor, held: tuple[Tensor | None, ...]) -> tuple:
+        """What the currents on their way depend on beside the spikes: with another key a new line begins."""
+        return (spikes.dtype, self.training, self._bound_mode, *delay_line.key_of(held))
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, delay_gradient={self.delay_gradient!r}"
@@ -180,12 +184,11 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
 
     def _step_on_line(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """The same over a line of currents on their way, which is begun where there is none to go on with."""
-        from .kernels import delay_line
+        from .kernels.delay_line_list import ListedSynapses
 
         gaussian = self.delay_gradient == "gaussian"
         held = (self.weight, self.delay, self.bias, self.sigma if gaussian else None, self.mask, self.smoothing)
-        key = (spikes.dtype, self.training, self._bound_mode, torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
-               [value if value is None else stamp(value) for value in held])  # fmt: skip
+        key = self.line_key(spikes, held)
         state = delay_line.state_of(history, key, spikes)
         if state is None:
             check_input(spikes, self.weight, self.bias, steps=False)
@@ -194,7 +197,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             else:
                 check_history(history, self.history_length, spikes)
             with torch.autocast(spikes.device.type, enabled=False):
-                synapses = delay_line.Synapses(*self._windows(compute_dtype(spikes, self.weight)), self.out_features)
+                synapses = ListedSynapses(*self._windows(compute_dtype(spikes, self.weight)), self.out_features)
             state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
         return delay_line.step(spikes, history, state)
 
@@ -297,14 +300,6 @@ class DiscreteSynapses(nn.Module):
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"max_delay={self.max_delay}, synapses={self.weights.numel()}"
         )
-
-
-def stamp(tensor: Tensor | None) -> tuple | None:
-    """What changes with the values of a tensor."""
-    if tensor is None:
-        return None
-    version = 0 if tensor.is_inference() else tensor._version
-    return id(tensor), tensor.data_ptr(), version, tensor.requires_grad
 
 
 def connection_mask(

@@ -270,13 +270,14 @@ def sparse_delay_method(spikes: Tensor, method: str | None = None) -> str:
     return _chose("sparse_delayed_linear", spikes, "torch" if obstacle else "numba", obstacle)
 
 
-def delay_line(spikes: Tensor) -> bool:
-    """Whether a step of a layer with delays runs compiled (:mod:`.delay_line`); else in its plain form."""
-    if spikes.numel() == 0 or not spikes.is_cpu or type(spikes) not in (Tensor, torch.nn.Parameter):
+def delay_line(spikes: Tensor, compiled: bool = True) -> bool:
+    """Whether a step of a layer with delays runs over a line (:mod:`.delay_line`), ``compiled`` or in PyTorch; else in
+    its plain form."""
+    if spikes.numel() == 0 or spikes.is_meta or type(spikes) not in (Tensor, torch.nn.Parameter):
         return False  # subclasses (fake tensors, tensors inside torch.func) do not have the numbers
     if torch.jit.is_tracing() or _inside_transform() or wanted_method(None, METHODS) in _PLAIN:
         return False
-    return _HAS_NUMBA
+    return not compiled or (_HAS_NUMBA and spikes.is_cpu)
 
 
 def _inside_transform() -> bool:

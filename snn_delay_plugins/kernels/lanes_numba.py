@@ -13,8 +13,8 @@ _CONTRACT = ("contract",)  # a product and a sum are one instruction
 
 @intrinsic
 def add_pairs(typingctx, total, weights, first, rows, p0, p1, p2, p3):
-    """``total[:LANES] += sum_k weights[first + 2 k] rows[p_k :][:LANES] + weights[first + 2 k + 1] rows[p_k + LANES :][:LANES]``
-    for k = 0 ... 3; contiguous arrays of one floating type, unchecked."""
+    """``total[lane] += sum_k weights[first + 2 k] rows[p_k + lane] + weights[first + 2 k + 1] rows[p_k + LANES + lane]``
+    for k = 0 ... 3 and every lane; contiguous arrays of one floating type, unchecked."""
     signature = types.void(total, weights, first, rows, p0, p1, p2, p3)
 
     def codegen(context, builder, signature, args):
