@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from .op_counts import counting, uncounted
+
 __all__ = ["adlif_method"]
 
 _log = logging.getLogger("snn_delay_plugins")
@@ -71,7 +73,20 @@ def adlif_method(current: Tensor, dtype: torch.dtype, surrogate: Callable, metho
 def _chose(function: str, tensor: Tensor, method: str, why: str | None = None) -> str:
     if not torch.compiler.is_compiling():
         _log.debug("%s %s: %s%s", function, tuple(tensor.shape), method, f" ({why})" if why else "")
+    if method not in ("torch", "plain"):
+        tell_counters(function)
     return method
+
+
+def tell_counters(operator: str) -> None:
+    """One warning that SpikingJelly's ``op_counter`` counts nothing for ``operator``, where one is active and kernels run.
+
+    :raises NotImplementedError: under ``strict=True``.
+    """
+    if torch.compiler.is_compiling() or not counting() or wanted_method(None, METHODS) in _PLAIN:
+        return
+    if message := uncounted(operator):
+        warn_once(message)
 
 
 @cache
@@ -192,6 +207,7 @@ def delay_method(trains: Tensor, dtype: torch.dtype, method: str | None = None) 
         return _chose("delayed_linear", trains, "plain", obstacle) and None
     if trains.is_cuda:
         return _chose("delayed_linear", trains, "triton")
+    tell_counters("delayed_linear")
     return wanted if wanted in ("events", "shifted") else "auto"
 
 

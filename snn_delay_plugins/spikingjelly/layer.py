@@ -50,6 +50,8 @@ class DelayedLinear(DelayedSynapses, DetachableMemories):
         torch.Size([100, 8, 128])
     """
 
+    _operator = "delayed_linear"
+
     def __init__(
         self,
         in_features: int,
