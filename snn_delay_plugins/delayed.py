@@ -10,6 +10,7 @@ are the same in both modes.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checks import check_choice, check_flag, check_number, check_sigma, check_whole, shape_alone, values_known
@@ -17,10 +18,10 @@ from .functional.dcls import (
     SMALLEST_SIGMA,
     gaussian_delayed_linear,
     gaussian_delayed_linear_step,
-    rounded_delayed_linear_step,
 )
 from .functional.delay import (
     check_delay_options,
+    check_history,
     check_input,
     compute_dtype,
     delayed_linear,
@@ -30,16 +31,14 @@ from .functional.delay import (
     padded_steps,
 )
 from .functional.sparse_delay import SynapseList, sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
-from .functional.sparse_taps import delay_window, gaussian_window, sparse_convolution
-from .kernels import dispatch
+from .functional.sparse_taps import delay_window, gaussian_window, smoothed_taps, sparse_convolution
+from .kernels import delay_line, dispatch
 from .kernels.checks import check_indices, check_offsets
 from .parameters import BoundedModule, DelayParameters
 
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
 
 DELAY_GRADIENTS = ("slayer", "gaussian")
-IN_ORDER = -1
-"""The slot of a history that is newest first: a ring buffer whose last entry is written next."""
 
 
 class GaussianDelays(BoundedModule):
@@ -66,6 +65,10 @@ class GaussianDelays(BoundedModule):
             raise ValueError('only layers with delay_gradient="gaussian" have a sigma')
         with torch.no_grad():
             self.sigma.fill_(check_sigma(sigma))
+
+    def line_key(self, spikes: Tensor, held: tuple[Tensor | None, ...]) -> tuple:
+        """What the currents on their way depend on beside the spikes: with another key a new line begins."""
+        return (spikes.dtype, self.training, *self._bound_modes.values(), *delay_line.key_of(held))
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, delay_gradient={self.delay_gradient!r}"
@@ -164,28 +167,63 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
                 current = current + self.bias.to(compute)
         return current.to(spikes.dtype)
 
-    def step_currents(
-        self, spikes: Tensor, history: Tensor | None, slot: int = IN_ORDER
-    ) -> tuple[Tensor, Tensor, int]:
-        """Input currents of one step ``[N, in]``, and the history and the slot for the next one.
-
-        Without gradients the discrete kernel of Gaussian delays keeps the history as a ring buffer, changed in place,
-        whose entry ``slot`` is written next. Everywhere else it is newest first, and the slot is ``IN_ORDER``.
-        """
-        synapses = self.effective_weight(), self.bounded("delay")
-        if self.delay_gradient == "gaussian" and not self.training and not torch.is_grad_enabled():
-            if history is None:
-                history = spikes.new_zeros(self.max_delay + 1, *spikes.shape)
-            elif slot == IN_ORDER:
-                history = history.clone()  # the caller may hold it
-            slot %= history.shape[0]
-            current = rounded_delayed_linear_step(spikes, history, slot, *synapses, self.bias)
-            return current, history, (slot - 1) % history.shape[0]
-        history, options = in_order(history, slot), {"max_delay": self.max_delay}
+    def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
+        if torch.compiler.is_compiling():  # one operator, where there is one for sequences
+            sequence = spikes[None]
+            return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
+        if dispatch.delay_line(spikes):
+            return self._step_on_line(spikes, history)
+        synapses, options = (self.effective_weight(), self.bounded("delay")), {"max_delay": self.max_delay}
         if self._gaussian:
-            synapses += (self.bounded("sigma"), self.bias)
-            return *gaussian_delayed_linear_step(spikes, history, *synapses, **options), IN_ORDER
-        return *delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel), IN_ORDER
+            return gaussian_delayed_linear_step(
+                spikes, history, *synapses, self.bounded("sigma"), self.bias, **options
+            )
+        return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
+
+    def _step_on_line(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The same over a line of currents on their way, which is begun where there is none to go on with."""
+        from .kernels.delay_line_list import ListedSynapses
+
+        gaussian = self.delay_gradient == "gaussian"
+        held = (self.weight, self.delay, self.bias, self.sigma if gaussian else None, self.mask, self.smoothing)
+        key = self.line_key(spikes, held)
+        state = delay_line.state_of(history, key, spikes)
+        if state is None:
+            check_input(spikes, self.weight, self.bias, steps=False)
+            if history is None:
+                history = spikes.new_zeros(self.history_length, *spikes.shape)
+            else:
+                check_history(history, self.history_length, spikes)
+            with torch.autocast(spikes.device.type, enabled=False):
+                synapses = ListedSynapses(*self._windows(compute_dtype(spikes, self.weight)), self.out_features)
+            state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
+        return delay_line.step(spikes, history, state)
+
+    def _windows(self, compute: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Taps ``[synapses, width]``, first lags, starts and receivers of the synapses, ordered by sender."""
+        exists = torch.ones_like(self.weight, dtype=torch.bool) if self.mask is None else self.mask
+        senders, receivers = exists.mT.nonzero(as_tuple=True)
+        starts = F.pad(exists.sum(0).cumsum(0), (1, 0))
+
+        def of_synapses(value: Tensor) -> Tensor:
+            value = value.to(compute).expand_as(self.weight)
+            return value.mT.flatten() if self.mask is None else value[receivers, senders]
+
+        weight, delay = of_synapses(self.weight), of_synapses(self.bounded("delay"))
+        if self._gaussian:
+            sigma = self.bounded("sigma")
+            sigma = sigma.to(compute) if sigma.dim() == 0 else of_synapses(sigma)
+            taps, lags = gaussian_window(weight, delay, sigma, self.max_delay)
+        else:
+            taps, lags = delay_window(weight, delay, self.max_delay, self._kernel["interpolation"])
+        if self.smoothing is not None:
+            taps = smoothed_taps(taps, self.smoothing)
+        return taps, lags.int(), starts, receivers.int()
+
+    @property
+    def history_length(self) -> int:
+        return self.max_delay + 1 + (0 if self.smoothing is None else self.smoothing.numel() - 1)
 
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
@@ -305,11 +343,6 @@ def _check_stored(name: str, value: Tensor, present: Tensor, assign: bool) -> No
         fits = value.dtype == present.dtype if assign else not (value.is_floating_point() or value.is_complex())
     if not fits:
         raise TypeError(f"{name} must be {present.dtype}, got {value.dtype}")
-
-
-def in_order(history: Tensor | None, slot: int) -> Tensor | None:
-    """The history newest first, of a ring buffer whose entry ``slot`` is to be written next."""
-    return history if history is None or slot == IN_ORDER else history.roll(-(slot + 1), 0)
 
 
 def connection_mask(

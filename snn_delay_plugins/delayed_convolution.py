@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from .checks import check_choice, check_flag, check_steps, check_whole
 from .delayed import DELAY_GRADIENTS, GaussianDelays
-from .functional.delay import check_delay_options, history_after
-from .functional.delay_convolution import delayed_convolution, per_axis
+from .functional.delay import check_delay_options, check_history, compute_dtype, history_after
+from .functional.delay_convolution import check_convolution, delayed_convolution, per_axis, space_time_kernel
+from .kernels import delay_line, dispatch
+from .kernels.delay_line_dense import DenseSynapses
 from .parameters import initial_delay
 
 __all__ = ["DelayedConvolution"]
@@ -105,8 +107,34 @@ class DelayedConvolution(GaussianDelays):
                 f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
                 f"{spikes.shape[0]}: reset the layer between batches"
             )
-        current = self.sequence_currents(spikes[None], history)[0]
-        return current, self.history_after(spikes[None], history)
+        if torch.compiler.is_compiling() or not dispatch.delay_line(spikes, compiled=False):
+            sequence = spikes[None]
+            current = self.sequence_currents(sequence, history, "same")[0]
+            return current, self.history_after(sequence, history)
+        held = (self.weight, self.delay, self.bias, self.sigma if self.delay_gradient == "gaussian" else None)
+        key = self.line_key(spikes, held)
+        state = delay_line.state_of(history, key, spikes)
+        if state is None:
+            check_convolution(spikes[None], self.weight, self.delay, self.bias, self.groups)
+            if history is None:
+                history = spikes.new_zeros(self.max_delay + 1, *spikes.shape)
+            else:
+                check_history(history, self.max_delay + 1, spikes)
+            line = delay_line.Line(self._line_synapses(spikes), self.bias, history, key, held)
+            state = delay_line.begin(line, history)
+        return delay_line.step(spikes, history, state)
+
+    def _line_synapses(self, spikes: Tensor) -> DenseSynapses:
+        gaussian, compute = self.delay_gradient == "gaussian", compute_dtype(spikes, self.weight)
+        with torch.autocast(spikes.device.type, enabled=False):
+            kernel = space_time_kernel(
+                self.weight.to(compute), self.bounded("delay").to(compute), self.max_delay,
+                self.bounded("sigma") if gaussian and self.training else None,
+                "round" if gaussian else self.interpolation,
+            )  # fmt: skip
+            if not kernel.requires_grad:  # else taps of weight zero have a gradient
+                kernel = kernel[: int(kernel.flatten(1).any(1).nonzero().amax()) + 1] if kernel.any() else kernel[:1]
+        return DenseSynapses(kernel, self.stride, self.padding, self.dilation, self.groups)
 
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         return history_after(spikes, history, self.max_delay)

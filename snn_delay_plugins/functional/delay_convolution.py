@@ -71,7 +71,7 @@ def delayed_convolution(
         >>> delayed_convolution(spikes, weight, torch.ones(1, 1, 1, 1), max_delay=1)[:, 0, 0, 0, 0].tolist()
         [0.0, 1.0, 0.0]
     """
-    _check(spikes, weight, delay, bias, check_whole("groups", groups, least=1))
+    check_convolution(spikes, weight, delay, bias, check_whole("groups", groups, least=1))
     after = padded_steps(time_padding, max_delay)
     before = 0
     if history is not None:
@@ -80,12 +80,7 @@ def delayed_convolution(
     compute = compute_dtype(spikes, weight)
     space = weight.dim() - 2
     with full_precision(spikes):
-        synapses = weight.to(compute), delay.to(compute)
-        if sigma is None:
-            kernel = delay_kernel(*(x.flatten(1) for x in synapses), max_delay, interpolation)
-            kernel = kernel.view(-1, *weight.shape)
-        else:
-            kernel = gaussian_kernel(*synapses, sigma, max_delay)
+        kernel = space_time_kernel(weight.to(compute), delay.to(compute), max_delay, sigma, interpolation)
         over_time = kernel.flip(0).movedim(0, 2)  # [out, C / groups, taps, *kernel]
         trains = spikes.to(compute).movedim(0, 2)  # [N, C, T, ...]
         steps = trains.shape[2] + after
@@ -100,6 +95,15 @@ def delayed_convolution(
     return current.movedim(2, 0)[before:steps].to(spikes.dtype)
 
 
+def space_time_kernel(
+    weight: Tensor, delay: Tensor, max_delay: int, sigma: float | Tensor | None, interpolation: str
+) -> Tensor:
+    """``[taps, out, C / groups, *kernel]``: its tap tau weighs the spikes of tau steps ago."""
+    if sigma is not None:
+        return gaussian_kernel(weight, delay, sigma, max_delay)
+    return delay_kernel(weight.flatten(1), delay.flatten(1), max_delay, interpolation).view(-1, *weight.shape)
+
+
 def per_axis(name: str, value: int | tuple[int, ...], axes: int, least: int) -> tuple[int, ...]:
     """One number per axis of space.
 
@@ -111,7 +115,7 @@ def per_axis(name: str, value: int | tuple[int, ...], axes: int, least: int) -> 
     return tuple(check_whole(name, number, least=least) for number in values)
 
 
-def _check(spikes: Tensor, weight: Tensor, delay: Tensor, bias: Tensor | None, groups: int) -> None:
+def check_convolution(spikes: Tensor, weight: Tensor, delay: Tensor, bias: Tensor | None, groups: int) -> None:
     for name, value in {"spikes": spikes, "weight": weight, "delay": delay}.items():
         check_tensor(name, value)
     if weight.dim() not in (3, 4):

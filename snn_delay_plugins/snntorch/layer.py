@@ -3,12 +3,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..delayed import IN_ORDER, DelayedSynapses, DiscreteSynapses
+from ..delayed import DelayedSynapses, DiscreteSynapses
+from .state import CarriedStates
 
 __all__ = ["DelayedLinear", "DiscreteDelayedLinear"]
 
 
-class DelayedLinear(DelayedSynapses):
+class DelayedLinear(DelayedSynapses, CarriedStates):
     r"""Linear layer with a trainable weight and delay per synapse (Deckers et al., Eq. 7), in place of ``nn.Linear``.
 
     .. math:: I_i[t] = \sum_j W_{ij}\, s_j[t - d_{ij}] + b_i
@@ -45,6 +46,8 @@ class DelayedLinear(DelayedSynapses):
         torch.Size([100, 8, 128])
     """
 
+    _states = ("history",)
+
     def __init__(
         self,
         in_features: int,
@@ -79,8 +82,7 @@ class DelayedLinear(DelayedSynapses):
         if step_mode and self.padding != "same":
             raise ValueError(f"padding={padding!r} lengthens a sequence and needs step_mode=False")
         self.step_mode = step_mode
-        self.register_buffer("history", None, persistent=False)
-        self.slot = IN_ORDER  # of the history as a ring buffer: the entry to be written next
+        self.history = None
 
     def discretize(self) -> DiscreteDelayedLinear:
         """A frozen layer with whole delays for deployment: what this layer computes in evaluation, if its delays are
@@ -89,7 +91,7 @@ class DelayedLinear(DelayedSynapses):
 
     def reset_delay(self) -> None:
         """Forget the inputs of earlier steps."""
-        self.history, self.slot = None, IN_ORDER
+        self.history = None
 
     reset_mem = reset_delay  # what snnTorch's utils.reset calls
 
@@ -102,7 +104,7 @@ class DelayedLinear(DelayedSynapses):
         if not self.step_mode:
             return self.sequence_currents(input_)
         self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
-        current, self.history, self.slot = self.step_currents(input_, self.history, self.slot)
+        current, self.history = self.step_currents(input_, self.history)
         return current
 
     def extra_repr(self) -> str:
