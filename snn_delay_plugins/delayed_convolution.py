@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .delayed import DELAY_GRADIENTS, GaussianDelays
 from .functional.delay import check_delay_options, history_after
 from .functional.delay_convolution import delayed_convolution
+from .initial_weights import firing_weight_
 from .parameters import initial_delay
 
 __all__ = ["DelayedConvolution"]
@@ -41,8 +42,8 @@ class DelayedConvolution(GaussianDelays):
         sigma_type: str,
         bound_mode: str,
     ) -> None:
-        """Create ``weight`` and ``bias`` as torch's convolutions do, ``delay`` and, for Gaussian delays, ``sigma``;
-        called once by a layer's constructor."""
+        """Create ``weight`` (:mod:`.initial_weights`), ``bias`` as torch's convolutions do, ``delay`` and, for Gaussian
+        delays, ``sigma``; called once by a layer's constructor."""
         check_delay_options(interpolation, time_padding, None)
         if delay_gradient not in DELAY_GRADIENTS:
             raise ValueError(f"delay_gradient must be one of {DELAY_GRADIENTS}, got {delay_gradient!r}")
@@ -57,6 +58,7 @@ class DelayedConvolution(GaussianDelays):
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, plain.kernel_size
         self.stride, self.padding, self.dilation, self.groups = plain.stride, plain.padding, plain.dilation, groups
         self.weight, self.bias = plain.weight, plain.bias
+        firing_weight_(nn.init.uniform_(self.weight, -1.0, 1.0))
         self.max_delay, self.learn_delay, self.learn_sigma = int(max_delay), learn_delay, learn_sigma
         self.delay_gradient, self.interpolation = delay_gradient, interpolation
         self.time_padding = time_padding or "same"
