@@ -10,6 +10,7 @@ from torch import Tensor
 from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters, live_modules
+from ..silence import SaysSilence
 
 __all__ = ["AdLIFPlus", "StateAdLIFPlus"]
 
@@ -23,7 +24,7 @@ def _floating(value: float | Tensor) -> Tensor:
     return torch.as_tensor(value, dtype=torch.get_default_dtype())
 
 
-class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
+class _AdLIFPlusNeuron(SaysSilence, AdLIFParameters, SpikingNeuron):
     """What the step and the sequence form share: construction and options."""
 
     def __init__(
@@ -163,6 +164,7 @@ class AdLIFPlus(_AdLIFPlusNeuron):
 
     def reset_mem(self) -> tuple[Tensor, Tensor]:
         """Forget the states and return them, empty; the next step starts from ``init_state``."""
+        self.end_batch()
         self.w, self.mem = self.w.new_zeros(0), self.mem.new_zeros(0)
         return self.w, self.mem
 
@@ -175,6 +177,7 @@ class AdLIFPlus(_AdLIFPlusNeuron):
         w, mem = self._previous(input_, self.w if w is None else w, self.mem if mem is None else mem)
         state = adlif_step(input_, self._state(w, mem), **self._options())
         self.w, self.mem, spikes = state.w, state.u, state.s
+        self.watch_step(input_, spikes)
         if self.state_quant:
             self.w, self.mem = self.state_quant(self.w), self.state_quant(self.mem)
             if self.variant == "adlif":  # symplectic: mem is reset already and no longer tells of the spike
@@ -203,6 +206,7 @@ class AdLIFPlus(_AdLIFPlusNeuron):
         """Detach the states of every neuron of this class, copies included (truncated backpropagation)."""
         for neuron in live_modules():
             if isinstance(neuron, cls):
+                neuron.end_batch()
                 neuron.w, neuron.mem = neuron.w.detach(), neuron.mem.detach()
 
     @classmethod
@@ -242,6 +246,8 @@ class StateAdLIFPlus(_AdLIFPlusNeuron):
         mem, w = self.initial_state(input_.new_zeros(input_.shape[1:]))
         if not self.output:
             spikes, _ = adlif(input_, self._state(w, mem), **self._options())
+            self.watch_sequence(input_, spikes)
             return self._graded(spikes)
         spikes, _, (mem, w) = adlif(input_, self._state(w, mem), traces=True, **self._options())
+        self.watch_sequence(input_, spikes)
         return self._graded(spikes), w, mem
