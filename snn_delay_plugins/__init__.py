@@ -18,6 +18,7 @@ _NAMES = {
     "EventPropLI": ".eventprop",
     "EventPropLIF": ".eventprop",
     "SpikeEvents": ".events",
+    "calibrate": ".calibration",
     "register": ".registration",
     "unregister": ".registration",
 }
@@ -25,8 +26,8 @@ _SUBMODULES = ("eventprop", "events", "functional", "parameters", "schedules", "
 
 # what needs no framework: `from snn_delay_plugins import *` works whichever of the two is installed
 __all__ = [
-    "EventPropLI", "EventPropLIF", "SpikeEvents", "__version__", "eventprop", "events", "functional", "parameters",
-    "register", "schedules", "unregister",
+    "EventPropLI", "EventPropLIF", "SpikeEvents", "__version__", "calibrate", "eventprop", "events", "functional",
+    "parameters", "register", "schedules", "unregister",
 ]  # fmt: skip
 
 

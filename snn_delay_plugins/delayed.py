@@ -32,6 +32,7 @@ from .functional.delay import (
 )
 from .functional.sparse_delay import SynapseList, sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
 from .functional.sparse_taps import delay_window, gaussian_window, smoothed_taps, sparse_convolution
+from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
 from .kernels.checks import check_indices, check_offsets
 from .parameters import BoundedModule, DelayParameters
@@ -119,9 +120,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         elif sigma is not None or learn_sigma:
             raise ValueError('sigma belongs to delay_gradient="gaussian"')
         self.register_buffer("mask", connection_mask(self.out_features, self.in_features, synapses, density))
-        if self.mask is not None:
-            with torch.no_grad():
-                self.weight.mul_(self.mask)
+        firing_weight_(self.weight, self.mask)
 
     def effective_weight(self) -> Tensor:
         """The weights of the synapses that exist, zero elsewhere."""

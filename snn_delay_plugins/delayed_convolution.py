@@ -11,6 +11,7 @@ from .checks import check_choice, check_flag, check_steps, check_whole
 from .delayed import DELAY_GRADIENTS, GaussianDelays
 from .functional.delay import check_delay_options, check_history, compute_dtype, history_after
 from .functional.delay_convolution import check_convolution, delayed_convolution, per_axis, space_time_kernel
+from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
 from .kernels.delay_line_dense import DenseSynapses
 from .parameters import initial_delay
@@ -44,8 +45,8 @@ class DelayedConvolution(GaussianDelays):
         sigma_type: str,
         bound_mode: str,
     ) -> None:
-        """Create ``weight`` and ``bias`` as torch's convolutions do, ``delay`` and, for Gaussian delays, ``sigma``;
-        called once by a layer's constructor."""
+        """Create ``weight`` (:mod:`.initial_weights`), ``bias`` as torch's convolutions do, ``delay`` and, for Gaussian
+        delays, ``sigma``; called once by a layer's constructor."""
         check_delay_options(interpolation, time_padding, None)
         check_choice("delay_gradient", delay_gradient, DELAY_GRADIENTS)
         max_delay = check_steps("max_delay", max_delay)
@@ -67,6 +68,7 @@ class DelayedConvolution(GaussianDelays):
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, plain.kernel_size
         self.stride, self.padding, self.dilation, self.groups = plain.stride, plain.padding, plain.dilation, groups
         self.weight, self.bias = plain.weight, plain.bias
+        firing_weight_(nn.init.uniform_(self.weight, -1.0, 1.0))
         self.max_delay, self.learn_delay, self.learn_sigma = max_delay, learn_delay, learn_sigma
         self.delay_gradient, self.interpolation = delay_gradient, interpolation
         self.time_padding = time_padding or "same"

@@ -6,7 +6,6 @@ in :mod:`snn_delay_plugins.functional.eventprop`. Times, delays and time constan
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from .events import SpikeEvents
 from .functional.eventprop import READOUTS, SPIKE_TIMES, eventprop_li, eventprop_lif
 from .kernels.dispatch import tell_counters
 from .parameters import BoundedModule, check_features, delay_shape, initial_delay
+from .silence import SaysSilence
 
 __all__ = ["EventPropLI", "EventPropLIF"]
 
@@ -130,7 +130,7 @@ def _checked_normal(name: str, init: tuple[float, float]) -> tuple[float, float]
     return check_number(f"the mean of {name}", mean), check_number(f"the std of {name}", std, least=0.0)
 
 
-class EventPropLIF(_EventPropLayer):
+class EventPropLIF(SaysSilence, _EventPropLayer):
     r"""Leaky integrate-and-fire neurons whose synapses have trainable weights and delays, with exact gradients.
 
     .. math:: \tau_m \dot V = -V + I, \quad \tau_s \dot I = -I, \quad
@@ -140,8 +140,8 @@ class EventPropLIF(_EventPropLayer):
     Spike times are real numbers, and the gradient is that of the spike times themselves (Meszaros et al., Table 1,
     Eq. 5 and 6): no surrogate is involved, and memory grows with the spikes, not with T. The gradient cannot create
     spikes: a neuron that never fires does not learn, so start from weights that make neurons fire
-    (a layer without a single spike warns), or raise them with
-    :func:`snn_delay_plugins.functional.losses.bump_silent_`.
+    (a layer without a single spike warns), scale them on one batch with :func:`snn_delay_plugins.calibrate`, or raise them
+    with :func:`snn_delay_plugins.functional.losses.bump_silent_`.
 
     Parameters
     ----------
@@ -227,7 +227,6 @@ class EventPropLIF(_EventPropLayer):
         self._create_constant("tau_mem", tau_mem, learn_tau_mem)
         self._create_constant("tau_syn", tau_syn, learn_tau_syn)
         self._create_constant("threshold", threshold, learn_threshold)
-        self._warned = False
 
     def forward(self, input: SpikeEvents | Tensor) -> SpikeEvents | Tensor:
         tell_counters("eventprop_lif")
@@ -248,15 +247,19 @@ class EventPropLIF(_EventPropLayer):
         return spikes.to_dense(self.dt, None if input is events else input.shape[0], dtype=self.weight.dtype)
 
     def _warn_if_silent(self, events: SpikeEvents, spikes: SpikeEvents) -> None:
-        if torch.compiler.is_compiling():
-            return  # how many spikes there are is not known while the code is compiled
-        if self.training and not self._warned and len(events) and not len(spikes):
-            self._warned = True
-            layer = f"{type(self).__name__}({self.in_features}, {self.out_features})"
-            warnings.warn(f"no neuron of {layer} fired on a batch of {len(events)} input spikes: EventProp has no gradient "
-                          f"without spikes. Raise weight_init (mean weight {self.weight.mean().item():.3g} now) or use "
-                          "functional.losses.bump_silent_",
-                          stacklevel=3)
+        if torch.compiler.is_compiling() or not self.training or not len(events) or len(spikes):
+            return
+        if not self.is_watched(spikes.times):
+            return
+        with torch.no_grad():  # no spike, no reset and no recurrence: the voltage is that of a readout
+            peak = eventprop_li(events, self.weight, readout="maximum", **self._options())
+        drive = (f"on {len(events)} input spikes its largest membrane potential is {peak.max().item():.3g} (mean of the peaks "
+                 f"{peak.mean().item():.3g}, mean weight {self.weight.mean().item():.3g})")
+        tau, hint = float(self._constant("tau_mem")), ""
+        if events.duration < tau / 4:
+            hint = (f" Samples last {events.duration:g} but tau_mem is {tau:g}: are their times in seconds? Times, delays and "
+                    "time constants share one unit, ms by convention.")
+        self.say_silent(drive, hint)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, recurrent={self.recurrent}, output={self.output!r}"

@@ -378,7 +378,9 @@ class DelayParameters(BoundedModule):
         learn_delay: bool,
         bound_mode: str,
     ) -> None:
-        """Create ``weight`` (Xavier uniform), ``bias`` (zero) and ``delay``, bounded to ``[0, max_delay]``.
+        """Create ``weight`` (U(-1, 1)), ``bias`` (zero) and ``delay``, bounded to ``[0, max_delay]``.
+
+        The weights are still to be scaled, when it is known which synapses exist: :mod:`.initial_weights`.
 
         :param delay: initial delays in time steps: a number, ``"zeros"``, ``"uniform"`` (U(0, max_delay)) or a
             tensor of the delay's shape.
@@ -390,7 +392,7 @@ class DelayParameters(BoundedModule):
         shape = delay_shape(delay_type, out_features, in_features)
         self.in_features, self.out_features = in_features, out_features
         self.max_delay, self.delay_type, self.learn_delay = max_delay, delay_type, learn_delay
-        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(out_features, in_features)))
+        self.weight = nn.Parameter(torch.empty(out_features, in_features).uniform_(-1.0, 1.0))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         initial = initial_delay(delay, shape, self.max_delay)
         if learn_delay:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from recipes.engine import parallel
 from recipes.engine.dropout import Dropout, DropoutOverTime
 from snn_delay_plugins.functional.linear import spike_linear
+from snn_delay_plugins.parameters import initial_delay as start_of_delays
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
 
 
@@ -193,7 +194,11 @@ def _connection(inputs: int, outputs: int, max_delay: int | None, initial_delay:
     """All-to-all synapses with biases (Eq. 2, or Eq. 7 with a delay per synapse); weights Xavier uniform, the
     rest zero."""
     if max_delay is not None:
-        return DelayedLinear(inputs, outputs, max_delay=max_delay, delay=initial_delay, step_mode="m")
+        with torch.random.fork_rng(devices=()):  # what the layer draws for itself is not the paper's
+            delayed = DelayedLinear(inputs, outputs, max_delay=max_delay, step_mode="m")
+        nn.init.xavier_uniform_(delayed.weight)
+        delayed.delay.data = start_of_delays(initial_delay, tuple(delayed.delay.shape), max_delay)
+        return delayed
     linear = SpikeLinear(inputs, outputs)
     nn.init.xavier_uniform_(linear.weight)
     nn.init.zeros_(linear.bias)

@@ -12,6 +12,7 @@ from ..checks import check_choice, check_current, check_flag, check_function, ch
 from ..functional.adlif import RESETS, VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters, live_modules, real_values
+from ..silence import SaysSilence
 from .state import CarriedStates
 
 __all__ = ["AdLIFPlus", "StateAdLIFPlus"]
@@ -44,7 +45,7 @@ class _Unlisted(SpikingNeuron):
                 SpikingNeuron.instances.remove(self)
 
 
-class _AdLIFPlusNeuron(AdLIFParameters, _Unlisted):
+class _AdLIFPlusNeuron(SaysSilence, AdLIFParameters, _Unlisted):
     """What the step and the sequence form share: construction and options."""
 
     def __init__(
@@ -196,6 +197,7 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
 
     def reset_mem(self) -> tuple[Tensor, Tensor]:
         """Forget the states and return them, empty; the next step starts from ``init_state``."""
+        self.end_batch()
         self.w, self.mem = (torch.zeros(0, dtype=x.dtype, device=x.device) for x in (self.w, self.mem))
         self.states_are_new()
         return self.w, self.mem
@@ -212,6 +214,7 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
         w, mem = self._previous(input_, self.w if w is None else w, self.mem if mem is None else mem)
         state = adlif_step(input_, self._state(w, mem), **self._options())
         self.w, self.mem, spikes = state.w, state.u, state.s
+        self.watch_step(input_, spikes)
         if self.state_quant:
             self.w, self.mem = self.state_quant(self.w), self.state_quant(self.mem)
             if self.variant == "adlif":  # symplectic: mem is reset already and no longer tells of the spike
@@ -240,6 +243,7 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
     @classmethod
     def detach_hidden(cls) -> None:
         """Detach the states of every neuron of this class, copies included (truncated backpropagation)."""
+        self.end_batch()
         for neuron in cls._alive():
             neuron.detach_states()
 
@@ -286,6 +290,8 @@ class StateAdLIFPlus(_AdLIFPlusNeuron):
         mem, w = self.initial_state(input_.new_zeros(input_.shape[1:]))
         if not self.output:
             spikes, _ = adlif(input_, self._state(w, mem), **self._options())
+            self.watch_sequence(input_, spikes)
             return self._graded(spikes)
         spikes, _, (mem, w) = adlif(input_, self._state(w, mem), traces=True, **self._options())
+        self.watch_sequence(input_, spikes)
         return self._graded(spikes), w, mem

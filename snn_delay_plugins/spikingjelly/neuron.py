@@ -11,12 +11,13 @@ from ..checks import check_choice, check_current, check_flag, check_function, ch
 from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters
+from ..silence import SaysSilence
 from .memory import DetachableMemories
 
 __all__ = ["AdLIFPlusNode"]
 
 
-class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
+class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
     r"""Adaptive LIF neuron with bounded trainable parameters (Deckers et al., Eq. 1), used like ``neuron.LIFNode``.
 
     .. math::
@@ -161,11 +162,13 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
 
     def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
         state = adlif_step(inputs[0], self._state(states), **self._options())
+        self.watch_step(inputs[0], state.s)
         return (state.s.to(inputs[0].dtype),), (state.u, state.w)
 
     def multi_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
         spikes, state, *rest = adlif(inputs[0], self._state(states), support=self.store_support, **self._options())
         self.support = rest[0] if rest else None
+        self.watch_sequence(inputs[0], spikes)
         return (spikes,), (state.u, state.w)
 
     def multi_step_forward(self, x_seq: Tensor, *args, **kwargs) -> Tensor:
@@ -176,7 +179,16 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
         spikes, state, (v_seq, _) = adlif(x_seq, self._state(states), traces=True, **self._options())
         self._memories.update(v=state.u, w=state.w)
         self.v_seq = v_seq
+        self.watch_sequence(x_seq, spikes)
         return spikes
+
+    def reset(self) -> None:
+        self.end_batch()
+        super().reset()
+
+    def detach(self) -> None:
+        self.end_batch()
+        super().detach()
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, preset={self.preset!r}, variant={self.variant!r}"
