@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,14 +110,15 @@ def load_kept(path: Path, remedy: str) -> Any:
     """What torch has saved in a run's folder. Raises :class:`RunError`, with the ``remedy``, for anything else."""
     import torch
 
+    if not os.access(path, os.R_OK):
+        raise RunError(f"{path}: cannot be read; make it readable, or {remedy}")
     try:
         if not path.is_file():  # a pipe would be waited for
             raise RunError(f"{path}: not a file; {remedy}")
-        return torch.load(path, weights_only=True, map_location="cpu")
+        with open(path, "rb") as file:
+            return torch.load(file, weights_only=True, map_location="cpu")
     except RunError:
         raise
-    except OSError as error:
-        raise RunError(f"{reason(error)}; {remedy}") from error
     except Exception as error:  # whatever a damaged zip file or pickle leads to
         raise RunError(f"{path}: damaged, or not written by these recipes ({type(error).__name__}); {remedy}") from error
 

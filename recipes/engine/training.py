@@ -493,12 +493,17 @@ def _explained(module: _Training, checkpoint: Path) -> Iterator[None]:
     except (Diverged, RunError, OSError):
         raise
     except Exception as error:
-        if isinstance(error, NotFiniteError | TooManySpikes) or not _is_finite(module.network):
+        if _left_all_bounds(error) or not _is_finite(module.network):
             where = f"in epoch {module.current_epoch + 1} (seed {module.seed})"
             raise Diverged(f"{where} {one_line(error, 400)}; {_ADVICE}") from error
         if checkpoint.exists() and not module.begun:
             raise RunError(f"{checkpoint}: cannot be continued ({one_line(error)}); {_remedy(checkpoint)}") from error
         raise
+
+
+def _left_all_bounds(error: Exception) -> bool:
+    """torch's optimizers have no class of their own for a step that 32 bits do not hold."""
+    return isinstance(error, NotFiniteError | TooManySpikes | OverflowError) or "without overflow" in str(error)
 
 
 def _is_finite(network: torch.nn.Module) -> bool:

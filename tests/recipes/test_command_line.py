@@ -1,5 +1,6 @@
 """``python -m recipes``: options, their errors, and the smoke run of every recipe."""
 
+import errno
 import json
 import os
 import subprocess
@@ -85,6 +86,12 @@ TABLE = ("run", "deckers_table1")
         ((*TABLE, "--smoke", "--epochs", "1.5"), "'1.5' is not a whole number"),
         ((*TABLE, "--smoke", "--batch-size", "none"), "'none' is not a whole number"),
         ((*TABLE, "--smoke", "--threads", "0"), "--threads"),
+        ((*TABLE, "--smoke", "--threads", "1000000000"), "'1000000000' is more than 1024"),
+        ((*TABLE, "--smoke", "--seeds", "999999999999"), "'999999999999' is more than 10000 seeds"),
+        ((*TABLE, "--smoke", "--seeds", "1,99999999999999999999"), "seeds are below 4294967296"),
+        ((*TABLE, "--smoke", "--epochs", "9" * 5000), "is more than 1000000"),
+        ((*TABLE, "--smoke", "--epochs", "-1"), "'-1' is not a whole number"),
+        ((*TABLE, "--smoke", "--batch-size", "0"), "'0' is not a whole number"),
         ((*TABLE, "--smoke", "--protocol", "dirty"), "dirty"),
         ((*TABLE, "--smoke", "--only", "lif,glif"), "--only glif: unknown network"),
         ((*TABLE, "--smoke", "--out", "/proc/nothing/here"), "--out /proc/nothing/here"),
@@ -114,6 +121,12 @@ TABLE = ("run", "deckers_table1")
         (("run", "deckers_fig3", "--a-range", "1", "-1"), "--a-range 1 -1"),
         (("run", "deckers_fig3", "--points", "2"), "--points 2"),
         (("run", "deckers_fig3", "--weight", "nan"), "--weight nan"),
+        (("run", "deckers_fig3", "--a-range", "1", "inf"), "'inf' is not a number"),
+        (("run", "deckers_fig3", "--points", "100000"), "--points 100000, --steps 100: more than"),
+        (("run", "eventprop_sequence", "--learning-rate", "nan"), "'nan' is not a number"),
+        (("run", "eventprop_sequence", "--learning-rate", "-1"), "--learning-rate -1: must not be negative"),
+        (("tune", "deckers_fig3"), "invalid choice: 'deckers_fig3'"),
+        (("tune", "deckers_table2"), "deckers_table2 shows the runs of deckers_table1; tune that"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -123,6 +136,42 @@ def test_an_impossible_command_is_one_clear_line_before_any_work(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("recipes.engine.data.read", lambda *_: pytest.fail("work began"))
     assert message in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda path: path.write_text(""), "a file, not a folder"),
+        (lambda path: path.symlink_to("nowhere"), "a link that leads nowhere (nowhere)"),
+        (lambda path: path.symlink_to(path), "a link that leads nowhere"),
+    ],
+    ids=["file", "dangling link", "looping link"],
+)
+def test_what_cannot_be_a_folder_is_one_clear_line(make, message, capsys, tmp_path):
+    make(tmp_path / "it")
+    assert f"--out {tmp_path / 'it'}: {message}" in refused(capsys, *TABLE, "--smoke", "--out", tmp_path / "it")
+    assert f"{tmp_path / 'it'}: no such folder" in refused(capsys, *TABLE, "--data-dir", tmp_path / "it")
+
+
+def test_a_full_disk_is_one_clear_line_and_nothing_is_written_half(table, monkeypatch, capsys, tmp_path):
+    def full(handle, of=os.fsync):
+        raise OSError(errno.ENOSPC, "no space")
+
+    command = [*TABLE, "--smoke", "--only", "lif", "--epochs", "1", "--out", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert main(command) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "best.pt: no space left on device; free some space" in printed
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".lock"]
+    assert main(command) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert main(command) == 2
+    assert "deckers_table1.md: no space left on device" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_a_malformed_file_is_one_clear_line(capsys, tmp_path):
@@ -226,6 +275,33 @@ def test_a_training_that_diverges_leaves_the_others_their_turn(monkeypatch, tmp_
     assert main([*command, "--only", "lif"]) == 1 and "another process" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "recipe, networks, change, message",
+    [
+        ("eventprop_yinyang", "5-delays,30-delays", "learning_rate=1e5", "fires more than max_spikes"),
+        ("deckers_table1", "lif,adlif", "learning_rate=1e38", "the membrane potential became NaN or infinite"),
+        ("dcls_table2", "hidden-2", "weight_rate=1e38", "without overflow"),
+    ],
+)
+def test_networks_that_run_away_are_a_line_each_and_an_exit_code(recipe, networks, change, message, tmp_path, capsys):
+    command = ["run", recipe, "--smoke", "--only", networks, "--epochs", "2", "--set", change, "--out", str(tmp_path)]
+    assert main(command) == 1
+    printed = capsys.readouterr()
+    for network in networks.split(","):
+        (line,) = (line for line in printed.out.splitlines() if line.startswith(f"{network} seed 0 is not finished: "))
+        assert message in line and "a smaller learning rate may help" in line
+    assert len(list(tmp_path.glob("runs/*"))) == len(networks.split(",")) and not list(tmp_path.glob("runs/*/result.json"))
+
+
+def test_an_error_that_is_no_divergence_is_not_taken_for_one(monkeypatch, tmp_path):
+    def wrong(self, *_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(RECIPE.objective, "measure", wrong)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main([*TABLE, "--smoke", "--only", "lif", "--epochs", "1", "--out", str(tmp_path)])
+
+
 # -------------------------------------------------------------------------------------------------------- --set
 
 
@@ -244,6 +320,40 @@ def test_a_training_that_diverges_leaves_the_others_their_turn(monkeypatch, tmp_
         ("eventprop_braille", "input_weight=[1.0]", "needs tuple[float, float] (default [1.5, 1.5])"),
         ("eventprop_braille", "spike_times=fuzzy", '--set spike_times="fuzzy": spike_times'),
         ("eventprop_shd", "inputs=3", "--set inputs: no such setting; choose from"),
+        ("deckers_table1", "learning_rat=0.1", "(did you mean learning_rate?)"),
+        ("deckers_table1", "hidden=[]", "--set hidden=[]: hidden must not be empty"),
+        ("deckers_table1", "hidden=[64,0]", "hidden[1] must be at least 1 and at most 100000, got 0"),
+        ("deckers_table1", f"hidden=[{10**400}]", "hidden[0] must be a finite number"),
+        ("deckers_table1", "dropout=2", "dropout probability"),
+        ("deckers_table1", "norm_momentum=5", "norm_momentum must be at least 0 and at most 1, got 5"),
+        ("deckers_table1", "right_padding=-100", "right_padding must not be negative, got -100"),
+        ("deckers_table1", "right_padding=1000000000", "right_padding must be at least 0 and at most 100000"),
+        ("deckers_table1", "learning_rate=1e400", "1e400 is no setting; give a finite number"),
+        ("deckers_table1", "learning_rate=1e300", "learning_rate must be a finite number that fits into 32 bits"),
+        ("deckers_table1", "learning_rate=-Infinity", "-Infinity is no setting"),
+        ("deckers_table1", "min_learning_rate=-1e-3", "min_learning_rate must not be negative"),
+        ("deckers_table1", "delay_rate_factor=-2", "delay_rate_factor must not be negative"),
+        ("deckers_table1", "plateau_factor=3", "plateau_factor must be at least 0 and at most 1, got 3"),
+        ("deckers_table1", "plateau_patience=-1", "plateau_patience must not be negative"),
+        ("deckers_table1", f"plateau_patience={'9' * 5000}", "is no setting"),
+        ("deckers_table1", "hidden=" + "[" * 100_000, "is no setting"),
+        ("deckers_table2", "init_state=ones", "init_state"),
+        ("dcls_table2", "time_constant=1", "time_constant must be above 1 and below 1e+06, got 1"),
+        ("dcls_table2", "synapses=0", "synapses must be at least 1"),
+        ("dcls_table2", "weight_rate=-1", "weight_rate must not be negative"),
+        ("dcls_table2", "weight_decay=-1", "weight_decay must not be negative"),
+        ("dcls_table2", "max_delay=-1", "max_delay must not be negative"),
+        ("eventprop_braille", "dt=0", "dt must be at least 0.001 and at most 1000, got 0"),
+        ("eventprop_braille", "tau_mem=-20", "tau_mem must be at least 0.001"),
+        ("eventprop_braille", "input_weight=[1.0,-1.0]", "input_weight[1] must not be negative, got -1"),
+        ("eventprop_braille", "weight_fan_in=0", "weight_fan_in must be at least 1"),
+        ("eventprop_braille", "decay=1.5", "decay must be at least 0 and at most 1"),
+        ("eventprop_braille", "patience=0", "patience must be at least 1"),
+        ("eventprop_braille", "regularisation=[-1e-8]", "regularisation[0] must not be negative"),
+        ("eventprop_braille", "readout_time=0", "readout_time must be at least 0.001"),
+        ("eventprop_yinyang", "delta_t=-1", "delta_t must not be negative"),
+        ("eventprop_yinyang", "bump=-1", "bump must not be negative"),
+        ("eventprop_yinyang", "input_weight=[1e30,0]", "fires more than max_spikes"),
     ],
 )
 def test_a_setting_that_cannot_be_is_one_clear_line_before_any_training(recipe, change, message, tmp_path, capsys):

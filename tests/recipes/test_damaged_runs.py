@@ -92,13 +92,14 @@ def begun(small_splits, tmp_path_factory):
     """The folder of a training that was stopped after its first epoch of two."""
     folder = tmp_path_factory.mktemp("begun")
     with pytest.raises(Stop):
-        go_on(small_splits, folder, report=stop_at(0.5))
+        go_on(small_splits, folder, report=stop_at(0.6))
     return folder
 
 
 def go_on(splits, folder, **options):
     def build():
-        return SummedSoftmax(DeckersNetwork(140, 4, hidden=(8,), max_delay=3), Hyperparameters(2, 16, 0.02, plateau_factor=0.3))
+        hyper = Hyperparameters(2, 16, 0.02, plateau_factor=0.3)
+        return SummedSoftmax(DeckersNetwork(140, 4, hidden=(8,), max_delay=3), hyper)
 
     return training.train(build, splits, 0, folder, **options)
 

@@ -97,8 +97,9 @@ def running(pid: int) -> bool:
         return False
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path):
-    code, text = stop(COUNTS, tmp_path / "stopped", signal.SIGINT, commands.in_the_third_epoch)
-    assert code == 130 and "The same command goes on" in text and "Traceback" not in text, (code, text)
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT], ids=lambda how: how.name)
+def test_a_signal_that_ends_the_command_says_how_to_go_on(how, tmp_path):
+    code, text = stop(COUNTS, tmp_path / "stopped", how, commands.in_the_third_epoch)
+    assert code == 128 + how and "The same command goes on" in text and "Traceback" not in text, (code, text)
     (folder,) = (tmp_path / "stopped" / "runs").iterdir()
     assert epochs_kept(folder) == 2
