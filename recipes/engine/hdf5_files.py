@@ -4,8 +4,8 @@ more memory than their size accounts for.
 An HDF5 file may name others: by external links, by virtual data sets and by external storage of a data set. It may declare
 any shape without storing it, and a list of any length in 16 bytes. All of that is refused here, with the name of the file
 and of the data set. Limits: a gzipped file unpacks to at most 100 times its size (or 256 MiB), a data set has at most 2^24
-rows, a chunk at most 64 MiB, of which at most 1 MiB is stored where it is compressed (deflate makes 1 GiB of it at most),
-and the lists of a data set together are no longer than the file.
+rows, a chunk at most 64 MiB (compressed, at most 1 MiB, and no more than what it holds), and the lists of a
+data set together are no longer than the file.
 """
 
 import gzip
@@ -28,7 +28,8 @@ _MOST_STORED_OF_A_CHUNK = 1 << 20
 _MOST_LINKS = 16
 _OF_LISTS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}
 _FILTERS = _OF_LISTS | {
-    h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SZIP, h5py.h5z.FILTER_NBIT, h5py.h5z.FILTER_SCALEOFFSET, h5py.h5z.FILTER_LZF,
+    h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SZIP, h5py.h5z.FILTER_NBIT, h5py.h5z.FILTER_SCALEOFFSET,
+    h5py.h5z.FILTER_LZF,
 }  # fmt: skip
 _WRONG = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, zlib.error)  # what h5py makes of damage
 
@@ -157,8 +158,8 @@ class Hdf5File:
         if dataset.compression:
             stored = max((dataset.id.get_chunk_info(i).size for i in range(dataset.id.get_num_chunks())), default=0)
             if stored > min(size + size // 10 + 1024, _MOST_STORED_OF_A_CHUNK):
-                raise DataError(f"{self.path}: {name} has a chunk of {size} bytes that is compressed to {stored}; it must be "
-                                f"smaller than what it holds, and than {_MOST_STORED_OF_A_CHUNK}")
+                raise DataError(f"{self.path}: {name} has a chunk of {size} bytes that is compressed to {stored}; it must "
+                                f"be smaller than what it holds, and than {_MOST_STORED_OF_A_CHUNK}")
 
     def _lengths(self, name: str, dataset: h5py.Dataset) -> np.ndarray:
         """Of all lists, from their descriptors: a length of 4 bytes, an address, an index of 4 bytes."""

@@ -173,14 +173,13 @@ LARGE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("compression", ["gzip", "lzf", "szip"])
+@pytest.mark.parametrize("compression", ["gzip", "lzf"])
 def test_compressed_labels_are_read(tmp_path, compression):
     def change(file):
         del file["labels"]
-        file.create_dataset("labels", data=[0, 1, 0, 1], chunks=(2,), compression=compression, shuffle=True, fletcher32=True)
+        how = {"compression": compression, "shuffle": True, "fletcher32": True}
+        file.create_dataset("labels", data=[0, 1, 0, 1], chunks=(2,), **how)
 
-    if compression == "szip" and not h5py.h5z.filter_avail(h5py.h5z.FILTER_SZIP):
-        pytest.skip("this HDF5 has no szip")
     assert data.read(write(tmp_path / "x_train.h5", change), Binning()).labels.tolist() == [0, 1, 0, 1]
 
 
