@@ -81,10 +81,10 @@ def _step_of(time, dt, eps):
 @njit(**OPTIONS)
 def all_float32(times):
     """As bins.eps_of: were these numbers float32?"""
-    for time in times:
-        if np.float64(np.float32(time)) != time:        # noqa: SIM110 (numba)
-            return False
-    return True
+    e = 0
+    while e < times.size and np.float64(np.float32(times[e])) == times[e]:
+        e += 1
+    return e == times.size
 
 
 @njit(**OPTIONS)
