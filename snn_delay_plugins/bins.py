@@ -27,19 +27,20 @@ SLACK = 1e-6                                           # of a bin, at least
 FLOAT32, FLOAT64 = (torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64))
 
 
-def bin_of(times: Tensor, dt: float) -> Tensor:
-    """The bin of each time (module heading), int64, for float32 or float64 times.
+def bin_of(times: Tensor, dt: float, eps: float | Tensor | None = None) -> Tensor:
+    """The bin of each time (module heading), int64, for float32 or float64 times; ``eps`` where it is known from more or
+    other times than these.
 
     >>> bin_of(torch.tensor([0.1, 0.2, 0.3, 0.35]), 0.1).tolist()
     [1, 2, 3, 3]
     """
-    position, slack = _position(times.detach(), dt, eps_of(times))
+    position, slack = _position(times.detach(), dt, eps_of(times) if eps is None else eps)
     return position.add_(slack).floor_().to(torch.int64)
 
 
 def step_of(times: Tensor, dt: float, eps: float | Tensor | None = None) -> Tensor:
     """The step in which a spike at each time acts (module heading), int64, for float32 or float64 times; ``eps`` where it
-    is known from more times than these.
+    is known from more or other times than these.
 
     >>> step_of(torch.tensor([0.1, 0.2, 0.3, 0.35]), 0.1).tolist()
     [1, 2, 3, 4]
