@@ -21,29 +21,31 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["bin_of", "check_resolution", "step_of", "steps_in"]
+__all__ = ["FLOAT32", "FLOAT64", "SLACK", "bin_of", "check_resolution", "eps_of", "step_of", "steps_in"]
 
-_SLACK = 1e-6                                           # of a bin
-_EPS = {dtype: torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64)}
+SLACK = 1e-6                                           # of a bin, at least
+FLOAT32, FLOAT64 = (torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64))
 
 
-def bin_of(times: Tensor, dt: float) -> Tensor:
-    """The bin of each time (module heading), int64, for float32 or float64 times.
+def bin_of(times: Tensor, dt: float, eps: float | Tensor | None = None) -> Tensor:
+    """The bin of each time (module heading), int64, for float32 or float64 times; ``eps`` where it is known from more or
+    other times than these.
 
     >>> bin_of(torch.tensor([0.1, 0.2, 0.3, 0.35]), 0.1).tolist()
     [1, 2, 3, 3]
     """
-    position, slack = _position(times, dt)
+    position, slack = _position(times.detach(), dt, eps_of(times) if eps is None else eps)
     return position.add_(slack).floor_().to(torch.int64)
 
 
-def step_of(times: Tensor, dt: float) -> Tensor:
-    """The step in which a spike at each time acts (module heading), int64, for float32 or float64 times.
+def step_of(times: Tensor, dt: float, eps: float | Tensor | None = None) -> Tensor:
+    """The step in which a spike at each time acts (module heading), int64, for float32 or float64 times; ``eps`` where it
+    is known from more or other times than these.
 
     >>> step_of(torch.tensor([0.1, 0.2, 0.3, 0.35]), 0.1).tolist()
     [1, 2, 3, 4]
     """
-    position, slack = _position(times, dt)
+    position, slack = _position(times.detach(), dt, eps_of(times) if eps is None else eps)
     return position.sub_(slack).ceil_().to(torch.int64)
 
 
@@ -54,27 +56,32 @@ def steps_in(duration: float, dt: float) -> int:
     (3, 4)
     """
     position = duration / dt
-    eps = _EPS[torch.float32 if _is_float32(duration) else torch.float64]
-    return max(math.ceil(position - min(max(2 * eps * position, _SLACK), 0.5)), 0)
+    eps = FLOAT32 if _is_float32(duration) else FLOAT64
+    return max(math.ceil(position - min(max(2 * eps * position, SLACK), 0.5)), 0)
+
+
+def eps_of(times: Tensor) -> float | Tensor:
+    """Of the dtype in which the numbers came (module heading)."""
+    times = times.detach()
+    if times.dtype == torch.float32:
+        return FLOAT32
+    return torch.where((times.to(torch.float32) == times).all(), FLOAT32, FLOAT64)
 
 
 def check_resolution(dtype: torch.dtype, last: float, dt: float) -> None:
     """
     :raises ValueError: where times of this dtype, up to ``last``, are further apart than dt.
     """
-    if last * _EPS[dtype] > dt:
+    eps = torch.finfo(dtype).eps
+    if last * eps > dt:
         raise ValueError(f"{dtype} does not tell times near t = {last:g} apart that differ by dt = {dt:g}: there are more "
-                         f"than {1 / _EPS[dtype]:.0f} bins; use float64 times")
+                         f"than {1 / eps:.0f} bins; use float64 times")
 
 
-def _position(times: Tensor, dt: float) -> tuple[Tensor, Tensor]:
+def _position(times: Tensor, dt: float, eps: float | Tensor) -> tuple[Tensor, Tensor]:
     """t / dt and the slack of each time, in bins, float64."""
-    times = times.detach()
     position = times.to(torch.float64) / dt
-    eps = _EPS[torch.float32]
-    if times.dtype == torch.float64:
-        eps = torch.where((times.to(torch.float32) == times).all(), eps, _EPS[torch.float64])
-    return position, (position * (2 * eps)).clamp_(_SLACK, 0.5)
+    return position, (position * (2 * eps)).clamp_(SLACK, 0.5)
 
 
 def _is_float32(number: float) -> bool:

@@ -47,7 +47,7 @@ from recipes.engine.errors import DataError
 from recipes.engine.hdf5_files import Hdf5File, opened
 from recipes.engine.shd_folder import find_files, load_fold, load_splits, speaker_groups
 from recipes.engine.sources import Source, Splits
-from snn_delay_plugins.bins import bin_of
+from snn_delay_plugins.bins import bin_of, eps_of
 
 log = logging.getLogger(__name__)
 
@@ -230,6 +230,14 @@ class Chunk(NamedTuple):
     def length(self) -> int:
         return self.samples.stop - self.samples.start
 
+    def bins(self, dt: float, duration: float) -> np.ndarray:
+        """int64, the bin of each spike (:mod:`snn_delay_plugins.bins`). All in seconds, as they are stored: times in ms
+        would be rounded once more."""
+        times = torch.from_numpy(self.time)
+        eps = eps_of(times)
+        # far beyond the end, no integer holds the number of the bin
+        return bin_of(times.clamp(max=2 * duration), dt, eps).numpy()
+
 
 @contextmanager
 def open_events(path: Path) -> Iterator["EventFile"]:
@@ -352,8 +360,7 @@ def _checked_chunk(
 
 def _bin(path: Path, chunk: Chunk, binning: Binning) -> tuple[np.ndarray, int]:
     """Counts [samples, steps, channels] of one chunk of samples, and the number of late spikes."""
-    inside = np.minimum(chunk.time, 2 * binning.duration)  # far beyond the end, no integer holds the number of the bin
-    step = bin_of(torch.from_numpy(inside), binning.duration / binning.steps).numpy()
+    step = chunk.bins(binning.duration / binning.steps, binning.duration)
     late = step >= binning.steps
     row = chunk.sample * binning.steps + np.minimum(step, binning.steps - 1)
     cell = row * binning.channels + chunk.unit // binning.group

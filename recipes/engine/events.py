@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recipes.engine import cache, data, downloads, plain_files, shd_folder
 from recipes.engine.sources import Source, Splits
-from snn_delay_plugins.bins import bin_of, steps_in
+from snn_delay_plugins.bins import steps_in
 from snn_delay_plugins.events import SpikeEvents
 
 _CACHE_FORMAT = 4  # raised whenever the meaning of a cached file changes
@@ -138,9 +138,7 @@ def _sampled(chunk: data.Chunk, sampling: Sampling) -> tuple[np.ndarray, np.ndar
         order = np.lexsort((unit, time, sample))
         return sample[order], time[order], unit[order]
     steps = steps_in(sampling.duration, sampling.resolution)
-    # In seconds, as stored: times in ms are rounded once more. No integer holds the number of a bin far beyond the end.
-    seconds = np.minimum(chunk.time, sampling.duration / 500)
-    step = bin_of(torch.from_numpy(seconds), sampling.resolution / 1000).numpy()
+    step = chunk.bins(sampling.resolution / 1000, sampling.duration / 1000)
     inside = step < steps
     # One number per spike is sorted much faster than three, and tells repeated ones.
     spikes = np.sort((sample[inside] * steps + step[inside]) * sampling.units + unit[inside])

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-_RATES = (10_000, 5000, 4000, 2000, 1000, 500, 200, 100)  # grid points per second
+_RATES = (100, 200, 500, 1000, 2000, 4000, 5000, 10_000)  # grid points per second, the coarsest grid first
 _CHANCE = 1e-6  # with which times drawn at random may look like a grid's
 
 
 def rate_of(pieces: Iterable[np.ndarray]) -> int | None:
-    """The grid, in points per second, on which all these float16 times (s) stand; None where there is none, where float16
-    cannot tell its points apart, or where so few times would stand on it by chance."""
+    """The grid, in points per second, on which all these float16 times (s) stand, but for late ones, where float16 cannot
+    tell its points apart; None where there is none, or where so few times would stand on it by chance."""
     seen, rates = np.zeros(1 << 16, bool), list(_RATES)
     for piece in pieces:
         seen[np.ascontiguousarray(piece, np.float16).view(np.uint16)] = True
@@ -30,14 +30,14 @@ def rate_of(pieces: Iterable[np.ndarray]) -> int | None:
 
 
 def restored(times: np.ndarray, rate: int) -> np.ndarray:
-    """float64: the grid points that these times stand for."""
-    return np.round(times.astype(np.float64) * rate) / rate
+    """float64: the grid points that these times stand for; times that may stand for several as they are."""
+    exact = times.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.where(_spacing(times) * rate < 1, np.round(exact * rate) / rate, exact)
 
 
 def _stands(times: np.ndarray, rate: int) -> bool:
-    with np.errstate(over="ignore"):
-        there = (restored(times, rate).astype(np.float16) == times).all()
-    return bool(there) and bool((_spacing(times) * rate < 1).all())
+    return bool((restored(times, rate).astype(np.float16) == times).all())
 
 
 def _chance(times: np.ndarray, rate: int) -> float:
@@ -46,4 +46,5 @@ def _chance(times: np.ndarray, rate: int) -> float:
 
 
 def _spacing(times: np.ndarray) -> np.ndarray:
-    return np.spacing(times).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of NaN and infinity, which are refused later
+        return np.abs(np.spacing(times)).astype(np.float64)

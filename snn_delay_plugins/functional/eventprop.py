@@ -20,9 +20,10 @@ Weights and delays are [out, in]; a delay of shape [1, in] is axonal, [out, 1] d
 by convention. Spikes travel as :class:`snn_delay_plugins.events.SpikeEvents`.
 
 ``spike_times="exact"``: spike and arrival times are real numbers, the result does not depend on dt beyond rounding.
-``spike_times="grid"``: the published scheme of mlGeNN. A spike at time t acts in step ceil(t / dt), delays are rounded
-to whole steps, an arrival is seen one step after: step + 1 + delay. The current over a step is its mean, and the
-backward pass is the continuous one sampled at the steps, not the derivative of the discretised system.
+``spike_times="grid"``: the published scheme of mlGeNN. A spike at time t acts in step ceil(t / dt), up to rounding
+(:mod:`snn_delay_plugins.bins`), delays are rounded to whole steps, an arrival is seen one step after: step + 1 + delay. The
+current over a step is its mean, and the backward pass is the continuous one sampled at the steps, not the derivative of the
+discretised system.
 
 Here are the public functions and the plain PyTorch form of both schemes (``*_reference``), slow and
 short, against which the compiled loops are tested.

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..bins import check_resolution, step_of
+from ..bins import check_resolution, eps_of
 from .checks import FLOATS, check_indices, check_kind, check_offsets, check_room, check_tensor
 from .first_order import first_order_only
 
@@ -172,17 +172,11 @@ def _array(tensor: Tensor, shape: tuple[int, ...] | None = None, dtype: torch.dt
     return (tensor if shape is None else tensor.expand(shape)).contiguous().numpy()
 
 
-def _spikes(times: Tensor, units: Tensor, offsets: Tensor, step: float | None = None, what: str = ""):
-    """``step``: dt of the grid scheme, None for real times."""
+def _spikes(times: Tensor, units: Tensor, offsets: Tensor, what: str = ""):
     if times.device.type != "cpu":
         _warn_of_copies(times.device.type, what if _has_triton() else " without triton")
-    return _cpu().Spikes(_array(_acting(times.detach().cpu(), step)), units.cpu().contiguous().numpy(),
-                         offsets.cpu().contiguous().numpy())
-
-
-def _acting(times: Tensor, step: float | None) -> Tensor:
-    """When spikes act: at their times or, on the grid, at those of the steps that they act in, in float64."""
-    return times if step is None else step_of(times, step).to(torch.float64) * step
+    return _cpu().spikes(_array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy(),
+                         times.dtype == torch.float32)
 
 
 def _home(tensor: Tensor) -> torch.device:
@@ -190,9 +184,9 @@ def _home(tensor: Tensor) -> torch.device:
     return tensor.device if tensor.is_cuda else torch.device("cpu")
 
 
-def _events(times: Tensor, units: Tensor, offsets: Tensor, step: float | None = None):
-    tensors = _acting(times.detach(), step).to(torch.float64), units, offsets
-    return _device_kernels(times).Events(*(x.contiguous() for x in tensors))
+def _events(times: Tensor, units: Tensor, offsets: Tensor):
+    tensors = times.detach().to(torch.float64), units, offsets
+    return _device_kernels(times).Events(*(x.contiguous() for x in tensors), eps_of(times))
 
 
 def _like(grad: np.ndarray | Tensor, tensor: Tensor) -> Tensor:
@@ -270,10 +264,10 @@ def eventprop_lif(
     make = kernels.synapses if kernels else _synapses
     layer, recurrent = make(weight, delay), None if recurrent_weight is None else make(recurrent_weight, recurrent_delay)
     if kernels:
-        out, slope = kernels.lif_forward(_events(times, units, offsets, step), layer, recurrent, neuron, grid, max_spikes)
+        out, slope = kernels.lif_forward(_events(times, units, offsets), layer, recurrent, neuron, grid, max_spikes)
         exact, out_units, out_offsets = out
     else:
-        out, slope = _cpu().lif_forward(_spikes(times, units, offsets, step), layer, recurrent, neuron, grid, max_spikes,
+        out, slope = _cpu().lif_forward(_spikes(times, units, offsets), layer, recurrent, neuron, grid, max_spikes,
                                         torch.get_num_threads())
         out_units, out_offsets = (torch.from_numpy(x).to(times.device) for x in (out.units, out.offsets))
         exact, slope = (torch.from_numpy(x).to(_home(times)) for x in (out.times, slope))
@@ -311,7 +305,6 @@ def eventprop_lif_backward(
         return _not_a_number(_lif_gradients(
             g_time, g_potential, times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn,
             threshold, for_times, for_synapses, for_tau))
-    step = dt if grid else None
     neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, False, _columns(weight, recurrent_weight))
     kernels = None if for_tau else _device_kernels(times)
     make = kernels.synapses if kernels else _synapses
@@ -320,14 +313,13 @@ def eventprop_lif_backward(
     if kernels:
         by_time, by_potential = (torch.zeros_like(slope) if g is None else g.to(slope) for g in (g_time, g_potential))
         grads = kernels.backward(
-            _events(times, units, offsets, step), layer, recurrent, neuron, grid,
-            kernels.Events(exact, out_units, out_offsets), slope, by_time, by_potential,
-            slope.new_empty((0, *end_shape[:2])), slope.new_zeros(end_shape), for_times)
+            _events(times, units, offsets), layer, recurrent, neuron, grid, kernels.Events(exact, out_units, out_offsets),
+            slope, by_time, by_potential, slope.new_empty((0, *end_shape[:2])), slope.new_zeros(end_shape), for_times)
     else:
         slopes = slope.cpu().numpy()
         by_time, by_potential = (np.zeros_like(slopes) if g is None else _array(g) for g in (g_time, g_potential))
         grads = _cpu().backward(
-            _spikes(times, units, offsets, step, " for gradients of tau_mem and tau_syn"), layer, recurrent, neuron, grid,
+            _spikes(times, units, offsets, " for gradients of tau_mem and tau_syn"), layer, recurrent, neuron, grid,
             _cpu().Spikes(*(x.cpu().numpy() for x in (exact, out_units, out_offsets))), slopes, by_time, by_potential,
             np.empty((0, 0)), np.zeros(end_shape), for_times, for_tau, True, torch.get_num_threads())
     nothing = times.new_empty(0)
@@ -419,13 +411,13 @@ def eventprop_li(
     dtype = torch.promote_types(times.dtype, weight.dtype)
     kernels = None if kind == "maximum" else _device_kernels(times)
     if kernels:
-        voltage, final = kernels.li_forward(_events(times, units, offsets, step), kernels.synapses(weight, delay), neuron,
-                                            grid, samples)
+        voltage, final = kernels.li_forward(_events(times, units, offsets), kernels.synapses(weight, delay), neuron, grid,
+                                            samples)
         nothing = final.new_zeros(final.shape[:2])
         result = voltage if kind == "voltage" else final
         return result.to(dtype), nothing, nothing.long() - 1, nothing.clone()
     voltage, final, peak = _cpu().li_forward(
-        _spikes(times, units, offsets, step, " for the maximum"), _synapses(weight, delay), neuron, grid, samples,
+        _spikes(times, units, offsets, " for the maximum"), _synapses(weight, delay), neuron, grid, samples,
         kind == "maximum", torch.get_num_threads())
     result = {"voltage": voltage, "final": final, "maximum": peak.value}[kind]
     return (torch.from_numpy(result).to(times.device, dtype),
@@ -460,16 +452,15 @@ def eventprop_li_backward(
     if not _finite(grad):
         return _not_a_number(_li_gradients(grad, times, units, offsets, weight, delay, tau_mem, tau_syn, for_times,
                                            for_synapses, for_tau))
-    step = dt if grid else None
     kernels = None if kind == "maximum" or for_tau else _device_kernels(times)
     if kernels:
-        grads = _li_backward_on_device(kernels, grad.detach().to(torch.float64), _events(times, units, offsets, step),
+        grads = _li_backward_on_device(kernels, grad.detach().to(torch.float64), _events(times, units, offsets),
                                        kernels.synapses(weight, delay), neuron, grid, kind, for_times)
     else:
         peak = (x.cpu().numpy() for x in (peak_time, peak_event, peak_slope))
         what = " for the maximum" if kind == "maximum" else " for gradients of tau_mem and tau_syn"
-        grads = _li_backward_on_cpu(grad, _spikes(times, units, offsets, step, what), _synapses(weight, delay), neuron,
-                                    grid, kind, *peak, for_times, for_tau)
+        grads = _li_backward_on_cpu(grad, _spikes(times, units, offsets, what), _synapses(weight, delay), neuron, grid,
+                                    kind, *peak, for_times, for_tau)
     return (_gradient(for_times, grads.times, times), _gradient(for_synapses, grads.weight, weight),
             _gradient(for_synapses, grads.delay, delay), _gradient(for_tau, grads.tau_mem, tau_mem),
             _gradient(for_tau, grads.tau_syn, tau_syn))

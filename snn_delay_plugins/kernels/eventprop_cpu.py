@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bins import steps_in
+from ..bins import FLOAT32, FLOAT64, steps_in
 from . import eventprop_numba as loops
 from .threads import pool
 
@@ -28,11 +28,12 @@ _NOTHING = np.empty(0)
 
 @dataclass(frozen=True)
 class Spikes:
-    """Arrays of a SpikeEvents; times for the grid scheme are multiples of dt, those of the steps in which spikes act."""
+    """Arrays of a SpikeEvents; eps: of the dtype of its times (:mod:`snn_delay_plugins.bins`)."""
 
     times: np.ndarray
     units: np.ndarray
     offsets: np.ndarray
+    eps: float = FLOAT64
 
     @property
     def batch_size(self) -> int:
@@ -41,7 +42,12 @@ class Spikes:
     def part(self, lo: int, hi: int) -> Spikes:
         """Samples lo..hi-1."""
         e0, e1 = self.offsets[lo], self.offsets[hi]
-        return Spikes(self.times[e0:e1], self.units[e0:e1], self.offsets[lo:hi + 1] - e0)
+        return Spikes(self.times[e0:e1], self.units[e0:e1], self.offsets[lo:hi + 1] - e0, self.eps)
+
+
+def spikes(times: np.ndarray, units: np.ndarray, offsets: np.ndarray, single: bool) -> Spikes:
+    """``single``: the times came as float32."""
+    return Spikes(times, units, offsets, FLOAT32 if single or loops.all_float32(times) else FLOAT64)
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ def _event_tables(spikes: Spikes, n_units: int, neuron: Neuron, grid: bool) -> t
     """The events of all samples by unit, as the loops of the scheme need them."""
     events = spikes.times, spikes.units, spikes.offsets, n_units, neuron.dt
     if grid:
-        return loops.all_grid_events(*events, neuron.steps)
+        return loops.all_grid_events(*events, neuron.steps, spikes.eps)
     return loops.event_tables(*events, neuron.tau_mem, neuron.tau_syn)
 
 
@@ -194,8 +200,8 @@ def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, th
 
     def task(lo, hi):
         if grid:
-            return loops.lif_grid_recurrent_forward(*events, lo, hi, synapses.weight, synapses.delay, *tables_r, *constants,
-                                                    max_spikes)
+            return loops.lif_grid_recurrent_forward(*events, spikes.eps, lo, hi, synapses.weight, synapses.delay, *tables_r,
+                                                    *constants, max_spikes)
         return loops.lif_exact_recurrent_forward(
             *events, lo, hi, synapses.weight, synapses.delay, tables[0], tables[2], recurrent.weight, recurrent.delay,
             tables_r[0], tables_r[2], *constants, rows, neuron.duration, max_spikes)

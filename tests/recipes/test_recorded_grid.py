@@ -36,6 +36,14 @@ def test_recordings_on_the_borders_of_the_bins_keep_their_bins(tmp_path, kind, s
     assert (data.read(path, Binning(duration=1.4, steps=steps)).counts[:][0, :, 0] == 1).all()
 
 
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
+def test_late_spikes_do_not_change_the_bins_of_others(tmp_path, kind):
+    path = write(tmp_path / "x_train.h5", np.r_[np.arange(1000) / 1000, 3.3, 7.0, 60000.0], kind)
+    counts = data.read(path, Binning(duration=0.7, steps=70))
+    assert (counts.counts[:][0, :, 0] == 10).all() and counts.late == 303
+    assert len(events.read(path, Sampling(duration=700.0)).times) == 700
+
+
 def test_times_on_no_grid_are_what_they_say(tmp_path):
     times = np.sort(np.random.default_rng(0).uniform(0, 1, 5000)).astype(np.float16)
     path = write(tmp_path / "x_train.h5", times, "f2")

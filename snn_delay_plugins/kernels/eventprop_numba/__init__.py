@@ -33,6 +33,7 @@ from .adjoint import exact_backward, feedforward_jumps, recurrent_jumps
 from .crossing import in_order
 from .flow import LANES, TOO_MANY_SPIKES
 from .grid import (
+    all_float32,
     all_grid_events,
     grid_backward,
     grid_recurrent_jumps,
@@ -49,6 +50,7 @@ from .tau import exact_tau_gradient
 __all__ = [
     "LANES",
     "TOO_MANY_SPIKES",
+    "all_float32",
     "all_grid_events",
     "column_rows",
     "discounted_arrivals",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...bins import FLOAT64, SLACK
 from ..compiled import njit
 from .crossing import grown
 from .flow import LANES, OK, OPTIONS, TOO_MANY_SPIKES, propagator_any
@@ -56,28 +57,38 @@ def grid_tables(weight, delay, dt, steps):
 
 
 @njit(**OPTIONS)
-def _grid_events(times, units, lo, hi, n_units, dt, steps):
+def _grid_events(times, units, lo, hi, n_units, dt, steps, eps):
     """Events by unit: order, pointers and the row in which a spike without delay is seen, one step after its own."""
     order, start = by_unit(units, lo, hi, n_units)
     step = np.empty(hi - lo, np.int64)
-    _fill_steps(times, order, dt, steps, step)
+    _fill_steps(times, order, dt, steps, eps, step)
     return order, start, step
 
 
 @njit(**OPTIONS)
-def _fill_steps(times, order, dt, steps, step):
+def _fill_steps(times, order, dt, steps, eps, step):
     for e in range(order.size):
-        step[e] = min(_step(times[order[e]], dt), steps) + 1
+        step[e] = min(_step_of(times[order[e]], dt, eps), steps) + 1
 
 
 @njit(**OPTIONS)
-def _step(time, dt):
-    """Of a time that is a multiple of dt but for rounding: events and spikes of the grid scheme are."""
-    return np.int64(time / dt + 0.5)
+def _step_of(time, dt, eps):
+    """As bins.step_of."""
+    position = time / dt
+    return np.int64(np.ceil(position - min(max(2 * eps * position, SLACK), 0.5)))
 
 
 @njit(**OPTIONS)
-def all_grid_events(times, units, offsets, n_units, dt, steps):
+def all_float32(times):
+    """As bins.eps_of: were these numbers float32?"""
+    e = 0
+    while e < times.size and np.float64(np.float32(times[e])) == times[e]:
+        e += 1
+    return e == times.size
+
+
+@njit(**OPTIONS)
+def all_grid_events(times, units, offsets, n_units, dt, steps, eps):
     """The same of all samples: pointers [N, units + 1], order and row [events]."""
     samples = offsets.size - 1
     order, start = np.empty(times.size, np.int64), np.empty((samples, n_units + 1), np.int64)
@@ -85,7 +96,7 @@ def all_grid_events(times, units, offsets, n_units, dt, steps):
     for b in range(samples):
         lo, hi = offsets[b], offsets[b + 1]
         by_unit_into(units, lo, hi, order[lo:hi], start[b])
-        _fill_steps(times, order[lo:hi], dt, steps, step[lo:hi])
+        _fill_steps(times, order[lo:hi], dt, steps, eps, step[lo:hi])
     return order, start, step
 
 
@@ -213,8 +224,8 @@ def lif_grid_forward(offsets, events, weight, delay, block_lo, block_hi, theta, 
 
 
 @njit(**OPTIONS)
-def lif_grid_recurrent_forward(times, units, offsets, lo, hi, weight, delay, where_r, value_r, theta, tm, ts, dt, steps,
-                               max_spikes):
+def lif_grid_recurrent_forward(times, units, offsets, eps, lo, hi, weight, delay, where_r, value_r, theta, tm, ts, dt,
+                               steps, max_spikes):
     """Recurrent LIF layer on the grid, step by step; where_r, value_r: grid_tables of the recurrent synapses.
 
     What all neurons receive in a step lies side by side, so that they advance in vector instructions; a spike writes to the
@@ -235,7 +246,7 @@ def lif_grid_recurrent_forward(times, units, offsets, lo, hi, weight, delay, whe
     alpha, beta, gain = _grid_constants(dt, tm, ts)
     for b in range(lo, hi):
         first = total
-        _order, start, step = _grid_events(times, units, offsets[b], offsets[b + 1], n_in, dt, steps)
+        _order, start, step = _grid_events(times, units, offsets[b], offsets[b + 1], n_in, dt, steps, eps)
         for neuron in range(0, n_out, GROUP):
             block, group = neuron // LANES, neuron % LANES // GROUP
             columns[:, :steps] = 0
@@ -390,7 +401,7 @@ def grid_recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time,
             for j in range(n_out):
                 q[j] = k * v[j] + es * q[j]
                 v[j] = em * v[j]
-            while spike >= spike_offsets[b] and _step(spike_t[spike], dt) == n:
+            while spike >= spike_offsets[b] and _step_of(spike_t[spike], dt, FLOAT64) == n:
                 j = spike_u[spike]
                 received = 0.0
                 for m in range(n_out):

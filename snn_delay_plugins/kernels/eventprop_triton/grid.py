@@ -53,7 +53,7 @@ class GridScheme:
             drive, self.constants, self.neuron.steps, self.n_out, *drive.stride()[:2], LANES, num_warps=1)
 
     def _scatter(self, part: Events, drive: Tensor) -> None:
-        row = grid_steps(part.times, self.neuron.dt) + 1
+        row = grid_steps(part, self.neuron.dt) + 1
         kernels.scatter_kernel[part.batch_size, blocks(self.n_out)](
             part.units, row, part.offsets, self.where, self.layer.weight, drive, self.neuron.steps, self.n_out,
             *drive.stride()[:2], LANES, num_warps=1)
@@ -64,7 +64,7 @@ class GridScheme:
         samples, steps, n_out = spikes.batch_size, self.neuron.steps, self.n_out
         adjoint = Adjoint(samples, steps, n_out, self.device)
         lists = spike_lists(spikes, n_out)
-        at_spikes = [x[lists.order] for x in (grid_steps(spikes.times, self.neuron.dt), *of_spikes)]
+        at_spikes = [x[lists.order] for x in (grid_steps(spikes, self.neuron.dt), *of_spikes)]
         if self.recurrent is None:
             kernels.adjoint_kernel[samples, blocks(n_out)](
                 lists.start, *at_spikes, source, self.constants, *adjoint.p, before, steps, n_out, source.stride(1),
@@ -80,12 +80,12 @@ class GridScheme:
         where = self.where_r if recurrent else self.where
         n_in, n_out = where.shape
         order, start, sample = by_unit(events, n_in)
-        row = grid_steps(events.times, self.neuron.dt)[order] + 1
+        row = grid_steps(events, self.neuron.dt)[order] + 1
         kernels.gather_kernel[n_in, blocks(n_out)](
             start, sample, row, where, *adjoint.p, sums.v, sums.i, self.neuron.steps, n_out, LANES, num_warps=1)
 
     def gather_times(self, adjoint: Adjoint, events: Events, grad: Tensor) -> None:
-        row = grid_steps(events.times, self.neuron.dt) + 1
+        row = grid_steps(events, self.neuron.dt) + 1
         kernels.gather_times_kernel[(events.times.numel(),)](
             events.units, events.samples(), row, self.where, self.layer.weight, *adjoint.p, self.constants, grad,
             self.neuron.steps, self.n_out, LANES, num_warps=1)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...bins import FLOAT64, step_of
 from ..eventprop_cpu import Neuron
 from .flow import difference
 
@@ -15,12 +16,13 @@ _FRACTION = 2.0 ** 32
 
 
 class Events(NamedTuple):
-    """Events of a batch: times float64 [n] (for the grid scheme those of the steps in which spikes act), units int64 [n],
-    offsets int64 [N + 1]."""
+    """Events of a batch: times float64 [n], units int64 [n], offsets int64 [N + 1]; eps: of the dtype that the times came
+    in (:mod:`snn_delay_plugins.bins`)."""
 
     times: Tensor
     units: Tensor
     offsets: Tensor
+    eps: float | Tensor = FLOAT64
 
     @property
     def batch_size(self) -> int:
@@ -29,7 +31,7 @@ class Events(NamedTuple):
     def part(self, lo: int, hi: int) -> Events:
         """Samples lo .. hi - 1."""
         e0, e1 = self.offsets[lo].item(), self.offsets[hi].item()
-        return Events(self.times[e0:e1], self.units[e0:e1], self.offsets[lo:hi + 1] - e0)
+        return Events(self.times[e0:e1], self.units[e0:e1], self.offsets[lo:hi + 1] - e0, self.eps)
 
     def samples(self) -> Tensor:
         """The sample of each event."""
@@ -116,9 +118,9 @@ def spike_lists(spikes: Events, n_out: int) -> SpikeLists:
 
 # ------------------------------------------------------------------------------------------------ grid scheme
 
-def grid_steps(times: Tensor, dt: float) -> Tensor:
-    """Of times that are multiples of dt but for rounding: events and spikes of the grid scheme are."""
-    return torch.round(times / dt).to(torch.int64)
+def grid_steps(events: Events, dt: float) -> Tensor:
+    """The step in which each spike acts."""
+    return step_of(events.times, dt, events.eps)
 
 
 def grid_delays(layer: Synapses, neuron: Neuron) -> Tensor:
