@@ -1,4 +1,4 @@
-"""Doctests of a part whose framework is not installed are left out; the test files skip themselves, saying so."""
+"""Doctests of a part whose framework or compiler is not installed are left out; test files skip themselves, saying so."""
 from importlib.util import find_spec
 
 from hypothesis import settings
@@ -8,16 +8,17 @@ settings.register_profile("reproducible", derandomize=True, deadline=None)
 settings.load_profile("reproducible")
 
 _NEEDS = {
-    "snntorch": ("snn_delay_plugins/snntorch/*", "snn_delay_plugins/registration.py"),
+    "snntorch": ("snn_delay_plugins/snntorch/*", "snn_delay_plugins/registration.py", "snn_delay_plugins/schedules.py"),
     "spikingjelly": ("snn_delay_plugins/spikingjelly/*", "snn_delay_plugins/registration.py"),
+    "triton": ("snn_delay_plugins/kernels/*triton*",),
 }
 
 
-def _missing(framework: str) -> bool:
+def _missing(package: str) -> bool:
     try:
-        return find_spec(framework) is None
+        return find_spec(package) is None
     except ModuleNotFoundError:
         return True
 
 
-collect_ignore_glob = [path for framework, paths in _NEEDS.items() if _missing(framework) for path in paths]
+collect_ignore_glob = [path for package, paths in _NEEDS.items() if _missing(package) for path in paths]

@@ -1,6 +1,8 @@
 """What importing the package touches, and what is said where a framework is missing."""
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +117,47 @@ def test_public_names_are_listed_and_an_unknown_one_is_an_attribute_error():
     assert {"AdLIFPlus", "AdLIFPlusNode", "register", "unregister", "functional"} <= set(dir(snn_delay_plugins))
     with pytest.raises(AttributeError, match="no attribute 'AdLIFMinus'"):
         _ = snn_delay_plugins.AdLIFMinus
+
+
+def framework_of(module: str) -> str | None:
+    found = re.match(r"(snn_delay_plugins\.)?(snntorch|spikingjelly)\b", module)
+    return found[2] if found else None
+
+
+def imported_frameworks(tree: ast.Module):
+    """(line, framework) of every import at the top of a file."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "snn_delay_plugins":
+            modules = [f"snn_delay_plugins.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [node.module]
+        else:
+            continue
+        yield from ((node.lineno, framework) for module in modules if (framework := framework_of(module)))
+
+
+def test_files_of_tests_skip_themselves_before_they_import_a_framework_that_may_be_absent():
+    files = [f for f in (ROOT / "tests").rglob("test_*.py") if "recipes" not in f.parts]  # those: their conftest.py
+    assert len(files) > 20
+    bare = []
+    for file in files:
+        text = file.read_text()
+        lines = text.splitlines()
+        for line, framework in imported_frameworks(ast.parse(text)):
+            before = "\n".join(lines[: line - 1])
+            if not re.search(rf"^pytest\.importorskip\(\s*\"{framework}\.", before, re.MULTILINE):
+                bare.append(f"{file.name}:{line} imports {framework}")
+    assert bare == []
+
+
+def test_doctests_that_need_a_framework_or_a_compiler_are_left_out_where_it_is_absent():
+    import runpy
+
+    needs = runpy.run_path(str(ROOT / "conftest.py"))["_NEEDS"]
+    for file in (ROOT / "snn_delay_plugins").rglob("*.py"):
+        examples = "\n".join(line for line in file.read_text().splitlines() if line.lstrip().startswith(">>>"))
+        wanted = {f for f in ("snntorch", "spikingjelly") if re.search(rf"(from|import) [\w., ]*\b{f}\b", examples)}
+        for framework in wanted:
+            assert any(file.match(pattern) for pattern in needs[framework]), f"{file}: {framework}"

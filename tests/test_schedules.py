@@ -8,7 +8,9 @@ from torch import nn
 
 from snn_delay_plugins.schedules import ExponentialSigma, PublishedSigma, anneal_sigma, sigma_annealing
 
-snntorch = pytest.importorskip("snn_delay_plugins.snntorch", reason="snnTorch is missing")
+pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip install 'snn_delay_plugins[snntorch]'")
+
+from snn_delay_plugins import snntorch
 
 
 def published_sigmas(epochs, max_delay):

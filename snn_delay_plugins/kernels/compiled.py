@@ -88,7 +88,7 @@ def njit(**options) -> Callable[[Callable], Callable]:
 
     Example::
 
-        >>> @njit(cache=True)
+        >>> @njit(nogil=True)
         ... def twice(x):
         ...     return 2 * x
         >>> twice(2.0)

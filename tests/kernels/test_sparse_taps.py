@@ -8,9 +8,18 @@ from snn_delay_plugins.functional.dcls import gaussian_delayed_linear
 from snn_delay_plugins.functional.delay import delayed_linear
 from snn_delay_plugins.functional.sparse_taps import delay_window, gaussian_window, sparse_convolution
 from snn_delay_plugins.kernels.sparse_taps import sparse_taps, sparse_taps_backward
-from snn_delay_plugins.spikingjelly import DelayedLinear
 
 T, N, IN, OUT = 9, 3, 7, 20
+
+
+@pytest.fixture
+def layer_class():
+    pytest.importorskip(
+        "spikingjelly.activation_based", reason="SpikingJelly is missing: pip install 'snn_delay_plugins[spikingjelly]'"
+    )
+    from snn_delay_plugins.spikingjelly import DelayedLinear
+
+    return DelayedLinear
 
 
 def connections(density, in_features=IN, out_features=OUT, seed=0):
@@ -96,9 +105,9 @@ def test_windows_of_delays_are_the_dense_layer(interpolation, learned):
     {"delay_gradient": "gaussian", "sigma_type": "synaptic", "learn_sigma": True},
     {}, {"interpolation": "round", "learn_delay": False}, {"delay_type": "axonal"}, {"bias": False, "padding": 5},
 ])  # fmt: skip
-def test_layers_with_few_synapses_give_the_same_in_both_ways(options, training, monkeypatch):
+def test_layers_with_few_synapses_give_the_same_in_both_ways(options, training, monkeypatch, layer_class):
     torch.manual_seed(0)
-    layer = DelayedLinear(40, OUT, max_delay=8, delay="uniform", synapses=4, step_mode="m", **options).train(training)
+    layer = layer_class(40, OUT, max_delay=8, delay="uniform", synapses=4, step_mode="m", **options).train(training)
     spikes = (torch.rand(T, N, 40) < 0.3).float().requires_grad_()
     runs = []
     for below in (1.0, 0.0):
@@ -112,8 +121,8 @@ def test_layers_with_few_synapses_give_the_same_in_both_ways(options, training, 
         torch.testing.assert_close(sparse, dense, rtol=1e-4, atol=1e-5)
 
 
-def test_few_synapses_are_visited_alone(caplog):
-    layer = DelayedLinear(40, OUT, max_delay=8, delay="uniform", synapses=2, step_mode="m")
+def test_few_synapses_are_visited_alone(caplog, layer_class):
+    layer = layer_class(40, OUT, max_delay=8, delay="uniform", synapses=2, step_mode="m")
     with caplog.at_level("DEBUG", "snn_delay_plugins"):
         layer(torch.rand(T, N, 40))
     assert "sparse_delayed_linear" in caplog.text
