@@ -305,11 +305,12 @@ def fuzz(operator: str, calls: int) -> Counter:
         for _ in range(changes):
             name = r.choice(sorted(arguments.keys() - forms))
             arguments[name] = changed(arguments[name], name, r)
-        print(_description(operator, arguments), file=sys.stderr, end="\0", flush=True)  # what is left of a process that dies
+        # what is left of a process that dies
+        print(_description(operator, arguments), file=sys.stderr, end="\0", flush=True)
         shapes_alone = any(isinstance(value, Tensor) and value.is_meta for value in arguments.values())
         try:
             first, second = _called(operator, arguments), _called(operator, arguments)
-        except IndexError:
+        except (IndexError, OverflowError):
             if not shapes_alone:
                 raise
             outcomes["refused"] += 1
