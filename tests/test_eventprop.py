@@ -681,3 +681,99 @@ def test_spike_times_that_an_update_has_moved_out_of_the_sample_are_refused(time
     for layer in (eventprop_lif, eventprop_li):
         with pytest.raises(ValueError, match="build the SpikeEvents anew"):
             layer(events, torch.ones(3, 2))
+
+
+def changeable():
+    times = torch.tensor([1.0, 2.0, 3.0, 0.5], dtype=torch.float64)
+    return SpikeEvents(times, torch.tensor([0, 1, 1, 1]), torch.tensor([0, 3, 4]), 2, 20.0)
+
+
+LAYERS = [pytest.param(lambda e: eventprop_lif(e, torch.full((3, 2), 8.0)), id="lif"),
+          pytest.param(lambda e: eventprop_li(e, torch.ones(3, 2)), id="li"),
+          pytest.param(lambda e: eventprop_li(e, torch.ones(3, 2), readout="integral"), id="integral"),
+          pytest.param(lambda e: eventprop_lif(e, torch.full((3, 2), 8.0), spike_times="grid"), id="grid")]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_events_whose_units_or_offsets_were_changed_in_place_are_refused(layer):
+    for name, place, value, message in (
+        ("units", 2, 10**8, r"units\[2\] = 100000000 is outside \[0, num_units = 2\)"),
+        ("units", 0, -1, r"units\[0\] = -1 is outside"),
+        ("offsets", 1, 10**8, "offsets must rise from 0"),
+        ("offsets", 1, -5, "offsets must rise from 0"),
+        ("offsets", 2, 3, "offsets must rise from 0 to the number of events, 4, but run from 0 to 3"),
+        ("offsets", 0, 1, "offsets must rise from 0"),
+    ):
+        events = changeable()
+        getattr(events, name)[place] = value
+        with pytest.raises(ValueError, match=message):
+            layer(events)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_events_whose_attributes_were_set_to_something_else_are_refused(layer):
+    for name, value, message in (
+        ("units", torch.zeros(2, dtype=torch.int64), "4 times but 2 units"),
+        ("units", torch.zeros(4), "units must be int64"),
+        ("times", torch.zeros(4).half(), "times must be float32 or float64"),
+        ("offsets", torch.zeros(3), "offsets must be int64"),
+        ("offsets", torch.zeros(0, dtype=torch.int64), "at least one entry"),
+        ("duration", math.nan, "duration must be positive and finite"),
+        ("duration", 0.0, "duration must be positive and finite"),
+        ("num_units", 5, "events come from 5 units"),
+    ):
+        events = changeable()
+        setattr(events, name, value)
+        with pytest.raises((TypeError, ValueError), match=message):
+            layer(events)
+
+
+def test_a_backward_pass_refuses_events_that_were_changed_behind_its_back():
+    events, weight = changeable(), torch.full((3, 2), 8.0, requires_grad=True)
+    spikes = eventprop_lif(events, weight)
+    events.units.numpy()[1] = 10**8  # torch does not see it
+    with pytest.raises(ValueError, match=r"units\[1\] = 100000000"):
+        spikes.times.sum().backward()
+
+
+def test_the_order_of_events_in_a_sample_makes_no_difference():
+    weight = torch.full((3, 2), 8.0, dtype=torch.float64)
+    events, shuffled = changeable(), changeable()
+    for name in ("times", "units"):
+        tensor = getattr(shuffled, name)
+        tensor[:3] = tensor[[2, 0, 1]].clone()
+    assert shuffled.times.tolist() == [3.0, 1.0, 2.0, 0.5]
+    for scheme in ("exact", "grid"):
+        expected, spikes = (eventprop_lif(e, weight, spike_times=scheme) for e in (events, shuffled))
+        assert len(spikes) and torch.equal(spikes.units, expected.units)
+        torch.testing.assert_close(spikes.times, expected.times, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("scheme", ["exact", "grid"])
+@pytest.mark.parametrize("batch", [0, 2])
+def test_an_empty_batch_and_samples_without_spikes_give_none_and_zero_gradients(scheme, batch):
+    events = SpikeEvents.from_lists([[]] * batch, [[]] * batch, num_units=2, duration=20.0)
+    weight = torch.full((3, 2), 8.0, requires_grad=True)
+    for recurrent in (None, torch.ones(3, 3)):
+        spikes = eventprop_lif(events, weight, spike_times=scheme, recurrent_weight=recurrent)
+        assert (spikes.batch_size, len(spikes)) == (batch, 0)
+        assert torch.autograd.grad(spikes.times.sum(), weight)[0].tolist() == [[0, 0]] * 3
+    for readout, shape in (("voltage", (20, batch, 3)), ("integral", (batch, 3)), ("maximum", (batch, 3))):
+        if readout == "maximum" and scheme == "grid":
+            continue
+        out = eventprop_li(events, weight, spike_times=scheme, readout=readout)
+        assert out.shape == shape and not out.any()
+        assert torch.autograd.grad(out.sum(), weight)[0].tolist() == [[0, 0]] * 3
+
+
+@pytest.mark.parametrize("scheme", ["exact", "grid"])
+@pytest.mark.parametrize(("name", "value"), [("dt", 1e-12), ("dt", 5e-324), ("tau_mem", 1e-12), ("tau_syn", 1e-300)])
+def test_steps_too_short_for_the_duration_are_refused_by_name(scheme, name, value):
+    if scheme == "grid" and name != "dt":  # its steps do not depend on time constants
+        return
+    for layer in (eventprop_lif, eventprop_li):
+        with pytest.raises(ValueError, match=rf"{name} = {value:g}.* steps: tables of 8 neurons would"):
+            layer(changeable(), torch.ones(3, 2), spike_times=scheme, **{name: value})
+    with pytest.raises(ValueError, match=r"tables of 304 neurons would"):
+        eventprop_lif(changeable(), torch.ones(300, 2), recurrent_weight=torch.ones(300, 300), spike_times=scheme,
+                      **{name: value})

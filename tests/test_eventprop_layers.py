@@ -302,3 +302,40 @@ def test_spikingjellys_single_step_mode_is_refused():
 def test_top_level_names_are_the_framework_free_layers():
     from snn_delay_plugins import eventprop
     assert EventPropLI is eventprop.EventPropLI and EventPropLIF is eventprop.EventPropLIF
+
+
+@pytest.mark.parametrize("name", ["delay", "recurrent_delay"])
+@pytest.mark.parametrize(("value", "message"), [
+    (9.5, r"{name}\[2, 1\] = 9.5 of EventPropLIF exceeds max_delay = 8; raise max_delay"),
+    (float("inf"), r"{name}\[2, 1\] = inf of EventPropLIF exceeds max_delay = 8"),
+    (float("nan"), r"{name}\[2, 1\] = nan is not finite"),
+    (-0.5, r"{name}\[2, 1\] = -0.5 is negative"),
+])  # fmt: skip
+def test_loaded_delays_outside_their_interval_are_refused_by_the_next_forward(door, name, value, message):
+    layer = lif(door)
+    state = {key: entry.clone() for key, entry in layer.state_dict().items()}
+    state[name][2, 1] = value
+    layer.load_state_dict(state)
+    with pytest.raises(ValueError, match=message.format(name=name)):
+        layer(spikes())
+
+
+def test_loaded_weights_that_are_no_numbers_are_refused_by_the_next_forward(door):
+    layer = lif(door)
+    state = {key: entry.clone() for key, entry in layer.state_dict().items()}
+    state["weight"][2, 1] = float("nan")
+    layer.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"weight\[2, 1\] = nan is not finite"):
+        layer(spikes())
+
+
+def test_delays_at_a_max_delay_that_float32_rounds_up_are_accepted(door):
+    layer = door.EventPropLIF(12, 7, delay=0.1, max_delay=0.1, weight_init=(2.0, 0.1))
+    assert len(layer(spikes().float())) and len(layer.double()(spikes()))
+
+
+def test_dense_spikes_without_a_time_step_are_refused_and_an_empty_batch_is_not(door):
+    layer = lif(door, output="dense")
+    with pytest.raises(ValueError, match="at least one time step"):
+        layer(torch.zeros(0, 2, 12).double())
+    assert layer(torch.zeros(5, 0, 12).double()).shape == (5, 0, 7)

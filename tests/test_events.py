@@ -161,3 +161,40 @@ def test_an_isolated_spike_carries_its_gradient_through_dense_code(n):
     again = SpikeEvents.from_dense(events.to_dense(0.25), 0.25)
     (3.0 * again.times).sum().backward()
     assert events.times.grad.tolist() == [3.0]
+
+
+def changeable():
+    times = torch.tensor([1.0, 2.0, 3.0, 0.5], dtype=torch.float64)
+    return SpikeEvents(times, torch.tensor([0, 1, 2, 1]), torch.tensor([0, 3, 4]), 3, 10.0)
+
+
+@pytest.mark.parametrize("value", [-1, 3, 10**8, -(10**8)])
+def test_a_unit_that_was_changed_in_place_is_refused_by_every_view(value):
+    for view in (lambda e: e.counts(), lambda e: e.first_spike_times(), lambda e: e.to_dense(1.0)):
+        events = changeable()
+        events.units[2] = value
+        with pytest.raises(ValueError, match=rf"units\[2\] = {value}"):
+            view(events)
+
+
+def test_offsets_that_were_changed_in_place_are_refused_by_every_view():
+    for view in (lambda e: e.samples(), lambda e: e.counts(), lambda e: e.to_dense(1.0)):
+        events = changeable()
+        events.offsets[1] = 10**8
+        with pytest.raises(ValueError, match="offsets must rise"):
+            view(events)
+
+
+def test_times_that_were_changed_in_place_do_not_give_another_first_spike_or_bin():
+    events = changeable()
+    events.times[1] = 0.2
+    with pytest.raises(ValueError, match="no longer in order"):
+        events.first_spike_times()
+    events.times[1] = -2.5
+    with pytest.raises(ValueError, match=r"times\[1\] = -2.5 is negative"):
+        events.to_dense(1.0)
+
+
+def test_dense_spikes_without_a_time_step_have_no_events():
+    with pytest.raises(ValueError, match=r"at least one time step.*\(0, 2, 3\)"):
+        SpikeEvents.from_dense(torch.zeros(0, 2, 3), 1.0)

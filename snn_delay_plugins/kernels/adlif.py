@@ -114,7 +114,7 @@ def _check_traces(
     """Traces are whole or, on the CPU, hold one of :data:`EVERY` steps; those that are no outputs have empty gradients."""
     steps, columns = current.shape
     like = (current.dtype,), current.device
-    kept = steps if current.is_cuda or len(u_seq) == steps else (steps - 1) // EVERY
+    kept = steps if current.is_cuda or u_seq.shape[:1] == (steps,) else (steps - 1) // EVERY
     check_tensor("u_seq", u_seq, (kept, columns), *like)
     check_tensor("w_seq", w_seq, (kept, columns) if adaptive else (None, None), *like)
     for name, sequence in (*whole.items(), *((name, g) for name, g in or_empty.items() if g is not None and g.numel())):

@@ -49,7 +49,7 @@ def check_indices(name: str, indices: Tensor, count: int, what: str) -> None:
         return
     low, high = torch.stack(indices.aminmax()).tolist()  # one look at a device
     if low < 0 or high >= count:
-        k = int(((indices < 0) | (indices >= count)).nonzero()[0])
+        k = int(((indices.long() < 0) | (indices.long() >= count)).nonzero()[0])
         raise ValueError(f"{name}[{k}] = {int(indices[k])} is outside [0, {what} = {count})")
 
 

@@ -88,3 +88,50 @@ def test_what_does_not_fit_is_refused():
         sparse_delayed_linear(torch.zeros(2, 1, 4), synapses, 3, max_delay=5, method="magic")
     with pytest.raises(ValueError, match="pending must be"):
         sparse_delayed_linear_step(torch.zeros(2, 4), torch.zeros(6, 1, 3), 0, synapses)
+
+
+def changed(synapses, name, place, value):
+    part = getattr(synapses, name).clone()
+    part[place] = value
+    return synapses._replace(**{name: part})
+
+
+@pytest.mark.parametrize("method", ["torch", "numba"])
+@pytest.mark.parametrize(("name", "place", "value", "message"), [
+    ("targets", 5, 3, r"targets\[5\] = 3 is outside \[0, out_features = 3\)"),
+    ("targets", 5, -1, r"targets\[5\] = -1 is outside"),
+    ("delays", 0, 6, r"delays\[0\] = 6 is outside \[0, max_delay \+ 1 = 6\)"),
+    ("delays", 0, -(10**8), r"delays\[0\] = -100000000 is outside"),
+    ("starts", -1, 10**8, "starts must rise from 0 to the number of synapses, 12, but run from 0 to 100000000"),
+    ("starts", 1, -(10**8), r"starts\[1\] = -100000000 comes after 0"),
+    ("starts", 1, 10**8, r"starts\[2\] = 6 comes after 100000000"),
+])  # fmt: skip
+def test_synapses_that_do_not_fit_are_refused_by_both_forms(method, name, place, value, message, monkeypatch):
+    synapses = changed(synapse_list(torch.ones(3, 4), torch.full((3, 4), 2.0), 5), name, place, value)
+    with pytest.raises(ValueError, match=message):
+        sparse_delayed_linear(torch.ones(9, 2, 4), synapses, 3, max_delay=5, method=method)
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", method)
+    with pytest.raises(ValueError, match=message):
+        sparse_delayed_linear_step(torch.ones(2, 4), torch.zeros(6, 2, 3), 0, synapses)
+
+
+@pytest.mark.parametrize("method", ["torch", "numba"])
+def test_too_few_receivers_and_a_ring_that_is_too_short_are_refused(method, monkeypatch):
+    synapses = synapse_list(torch.ones(400, 3), torch.full((400, 3), 3.0), 5)
+    with pytest.raises(ValueError, match=r"targets\[2\] = 2 is outside \[0, out_features = 2\)"):
+        sparse_delayed_linear(torch.ones(9, 2, 3), synapses, 2, max_delay=5, method=method)
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", method)
+    with pytest.raises(ValueError, match=r"delays\[0\] = 3 is outside \[0, max_delay \+ 1 = 3\)"):
+        sparse_delayed_linear_step(torch.ones(2, 3), torch.zeros(3, 2, 400), 0, synapses)
+    for now in (-1, 4):
+        with pytest.raises(ValueError, match=rf"now = {now} is outside \[0, 4\)"):
+            sparse_delayed_linear_step(torch.ones(2, 3), torch.zeros(4, 2, 400), now, synapses)
+
+
+def test_empty_sequences_batches_and_lists_give_empty_or_silent_currents():
+    synapses = synapse_list(torch.ones(3, 4), torch.ones(3, 4), 5)
+    none = synapse_list(torch.ones(3, 4), torch.ones(3, 4), 5, torch.zeros(3, 4, dtype=torch.bool))
+    for steps, batch in ((0, 2), (5, 0), (5, 2)):
+        assert sparse_delayed_linear(torch.ones(steps, batch, 4), synapses, 3, max_delay=5).shape == (steps, batch, 3)
+        assert not sparse_delayed_linear(torch.ones(steps, batch, 4), none, 3, max_delay=5).any()
+    assert sparse_delayed_linear_step(torch.ones(0, 4), torch.zeros(6, 0, 3), 0, synapses).shape == (0, 3)

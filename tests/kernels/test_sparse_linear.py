@@ -131,3 +131,17 @@ def test_compile_and_autocast_pass_through():
     assert torch.equal(compiled, spike_linear(*leaves).relu())
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(spike_linear(*leaves), linear(*leaves)) and spike_linear(*leaves).dtype == torch.bfloat16
+
+
+def test_a_bias_of_another_shape_is_broadcast_or_refused_as_torch_does():
+    x, weight = torch.eye(4, 64), torch.randn(200, 64)
+    for bias in (torch.ones(1), torch.tensor(2.0), torch.randn(4, 200), torch.randn(4, 1)):
+        assert torch.equal(spike_linear(x, weight, bias), linear(x, weight, bias))
+        with pytest.raises(ValueError, match=r"the bias must be \[200\] for the kernel"):
+            spike_linear(x, weight, bias, method="events")
+    for bias in (torch.ones(2), torch.ones(0), torch.ones(201), torch.ones(3, 200)):
+        with pytest.raises(RuntimeError) as expected:
+            linear(x, weight, bias)
+        with pytest.raises(RuntimeError) as error:
+            spike_linear(x, weight, bias)
+        assert str(error.value) == str(expected.value)

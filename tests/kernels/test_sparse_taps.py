@@ -167,3 +167,19 @@ def test_results_are_bit_equal_on_one_and_two_threads():
 def test_a_sigma_that_is_none_is_refused(bad):
     with pytest.raises(ValueError, match="sigma must be a positive number"):
         gaussian_window(torch.ones(2), torch.ones(2), torch.tensor(bad), 4)
+
+
+@pytest.mark.parametrize("method", ["torch", "numba"])
+@pytest.mark.parametrize(("name", "values", "message"), [
+    ("senders", (0, 10**8), r"senders\[1\] = 100000000 is outside \[0, the number of inputs = 3\)"),
+    ("senders", (-1, 1), r"senders\[0\] = -1 is outside"),
+    ("receivers", (0, 3), r"receivers\[1\] = 3 is outside \[0, out_features = 3\)"),
+    ("receivers", (1, 0), r"ordered by receiver, but receivers\[1\] = 0 comes after 1"),
+    ("lag", (0, -1), "lags must not be negative, got -1"),
+    ("lag", (0,), r"lag must be \[2\], got shape \(1,\)"),
+])  # fmt: skip
+def test_indices_that_do_not_fit_or_are_not_ordered_are_refused_by_both_forms(method, name, values, message):
+    i = torch.tensor([0, 1])
+    arguments = {"lag": i, "senders": i, "receivers": i} | {name: torch.tensor(values)}
+    with pytest.raises(ValueError, match=message):
+        sparse_convolution(torch.ones(9, 2, 3), torch.ones(2, 1), out_features=3, method=method, **arguments)
