@@ -108,6 +108,8 @@ class BoundedModule(nn.Module):
 
         :raises ValueError: if ``low > high``, a bound is NaN, or ``mode`` is unknown.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"name must be that of a parameter, got {name!r}")
         interval = _interval(name, (low, high))
         check_choice("bound mode", mode, MODES)
         self._bounds[name] = interval
@@ -399,7 +401,7 @@ def delay_shape(delay_type: str, out_features: int, in_features: int) -> tuple[i
 
 def check_features(in_features: int, out_features: int) -> tuple[int, int]:
     """The sizes of a linear layer, positive whole numbers."""
-    sizes = [check_whole(name, value, least=-math.inf) for name, value in
+    sizes = [check_whole(name, value, least=-math.inf, most=2**31 - 1) for name, value in
              {"in_features": in_features, "out_features": out_features}.items()]
     if min(sizes) < 1:
         raise ValueError(f"in_features and out_features must be positive, got {sizes[0]} and {sizes[1]}")
@@ -443,7 +445,7 @@ def real_values(name: str, value: float | Tensor) -> Tensor:
 
 def _shape_of(features: int | Iterable[int]) -> tuple[int, ...]:
     shape = tuple(features) if isinstance(features, Iterable) else (features,)
-    if not all(isinstance(size, Integral) and not isinstance(size, bool) and size > 0 for size in shape):
+    if not all(isinstance(size, Integral) and not isinstance(size, bool) and 0 < size < 2**31 for size in shape):
         raise ValueError(f"features must be positive whole numbers, got {features!r}")
     return tuple(int(size) for size in shape)
 
