@@ -495,13 +495,13 @@ def preset_bounds(preset: str, overrides: dict[str, Iterable[float]] | None = No
 
 
 def _interval(name: str, bounds: Iterable[float]) -> tuple[float, float]:
-    """Two numbers, low <= high; either may be infinite."""
+    """Two numbers between which a finite one lies; either may be infinite."""
     try:
         low, high = bounds
     except (TypeError, ValueError):
         raise ValueError(f"bounds of {name!r} must be two numbers (low, high), got {bounds!r}") from None
     if not any(isinstance(value, float) and math.isnan(value) for value in (low, high)):
         low, high = (check_number(f"each of the bounds of {name!r}", value, infinite=True) for value in (low, high))
-    if not low <= high:  # also catches NaN
-        raise ValueError(f"bounds of {name!r} must satisfy low <= high, got [{low}, {high}]")
+    if not low <= high or low == math.inf or high == -math.inf:  # also catches NaN
+        raise ValueError(f"bounds of {name!r} must satisfy low <= high with a finite number inside, got [{low}, {high}]")
     return low, high

@@ -35,7 +35,7 @@ FLAG = {"text": "False", "None": None, "2": 2, "list": []}
 CHOICE = {"unknown": "hope", "None": None, "number": 3, "list": ["linear"]}
 TENSOR = {"text": "x", "number": 1.0, "None": None, "list": [[1.0]]}
 BOUNDS = {"nan": (NAN, 1.0), "turned": (0.9, 0.5), "one": (0.5,), "number": 0.5, "text": ("low", "high"),
-          "complex": (0.1, 1j)}  # fmt: skip
+          "complex": (0.1, 1j), "inf": (INF, INF)}  # fmt: skip
 DELAYS = {"None": None, "True": True, "nan": NAN, "inf": INF, "negative": -1.0, "long": 99.0, "unknown": "hope",
           "complex": torch.ones(5, 6) * 1j, "bool": torch.ones(5, 6, dtype=torch.bool), "shape": torch.ones(2, 2),
           "nan inside": torch.full((5, 6), NAN)}  # fmt: skip
@@ -227,7 +227,8 @@ def eventprop() -> Iterator[Row]:
     for name, call in (("eventprop_lif", lif), ("eventprop_li", li)):
         yield from rows(name, call, events=TENSOR, weight=TENSOR, delay=but(TENSOR, "None"), tau_mem=but(POSITIVE, "two"),
                         tau_syn=but(POSITIVE, "two"), dt=POSITIVE, spike_times=CHOICE)
-        yield from cases(name, call, ("tau_mem of int", {"tau_mem": torch.tensor(20)}, "tau_mem must be floating point"),
+        yield from cases(name, call, ("tau_mem of complex", {"tau_mem": torch.tensor(2j)}, "tau_mem must be a real number"),
+                         ("tau_mem of bool", {"tau_mem": torch.tensor(True)}, "tau_mem must be a real number"),
                          ("tau_syn of two", {"tau_syn": torch.ones(2)}, "tau_syn must be a single number"))
     yield from rows("eventprop_lif", lif, threshold=but(POSITIVE, "two"), max_spikes=COUNT,
                     recurrent_weight=but(TENSOR, "None"))

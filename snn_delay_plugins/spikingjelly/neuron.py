@@ -47,6 +47,7 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
     :param init_state: ``"zeros"``, or ``"uniform"``: u, w ~ U(0, 1) as in the paper (evaluation: one fixed draw).
     :param variant: ``"adlif"`` or ``"symplectic"`` (SE-AdLIF, Baronig et al. 2024).
     :raises ValueError: for options or values that make no such neuron, and inputs that do not fit.
+    :raises TypeError: for options of the wrong type.
     :raises RuntimeError: if the input's shape changed without a reset.
 
     Example::
