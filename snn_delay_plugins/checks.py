@@ -16,12 +16,14 @@ from torch._subclasses.fake_tensor import FakeTensor
 from .transforms import vectorised
 
 __all__ = [
-    "LONGEST", "check_choice", "check_current", "check_flag", "check_function", "check_number", "check_sigma",
+    "LARGEST", "LONGEST", "check_choice", "check_current", "check_flag", "check_function", "check_number", "check_sigma",
     "check_steps", "check_tensor", "check_whole", "shape_alone", "values_known",
 ]  # fmt: skip
 
 LONGEST = 2**24
 """Most time steps of a delay or of padding: float32, in which delays are kept, counts whole steps no further."""
+LARGEST = 1e30
+"""Constants beyond it, or below one over it, overflow where float32 computes with them."""
 
 
 def shape_alone(tensor: Tensor) -> bool:
@@ -79,7 +81,8 @@ def check_whole(name: str, value: object, *, least: int = 0, most: float = math.
     if type(value) is int and least <= value <= most:
         return value
     number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else _as_float(value)
-    if number is None or number != number or math.isinf(number) or number != int(number) or not least <= number <= most:
+    whole = isinstance(number, int) or (number is not None and math.isfinite(number) and number == int(number))
+    if not whole or not least <= number <= most:
         kind = TypeError if number is None else ValueError
         limit = f"<= {most}" if number is not None and number > most else f">= {least}"
         raise kind(f"{name} must be a whole number {f'of {unit} ' if unit else ''}{limit}, got {_shown(value)}")
@@ -141,12 +144,13 @@ def check_current(current: object, layout: str, least: int) -> Tensor:
 def check_sigma(value: object) -> float:
     """The standard deviation of Gaussian delays.
 
-    :raises TypeError: if it is not one real number. :raises ValueError: if it is not positive and finite.
+    :raises TypeError: if it is not one real number. :raises ValueError: if it is not positive and finite in float32.
     """
     number = _as_float(value)
-    if number is None or not 0 < number < math.inf:
+    if number is None or not 1 / LARGEST <= number <= LARGEST:
         kind = TypeError if number is None else ValueError
-        raise kind(f"sigma must be a positive number of time steps, got {_shown(value) if number is None else number}")
+        raise kind(f"sigma must be a positive number of time steps (at most {LARGEST:g}), got "
+                   f"{_shown(value) if number is None else number}")
     return number
 
 

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_flag, check_number, check_whole, shape_alone
+from .checks import LARGEST, check_choice, check_flag, check_number, check_whole, shape_alone
 from .events import SpikeEvents
 from .functional.eventprop import READOUTS, SPIKE_TIMES, eventprop_li, eventprop_lif
 from .kernels.dispatch import tell_counters
@@ -116,9 +116,9 @@ class _EventPropLayer(BoundedModule):
 
 def _checked_constant(name: str, value: float) -> float:
     value = check_number(name, value, above=0.0)
-    if not 1e-30 <= value <= 1e30:
-        raise ValueError(f"{name} must be a positive number of 1e-30 to 1e30, with which float32 can compute, got "
-                         f"{value:g}")
+    if not 1 / LARGEST <= value <= LARGEST:
+        raise ValueError(f"{name} must be a positive number of {1 / LARGEST:g} to {LARGEST:g}, with which float32 can "
+                         f"compute, got {value:g}")
     return value
 
 

@@ -101,6 +101,8 @@ class BoundedModule(nn.Module):
 
         :raises ValueError: if the bounds are not two numbers with a finite one inside, or ``mode`` is unknown.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"name must be that of a parameter, got {name!r}")
         interval = _interval(name, (low, high))
         check_choice("bound mode", mode, MODES)
         # new dictionaries, modes first: another thread may be looking through the old ones after a step of its optimizer
@@ -427,7 +429,7 @@ def delay_shape(delay_type: str, out_features: int, in_features: int) -> tuple[i
 
 def check_features(in_features: int, out_features: int) -> tuple[int, int]:
     """The sizes of a linear layer, positive whole numbers."""
-    sizes = [check_whole(name, value, least=-math.inf) for name, value in
+    sizes = [check_whole(name, value, least=-math.inf, most=2**31 - 1) for name, value in
              {"in_features": in_features, "out_features": out_features}.items()]
     if min(sizes) < 1:
         raise ValueError(f"in_features and out_features must be positive, got {sizes[0]} and {sizes[1]}")
@@ -471,7 +473,7 @@ def real_values(name: str, value: float | Tensor) -> Tensor:
 
 def _shape_of(features: int | Iterable[int]) -> tuple[int, ...]:
     shape = tuple(features) if isinstance(features, Iterable) else (features,)
-    if not all(isinstance(size, Integral) and not isinstance(size, bool) and size > 0 for size in shape):
+    if not all(isinstance(size, Integral) and not isinstance(size, bool) and 0 < size < 2**31 for size in shape):
         raise ValueError(f"features must be positive whole numbers, got {features!r}")
     return tuple(int(size) for size in shape)
 
@@ -528,6 +530,6 @@ def _interval(name: str, bounds: Iterable[float]) -> tuple[float, float]:
         raise ValueError(f"bounds of {name!r} must be two numbers (low, high), got {bounds!r}") from None
     if not any(isinstance(value, float) and math.isnan(value) for value in (low, high)):
         low, high = (check_number(f"each of the bounds of {name!r}", value, infinite=True) for value in (low, high))
-    if not low <= high or low == math.inf or high == -math.inf:  # the first also catches NaN
+    if not low <= high or low == math.inf or high == -math.inf:  # also catches NaN
         raise ValueError(f"bounds of {name!r} must satisfy low <= high with a finite number inside, got [{low}, {high}]")
     return low, high

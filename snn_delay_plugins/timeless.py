@@ -6,6 +6,7 @@ gradient to the bins of the spikes alone has none beside them: every dL/dt is th
 """
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -17,7 +18,7 @@ from .checks import values_known
 
 __all__ = ["warn_if_timeless"]
 
-_INSIDE = tuple(str(Path(module.__file__).parent) for module in (torch, sys.modules[__package__]))
+_INSIDE = tuple(str(Path(module.__file__).parent) + os.sep for module in (torch, sys.modules[__package__]))
 _ROUNDING = 1e-6
 
 

@@ -24,6 +24,7 @@ from snn_delay_plugins.schedules import ExponentialSigma, PublishedSigma, anneal
 NAN, INF = math.nan, math.inf
 NO_NUMBER = {"text": "1", "True": True, "None": None, "complex": 1j, "list": [1.0, 2.0], "two": torch.ones(2)}
 WRONG_TYPES = {*NO_NUMBER, "object", "module", "class"}
+HUGE = {"huge": 1e300}  # beyond float32
 POSITIVE = {**NO_NUMBER, "nan": NAN, "inf": INF, "zero": 0.0, "negative": -1.0}
 NOT_NEGATIVE = {key: value for key, value in POSITIVE.items() if key != "zero"}
 FINITE = {key: value for key, value in NOT_NEGATIVE.items() if key != "negative"}
@@ -34,7 +35,7 @@ FLAG = {"text": "False", "None": None, "2": 2, "list": []}
 CHOICE = {"unknown": "hope", "None": None, "number": 3, "list": ["linear"]}
 TENSOR = {"text": "x", "number": 1.0, "None": None, "list": [[1.0]]}
 BOUNDS = {"nan": (NAN, 1.0), "turned": (0.9, 0.5), "one": (0.5,), "number": 0.5, "text": ("low", "high"),
-          "complex": (0.1, 1j)}  # fmt: skip
+          "complex": (0.1, 1j), "inf": (INF, INF)}  # fmt: skip
 DELAYS = {"None": None, "True": True, "nan": NAN, "inf": INF, "negative": -1.0, "long": 99.0, "unknown": "hope",
           "complex": torch.ones(5, 6) * 1j, "bool": torch.ones(5, 6, dtype=torch.bool), "shape": torch.ones(2, 2),
           "nan inside": torch.full((5, 6), NAN)}  # fmt: skip
@@ -81,7 +82,7 @@ def with_defaults(function: Callable, **defaults) -> Callable:
 
 
 def surrogates() -> Iterator[Row]:
-    yield from rows("Boxcar", surrogate.Boxcar, width=POSITIVE, height=POSITIVE)
+    yield from rows("Boxcar", surrogate.Boxcar, width=POSITIVE | HUGE, height=POSITIVE | HUGE)
     fire = with_defaults(surrogate.fire, x=torch.zeros(3))
     yield from cases("fire", fire, ("surrogate shortens", {"surrogate": lambda x: x[:1]}, "shape"),
                      ("surrogate gives a number", {"surrogate": lambda x: 1.0}, "surrogate must return a tensor"))
@@ -110,6 +111,12 @@ def adlif() -> Iterator[Row]:
         ("beta without a", {"a": None}, "a missing"),
         ("alpha elsewhere", {"alpha": torch.ones(3, device="meta")}, "alpha is on meta"),
         ("state of another batch", {"state": neurons.AdLIFState(*torch.zeros(3, 5, 3))}, "state u"),
+        ("state of complex", {"state": neurons.AdLIFState(*torch.zeros(3, 2, 3) * 1j)}, "state u must hold real"),
+        ("state elsewhere", {"state": neurons.AdLIFState(*torch.zeros(3, 2, 3, device="meta"))}, "state u is on meta"),
+        ("threshold of complex", {"threshold": torch.tensor(1j)}, "threshold must hold real numbers"),
+        ("beta of complex", {"beta": torch.tensor(1j)}, "beta must hold real numbers"),
+        ("traces a text", {"traces": "no"}, "traces must be True or False"),
+        ("support a text", {"support": "no"}, "support must be True or False"),
     )  # fmt: skip
     state = neurons.AdLIFState(*torch.zeros(3, 2, 3))
     step = with_defaults(neurons.adlif_step, current=current[0], state=state, alpha=alpha)
@@ -193,7 +200,8 @@ def convolutions() -> Iterator[Row]:
     call = with_defaults(convolution.causal_convolution, trains=X, kernel=torch.ones(3, 5, 6))
     yield from rows("causal_convolution", call, trains=TENSOR, method=but(CHOICE, "None"), after=WHOLE,
                     kernel={**TENSOR, "senders": torch.ones(3, 5, 7), "taps": torch.ones(0, 5, 6), "axes": W})
-    yield from cases("causal_convolution", call, ("kernel of double", {"kernel": torch.ones(3, 5, 6).double()}, "kernel"))
+    yield from cases("causal_convolution", call, ("kernel of double", {"kernel": torch.ones(3, 5, 6).double()}, "kernel"),
+                     ("kernel elsewhere", {"kernel": torch.ones(3, 5, 6, device="meta")}, "kernel on meta"))
     space = with_defaults(delay_convolution.delayed_convolution, spikes=SPACE, weight=KERNEL, delay=KERNEL, max_delay=2)
     pair = {"three": (1, 1, 1)}
     yield from rows(
@@ -219,7 +227,8 @@ def eventprop() -> Iterator[Row]:
     for name, call in (("eventprop_lif", lif), ("eventprop_li", li)):
         yield from rows(name, call, events=TENSOR, weight=TENSOR, delay=but(TENSOR, "None"), tau_mem=but(POSITIVE, "two"),
                         tau_syn=but(POSITIVE, "two"), dt=POSITIVE, spike_times=CHOICE)
-        yield from cases(name, call, ("tau_mem of int", {"tau_mem": torch.tensor(20)}, "tau_mem must be floating point"),
+        yield from cases(name, call, ("tau_mem of complex", {"tau_mem": torch.tensor(2j)}, "tau_mem must be a real number"),
+                         ("tau_mem of bool", {"tau_mem": torch.tensor(True)}, "tau_mem must be a real number"),
                          ("tau_syn of two", {"tau_syn": torch.ones(2)}, "tau_syn must be a single number"))
     yield from rows("eventprop_lif", lif, threshold=but(POSITIVE, "two"), max_spikes=COUNT,
                     recurrent_weight=but(TENSOR, "None"))
@@ -249,8 +258,8 @@ def losses_() -> Iterator[Row]:
                                   "negative": -torch.ones(3), "bool": torch.ones(3, dtype=torch.bool)})
     yield from cases("bump_silent_", bump,
                      ("another layer's counts", {"spike_counts": torch.ones(4)}, "4 spike counts for 3"))
-    yield from rows("ease_in", with_defaults(losses.ease_in, batch=3), batch=WHOLE, start=POSITIVE, final=POSITIVE,
-                    growth={**POSITIVE, "one": 1.0})
+    yield from rows("ease_in", with_defaults(losses.ease_in, batch=3), batch={**WHOLE, "huge": 10**400}, start=POSITIVE,
+                    final=POSITIVE, growth={**POSITIVE, "one": 1.0})
     yield from cases("ease_in", losses.ease_in, ("start above final", {"batch": 1, "start": 1.0}, "final"))
 
 
@@ -306,7 +315,7 @@ def parameters() -> Iterator[Row]:
 
 NORMAL = {"number": 0.5, "None": None, "one": (0.5,), "nan": (NAN, 0.1), "negative std": (0.0, -0.1), "text": ("a", "b"),
           "inf": (0.0, INF)}  # fmt: skip
-SIZES = {**COUNT}
+SIZES = {**COUNT, "huge": 10**30}
 EVENT_DELAYS = but(DELAYS, "None", "long")
 
 
@@ -354,8 +363,8 @@ def delay_layers(framework: str, parts, interpolation: str, step_modes: dict, se
     ):  # fmt: skip
         yield row._replace(words=row.words.replace(interpolation, "interpolation").replace("bound_mode", "bound mode"))
     gaussian = with_defaults(call, delay_gradient="gaussian")
-    yield from rows(who, gaussian, sigma=but(POSITIVE, "None"), sigma_type=CHOICE)
-    yield from rows(f"{who}.set_sigma", lambda sigma: gaussian().set_sigma(sigma), sigma=POSITIVE)
+    yield from rows(who, gaussian, sigma=but(POSITIVE | HUGE, "None"), sigma_type=CHOICE)
+    yield from rows(f"{who}.set_sigma", lambda sigma: gaussian().set_sigma(sigma), sigma=POSITIVE | HUGE)
     yield from cases(
         who, lambda x, **options: call(**options)(x), ("a step", {"x": X[0]}, "spikes must be [T, N, 6]"),
         ("spikes of int", {"x": X.long()}, "floating point"), ("spikes of complex", {"x": X * 1j}, "floating point"),
@@ -424,7 +433,7 @@ def spikingjelly_rows() -> Iterator[Row]:
     leaks = {**but(FINITE, "None", "two"), "large": 1.5, "negative": -0.5}
     make, who, x = with_defaults(parts.AdLIFPlusNode, features=3, step_mode="m"), "spikingjelly.AdLIFPlusNode", X[..., :3]
     for row in rows(
-        who, make, tau={**but(POSITIVE, "None"), "one": 1.0}, v_threshold=POSITIVE,
+        who, make, tau={**but(POSITIVE, "None"), "one": 1.0}, v_threshold=POSITIVE | HUGE,
         v_reset={**but(FINITE, "None"), "one": 1.0},
         surrogate_function=FUNCTION, step_mode=modes, preset=CHOICE, variant=CHOICE, init_state=CHOICE, bound_mode=CHOICE,
         alpha=leaks, beta=leaks, a=but(FINITE, "None", "two", "list"), b=but(FINITE, "None", "two", "list"),

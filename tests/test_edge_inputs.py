@@ -15,6 +15,7 @@ from snn_delay_plugins.functional import losses
 from snn_delay_plugins.functional.adlif import adlif
 from snn_delay_plugins.functional.delay import delayed_linear, padded_steps
 from snn_delay_plugins.functional.delay_convolution import delayed_convolution
+from snn_delay_plugins.functional.eventprop import eventprop_li
 from snn_delay_plugins.functional.surrogate import Boxcar
 from snn_delay_plugins.schedules import ExponentialSigma, PublishedSigma
 
@@ -145,6 +146,8 @@ def test_zero_and_one_are_flags_and_infinity_is_no_longest_delay():
     assert EventPropLI(2, 2, delay=None, delay_type="axonal").delay is None
     assert EventPropLIF(2, 2, weight_init=[0.5, 0.0]).weight.tolist() == [[0.5, 0.5]] * 2
     assert padded_steps(np.int64(3), 5) == 3
+    events, weight = SpikeEvents.from_lists([[1.0]], [[0]], num_units=2, duration=10.0), torch.ones(3, 2)
+    assert torch.equal(eventprop_li(events, weight, tau_mem=torch.tensor(20)), eventprop_li(events, weight, tau_mem=20.0))
     assert losses.bump_silent_(torch.zeros(1, 1), torch.zeros(1), bump=0.0) == 1
 
 

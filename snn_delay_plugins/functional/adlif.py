@@ -102,10 +102,10 @@ def adlif_step(
     """
     check_tensor("current", current)
     neuron = _neuron(current, current.shape[1:], alpha, beta, a, b, threshold, surrogate, variant, reset, detach_reset)
-    _check_state(state, current.shape)
+    _check_state(state, current.shape, current.device)
     state = _step(neuron, current, state)
     if not current.is_cuda:  # on CUDA the check would wait for the device at every step
-        _check_finite(state.u, neuron.threshold)
+        _check_finite(state.u, neuron)
     return state
 
 
@@ -167,12 +167,13 @@ def adlif(
     dtype = torch.promote_types(current.dtype, neuron.alpha.dtype)
     if state is None:
         state = AdLIFState(*(current.new_zeros(current.shape[1:], dtype=dtype) for _ in range(3)))
-    _check_state(state, current.shape[1:])
+    _check_state(state, current.shape[1:], current.device)
+    traces, support = check_flag("traces", traces), check_flag("support", support)
 
     chosen = dispatch.adlif_method(current, dtype, neuron.surrogate, method)
     sequence = _plain_sequence if chosen == "torch" else _compiled_sequence
     spikes, state, u_w, inside = sequence(neuron, current, state, dtype, traces, support)
-    _check_finite(state.u, neuron.threshold)
+    _check_finite(state.u, neuron)
     return spikes, state, *((u_w,) if traces else ()), *((inside,) if support else ())
 
 
@@ -329,6 +330,8 @@ def _check_parameter(name: str, value: Tensor, current: Tensor, features: torch.
         )
     if value.device != current.device and value.dim() > 0:
         raise ValueError(f"{name} is on {value.device} but current on {current.device}; move one of them")
+    if value.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
     if torch.promote_types(value.dtype, current.dtype) != value.dtype:
         raise TypeError(
             f"current is {current.dtype} but {name} only {value.dtype}; convert the module (e.g. .double()) "
@@ -343,25 +346,30 @@ def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
         return False
 
 
-def _check_state(state: AdLIFState, shape: torch.Size) -> None:
+def _check_state(state: AdLIFState, shape: torch.Size, device: torch.device) -> None:
     if not (isinstance(state, tuple) and len(state) == 3 and all(isinstance(value, Tensor) for value in state)):
         raise TypeError(f"state must be an AdLIFState of three tensors (u, w, s), got {type(state).__name__}")
     for name, value in zip(AdLIFState._fields, state, strict=True):
         if value.shape != shape:
             raise ValueError(f"state {name} has shape {tuple(value.shape)}, the input needs {tuple(shape)}")
+        if value.is_complex():
+            raise TypeError(f"state {name} must hold real numbers, got {value.dtype}")
+        if value.device != device:
+            raise ValueError(f"state {name} is on {value.device} but current on {device}; move one of them")
 
 
 class NotFiniteError(ValueError):
     """The membrane potential has left every bound: a diverged training, or inputs or parameters that are not finite."""
 
 
-def _check_finite(u: Tensor, threshold: Tensor | float) -> None:
+def _check_finite(u: Tensor, neuron: _Neuron) -> None:
     # A NaN never leaves the recursion of u, so that the last step tells of every step before it. That of a threshold
-    # enters it only with resets by subtraction.
+    # enters it by subtraction alone.
     if not values_known(u) or not u.numel():
         return
-    if isinstance(threshold, Tensor) and not torch.isfinite(threshold.detach()).all():
-        raise ValueError(f"threshold must be finite, got {threshold.detach().flatten()[:8].tolist()}")
+    theta = neuron.threshold
+    if neuron.reset != "subtract" and isinstance(theta, Tensor) and not torch.isfinite(theta.detach()).all():
+        raise ValueError(f"threshold must be finite, got {theta.detach().flatten()[:8].tolist()}")
     if not torch.isfinite(u.detach()).all():
         raise NotFiniteError(
             "the membrane potential became NaN or infinite: look for NaN or infinite input currents or parameters, "

@@ -44,7 +44,7 @@ def causal_convolution(trains: Tensor, kernel: Tensor, method: str | None = None
         The two agree up to rounding.
     :param after: steps of the response after the last of the trains.
     :returns: ``[T + after, N, out]``; what arrives past the end is lost.
-    :raises ValueError: for an unknown method, shapes that do not fit, or a negative ``after``.
+    :raises ValueError: for an unknown method, shapes or devices that do not fit, or a negative ``after``.
     :raises TypeError: for different dtypes.
     """
     _check(trains, kernel)
@@ -72,6 +72,8 @@ def _check(trains: Tensor, kernel: Tensor) -> None:
     if check_tensor("kernel", kernel).dim() != 3 or kernel.shape[0] < 1 or kernel.shape[2] != trains.shape[2]:
         raise ValueError(f"kernel must be [taps, out, {trains.shape[2]}] with at least one tap for trains of shape "
                          f"{tuple(trains.shape)}, got {tuple(kernel.shape)}")
+    if trains.device != kernel.device:
+        raise ValueError(f"trains are on {trains.device} but kernel on {kernel.device}; move one of them")
     if trains.dtype != kernel.dtype:
         raise TypeError(f"trains are {trains.dtype} but kernel is {kernel.dtype}; convert one of them")
 

@@ -294,9 +294,9 @@ def _checked_constant(name: str, value: float | Tensor) -> Tensor:
         return torch.tensor(check_number(name, value, above=0.0), dtype=torch.float64)
     if value.numel() != 1:
         raise ValueError(f"{name} must be a single number for the layer, got shape {tuple(value.shape)}")
-    if not value.is_floating_point():
-        raise TypeError(f"{name} must be floating point, got {value.dtype}")
-    return value.reshape(())
+    if value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"{name} must be a real number, got {value.dtype}")
+    return (value if value.is_floating_point() else value.double()).reshape(())
 
 
 # ------------------------------------------------------------------------------------------------ plain PyTorch form

@@ -196,7 +196,7 @@ def ease_in(batch: int, final: float = 1e-3, *, start: float = 1e-5, growth: flo
     >>> ease_in(0), ease_in(100)
     (1e-05, 0.001)
     """
-    batch, start = check_whole("batch", batch), check_number("start", start, above=0.0)
+    batch, start = check_whole("batch", batch, most=2**62), check_number("start", start, above=0.0)
     final, growth = check_number("final", final, least=start), check_number("growth", growth, above=1.0)
     exponent = 0.5 * batch * (batch + 1)
     if exponent * math.log(growth) >= math.log(final / start):

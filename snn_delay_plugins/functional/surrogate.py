@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_number
+from ..checks import LARGEST, check_number
 
 __all__ = ["Boxcar", "derivative", "fire"]
 
@@ -70,7 +70,8 @@ class Boxcar(nn.Module):
 
     def __init__(self, width: float = 0.5, height: float = 0.5) -> None:
         super().__init__()
-        self.width, self.height = check_number("width", width, above=0.0), check_number("height", height, above=0.0)
+        self.width = check_number("width", width, above=0.0, most=LARGEST)
+        self.height = check_number("height", height, above=0.0, most=LARGEST)
 
     def forward(self, x: Tensor) -> Tensor:
         return _BoxcarSpike.apply(x, self.width, self.height)

@@ -175,7 +175,7 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
     :param init_state: ``"zeros"``, or ``"uniform"``: u, w ~ U(0, 1) as in the paper (evaluation: one fixed draw).
     :param graded_spikes_factor: factor of the spikes that are returned.
     :raises ValueError: for options or values that make no such neuron, and inputs or states that do not fit.
-    :raises TypeError: if states are passed although ``init_hidden=True``.
+    :raises TypeError: for options of the wrong type, and if states are passed although ``init_hidden=True``.
 
     Example::
 

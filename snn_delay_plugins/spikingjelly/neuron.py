@@ -7,7 +7,7 @@ import torch
 from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor
 
-from ..checks import check_choice, check_current, check_flag, check_function, check_number
+from ..checks import LARGEST, check_choice, check_current, check_flag, check_function, check_number
 from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters
@@ -48,6 +48,7 @@ class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
     :param init_state: ``"zeros"``, or ``"uniform"``: u, w ~ U(0, 1) as in the paper (evaluation: one fixed draw).
     :param variant: ``"adlif"`` or ``"symplectic"`` (SE-AdLIF, Baronig et al. 2024).
     :raises ValueError: for options or values that make no such neuron, and inputs that do not fit.
+    :raises TypeError: for options of the wrong type.
     :raises RuntimeError: if the input's shape changed without a reset.
 
     Example::
@@ -98,7 +99,7 @@ class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
             raise ValueError(f"v_reset must be None (subtract the threshold) or 0.0, got {v_reset}")
         if isinstance(v_threshold, Tensor):
             raise TypeError(f"v_threshold must be a number (a node learns no threshold), got {v_threshold}")
-        v_threshold = check_number("v_threshold", v_threshold, above=0.0)
+        v_threshold = check_number("v_threshold", v_threshold, above=0.0, most=LARGEST)
         check_choice("variant", variant, VARIANTS)
         if tau is not None:
             if alpha is not None:
