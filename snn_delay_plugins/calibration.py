@@ -132,7 +132,7 @@ def _scale(weight: Tensor, wanted: float, measure: Callable[[], float], name: st
                 f"layer {name!r} cannot fire {wanted:g} times per neuron-step (EventProp: per sample): with its weights "
                 f"scaled by 2^{min(tried):g} to 2^{max(tried):g} it fires {min(tried.values()):.3g} to "
                 f"{max(tried.values()):.3g} times"
-                + ("; does it get any spikes?" if not any(tried.values()) else "; bias, inhibition or adaptation may limit it")
+                + ("; does it get any spikes?" if not any(tried.values()) else "; bias, inhibition or adaptation limit it")
             )
         for _ in range(_BISECTIONS):
             best = min(tried, key=lambda exponent: abs(tried[exponent] - wanted))
