@@ -1,8 +1,8 @@
 """Weights scaled on one batch until every spiking layer fires as often as wanted.
 
-Networks of spiking neurons only learn where they fire, and whether they fire depends on weights, neuron and data together
-(:mod:`.initial_weights` has the relation for ours). Here the relation is measured: layer by layer, in the order in which the
-network runs them, the weights that feed a layer are scaled by a factor found by bisection.
+Networks of spiking neurons only learn where they fire, and whether they fire depends on weights, neuron and data
+together (:mod:`.initial_weights` has the relation for ours). Here the relation is measured: layer by layer, in the order
+in which the network runs them, the weights that feed a layer are scaled by a factor found by bisection.
 """
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def calibrate(
     :param batch: time first, ``[T, N, *]``, or events: typical input.
     :param rate: wanted share of neuron-steps with a spike, in (0, 1).
     :param spikes_per_sample: wanted spikes per neuron and sample of ``EventPropLIF`` layers.
-    :param forward: ``forward(net, batch)`` runs the network over a whole batch. Default: a call with the whole batch, or, for
-        a ``Sequential`` with neurons or layers that take single steps, a call per step.
+    :param forward: ``forward(net, batch)`` runs the network over a whole batch. Default: a call with the whole batch, or,
+        for a ``Sequential`` with neurons or layers that take single steps, a call per step.
     :returns: rate before, rate after and factor by the layer's name, in the order of execution.
     :raises ValueError: for rates that cannot be meant, a network without spiking layers, input or weights that are not
         finite, naming the layer.
@@ -132,7 +132,7 @@ def _scale(weight: Tensor, wanted: float, measure: Callable[[], float], name: st
                 f"layer {name!r} cannot fire {wanted:g} times per neuron-step (EventProp: per sample): with its weights "
                 f"scaled by 2^{min(tried):g} to 2^{max(tried):g} it fires {min(tried.values()):.3g} to "
                 f"{max(tried.values()):.3g} times"
-                + ("; does it get any spikes?" if not any(tried.values()) else "; a bias, inhibition or adaptation may limit it")
+                + ("; does it get any spikes?" if not any(tried.values()) else "; bias, inhibition or adaptation limit it")
             )
         for _ in range(_BISECTIONS):
             best = min(tried, key=lambda exponent: abs(tried[exponent] - wanted))

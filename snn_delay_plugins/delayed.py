@@ -18,6 +18,7 @@ from .functional.dcls import (
     SMALLEST_SIGMA,
     gaussian_delayed_linear,
     gaussian_delayed_linear_step,
+    gaussian_kernel,
 )
 from .functional.delay import (
     check_delay_options,
@@ -56,6 +57,13 @@ class GaussianDelays(BoundedModule):
             self.bound("sigma", smallest, max(value, self.max_delay + 1.0), mode=bound_mode)
         else:
             self.register_buffer("sigma", initial)
+
+    def initial_kernel(self) -> Tensor | None:
+        """Over which steps the layer spreads a spike in training, at the start and at the mean delay; None: over none."""
+        if self.delay_gradient != "gaussian":
+            return None
+        delay, sigma = self.delay.detach().mean()[None], self.sigma.detach().mean()
+        return gaussian_kernel(torch.ones_like(delay), delay, sigma, self.max_delay)
 
     def set_sigma(self, sigma: float) -> None:
         """Set every sigma, as an annealing schedule does (:mod:`snn_delay_plugins.schedules`).
@@ -120,7 +128,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         elif sigma is not None or learn_sigma:
             raise ValueError('sigma belongs to delay_gradient="gaussian"')
         self.register_buffer("mask", connection_mask(self.out_features, self.in_features, synapses, density))
-        firing_weight_(self.weight, self.mask)
+        firing_weight_(self.weight, self.mask, self.initial_kernel() if smoothing is None else smoothing)
 
     def effective_weight(self) -> Tensor:
         """The weights of the synapses that exist, zero elsewhere."""

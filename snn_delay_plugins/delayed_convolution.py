@@ -68,7 +68,7 @@ class DelayedConvolution(GaussianDelays):
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, plain.kernel_size
         self.stride, self.padding, self.dilation, self.groups = plain.stride, plain.padding, plain.dilation, groups
         self.weight, self.bias = plain.weight, plain.bias
-        firing_weight_(nn.init.uniform_(self.weight, -1.0, 1.0))
+        nn.init.uniform_(self.weight, -1.0, 1.0)
         self.max_delay, self.learn_delay, self.learn_sigma = max_delay, learn_delay, learn_sigma
         self.delay_gradient, self.interpolation = delay_gradient, interpolation
         self.time_padding = time_padding or "same"
@@ -80,6 +80,7 @@ class DelayedConvolution(GaussianDelays):
         self.bound("delay", 0.0, self.max_delay, mode=bound_mode)
         if delay_gradient == "gaussian":
             self.create_sigma(sigma, learn_sigma, sigma_type, bound_mode)
+        firing_weight_(self.weight, kernel=self.initial_kernel())
 
     def sequence_currents(
         self, spikes: Tensor, history: Tensor | None = None, time_padding: str | int | None = None

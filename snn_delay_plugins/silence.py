@@ -101,8 +101,8 @@ class SaysSilence(nn.Module):
         threshold = self.threshold if threshold is None else threshold
         threshold = float(threshold.detach().mean()) if isinstance(threshold, Tensor) else threshold
         warnings.warn(
-            f"no neuron of {name_of(self)} fired during a whole batch in training, so that it and the layers before it learn "
-            f"nothing: {drive}, its threshold {threshold:.3g}.{hint} Scale the weights on one batch: "
+            f"no neuron of {name_of(self)} fired during a whole batch in training, so that it and the layers before it "
+            f"learn nothing: {drive}, its threshold {threshold:.3g}.{hint} Scale the weights on one batch: "
             "snn_delay_plugins.calibrate(net, batch)",
             stacklevel=4,
         )

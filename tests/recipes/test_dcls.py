@@ -350,3 +350,17 @@ def test_every_part_of_table_2_names_its_networks_once():
         for row in part.rows:
             HammouamriNetwork(140, 35, **part.network_settings | row.settings)
         assert dataclasses.asdict(part.training)["epochs"] in (60, 100, 150)
+
+
+@pytest.mark.parametrize(
+    ("options", "sums", "next_number"),
+    [({}, [1.405358, 81.18683, 2.0, 0.0, -0.827684, 31.540378], 0.048368632793426514),
+     ({"synapses": 3}, [0.209088, 64.846595, 2.0, 0.0, 0.364941, 28.127273], 0.03059476613998413),
+     ({"connections": "no delays"}, [1.405358, 2.0, 0.0, -0.827684, 1.0, 0.0], 0.29679805040359497)],
+)  # fmt: skip
+def test_a_seed_gives_the_network_that_the_published_tables_were_made_with(options, sums, next_number):
+    torch.manual_seed(3)
+    network = HammouamriNetwork(14, 5, hidden=(8, 6), max_delay=9, **options)
+    found = [p.detach().double().flatten()[::7].sum().item() for p in list(network.parameters())[:6]]
+    assert found == pytest.approx(sums, abs=1e-5)
+    assert torch.rand(1).item() == pytest.approx(next_number, abs=1e-7)  # and what is drawn after it

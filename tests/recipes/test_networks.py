@@ -240,3 +240,16 @@ def test_linear_layers_on_spikes_are_linear_layers():
     x = (torch.rand(9, 5, 6) < 0.1).float()
     torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
     assert list(layer.state_dict()) == ["weight", "bias"]
+
+
+@pytest.mark.parametrize(
+    ("initial_delay", "sums", "next_number"),
+    [("zeros", [-0.852098, 0.0, 0.0, 2.0, 0.0, 1.40197], 0.2660043239593506),
+     ("uniform", [-0.852098, 0.0, 75.205953, 2.0, 0.0, 1.729442], 0.2945019006729126)],
+)  # fmt: skip
+def test_a_seed_gives_the_network_that_the_published_tables_were_made_with(initial_delay, sums, next_number):
+    torch.manual_seed(3)
+    network = DeckersNetwork(14, 5, hidden=(8, 6), max_delay=9, initial_delay=initial_delay)
+    found = [p.detach().double().flatten()[::7].sum().item() for p in list(network.parameters())[:6]]
+    assert found == pytest.approx(sums, abs=1e-5)
+    assert torch.rand(1).item() == pytest.approx(next_number, abs=1e-7)  # and what is drawn after it
