@@ -4,6 +4,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..delayed import IN_ORDER, DelayedSynapses, DiscreteSynapses
+from ..transforms import exported_step
 
 __all__ = ["DelayedLinear", "DiscreteDelayedLinear"]
 
@@ -101,6 +102,8 @@ class DelayedLinear(DelayedSynapses):
     def forward(self, input_: Tensor) -> Tensor:
         if not self.step_mode:
             return self.sequence_currents(input_)
+        if exported_step(type(self).__name__):
+            return self.step_currents(input_, None)[0]
         self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
         current, self.history, self.slot = self.step_currents(input_, self.history, self.slot)
         return current
@@ -142,5 +145,7 @@ class DiscreteDelayedLinear(DiscreteSynapses):
     def forward(self, input_: Tensor) -> Tensor:
         if not self.step_mode:
             return self.sequence_currents(input_)
+        if exported_step(type(self).__name__):
+            return self.step_currents(input_, None, 0)[0]
         current, self.pending, self.now = self.step_currents(input_, self.pending, self.now)
         return current
