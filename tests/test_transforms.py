@@ -196,7 +196,8 @@ def test_a_second_backward_is_refused_for_other_surrogates_and_spike_linear_too(
             return grad * torch.sigmoid(ctx.saved_tensors[0])
 
     alpha = torch.full((IN,), 0.5, requires_grad=True)
-    for out in (adlif(x, alpha=alpha, surrogate=Surrogate.apply)[0], spike_linear(x, torch.rand(OUT, IN, requires_grad=True))):
+    weight = torch.rand(OUT, IN, requires_grad=True)
+    for out in (adlif(x, alpha=alpha, surrogate=Surrogate.apply)[0], spike_linear(x, weight)):
         (g,) = torch.autograd.grad(out.pow(2).sum(), x, create_graph=True)
         with pytest.raises(RuntimeError, match="cannot be differentiated again"):
             g.pow(2).sum().backward()
