@@ -5,10 +5,12 @@ tangent, or torch's words about its internals: dispatch then takes the plain PyT
 """
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch.autograd import forward_ad
 
-__all__ = ["REVERSE_ALONE", "refuse_transforms", "transform", "vectorised"]
+__all__ = ["REVERSE_ALONE", "exported_step", "refuse_transforms", "transform", "vectorised"]
 
 REVERSE_ALONE = ("its derivatives exist in reverse mode alone; call it on a whole batch, and use backward(), "
                  "torch.autograd.grad or torch.autograd.functional.jacobian")
@@ -41,3 +43,13 @@ def refuse_transforms(name: str, remedy: str, vmap: bool = True) -> None:
     running = transform()
     if running is not None and (vmap or running != _NAMES["Vmap"]):
         raise NotImplementedError(f"{name} cannot pass through {running}: {remedy}")
+
+
+def exported_step(name: str) -> bool:
+    """Whether ``torch.export`` records a step of a layer that carries a state: the program starts anew at every call, which
+    is said, and the layer keeps nothing of the tensors without values that export computes with."""
+    if not torch.compiler.is_compiling() or torch.compiler.is_dynamo_compiling():
+        return False
+    warnings.warn(f"torch.export records a single step of {name}: the program carries no state from call to call and "
+                  "starts anew at every one; export the form over whole sequences", stacklevel=4)
+    return True

@@ -185,11 +185,19 @@ def test_a_second_backward_through_a_kernel_is_refused_with_the_remedy(name):
 def test_a_second_backward_is_refused_for_other_surrogates_and_spike_linear_too():
     x = (torch.rand(STEPS, BATCH, IN) * 4).requires_grad_()
 
-    def surrogate(v):
-        return (v > 0).to(v) + torch.sigmoid(4 * v) - torch.sigmoid(4 * v).detach()
+    class Surrogate(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, v):
+            ctx.save_for_backward(v)
+            return (v > 0).to(v)
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad * torch.sigmoid(ctx.saved_tensors[0])
 
     alpha = torch.full((IN,), 0.5, requires_grad=True)
-    for out in (adlif(x, alpha=alpha, surrogate=surrogate)[0], spike_linear(x, torch.rand(OUT, IN, requires_grad=True))):
+    weight = torch.rand(OUT, IN, requires_grad=True)
+    for out in (adlif(x, alpha=alpha, surrogate=Surrogate.apply)[0], spike_linear(x, weight)):
         (g,) = torch.autograd.grad(out.pow(2).sum(), x, create_graph=True)
         with pytest.raises(RuntimeError, match="cannot be differentiated again"):
             g.pow(2).sum().backward()

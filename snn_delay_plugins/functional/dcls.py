@@ -319,9 +319,8 @@ def checked_sigma(sigma: float | Tensor, weight: Tensor, shape: str) -> Tensor:
     else:
         sigma = check_sigma(sigma)
     sigma = torch.as_tensor(sigma, dtype=weight.dtype, device=weight.device)
-    if sigma.dim() > weight.dim() or any(
-        size not in (1, of) for size, of in zip(sigma.shape[::-1], weight.shape[::-1], strict=False)
-    ):
+    last = weight.shape[max(0, weight.dim() - sigma.dim()) :]  # of equal length: torch 2.6 compiles no other zip
+    if sigma.dim() > weight.dim() or any(size not in (1, of) for size, of in zip(sigma.shape, last, strict=True)):
         raise ValueError(f"sigma of shape {tuple(sigma.shape)} does not broadcast to weight {tuple(weight.shape)}")
     if sigma.numel() == 0 or not values_known(sigma):
         return sigma

@@ -155,10 +155,14 @@ def sparse_delayed_linear_step(
     return current
 
 
+def _senders(synapses: SynapseList) -> int:
+    return synapses.starts.shape[0] - 1  # torch 2.6 compiles no property of a named tuple
+
+
 def _plain(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int) -> Tensor:
     count = spikes.shape[0]
     sender = torch.repeat_interleave(
-        torch.arange(synapses.in_features, device=spikes.device), synapses.starts.diff()
+        torch.arange(_senders(synapses), device=spikes.device), synapses.starts.diff()
     )
     current = spikes.new_zeros(steps, spikes.shape[1], out_features)
     for delay in synapses.delays.unique().tolist():
@@ -169,8 +173,8 @@ def _plain(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int)
 
 
 def _check(spikes: Tensor, synapses: SynapseList, out_features: int, bias: Tensor | None, dims: int) -> None:
-    if spikes.dim() != dims or spikes.shape[-1] != synapses.in_features:
-        layout = f"[{'T, ' if dims == 3 else ''}N, {synapses.in_features}]"
+    if spikes.dim() != dims or spikes.shape[-1] != _senders(synapses):
+        layout = f"[{'T, ' if dims == 3 else ''}N, {_senders(synapses)}]"
         raise ValueError(f"spikes must be {layout}, got shape {tuple(spikes.shape)}")
     if spikes.device != synapses.weights.device:
         raise ValueError(f"spikes are on {spikes.device} but the synapses on {synapses.weights.device}; move one")

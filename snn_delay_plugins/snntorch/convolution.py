@@ -4,6 +4,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..delayed_convolution import DelayedConvolution
+from ..transforms import exported_step
 
 __all__ = ["DelayedConv1d", "DelayedConv2d"]
 
@@ -82,6 +83,8 @@ class DelayedConv2d(DelayedConvolution):
     def forward(self, input_: Tensor) -> Tensor:
         if not self.step_mode:
             return self.sequence_currents(input_)
+        if exported_step(type(self).__name__):
+            return self.step_currents(input_, None)[0]
         current, self.history = self.step_currents(input_, self.history)
         return current
 

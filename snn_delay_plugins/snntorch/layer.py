@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ..delayed import DelayedSynapses, DiscreteSynapses
 from .state import CarriedStates
+from ..transforms import exported_step
 
 __all__ = ["DelayedLinear", "DiscreteDelayedLinear"]
 
@@ -103,6 +104,8 @@ class DelayedLinear(DelayedSynapses, CarriedStates):
     def forward(self, input_: Tensor) -> Tensor:
         if not self.step_mode:
             return self.sequence_currents(input_)
+        if exported_step(type(self).__name__):
+            return self.step_currents(input_, None)[0]
         self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
         current, self.history = self.step_currents(input_, self.history)
         return current
@@ -144,5 +147,7 @@ class DiscreteDelayedLinear(DiscreteSynapses):
     def forward(self, input_: Tensor) -> Tensor:
         if not self.step_mode:
             return self.sequence_currents(input_)
+        if exported_step(type(self).__name__):
+            return self.step_currents(input_, None, 0)[0]
         current, self.pending, self.now = self.step_currents(input_, self.pending, self.now)
         return current

@@ -145,7 +145,7 @@ def li_kernel(current, bucket_v, constants, voltage, final, steps, every, sample
     em, k, es = tl.load(constants + EM), tl.load(constants + K), tl.load(constants + ES)
     v, i = tl.zeros((BLOCK,), tl.float64), tl.zeros((BLOCK,), tl.float64)
     for n in range(steps):
-        sampled = inside & (n % every == 0) & (n // every < samples)
+        sampled = tl.where((n % every == 0) & (n // every < samples), inside, False)
         row = b * 0 + n // every                                                    # 64 bits
         tl.store(voltage + row * of_step + b * of_sample + j, v, sampled)
         at = (b * steps + n) * n_out + j
@@ -189,7 +189,7 @@ def recurrent_kernel(
         di, dv = tl.load(current + at, inside, 0), tl.load(voltage + at, inside, 0)
         if INHIBITED:
             down = tl.load(inhibition + at, inside, 0)
-        listed = inside & open_ & may_cross(v, i, di, dv, down, em, k, es, bs, dt * inv_tm, theta)
+        listed = tl.where(open_, inside & may_cross(v, i, di, dv, down, em, k, es, bs, dt * inv_tm, theta), False)
         reset = tl.zeros((BLOCK,), tl.float64)
         from_t, from_v, from_i, since = reset + n * dt, v, i, reset - 1
         crossing, at_crossing = reset + float("inf"), reset

@@ -36,6 +36,9 @@ def propagate(h, inv_tm, delta, gain, equal):
     return em, em * (q * gain + h * equal), em + em * q
 
 
+# A condition on a number is joined with lanes by tl.where, not `&`: the interpreter of Triton 3.9 spreads the outcome of a
+# comparison over lanes as an integer, which is no mask.
+
 @triton.jit
 def any_of(lanes):
     return tl.max(lanes.to(tl.int32), 0) > 0
