@@ -28,7 +28,7 @@ from .functional.delay import (
     history_after,
     padded_steps,
 )
-from .functional.sparse_delay import SynapseList, sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
+from .functional.sparse_delay import SynapseList, check_list_input, sparse_delayed_linear, synapse_list
 from .functional.sparse_taps import delay_window, gaussian_window, smoothed_taps, sparse_convolution
 from .kernels import delay_line, dispatch
 from .parameters import BoundedModule, DelayParameters
@@ -71,7 +71,8 @@ class GaussianDelays(BoundedModule):
 
     def line_key(self, spikes: Tensor, held: tuple[Tensor | None, ...]) -> tuple:
         """What the currents on their way depend on beside the spikes: with another key a new line begins."""
-        return (spikes.dtype, self.training, self._bound_mode, *delay_line.key_of(held))
+        bounds = (*self._bounds.items(), *self._bound_modes.items())
+        return (spikes.dtype, self.training, bounds, *delay_line.key_of(held))
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, delay_gradient={self.delay_gradient!r}"
@@ -197,7 +198,8 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             else:
                 check_history(history, self.history_length, spikes)
             with torch.autocast(spikes.device.type, enabled=False):
-                synapses = ListedSynapses(*self._windows(compute_dtype(spikes, self.weight)), self.out_features)
+                windows = self._windows(compute_dtype(spikes, self.weight))
+                synapses = ListedSynapses(*windows, self.out_features, self.max_delay)
             state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
         return delay_line.step(spikes, history, state)
 
@@ -267,33 +269,62 @@ class DiscreteSynapses(nn.Module):
     def synapses(self) -> SynapseList:
         return SynapseList(self.starts, self.targets, self.delays, self.weights)
 
-    def sequence_currents(self, spikes: Tensor, padding: str | int | None = None) -> Tensor:
-        """Input currents of a sequence ``[T, N, in]``."""
+    def sequence_currents(
+        self, spikes: Tensor, padding: str | int | None = None, history: Tensor | None = None
+    ) -> Tensor:
+        """Input currents of a sequence ``[T, N, in]``, after the spikes of ``history``, newest first."""
+        before = 0
+        if history is not None:
+            spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
         padding = self.padding if padding is None else padding
         return sparse_delayed_linear(
             spikes, self.synapses, self.out_features, self.bias, max_delay=self.max_delay, padding=padding
-        )
+        )[before:]
 
-    def step_currents(self, spikes: Tensor, pending: Tensor | None, now: int) -> tuple[Tensor, Tensor, int]:
-        """Input currents of one step ``[N, in]``; the ring of those to come (changed in place), and its next entry."""
-        if pending is None:
-            pending = spikes.new_zeros(self.max_delay + 1, spikes.shape[0], self.out_features)
-        elif spikes.dim() == 2 and pending.shape[1] != spikes.shape[0]:
+    def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
+        if history is not None and spikes.dim() == 2 and history.shape[1] != spikes.shape[0]:
             raise ValueError(
-                f"spikes of a batch of {pending.shape[1]} are still on their way but the input is a batch of "
+                f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
                 f"{spikes.shape[0]}: reset the layer between batches"
             )
-        current = sparse_delayed_linear_step(spikes, pending, now, self.synapses, self.bias)
-        return current, pending, (now + 1) % pending.shape[0]
+        with torch.no_grad():
+            if torch.compiler.is_compiling() or not dispatch.delay_line(spikes):
+                return self._plain_step(spikes, history)
+            return self._step_on_line(spikes, history)
 
-    def part_currents(self, spikes: Tensor, pending: Tensor | None, now: int) -> tuple[Tensor, Tensor, int]:
-        """Input currents of a part ``[T, N, in]`` of a sequence, and the ring for the next part."""
-        current = self.sequence_currents(spikes, padding="full")
-        if pending is not None:
-            current[: self.max_delay] += pending.roll(-now, 0)[: self.max_delay]
-        steps = spikes.shape[0]
-        later = current[steps:] if self.bias is None else current[steps:] - self.bias
-        return current[:steps], torch.cat([later, torch.zeros_like(later[:1])]) if self.max_delay else None, 0
+    def _step_on_line(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        from .kernels.delay_line_list import ListedSynapses
+
+        held = (*self.synapses, self.bias)
+        key = (spikes.dtype, *delay_line.key_of(held))
+        state = delay_line.state_of(history, key, spikes)
+        if state is None:
+            check_list_input(spikes, self.synapses, self.out_features, self.bias, dims=2)
+            history = self._history_for(spikes, history)
+            synapses = ListedSynapses(
+                self.weights[:, None], self.delays, self.starts, self.targets, self.out_features, self.max_delay
+            )
+            state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
+        return delay_line.step(spikes, history, state)
+
+    def _plain_step(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        check_list_input(spikes, self.synapses, self.out_features, self.bias, dims=2)
+        recent = torch.cat([spikes[None], self._history_for(spikes, history)])
+        senders = torch.repeat_interleave(self.starts.diff(), output_size=self.weights.numel())
+        arriving = recent.transpose(1, 2)[self.delays.long(), senders] * self.weights[:, None]  # [synapses, N]
+        current = spikes.new_zeros(self.out_features, spikes.shape[0]).index_add(0, self.targets.long(), arriving).mT
+        return current if self.bias is None else current + self.bias, recent[:-1]
+
+    def _history_for(self, spikes: Tensor, history: Tensor | None) -> Tensor:
+        if history is None:
+            return spikes.new_zeros(self.max_delay + 1, *spikes.shape)
+        check_history(history, self.max_delay + 1, spikes)
+        return history
+
+    def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
+        """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
+        return history_after(spikes, history, self.max_delay)
 
     def extra_repr(self) -> str:
         return (

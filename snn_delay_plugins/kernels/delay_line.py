@@ -6,10 +6,10 @@ values that the synapses have: as long as neither these nor the history are chan
 its spikes to their synapses, and keeps for the backward pass nothing but its spikes.
 
 The graph: all steps of a line hang on each other by a token, so that the backward pass visits them from the last to the
-first. The gradient of the token carries a tape (:class:`~.delay_line_list.ListedTape`), which belongs to one backward pass: the gradients of the steps
-after this one, and sums of the gradients of taps and bias, which the line's first node hands to autograd. A token has one
-consumer. Who goes on from an older state than the last (branches, snapshots) begins a new line from its history, which
-is an ordinary differentiable tensor.
+first. The gradient of the token carries a tape (:class:`~.delay_line_list.ListedTape`), which belongs to one backward
+pass: the gradients of the steps after this one, and sums of the gradients of taps and bias, which the line's first node
+hands to autograd. A token has one consumer. Who goes on from an older state than the last (branches, snapshots) begins a
+new line from its history, which is an ordinary differentiable tensor.
 
 Shapes: spikes ``[N, in]``, history ``[H, N, in]`` newest first, current ``[N, out]`` (convolutions: positions behind).
 """
@@ -218,8 +218,8 @@ def saved(ctx) -> tuple[Tensor, ...]:
             "a second backward pass reached steps of a layer with delays whose graph has been freed: its spikes of an "
             "earlier sequence are still on their way. Between sequences call reset (snn_delay_plugins.snntorch.reset(net), "
             "layer.reset_delay() or spikingjelly's functional.reset_net(net)); between windows of one sequence detach "
-            "(snn_delay_plugins.snntorch.detach(net), layer.detach_hidden() or functional.detach_net(net)); or call "
-            "backward(retain_graph=True)"
+            "(snn_delay_plugins.snntorch.detach(net), DelayedLinear.detach_hidden() or functional.detach_net(net)); "
+            "or call backward(retain_graph=True)"
         ) from error
 
 
