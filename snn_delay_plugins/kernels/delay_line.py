@@ -212,7 +212,7 @@ def saved(ctx) -> tuple[Tensor, ...]:
     try:
         return ctx.saved_tensors
     except RuntimeError as error:
-        if "second time" not in str(error):
+        if "Trying to backward through the graph a second time" not in str(error):
             raise
         raise RuntimeError(
             "a second backward pass reached steps of a layer with delays whose graph has been freed: its spikes of an "
