@@ -17,6 +17,7 @@ from .functional.dcls import (
     SMALLEST_SIGMA,
     gaussian_delayed_linear,
     gaussian_delayed_linear_step,
+    gaussian_kernel,
 )
 from .functional.delay import (
     check_delay_options,
@@ -27,10 +28,12 @@ from .functional.delay import (
     delayed_linear_step,
     history_after,
     padded_steps,
+    smoothed_kernel,
 )
 from .functional.sparse_delay import SynapseList, check_list_input, sparse_delayed_linear, synapse_list
 from .functional.sparse_taps import delay_window, gaussian_window, smoothed_taps, sparse_convolution
 from .kernels import delay_line, dispatch
+from .kernels.delay_line_dense import DenseSynapses
 from .parameters import BoundedModule, DelayParameters
 
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
@@ -174,8 +177,9 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         if torch.compiler.is_compiling():  # one operator, where there is one for sequences
             sequence = spikes[None]
             return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
-        if dispatch.delay_line(spikes):
-            return self._step_on_line(spikes, history)
+        form = dispatch.delay_line(spikes)
+        if form is not None:
+            return self._step_on_line(spikes, history, form)
         synapses, options = (self.effective_weight(), self.bounded("delay")), {"max_delay": self.max_delay}
         if self._gaussian:
             return gaussian_delayed_linear_step(
@@ -183,10 +187,8 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             )
         return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
 
-    def _step_on_line(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _step_on_line(self, spikes: Tensor, history: Tensor | None, form: str) -> tuple[Tensor, Tensor]:
         """The same over a line of currents on their way, which is begun where there is none to go on with."""
-        from .kernels.delay_line_list import ListedSynapses
-
         gaussian = self.delay_gradient == "gaussian"
         held = (self.weight, self.delay, self.bias, self.sigma if gaussian else None, self.mask, self.smoothing)
         key = self.line_key(spikes, held)
@@ -197,11 +199,20 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
                 history = spikes.new_zeros(self.history_length, *spikes.shape)
             else:
                 check_history(history, self.history_length, spikes)
-            with torch.autocast(spikes.device.type, enabled=False):
-                windows = self._windows(compute_dtype(spikes, self.weight))
-                synapses = ListedSynapses(*windows, self.out_features, self.max_delay)
+            synapses = self._line_synapses(compute_dtype(spikes, self.weight), form)
             state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
         return delay_line.step(spikes, history, state)
+
+    def _line_synapses(self, compute: torch.dtype, form: str):
+        with torch.autocast(self.weight.device.type, enabled=False):
+            if form == "listed":
+                from .kernels.delay_line_list import ListedSynapses
+
+                return ListedSynapses(*self._windows(compute), self.out_features, self.max_delay)
+            weight, delay = self.effective_weight().to(compute), self.bounded("delay").to(compute)
+            if self._gaussian:
+                return DenseSynapses(gaussian_kernel(weight, delay, self.bounded("sigma"), self.max_delay))
+            return DenseSynapses(smoothed_kernel(weight, delay, self.max_delay, **self._kernel))
 
     def _windows(self, compute: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Taps ``[synapses, width]``, first lags, starts and receivers of the synapses, ordered by sender."""
@@ -289,7 +300,7 @@ class DiscreteSynapses(nn.Module):
                 f"{spikes.shape[0]}: reset the layer between batches"
             )
         with torch.no_grad():
-            if torch.compiler.is_compiling() or not dispatch.delay_line(spikes):
+            if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed":
                 return self._plain_step(spikes, history)
             return self._step_on_line(spikes, history)
 

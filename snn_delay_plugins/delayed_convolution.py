@@ -99,7 +99,7 @@ class DelayedConvolution(GaussianDelays):
                 f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
                 f"{spikes.shape[0]}: reset the layer between batches"
             )
-        if torch.compiler.is_compiling() or not dispatch.delay_line(spikes, compiled=False):
+        if torch.compiler.is_compiling() or not dispatch.delay_line(spikes):
             sequence = spikes[None]
             current = self.sequence_currents(sequence, history, "same")[0]
             return current, self.history_after(sequence, history)
