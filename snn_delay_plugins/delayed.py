@@ -9,6 +9,8 @@ are the same in both modes.
 """
 from __future__ import annotations
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,13 +74,18 @@ class GaussianDelays(BoundedModule):
         with torch.no_grad():
             self.sigma.fill_(sigma)
 
+    @property
+    def evaluated_as(self) -> str:
+        """How evaluation treats a delay between two steps."""
+        return "round" if self.delay_gradient == "gaussian" else self.interpolation
+
     def line_key(self, spikes: Tensor, held: tuple[Tensor | None, ...]) -> tuple:
         """What the currents on their way depend on beside the spikes: with another key a new line begins."""
         bounds = (*self._bounds.items(), *self._bound_modes.items())
         return (spikes.dtype, self.training, bounds, *delay_line.key_of(held))
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, delay_gradient={self.delay_gradient!r}"
+        return ", ".join(filter(None, (super().extra_repr(), f"delay_gradient={self.delay_gradient!r}")))
 
 
 class DelayedSynapses(GaussianDelays, DelayParameters):
@@ -250,13 +257,13 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
     @property
     def _kernel(self) -> dict:
         """One tap per synapse in evaluation of Gaussian delays (Eq. 7), else as chosen."""
-        interpolation = "round" if self.delay_gradient == "gaussian" else self.interpolation
-        return {"interpolation": interpolation, "smoothing": self.smoothing}
+        return {"interpolation": self.evaluated_as, "smoothing": self.smoothing}
 
     def discrete_synapses(self) -> SynapseList:
         """The synapses that exist, with their delays rounded."""
         if self.smoothing is not None:
             raise ValueError("a smoothing kernel spreads every spike over several steps: there is no discrete form")
+        warn_of_rounding(self.effective_weight(), self.bounded("delay"), self.evaluated_as, stacklevel=6)
         return synapse_list(self.weight, self.bounded("delay"), self.max_delay, self.mask)
 
     def extra_repr(self) -> str:
@@ -342,6 +349,29 @@ class DiscreteSynapses(nn.Module):
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"max_delay={self.max_delay}, synapses={self.weights.numel()}"
         )
+
+
+def warn_of_rounding(weight: Tensor, delay: Tensor, evaluated_as: str, stacklevel: int) -> None:
+    """Warn where a layer with its delays rounded computes something else than in evaluation, and say how much."""
+    weight, delay = weight.detach().double(), delay.detach().double().expand_as(weight)
+    whole = delay.floor()
+    fraction = delay - whole
+    if evaluated_as == "linear":
+        changed = 2 * (delay - delay.round()).square()
+        total = fraction.square() + (1 - fraction).square()
+    else:
+        changed, total = 2.0 * (delay.round() != (whole if evaluated_as == "floor" else delay.round())), 1.0
+    moved = (changed > 0) & (weight != 0)
+    if not moved.any():
+        return
+    share = ((weight.square() * changed).sum() / (weight.square() * total).sum()).sqrt().item()
+    warnings.warn(
+        f"discretize() rounds the delays, but this layer evaluates them with {evaluated_as!r} interpolation: "
+        f"{int(moved.sum())} of {weight.numel()} synapses change, their kernels by {100 * share:.0f} % (norm), and with "
+        "them the outputs. Exact are layers trained with interpolation='round' (snnTorch: kernel='round') or "
+        "delay_gradient='gaussian'; else round the delays and train the weights on before",
+        stacklevel=stacklevel,
+    )
 
 
 def connection_mask(

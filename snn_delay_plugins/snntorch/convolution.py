@@ -6,6 +6,7 @@ from torch import Tensor
 from ..delayed_convolution import DelayedConvolution
 from ..parameters import live_modules
 from .state import CarriedStates
+from .upstream import emitted, restarted_alone
 
 __all__ = ["DelayedConv1d", "DelayedConv2d"]
 
@@ -79,6 +80,7 @@ class DelayedConv2d(DelayedConvolution, CarriedStates):
         """Forget the inputs of earlier steps."""
         self.history = None
         self.states_are_new()
+        restarted_alone(self, None)
 
     reset_mem = reset_delay  # what snnTorch's utils.reset calls
 
@@ -94,7 +96,9 @@ class DelayedConv2d(DelayedConvolution, CarriedStates):
         if not self.step_mode:
             return self.sequence_currents(input_)
         self.take_states()
+        restarted_alone(self, self.history)
         current, self.history = self.step_currents(input_, self.history)
+        emitted(self, current)
         return current
 
 

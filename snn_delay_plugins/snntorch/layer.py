@@ -6,6 +6,7 @@ from torch import Tensor
 from ..delayed import DelayedSynapses, DiscreteSynapses
 from ..parameters import live_modules
 from .state import CarriedStates
+from .upstream import emitted, restarted_alone
 
 __all__ = ["DelayedLinear", "DiscreteDelayedLinear"]
 
@@ -94,6 +95,7 @@ class DelayedLinear(DelayedSynapses, CarriedStates):
         """Forget the inputs of earlier steps."""
         self.history = None
         self.states_are_new()
+        restarted_alone(self, None)
 
     reset_mem = reset_delay  # what snnTorch's utils.reset calls
 
@@ -115,7 +117,9 @@ class DelayedLinear(DelayedSynapses, CarriedStates):
             return self.sequence_currents(input_)
         self.take_states()
         self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
+        restarted_alone(self, self.history)
         current, self.history = self.step_currents(input_, self.history)
+        emitted(self, current)
         return current
 
     def extra_repr(self) -> str:
@@ -151,11 +155,14 @@ class DiscreteDelayedLinear(DiscreteSynapses, CarriedStates):
         """Forget the inputs of earlier steps."""
         self.history = None
         self.states_are_new()
+        restarted_alone(self, None)
 
     reset_mem = reset_delay  # what snnTorch's utils.reset calls
 
     def forward(self, input_: Tensor) -> Tensor:
         if not self.step_mode:
             return self.sequence_currents(input_)
+        restarted_alone(self, self.history)
         current, self.history = self.step_currents(input_, self.history)
+        emitted(self, current)
         return current

@@ -12,6 +12,7 @@ from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_o
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters, live_modules
 from .state import CarriedStates
+from .upstream import neuron_restarted, taken
 
 __all__ = ["AdLIFPlus", "StateAdLIFPlus"]
 
@@ -183,6 +184,7 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
         """Forget the states and return them, empty; the next step starts from ``init_state``."""
         self.w, self.mem = self.w.new_zeros(0), self.mem.new_zeros(0)
         self.states_are_new()
+        neuron_restarted(self)
         return self.w, self.mem
 
     init_synaptic = reset_mem
@@ -192,6 +194,7 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
             raise TypeError("`w` or `mem` should not be passed as an argument while `init_hidden=True`")
         if w is None or mem is None:
             self.take_states()
+        taken(self, input_)
         self.create_features(tuple(input_.shape[1:]))
         w, mem = self._previous(input_, self.w if w is None else w, self.mem if mem is None else mem)
         state = adlif_step(input_, self._state(w, mem), **self._options())
