@@ -51,8 +51,8 @@ def restarted_alone(layer: nn.Module, history: Tensor | None) -> None:
     _waiting.discard(layer)
     if history is not None and history.any():
         warnings.warn(
-            f"a neuron was reset but the {type(layer).__name__} before it was not: spikes of the sequence before are still "
-            f"on their way ({int(history.count_nonzero())} in the last {history.shape[0]} steps) and will arrive in this one. "
-            "Call snn_delay_plugins.snntorch.reset(net), which resets both, or layer.reset_delay()",
+            f"a neuron was reset but the {type(layer).__name__} before it was not: spikes of the sequence before are "
+            f"still on their way ({int(history.count_nonzero())} in the last {history.shape[0]} steps) and will arrive in "
+            "this one. Call snn_delay_plugins.snntorch.reset(net), which resets both, or layer.reset_delay()",
             stacklevel=5,
         )
