@@ -9,6 +9,8 @@ are the same in both modes.
 """
 from __future__ import annotations
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,12 +32,14 @@ from .functional.delay import (
     full_precision,
     history_after,
     padded_steps,
+    smoothed_kernel,
 )
-from .functional.sparse_delay import SynapseList, sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
+from .functional.sparse_delay import SynapseList, check_list_input, sparse_delayed_linear, synapse_list
 from .functional.sparse_taps import delay_window, gaussian_window, smoothed_taps, sparse_convolution
 from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
 from .kernels.checks import check_indices, check_offsets
+from .kernels.delay_line_dense import DenseSynapses
 from .parameters import BoundedModule, DelayParameters
 
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
@@ -75,12 +79,18 @@ class GaussianDelays(BoundedModule):
         with torch.no_grad():
             self.sigma.fill_(check_sigma(sigma))
 
+    @property
+    def evaluated_as(self) -> str:
+        """How evaluation treats a delay between two steps."""
+        return "round" if self.delay_gradient == "gaussian" else self.interpolation
+
     def line_key(self, spikes: Tensor, held: tuple[Tensor | None, ...]) -> tuple:
         """What the currents on their way depend on beside the spikes: with another key a new line begins."""
-        return (spikes.dtype, self.training, *self._bound_modes.values(), *delay_line.key_of(held))
+        bounds = (*self._bounds.items(), *self._bound_modes.items())
+        return (spikes.dtype, self.training, bounds, *delay_line.key_of(held))
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, delay_gradient={self.delay_gradient!r}"
+        return ", ".join(filter(None, (super().extra_repr(), f"delay_gradient={self.delay_gradient!r}")))
 
 
 class DelayedSynapses(GaussianDelays, DelayParameters):
@@ -179,8 +189,9 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         if torch.compiler.is_compiling():  # one operator, where there is one for sequences
             sequence = spikes[None]
             return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
-        if dispatch.delay_line(spikes):
-            return self._step_on_line(spikes, history)
+        form = dispatch.delay_line(spikes)
+        if form is not None:
+            return self._step_on_line(spikes, history, form)
         synapses, options = (self.effective_weight(), self.bounded("delay")), {"max_delay": self.max_delay}
         if self._gaussian:
             return gaussian_delayed_linear_step(
@@ -188,10 +199,8 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             )
         return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
 
-    def _step_on_line(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _step_on_line(self, spikes: Tensor, history: Tensor | None, form: str) -> tuple[Tensor, Tensor]:
         """The same over a line of currents on their way, which is begun where there is none to go on with."""
-        from .kernels.delay_line_list import ListedSynapses
-
         gaussian = self.delay_gradient == "gaussian"
         held = (self.weight, self.delay, self.bias, self.sigma if gaussian else None, self.mask, self.smoothing)
         key = self.line_key(spikes, held)
@@ -202,10 +211,20 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
                 history = spikes.new_zeros(self.history_length, *spikes.shape)
             else:
                 check_history(history, self.history_length, spikes)
-            with torch.autocast(spikes.device.type, enabled=False):
-                synapses = ListedSynapses(*self._windows(compute_dtype(spikes, self.weight)), self.out_features)
+            synapses = self._line_synapses(compute_dtype(spikes, self.weight), form)
             state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
         return delay_line.step(spikes, history, state)
+
+    def _line_synapses(self, compute: torch.dtype, form: str):
+        with torch.autocast(self.weight.device.type, enabled=False):
+            if form == "listed":
+                from .kernels.delay_line_list import ListedSynapses
+
+                return ListedSynapses(*self._windows(compute), self.out_features, self.max_delay)
+            weight, delay = self.effective_weight().to(compute), self.bounded("delay").to(compute)
+            if self._gaussian:
+                return DenseSynapses(gaussian_kernel(weight, delay, self.bounded("sigma"), self.max_delay))
+            return DenseSynapses(smoothed_kernel(weight, delay, self.max_delay, **self._kernel))
 
     def _windows(self, compute: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Taps ``[synapses, width]``, first lags, starts and receivers of the synapses, ordered by sender."""
@@ -243,8 +262,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
     @property
     def _kernel(self) -> dict:
         """One tap per synapse in evaluation of Gaussian delays (Eq. 7), else as chosen."""
-        interpolation = "round" if self.delay_gradient == "gaussian" else self.interpolation
-        return {"interpolation": interpolation, "smoothing": self.smoothing}
+        return {"interpolation": self.evaluated_as, "smoothing": self.smoothing}
 
     def discrete_synapses(self) -> SynapseList:
         """The synapses that exist, with their delays rounded."""
@@ -253,6 +271,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         if shape_alone(self.weight):
             raise RuntimeError("a list of synapses needs the values of the weights: load them first (to_empty() and "
                                "load_state_dict())")
+        warn_of_rounding(self.effective_weight(), self.bounded("delay"), self.evaluated_as, stacklevel=6)
         return synapse_list(self.weight, self.bounded("delay"), self.max_delay, self.mask)
 
     def extra_repr(self) -> str:
@@ -300,33 +319,62 @@ class DiscreteSynapses(nn.Module):
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
 
-    def sequence_currents(self, spikes: Tensor, padding: str | int | None = None) -> Tensor:
-        """Input currents of a sequence ``[T, N, in]``."""
+    def sequence_currents(
+        self, spikes: Tensor, padding: str | int | None = None, history: Tensor | None = None
+    ) -> Tensor:
+        """Input currents of a sequence ``[T, N, in]``, after the spikes of ``history``, newest first."""
+        before = 0
+        if history is not None:
+            spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
         padding = self.padding if padding is None else padding
         return sparse_delayed_linear(
             spikes, self.synapses, self.out_features, self.bias, max_delay=self.max_delay, padding=padding
-        )
+        )[before:]
 
-    def step_currents(self, spikes: Tensor, pending: Tensor | None, now: int) -> tuple[Tensor, Tensor, int]:
-        """Input currents of one step ``[N, in]``; the ring of those to come (changed in place), and its next entry."""
-        if pending is None:
-            pending = spikes.new_zeros(self.max_delay + 1, spikes.shape[0], self.out_features)
-        elif spikes.dim() == 2 and pending.shape[1] != spikes.shape[0]:
+    def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
+        if history is not None and spikes.dim() == 2 and history.shape[1] != spikes.shape[0]:
             raise ValueError(
-                f"spikes of a batch of {pending.shape[1]} are still on their way but the input is a batch of "
+                f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
                 f"{spikes.shape[0]}: reset the layer between batches"
             )
-        current = sparse_delayed_linear_step(spikes, pending, now, self.synapses, self.bias)
-        return current, pending, (now + 1) % pending.shape[0]
+        with torch.no_grad():
+            if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed":
+                return self._plain_step(spikes, history)
+            return self._step_on_line(spikes, history)
 
-    def part_currents(self, spikes: Tensor, pending: Tensor | None, now: int) -> tuple[Tensor, Tensor, int]:
-        """Input currents of a part ``[T, N, in]`` of a sequence, and the ring for the next part."""
-        current = self.sequence_currents(spikes, padding="full")
-        if pending is not None:
-            current[: self.max_delay] += pending.roll(-now, 0)[: self.max_delay]
-        steps = spikes.shape[0]
-        later = current[steps:] if self.bias is None else current[steps:] - self.bias
-        return current[:steps], torch.cat([later, torch.zeros_like(later[:1])]) if self.max_delay else None, 0
+    def _step_on_line(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        from .kernels.delay_line_list import ListedSynapses
+
+        held = (*self.synapses, self.bias)
+        key = (spikes.dtype, *delay_line.key_of(held))
+        state = delay_line.state_of(history, key, spikes)
+        if state is None:
+            check_list_input(spikes, self.synapses, self.out_features, self.bias, dims=2)
+            history = self._history_for(spikes, history)
+            synapses = ListedSynapses(
+                self.weights[:, None], self.delays, self.starts, self.targets, self.out_features, self.max_delay
+            )
+            state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
+        return delay_line.step(spikes, history, state)
+
+    def _plain_step(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        check_list_input(spikes, self.synapses, self.out_features, self.bias, dims=2)
+        recent = torch.cat([spikes[None], self._history_for(spikes, history)])
+        senders = torch.repeat_interleave(self.starts.diff(), output_size=self.weights.numel())
+        arriving = recent.transpose(1, 2)[self.delays.long(), senders] * self.weights[:, None]  # [synapses, N]
+        current = spikes.new_zeros(self.out_features, spikes.shape[0]).index_add(0, self.targets.long(), arriving).mT
+        return current if self.bias is None else current + self.bias, recent[:-1]
+
+    def _history_for(self, spikes: Tensor, history: Tensor | None) -> Tensor:
+        if history is None:
+            return spikes.new_zeros(self.max_delay + 1, *spikes.shape)
+        check_history(history, self.max_delay + 1, spikes)
+        return history
+
+    def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
+        """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
+        return history_after(spikes, history, self.max_delay)
 
     def extra_repr(self) -> str:
         return (
@@ -350,6 +398,29 @@ def _check_stored(name: str, value: Tensor, present: Tensor, assign: bool) -> No
         fits = value.dtype == present.dtype if assign else not (value.is_floating_point() or value.is_complex())
     if not fits:
         raise TypeError(f"{name} must be {present.dtype}, got {value.dtype}")
+
+
+def warn_of_rounding(weight: Tensor, delay: Tensor, evaluated_as: str, stacklevel: int) -> None:
+    """Warn where a layer with its delays rounded computes something else than in evaluation, and say how much."""
+    weight, delay = weight.detach().double(), delay.detach().double().expand_as(weight)
+    whole = delay.floor()
+    fraction = delay - whole
+    if evaluated_as == "linear":
+        changed = 2 * (delay - delay.round()).square()
+        total = fraction.square() + (1 - fraction).square()
+    else:
+        changed, total = 2.0 * (delay.round() != (whole if evaluated_as == "floor" else delay.round())), 1.0
+    moved = (changed > 0) & (weight != 0)
+    if not moved.any():
+        return
+    share = ((weight.square() * changed).sum() / (weight.square() * total).sum()).sqrt().item()
+    warnings.warn(
+        f"discretize() rounds the delays, but this layer evaluates them with {evaluated_as!r} interpolation: "
+        f"{int(moved.sum())} of {weight.numel()} synapses change, their kernels by {100 * share:.0f} % (norm), and with "
+        "them the outputs. Exact are layers trained with interpolation='round' (snnTorch: kernel='round') or "
+        "delay_gradient='gaussian'; else round the delays and train the weights on before",
+        stacklevel=stacklevel,
+    )
 
 
 def connection_mask(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_choice, check_flag, check_steps, check_whole
-from .delayed import DELAY_GRADIENTS, GaussianDelays
+from .delayed import DELAY_GRADIENTS, GaussianDelays, warn_of_rounding
 from .functional.delay import check_delay_options, check_history, compute_dtype, history_after
 from .functional.delay_convolution import check_convolution, delayed_convolution, per_axis, space_time_kernel
 from .initial_weights import firing_weight_
@@ -94,7 +94,7 @@ class DelayedConvolution(GaussianDelays):
             self.bias,
             max_delay=self.max_delay,
             sigma=self.bounded("sigma") if gaussian and self.training else None,
-            interpolation="round" if gaussian else self.interpolation,
+            interpolation=self.evaluated_as,
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,
@@ -110,7 +110,7 @@ class DelayedConvolution(GaussianDelays):
                 f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
                 f"{spikes.shape[0]}: reset the layer between batches"
             )
-        if torch.compiler.is_compiling() or not dispatch.delay_line(spikes, compiled=False):
+        if torch.compiler.is_compiling() or not dispatch.delay_line(spikes):
             sequence = spikes[None]
             current = self.sequence_currents(sequence, history, "same")[0]
             return current, self.history_after(sequence, history)
@@ -133,7 +133,7 @@ class DelayedConvolution(GaussianDelays):
             kernel = space_time_kernel(
                 self.weight.to(compute), self.bounded("delay").to(compute), self.max_delay,
                 self.bounded("sigma") if gaussian and self.training else None,
-                "round" if gaussian else self.interpolation,
+                self.evaluated_as,
             )  # fmt: skip
             if not kernel.requires_grad:  # else taps of weight zero have a gradient
                 kernel = kernel[: int(kernel.flatten(1).any(1).nonzero().amax()) + 1] if kernel.any() else kernel[:1]
@@ -145,14 +145,16 @@ class DelayedConvolution(GaussianDelays):
     def discretize(self) -> Self:
         """A frozen copy with whole delays for deployment: what this layer computes in evaluation, if its delays are
         learned through a Gaussian or ``interpolation="round"``."""
+        warn_of_rounding(self.weight, self.bounded("delay"), self.evaluated_as, stacklevel=3)
         frozen = copy.deepcopy(self).requires_grad_(False)
         with torch.no_grad():
             frozen.delay.copy_(self.bounded("delay").round())
-        frozen.delay_gradient, frozen.interpolation = "slayer", "round"
+        frozen.delay_gradient, frozen.interpolation, frozen.learn_delay = "slayer", "round", False
         return frozen
 
     def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding}, max_delay={self.max_delay}{super().extra_repr()}"
+            f"padding={self.padding}, dilation={self.dilation}, groups={self.groups}, bias={self.bias is not None}, "
+            f"max_delay={self.max_delay}, learn_delay={self.learn_delay}, {super().extra_repr()}"
         )

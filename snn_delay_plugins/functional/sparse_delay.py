@@ -96,7 +96,7 @@ def sparse_delayed_linear(
         >>> sparse_delayed_linear(torch.ones(2, 1, 1), synapses, 1, max_delay=1, padding="full").flatten().tolist()
         [0.0, 2.0, 2.0]
     """
-    _check(spikes, synapses, out_features, bias, dims=3)
+    check_list_input(spikes, synapses, out_features, bias, dims=3)
     refuse_transforms("a discrete layer", _TRAIN, vmap=False)
     steps = spikes.shape[0] + padded_steps(padding, max_delay)
     with torch.no_grad():
@@ -131,7 +131,7 @@ def sparse_delayed_linear_step(
         >>> [sparse_delayed_linear_step(torch.ones(1, 1), pending, now, synapses).item() for now in (0, 1)]
         [0.0, 2.0]
     """
-    _check(spikes, synapses, pending.shape[-1], bias, dims=2)
+    check_list_input(spikes, synapses, pending.shape[-1], bias, dims=2)
     refuse_transforms("a discrete layer", _TRAIN, vmap=False)
     if pending.dim() != 3 or pending.shape[1] != spikes.shape[0] or pending.dtype != spikes.dtype:
         raise ValueError(
@@ -162,7 +162,7 @@ def _senders(synapses: SynapseList) -> int:
 def _plain(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int) -> Tensor:
     count = spikes.shape[0]
     sender = torch.repeat_interleave(
-        torch.arange(_senders(synapses), device=spikes.device), synapses.starts.diff()
+        torch.arange(synapses.in_features, device=spikes.device), synapses.starts.diff()
     )
     current = spikes.new_zeros(steps, spikes.shape[1], out_features)
     for delay in synapses.delays.unique().tolist():
@@ -172,9 +172,9 @@ def _plain(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int)
     return current
 
 
-def _check(spikes: Tensor, synapses: SynapseList, out_features: int, bias: Tensor | None, dims: int) -> None:
-    if spikes.dim() != dims or spikes.shape[-1] != _senders(synapses):
-        layout = f"[{'T, ' if dims == 3 else ''}N, {_senders(synapses)}]"
+def check_list_input(spikes: Tensor, synapses: SynapseList, out_features: int, bias: Tensor | None, dims: int) -> None:
+    if spikes.dim() != dims or spikes.shape[-1] != synapses.in_features:
+        layout = f"[{'T, ' if dims == 3 else ''}N, {synapses.in_features}]"
         raise ValueError(f"spikes must be {layout}, got shape {tuple(spikes.shape)}")
     if spikes.device != synapses.weights.device:
         raise ValueError(f"spikes are on {spikes.device} but the synapses on {synapses.weights.device}; move one")

@@ -6,10 +6,10 @@ values that the synapses have: as long as neither these nor the history are chan
 its spikes to their synapses, and keeps for the backward pass nothing but its spikes.
 
 The graph: all steps of a line hang on each other by a token, so that the backward pass visits them from the last to the
-first. The gradient of the token carries a tape (:class:`~.delay_line_list.ListedTape`), which belongs to one backward pass:
-the gradients of the steps after this one, and sums of the gradients of taps and bias, which the line's first node hands to autograd. A token has one
-consumer. Who goes on from an older state than the last (branches, snapshots) begins a new line from its history, which
-is an ordinary differentiable tensor.
+first. The gradient of the token carries a tape (:class:`~.delay_line_list.ListedTape`), which belongs to one backward
+pass: the gradients of the steps after this one, and sums of the gradients of taps and bias, which the line's first node
+hands to autograd. A token has one consumer. Who goes on from an older state than the last (branches, snapshots) begins a
+new line from its history, which is an ordinary differentiable tensor.
 
 Shapes: spikes ``[N, in]``, history ``[H, N, in]`` newest first, current ``[N, out]`` (convolutions: positions behind).
 """
@@ -157,6 +157,7 @@ class _Start(Function):
     def backward(ctx, g_token):
         if g_token is None:
             return None, None, None, None
+        refuse_second_derivatives()
         line, tape = ctx.line, g_token.tape
         _, history = saved(ctx)
         line.spent = True
@@ -170,7 +171,7 @@ class _Start(Function):
         g_taps, g_bias = tape.sums()
         g_taps = g_taps.to(line.synapses.dtype) if ctx.needs_input_grad[0] else None
         g_bias = g_bias.to(line.bias.dtype) if ctx.needs_input_grad[1] else None
-        return *once(g_taps, g_bias, g_history), None
+        return g_taps, g_bias, g_history, None
 
 
 class _Step(Function):
@@ -190,6 +191,7 @@ class _Step(Function):
 
     @staticmethod
     def backward(ctx, g_current, g_history, g_token):
+        refuse_second_derivatives()
         line, kept = ctx.line, saved(ctx)
         line.spent = True
         if g_token is None:
@@ -204,7 +206,6 @@ class _Step(Function):
                 g_spikes = g_spikes + g_history[0]
             if to_history:
                 g_before = torch.cat([g_history[1:], torch.zeros_like(g_history[:1])])
-        g_spikes, g_before = once(g_spikes, g_before)
         return g_spikes, g_before, g_token, None
 
 
@@ -212,33 +213,21 @@ def saved(ctx) -> tuple[Tensor, ...]:
     try:
         return ctx.saved_tensors
     except RuntimeError as error:
-        if "second time" not in str(error):
+        if "Trying to backward through the graph a second time" not in str(error):
             raise
         raise RuntimeError(
             "a second backward pass reached steps of a layer with delays whose graph has been freed: its spikes of an "
             "earlier sequence are still on their way. Between sequences call reset (snn_delay_plugins.snntorch.reset(net), "
             "layer.reset_delay() or spikingjelly's functional.reset_net(net)); between windows of one sequence detach "
-            "(snn_delay_plugins.snntorch.detach(net), layer.detach_hidden() or functional.detach_net(net)); or call "
-            "backward(retain_graph=True)"
+            "(snn_delay_plugins.snntorch.detach(net), DelayedLinear.detach_hidden() or functional.detach_net(net)); "
+            "or call backward(retain_graph=True)"
         ) from error
 
 
-class _Once(Function):
-    @staticmethod
-    def forward(ctx, grad, mark):
-        return grad.view_as(grad)
-
-    @staticmethod
-    def backward(ctx, *grad):
+def refuse_second_derivatives() -> None:
+    """Backward passes that build a graph of their own (``create_graph=True``) would get a constant here."""
+    if torch.is_grad_enabled():
         raise NotImplementedError(
-            "a step of a layer with delays has no second derivative: set "
+            "a step of a layer with delays has no second derivative (create_graph=True): set "
             "SNN_DELAY_PLUGINS_METHOD=torch in the environment for the plain PyTorch form, which has"
         )
-
-
-def once(*gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Gradients that refuse to be differentiated again."""
-    if not torch.is_grad_enabled():
-        return gradients
-    mark = torch.zeros((), requires_grad=True)  # so that there is something to refuse
-    return tuple(None if g is None else _Once.apply(g, mark) for g in gradients)

@@ -1,6 +1,6 @@
-"""Synapses of a line as a convolution over space with a kernel over time, in plain PyTorch (:mod:`.delay_line`).
+"""Synapses of a line with a kernel over time, linear or convolved over space, in plain PyTorch (:mod:`.delay_line`).
 
-A step's spikes are convolved with all taps at once: taps are channels. Shapes: kernel
+A step's spikes meet all taps at once: taps are channels. Shapes: kernel
 ``[taps, out, in / groups, *places]``, spikes of a step ``[N, in, *positions]``, what is on its way
 ``[N, out, length, *positions out]``.
 """
@@ -15,22 +15,18 @@ __all__ = ["DenseSynapses"]
 
 
 class DenseSynapses:
-    """:param kernel: differentiable. :param stride: and ``padding``, ``dilation``: one number per axis of space."""
+    """:param kernel: differentiable. :param options: stride, padding and dilation per axis of space, and groups; none for
+    linear layers."""
 
-    def __init__(
-        self, kernel: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...], groups: int
-    ) -> None:
+    def __init__(self, kernel: Tensor, *options) -> None:
         self.taps, self.dtype = kernel, kernel.dtype
         self.reach = self.width = kernel.shape[0]
         self.room = max(8, self.reach // 3)
         self.length = self.reach + self.room
         self.receivers = kernel.shape[1]
-        self.options = (stride, padding, dilation, groups)
+        self.options = options
         self.channels = kernel.detach().transpose(0, 1).flatten(0, 1).contiguous()  # [out * taps, in / groups, *places]
-        axes = kernel.dim() - 3
-        self.convolve = (F.conv1d, F.conv2d)[axes - 1]
-        self.to_input = (gradients_of.conv1d_input, gradients_of.conv2d_input)[axes - 1]
-        self.to_weight = (gradients_of.conv1d_weight, gradients_of.conv2d_weight)[axes - 1]
+        self.forward, self.to_input, self.to_weight = _PASSES[kernel.dim() - 3]
 
     def silence(self, spikes: Tensor) -> Tensor:
         with torch.no_grad():
@@ -41,7 +37,7 @@ class DenseSynapses:
         return None if bias is None else bias.detach().to(self.dtype).view(-1, *[1] * (self.channels.dim() - 2))
 
     def _all(self, spikes: Tensor) -> Tensor:
-        return self.convolve(spikes.detach().to(self.dtype), self.channels, None, *self.options)
+        return self.forward(spikes.detach().to(self.dtype), self.channels, None, *self.options)
 
     def arrive(self, spikes: Tensor, pending: Tensor, now: int, offset: Tensor | None) -> tuple[Tensor, tuple]:
         with torch.no_grad(), torch.autocast(spikes.device.type, enabled=False):
@@ -64,6 +60,13 @@ class DenseSynapses:
 
     def tape(self, line) -> DenseTape:
         return DenseTape(self, line.pending, line.to_spikes)
+
+
+_PASSES = (  # forward, gradient of the input, gradient of the weight
+    (F.linear, lambda shape, weight, grad: grad @ weight, lambda spikes, shape, grad: grad.mT @ spikes),
+    (F.conv1d, gradients_of.conv1d_input, gradients_of.conv1d_weight),
+    (F.conv2d, gradients_of.conv2d_input, gradients_of.conv2d_weight),
+)
 
 
 class DenseTape:

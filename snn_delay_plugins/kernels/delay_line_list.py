@@ -21,13 +21,16 @@ class ListedSynapses:
     """A window of taps per synapse, ordered by sender and receiver.
 
     :param taps: ``[synapses, width]``, differentiable. :param lags: of the first tap of each. :param starts: int64
-        ``[in + 1]``: where the synapses of a sender begin. :param targets: their receivers.
+        ``[in + 1]``: where the synapses of a sender begin. :param targets: their receivers. :param longest: the longest
+        lag that can be.
     """
 
-    def __init__(self, taps: Tensor, lags: Tensor, starts: Tensor, targets: Tensor, out_features: int) -> None:
+    def __init__(
+        self, taps: Tensor, lags: Tensor, starts: Tensor, targets: Tensor, out_features: int, longest: int
+    ) -> None:
         self.taps, self.dtype = taps, taps.dtype
-        if starts[0] != 0 or starts[-1] != taps.shape[0] or (starts.diff() < 0).any() or (lags < 0).any() or not (
-            (targets >= 0) & (targets < out_features)
+        if starts[0] != 0 or starts[-1] != taps.shape[0] or (starts.diff() < 0).any() or not (
+            (lags >= 0) & (lags <= longest) & (targets >= 0) & (targets < out_features)
         ).all():  # the loops do not look
             raise ValueError("the list of synapses does not fit: starts, receivers or delays are out of range")
         self.weights = taps.detach().contiguous().numpy()

@@ -8,8 +8,8 @@ Work is split by samples or by senders, no sum depends on the number of threads.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compiled import njit
 from .lanes_numba import LANES, add_pairs  # samples side by side, where all of them pass every synapse
 
 _CACHE = 200_000  # bytes that stay near

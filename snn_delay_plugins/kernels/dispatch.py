@@ -301,14 +301,14 @@ def sparse_delay_method(spikes: Tensor, method: str | None = None) -> str:
     return _chose("sparse_delayed_linear", spikes, "torch" if obstacle else "numba", obstacle)
 
 
-def delay_line(spikes: Tensor, compiled: bool = True) -> bool:
-    """Whether a step of a layer with delays runs over a line (:mod:`.delay_line`), ``compiled`` or in PyTorch; else in
-    its plain form."""
+def delay_line(spikes: Tensor) -> str | None:
+    """Whether a step of a layer with delays runs over a line (:mod:`.delay_line`), with ``"listed"`` synapses (CPU) or
+    ``"dense"`` ones (PyTorch); None: in its plain form."""
     if spikes.numel() == 0 or spikes.is_meta or type(spikes) not in (Tensor, torch.nn.Parameter):
-        return False  # subclasses (fake tensors, tensors inside torch.func) do not have the numbers
+        return None  # subclasses (fake tensors, tensors inside torch.func) do not have the numbers
     if torch.jit.is_tracing() or transform() is not None or wanted_method(None, METHODS) in _PLAIN:
-        return False
-    return not compiled or (_HAS_NUMBA and spikes.is_cpu)
+        return None
+    return "listed" if _HAS_NUMBA and spikes.is_cpu else "dense"
 
 
 SPARSE_BELOW = 0.15

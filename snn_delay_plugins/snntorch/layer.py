@@ -4,8 +4,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..delayed import DelayedSynapses, DiscreteSynapses
-from .state import CarriedStates
+from ..parameters import live_modules
 from ..transforms import exported_step
+from .state import CarriedStates
+from .upstream import emitted, restarted_alone
 
 __all__ = ["DelayedLinear", "DiscreteDelayedLinear"]
 
@@ -93,8 +95,18 @@ class DelayedLinear(DelayedSynapses, CarriedStates):
     def reset_delay(self) -> None:
         """Forget the inputs of earlier steps."""
         self.history = None
+        self.states_are_new()
+        restarted_alone(self, None)
 
     reset_mem = reset_delay  # what snnTorch's utils.reset calls
+
+    @classmethod
+    def detach_hidden(cls) -> None:
+        """Cut the inputs that every layer of this class, copies included, keeps from their graph (truncated
+        backpropagation); their spikes still arrive. For one network: :func:`snn_delay_plugins.snntorch.detach`."""
+        for layer in live_modules():
+            if isinstance(layer, cls):
+                layer.detach_states()
 
     @property
     def kernel(self) -> str:
@@ -106,20 +118,23 @@ class DelayedLinear(DelayedSynapses, CarriedStates):
             return self.sequence_currents(input_)
         if exported_step(type(self).__name__):
             return self.step_currents(input_, None)[0]
+        self.take_states()
         self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
+        restarted_alone(self, self.history)
         current, self.history = self.step_currents(input_, self.history)
+        emitted(self, current)
         return current
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, kernel={self.kernel!r}, step_mode={self.step_mode}"
 
 
-class DiscreteDelayedLinear(DiscreteSynapses):
+class DiscreteDelayedLinear(DiscreteSynapses, CarriedStates):
     """A trained :class:`DelayedLinear` with its delays rounded, frozen for deployment (``layer.discretize()``).
 
     It holds the synapses that exist as a list in buffers and has no parameters and no gradients; spikes visit their
-    synapses. With ``step_mode=True`` the ring buffer ``pending``, ``[max_delay + 1, N, out]``, holds the currents to
-    come until :meth:`reset_delay`.
+    synapses. With ``step_mode=True`` it keeps the last inputs, ``history`` ``[max_delay + 1, N, in]``, until
+    :meth:`reset_delay`.
 
     Example::
 
@@ -131,16 +146,19 @@ class DiscreteDelayedLinear(DiscreteSynapses):
         (True, 1280)
     """
 
+    _states = ("history",)
+
     def __init__(self, layer: DelayedLinear) -> None:
         super().__init__()
         self.take_synapses(layer)
         self.step_mode = layer.step_mode
-        self.register_buffer("pending", None, persistent=False)
-        self.now = 0
+        self.history = None
 
     def reset_delay(self) -> None:
-        """Forget the currents to come."""
-        self.pending, self.now = None, 0
+        """Forget the inputs of earlier steps."""
+        self.history = None
+        self.states_are_new()
+        restarted_alone(self, None)
 
     reset_mem = reset_delay  # what snnTorch's utils.reset calls
 
@@ -148,6 +166,8 @@ class DiscreteDelayedLinear(DiscreteSynapses):
         if not self.step_mode:
             return self.sequence_currents(input_)
         if exported_step(type(self).__name__):
-            return self.step_currents(input_, None, 0)[0]
-        current, self.pending, self.now = self.step_currents(input_, self.pending, self.now)
+            return self.step_currents(input_, None)[0]
+        restarted_alone(self, self.history)
+        current, self.history = self.step_currents(input_, self.history)
+        emitted(self, current)
         return current

@@ -14,6 +14,7 @@ from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters, live_modules, real_values
 from ..silence import SaysSilence
 from .state import CarriedStates
+from .upstream import neuron_restarted, taken
 
 __all__ = ["AdLIFPlus", "StateAdLIFPlus"]
 
@@ -200,6 +201,7 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
         self.end_batch()
         self.w, self.mem = (torch.zeros(0, dtype=x.dtype, device=x.device) for x in (self.w, self.mem))
         self.states_are_new()
+        neuron_restarted(self)
         return self.w, self.mem
 
     init_synaptic = reset_mem
@@ -214,6 +216,7 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
         check_current(input_, "[N, *]", 0)
         if w is None or mem is None:
             self.take_states()
+        taken(self, input_)
         self.create_features(tuple(input_.shape[1:]))
         w, mem = self._previous(input_, self.w if w is None else w, self.mem if mem is None else mem)
         state = adlif_step(input_, self._state(w, mem), **self._options())

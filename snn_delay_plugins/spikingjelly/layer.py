@@ -117,8 +117,8 @@ class DiscreteDelayedLinear(DiscreteSynapses, DetachableMemories):
     """A trained :class:`DelayedLinear` with its delays rounded, frozen for deployment (``layer.discretize()``).
 
     It holds the synapses that exist as a list in buffers and has no parameters and no gradients; spikes visit their
-    synapses. In mode ``"s"`` the ring buffer ``pending``, ``[max_delay + 1, N, out]``, holds the currents to come. Both
-    modes give equal outputs, and a sequence may be fed in parts.
+    synapses. The memory ``history`` holds the last inputs, ``[max_delay + 1, N, in]``. Both modes give equal outputs, and
+    a sequence may be fed in parts.
 
     Example::
 
@@ -134,17 +134,15 @@ class DiscreteDelayedLinear(DiscreteSynapses, DetachableMemories):
         super().__init__()
         self.take_synapses(layer)
         self.step_mode = layer.step_mode
-        self.register_memory("pending", 0.0)
-        self.register_memory("now", 0)
+        self.register_memory("history", 0.0)
 
     def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
-        pending = states[0] if isinstance(states[0], Tensor) else None
-        current, *states = self.step_currents(inputs[0], pending, states[1])
-        return (current,), tuple(states)
+        history = states[0] if isinstance(states[0], Tensor) else None
+        current, history = self.step_currents(inputs[0], history)
+        return (current,), (history,)
 
     def multi_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
         if self.padding != "same":
-            return (self.sequence_currents(inputs[0]),), (0.0, 0)
-        pending = states[0] if isinstance(states[0], Tensor) else None
-        current, pending, now = self.part_currents(inputs[0], pending, states[1])
-        return (current,), (0.0 if pending is None else pending, now)
+            return (self.sequence_currents(inputs[0]),), (0.0,)
+        history = states[0] if isinstance(states[0], Tensor) else None
+        return (self.sequence_currents(inputs[0], history=history),), (self.history_after(inputs[0], history),)
