@@ -9,7 +9,10 @@ are the same in both modes.
 """
 from __future__ import annotations
 
+import warnings
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .functional.dcls import (
@@ -17,28 +20,28 @@ from .functional.dcls import (
     gaussian_delayed_linear,
     gaussian_delayed_linear_step,
     gaussian_kernel,
-    rounded_delayed_linear_step,
 )
 from .functional.delay import (
     check_delay_options,
+    check_history,
     check_input,
     compute_dtype,
     delayed_linear,
     delayed_linear_step,
     history_after,
     padded_steps,
+    smoothed_kernel,
 )
-from .functional.sparse_delay import SynapseList, sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
-from .functional.sparse_taps import delay_window, gaussian_window, sparse_convolution
+from .functional.sparse_delay import SynapseList, check_list_input, sparse_delayed_linear, synapse_list
+from .functional.sparse_taps import delay_window, gaussian_window, smoothed_taps, sparse_convolution
 from .initial_weights import firing_weight_
-from .kernels import dispatch
+from .kernels import delay_line, dispatch
+from .kernels.delay_line_dense import DenseSynapses
 from .parameters import BoundedModule, DelayParameters
 
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
 
 DELAY_GRADIENTS = ("slayer", "gaussian")
-IN_ORDER = -1
-"""The slot of a history that is newest first: a ring buffer whose last entry is written next."""
 
 
 class GaussianDelays(BoundedModule):
@@ -79,8 +82,18 @@ class GaussianDelays(BoundedModule):
         with torch.no_grad():
             self.sigma.fill_(sigma)
 
+    @property
+    def evaluated_as(self) -> str:
+        """How evaluation treats a delay between two steps."""
+        return "round" if self.delay_gradient == "gaussian" else self.interpolation
+
+    def line_key(self, spikes: Tensor, held: tuple[Tensor | None, ...]) -> tuple:
+        """What the currents on their way depend on beside the spikes: with another key a new line begins."""
+        bounds = (*self._bounds.items(), *self._bound_modes.items())
+        return (spikes.dtype, self.training, bounds, *delay_line.key_of(held))
+
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, delay_gradient={self.delay_gradient!r}"
+        return ", ".join(filter(None, (super().extra_repr(), f"delay_gradient={self.delay_gradient!r}")))
 
 
 class DelayedSynapses(GaussianDelays, DelayParameters):
@@ -172,28 +185,72 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
                 current = current + self.bias.to(compute)
         return current.to(spikes.dtype)
 
-    def step_currents(
-        self, spikes: Tensor, history: Tensor | None, slot: int = IN_ORDER
-    ) -> tuple[Tensor, Tensor, int]:
-        """Input currents of one step ``[N, in]``, and the history and the slot for the next one.
-
-        Without gradients the discrete kernel of Gaussian delays keeps the history as a ring buffer, changed in place,
-        whose entry ``slot`` is written next. Everywhere else it is newest first, and the slot is ``IN_ORDER``.
-        """
-        synapses = self.effective_weight(), self.bounded("delay")
-        if self.delay_gradient == "gaussian" and not self.training and not torch.is_grad_enabled():
-            if history is None:
-                history = spikes.new_zeros(self.max_delay + 1, *spikes.shape)
-            elif slot == IN_ORDER:
-                history = history.clone()  # the caller may hold it
-            slot %= history.shape[0]
-            current = rounded_delayed_linear_step(spikes, history, slot, *synapses, self.bias)
-            return current, history, (slot - 1) % history.shape[0]
-        history, options = in_order(history, slot), {"max_delay": self.max_delay}
+    def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
+        if torch.compiler.is_compiling():  # one operator, where there is one for sequences
+            sequence = spikes[None]
+            return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
+        form = dispatch.delay_line(spikes)
+        if form is not None:
+            return self._step_on_line(spikes, history, form)
+        synapses, options = (self.effective_weight(), self.bounded("delay")), {"max_delay": self.max_delay}
         if self._gaussian:
-            synapses += (self.bounded("sigma"), self.bias)
-            return *gaussian_delayed_linear_step(spikes, history, *synapses, **options), IN_ORDER
-        return *delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel), IN_ORDER
+            return gaussian_delayed_linear_step(
+                spikes, history, *synapses, self.bounded("sigma"), self.bias, **options
+            )
+        return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
+
+    def _step_on_line(self, spikes: Tensor, history: Tensor | None, form: str) -> tuple[Tensor, Tensor]:
+        """The same over a line of currents on their way, which is begun where there is none to go on with."""
+        gaussian = self.delay_gradient == "gaussian"
+        held = (self.weight, self.delay, self.bias, self.sigma if gaussian else None, self.mask, self.smoothing)
+        key = self.line_key(spikes, held)
+        state = delay_line.state_of(history, key, spikes)
+        if state is None:
+            check_input(spikes, self.weight, self.bias, steps=False)
+            if history is None:
+                history = spikes.new_zeros(self.history_length, *spikes.shape)
+            else:
+                check_history(history, self.history_length, spikes)
+            synapses = self._line_synapses(compute_dtype(spikes, self.weight), form)
+            state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
+        return delay_line.step(spikes, history, state)
+
+    def _line_synapses(self, compute: torch.dtype, form: str):
+        with torch.autocast(self.weight.device.type, enabled=False):
+            if form == "listed":
+                from .kernels.delay_line_list import ListedSynapses
+
+                return ListedSynapses(*self._windows(compute), self.out_features, self.max_delay)
+            weight, delay = self.effective_weight().to(compute), self.bounded("delay").to(compute)
+            if self._gaussian:
+                return DenseSynapses(gaussian_kernel(weight, delay, self.bounded("sigma"), self.max_delay))
+            return DenseSynapses(smoothed_kernel(weight, delay, self.max_delay, **self._kernel))
+
+    def _windows(self, compute: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Taps ``[synapses, width]``, first lags, starts and receivers of the synapses, ordered by sender."""
+        exists = torch.ones_like(self.weight, dtype=torch.bool) if self.mask is None else self.mask
+        senders, receivers = exists.mT.nonzero(as_tuple=True)
+        starts = F.pad(exists.sum(0).cumsum(0), (1, 0))
+
+        def of_synapses(value: Tensor) -> Tensor:
+            value = value.to(compute).expand_as(self.weight)
+            return value.mT.flatten() if self.mask is None else value[receivers, senders]
+
+        weight, delay = of_synapses(self.weight), of_synapses(self.bounded("delay"))
+        if self._gaussian:
+            sigma = self.bounded("sigma")
+            sigma = sigma.to(compute) if sigma.dim() == 0 else of_synapses(sigma)
+            taps, lags = gaussian_window(weight, delay, sigma, self.max_delay)
+        else:
+            taps, lags = delay_window(weight, delay, self.max_delay, self._kernel["interpolation"])
+        if self.smoothing is not None:
+            taps = smoothed_taps(taps, self.smoothing)
+        return taps, lags.int(), starts, receivers.int()
+
+    @property
+    def history_length(self) -> int:
+        return self.max_delay + 1 + (0 if self.smoothing is None else self.smoothing.numel() - 1)
 
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
@@ -206,13 +263,13 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
     @property
     def _kernel(self) -> dict:
         """One tap per synapse in evaluation of Gaussian delays (Eq. 7), else as chosen."""
-        interpolation = "round" if self.delay_gradient == "gaussian" else self.interpolation
-        return {"interpolation": interpolation, "smoothing": self.smoothing}
+        return {"interpolation": self.evaluated_as, "smoothing": self.smoothing}
 
     def discrete_synapses(self) -> SynapseList:
         """The synapses that exist, with their delays rounded."""
         if self.smoothing is not None:
             raise ValueError("a smoothing kernel spreads every spike over several steps: there is no discrete form")
+        warn_of_rounding(self.effective_weight(), self.bounded("delay"), self.evaluated_as, stacklevel=6)
         return synapse_list(self.weight, self.bounded("delay"), self.max_delay, self.mask)
 
     def extra_repr(self) -> str:
@@ -236,33 +293,62 @@ class DiscreteSynapses(nn.Module):
     def synapses(self) -> SynapseList:
         return SynapseList(self.starts, self.targets, self.delays, self.weights)
 
-    def sequence_currents(self, spikes: Tensor, padding: str | int | None = None) -> Tensor:
-        """Input currents of a sequence ``[T, N, in]``."""
+    def sequence_currents(
+        self, spikes: Tensor, padding: str | int | None = None, history: Tensor | None = None
+    ) -> Tensor:
+        """Input currents of a sequence ``[T, N, in]``, after the spikes of ``history``, newest first."""
+        before = 0
+        if history is not None:
+            spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
         padding = self.padding if padding is None else padding
         return sparse_delayed_linear(
             spikes, self.synapses, self.out_features, self.bias, max_delay=self.max_delay, padding=padding
-        )
+        )[before:]
 
-    def step_currents(self, spikes: Tensor, pending: Tensor | None, now: int) -> tuple[Tensor, Tensor, int]:
-        """Input currents of one step ``[N, in]``; the ring of those to come (changed in place), and its next entry."""
-        if pending is None:
-            pending = spikes.new_zeros(self.max_delay + 1, spikes.shape[0], self.out_features)
-        elif spikes.dim() == 2 and pending.shape[1] != spikes.shape[0]:
+    def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
+        if history is not None and spikes.dim() == 2 and history.shape[1] != spikes.shape[0]:
             raise ValueError(
-                f"spikes of a batch of {pending.shape[1]} are still on their way but the input is a batch of "
+                f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
                 f"{spikes.shape[0]}: reset the layer between batches"
             )
-        current = sparse_delayed_linear_step(spikes, pending, now, self.synapses, self.bias)
-        return current, pending, (now + 1) % pending.shape[0]
+        with torch.no_grad():
+            if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed":
+                return self._plain_step(spikes, history)
+            return self._step_on_line(spikes, history)
 
-    def part_currents(self, spikes: Tensor, pending: Tensor | None, now: int) -> tuple[Tensor, Tensor, int]:
-        """Input currents of a part ``[T, N, in]`` of a sequence, and the ring for the next part."""
-        current = self.sequence_currents(spikes, padding="full")
-        if pending is not None:
-            current[: self.max_delay] += pending.roll(-now, 0)[: self.max_delay]
-        steps = spikes.shape[0]
-        later = current[steps:] if self.bias is None else current[steps:] - self.bias
-        return current[:steps], torch.cat([later, torch.zeros_like(later[:1])]) if self.max_delay else None, 0
+    def _step_on_line(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        from .kernels.delay_line_list import ListedSynapses
+
+        held = (*self.synapses, self.bias)
+        key = (spikes.dtype, *delay_line.key_of(held))
+        state = delay_line.state_of(history, key, spikes)
+        if state is None:
+            check_list_input(spikes, self.synapses, self.out_features, self.bias, dims=2)
+            history = self._history_for(spikes, history)
+            synapses = ListedSynapses(
+                self.weights[:, None], self.delays, self.starts, self.targets, self.out_features, self.max_delay
+            )
+            state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
+        return delay_line.step(spikes, history, state)
+
+    def _plain_step(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        check_list_input(spikes, self.synapses, self.out_features, self.bias, dims=2)
+        recent = torch.cat([spikes[None], self._history_for(spikes, history)])
+        senders = torch.repeat_interleave(self.starts.diff(), output_size=self.weights.numel())
+        arriving = recent.transpose(1, 2)[self.delays.long(), senders] * self.weights[:, None]  # [synapses, N]
+        current = spikes.new_zeros(self.out_features, spikes.shape[0]).index_add(0, self.targets.long(), arriving).mT
+        return current if self.bias is None else current + self.bias, recent[:-1]
+
+    def _history_for(self, spikes: Tensor, history: Tensor | None) -> Tensor:
+        if history is None:
+            return spikes.new_zeros(self.max_delay + 1, *spikes.shape)
+        check_history(history, self.max_delay + 1, spikes)
+        return history
+
+    def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
+        """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
+        return history_after(spikes, history, self.max_delay)
 
     def extra_repr(self) -> str:
         return (
@@ -271,9 +357,27 @@ class DiscreteSynapses(nn.Module):
         )
 
 
-def in_order(history: Tensor | None, slot: int) -> Tensor | None:
-    """The history newest first, of a ring buffer whose entry ``slot`` is to be written next."""
-    return history if history is None or slot == IN_ORDER else history.roll(-(slot + 1), 0)
+def warn_of_rounding(weight: Tensor, delay: Tensor, evaluated_as: str, stacklevel: int) -> None:
+    """Warn where a layer with its delays rounded computes something else than in evaluation, and say how much."""
+    weight, delay = weight.detach().double(), delay.detach().double().expand_as(weight)
+    whole = delay.floor()
+    fraction = delay - whole
+    if evaluated_as == "linear":
+        changed = 2 * (delay - delay.round()).square()
+        total = fraction.square() + (1 - fraction).square()
+    else:
+        changed, total = 2.0 * (delay.round() != (whole if evaluated_as == "floor" else delay.round())), 1.0
+    moved = (changed > 0) & (weight != 0)
+    if not moved.any():
+        return
+    share = ((weight.square() * changed).sum() / (weight.square() * total).sum()).sqrt().item()
+    warnings.warn(
+        f"discretize() rounds the delays, but this layer evaluates them with {evaluated_as!r} interpolation: "
+        f"{int(moved.sum())} of {weight.numel()} synapses change, their kernels by {100 * share:.0f} % (norm), and with "
+        "them the outputs. Exact are layers trained with interpolation='round' (snnTorch: kernel='round') or "
+        "delay_gradient='gaussian'; else round the delays and train the weights on before",
+        stacklevel=stacklevel,
+    )
 
 
 def connection_mask(

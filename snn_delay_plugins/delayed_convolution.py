@@ -7,10 +7,12 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from .delayed import DELAY_GRADIENTS, GaussianDelays
-from .functional.delay import check_delay_options, history_after
-from .functional.delay_convolution import delayed_convolution
+from .delayed import DELAY_GRADIENTS, GaussianDelays, warn_of_rounding
+from .functional.delay import check_delay_options, check_history, compute_dtype, history_after
+from .functional.delay_convolution import check_convolution, delayed_convolution, per_axis, space_time_kernel
 from .initial_weights import firing_weight_
+from .kernels import delay_line, dispatch
+from .kernels.delay_line_dense import DenseSynapses
 from .parameters import initial_delay
 
 __all__ = ["DelayedConvolution"]
@@ -84,7 +86,7 @@ class DelayedConvolution(GaussianDelays):
             self.bias,
             max_delay=self.max_delay,
             sigma=self.bounded("sigma") if gaussian and self.training else None,
-            interpolation="round" if gaussian else self.interpolation,
+            interpolation=self.evaluated_as,
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,
@@ -100,8 +102,36 @@ class DelayedConvolution(GaussianDelays):
                 f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
                 f"{spikes.shape[0]}: reset the layer between batches"
             )
-        current = self.sequence_currents(spikes[None], history)[0]
-        return current, self.history_after(spikes[None], history)
+        if torch.compiler.is_compiling() or not dispatch.delay_line(spikes):
+            sequence = spikes[None]
+            current = self.sequence_currents(sequence, history, "same")[0]
+            return current, self.history_after(sequence, history)
+        held = (self.weight, self.delay, self.bias, self.sigma if self.delay_gradient == "gaussian" else None)
+        key = self.line_key(spikes, held)
+        state = delay_line.state_of(history, key, spikes)
+        if state is None:
+            check_convolution(spikes[None], self.weight, self.delay, self.bias, self.groups)
+            if history is None:
+                history = spikes.new_zeros(self.max_delay + 1, *spikes.shape)
+            else:
+                check_history(history, self.max_delay + 1, spikes)
+            line = delay_line.Line(self._line_synapses(spikes), self.bias, history, key, held)
+            state = delay_line.begin(line, history)
+        return delay_line.step(spikes, history, state)
+
+    def _line_synapses(self, spikes: Tensor) -> DenseSynapses:
+        gaussian, compute = self.delay_gradient == "gaussian", compute_dtype(spikes, self.weight)
+        with torch.autocast(spikes.device.type, enabled=False):
+            kernel = space_time_kernel(
+                self.weight.to(compute), self.bounded("delay").to(compute), self.max_delay,
+                self.bounded("sigma") if gaussian and self.training else None,
+                self.evaluated_as,
+            )  # fmt: skip
+            if not kernel.requires_grad:  # else taps of weight zero have a gradient
+                kernel = kernel[: int(kernel.flatten(1).any(1).nonzero().amax()) + 1] if kernel.any() else kernel[:1]
+        axes = self.weight.dim() - 2
+        stride, padding, dilation = (per_axis(value, axes) for value in (self.stride, self.padding, self.dilation))
+        return DenseSynapses(kernel, stride, padding, dilation, self.groups)
 
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         return history_after(spikes, history, self.max_delay)
@@ -109,14 +139,16 @@ class DelayedConvolution(GaussianDelays):
     def discretize(self) -> Self:
         """A frozen copy with whole delays for deployment: what this layer computes in evaluation, if its delays are
         learned through a Gaussian or ``interpolation="round"``."""
+        warn_of_rounding(self.weight, self.bounded("delay"), self.evaluated_as, stacklevel=3)
         frozen = copy.deepcopy(self).requires_grad_(False)
         with torch.no_grad():
             frozen.delay.copy_(self.bounded("delay").round())
-        frozen.delay_gradient, frozen.interpolation = "slayer", "round"
+        frozen.delay_gradient, frozen.interpolation, frozen.learn_delay = "slayer", "round", False
         return frozen
 
     def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding}, max_delay={self.max_delay}{super().extra_repr()}"
+            f"padding={self.padding}, dilation={self.dilation}, groups={self.groups}, bias={self.bias is not None}, "
+            f"max_delay={self.max_delay}, learn_delay={self.learn_delay}, {super().extra_repr()}"
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .events import SpikeEvents
 from .functional.eventprop import eventprop_li, eventprop_lif
+from .kernels.dispatch import tell_counters
 from .parameters import BoundedModule, delay_shape, initial_delay
 from .silence import SaysSilence
 
@@ -180,6 +181,7 @@ class EventPropLIF(SaysSilence, _EventPropLayer):
         self._create_constant("threshold", threshold, learn_threshold)
 
     def forward(self, input: SpikeEvents | Tensor) -> SpikeEvents | Tensor:
+        tell_counters("eventprop_lif")
         events = self._events(input)
         spikes = eventprop_lif(
             events, self.weight, threshold=self._constant("threshold"), recurrent_weight=self.recurrent_weight,
@@ -273,6 +275,7 @@ class EventPropLI(_EventPropLayer):
         self._create_constant("tau_syn", tau_syn, learn_tau_syn)
 
     def forward(self, input: SpikeEvents | Tensor) -> Tensor:
+        tell_counters("eventprop_li")
         return eventprop_li(self._events(input), self.weight, readout=self.readout, **self._options()).to(self.weight.dtype)
 
     def extra_repr(self) -> str:

@@ -146,7 +146,7 @@ def delayed_linear(
         if chosen in dispatch.DELAY_KERNELS:
             current = _compiled(trains, weight, delay, support, max_delay, interpolation, smoothing, steps, chosen)
         else:
-            kernel = _smoothed_kernel(weight, delay, max_delay, interpolation, smoothing)
+            kernel = smoothed_kernel(weight, delay, max_delay, interpolation, smoothing)
             if support is not None:
                 trains = torch.where(support.bool(), trains, trains.detach())
             if not delay.requires_grad:
@@ -189,7 +189,7 @@ def delayed_linear_step(
     check_input(spikes, weight, bias, steps=False)
     compute = compute_dtype(spikes, weight)
     with torch.autocast(spikes.device.type, enabled=False):
-        kernel = _smoothed_kernel(weight.to(compute), delay.to(compute), max_delay, interpolation, smoothing)
+        kernel = smoothed_kernel(weight.to(compute), delay.to(compute), max_delay, interpolation, smoothing)
         if history is None:
             history = spikes.new_zeros(kernel.shape[0] - 1, *spikes.shape)
         check_history(history, kernel.shape[0] - 1, spikes)
@@ -240,7 +240,7 @@ def compute_dtype(spikes: Tensor, weight: Tensor) -> torch.dtype:
     return torch.promote_types(torch.promote_types(spikes.dtype, weight.dtype), torch.float32)
 
 
-def _smoothed_kernel(
+def smoothed_kernel(
     weight: Tensor, delay: Tensor, max_delay: int, interpolation: str, smoothing: Tensor | None
 ) -> Tensor:
     """The delay kernel after eps_d: convolutions commute, so the kernel is smoothed in place of every train."""

@@ -61,7 +61,7 @@ def delayed_convolution(
         >>> delayed_convolution(spikes, weight, torch.ones(1, 1, 1, 1), max_delay=1)[:, 0, 0, 0, 0].tolist()
         [0.0, 1.0, 0.0]
     """
-    _check(spikes, weight, delay, bias, groups)
+    check_convolution(spikes, weight, delay, bias, groups)
     after = padded_steps(time_padding, max_delay)
     before = 0
     if history is not None:
@@ -69,17 +69,12 @@ def delayed_convolution(
     compute = compute_dtype(spikes, weight)
     space = weight.dim() - 2
     with torch.autocast(spikes.device.type, enabled=False):
-        synapses = weight.to(compute), delay.to(compute)
-        if sigma is None:
-            kernel = delay_kernel(*(x.flatten(1) for x in synapses), max_delay, interpolation)
-            kernel = kernel.view(-1, *weight.shape)
-        else:
-            kernel = gaussian_kernel(*synapses, sigma, max_delay)
+        kernel = space_time_kernel(weight.to(compute), delay.to(compute), max_delay, sigma, interpolation)
         over_time = kernel.flip(0).movedim(0, 2)  # [out, C / groups, taps, *kernel]
         trains = spikes.to(compute).movedim(0, 2)  # [N, C, T, ...]
         trains = F.pad(trains, (*[0, 0] * space, kernel.shape[0] - 1, after))
         convolve = F.conv2d if space == 1 else F.conv3d
-        stride, padding, dilation = (_per_axis(value, space) for value in (stride, padding, dilation))
+        stride, padding, dilation = (per_axis(value, space) for value in (stride, padding, dilation))
         current = convolve(
             trains, over_time, None if bias is None else bias.to(compute), (1, *stride), (0, *padding),
             (1, *dilation), groups,
@@ -87,14 +82,23 @@ def delayed_convolution(
     return current.movedim(2, 0)[before:].to(spikes.dtype)
 
 
-def _per_axis(value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
+def space_time_kernel(
+    weight: Tensor, delay: Tensor, max_delay: int, sigma: float | Tensor | None, interpolation: str
+) -> Tensor:
+    """``[taps, out, C / groups, *kernel]``: its tap tau weighs the spikes of tau steps ago."""
+    if sigma is not None:
+        return gaussian_kernel(weight, delay, sigma, max_delay)
+    return delay_kernel(weight.flatten(1), delay.flatten(1), max_delay, interpolation).view(-1, *weight.shape)
+
+
+def per_axis(value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
     values = (value,) * axes if isinstance(value, int) else tuple(value)
     if len(values) != axes:
         raise ValueError(f"stride, padding and dilation need one number or {axes}, got {value}")
     return values
 
 
-def _check(spikes: Tensor, weight: Tensor, delay: Tensor, bias: Tensor | None, groups: int) -> None:
+def check_convolution(spikes: Tensor, weight: Tensor, delay: Tensor, bias: Tensor | None, groups: int) -> None:
     if weight.dim() not in (3, 4):
         raise ValueError(f"weight must be [out, in, kernel] or [out, in, height, width], got {tuple(weight.shape)}")
     if delay.shape != weight.shape:

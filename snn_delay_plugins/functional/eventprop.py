@@ -39,6 +39,7 @@ from torch import Tensor
 
 from ..events import SpikeEvents
 from ..kernels import eventprop as operators
+from ..kernels.dispatch import tell_counters
 
 __all__ = ["eventprop_li", "eventprop_li_reference", "eventprop_lif", "eventprop_lif_reference"]
 
@@ -107,6 +108,7 @@ def eventprop_lif(events: SpikeEvents, weight: Tensor, delay: Tensor | None = No
     syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt, spike_times)
     if not (isinstance(max_spikes, int) and max_spikes > 0):
         raise ValueError(f"max_spikes must be a positive integer, got {max_spikes!r}")
+    tell_counters("eventprop_lif")
     times, potential, units, offsets, *_ = operators.eventprop_lif(
         events.times, events.units, events.offsets, syn.weight, syn.delay, syn.recurrent_weight, syn.recurrent_delay,
         syn.tau_mem, syn.tau_syn, syn.threshold, events.duration, float(dt), spike_times == "grid", max_spikes)
@@ -162,6 +164,8 @@ def eventprop_li(events: SpikeEvents, weight: Tensor, delay: Tensor | None = Non
     syn = _Checked(events, weight, delay, None, None, tau_mem, tau_syn, 1.0, dt, spike_times)
     grid = spike_times == "grid"
     arguments = events.times, events.units, events.offsets, syn.weight, syn.delay
+
+    tell_counters("eventprop_li")
 
     def run(kind: str) -> Tensor:
         return operators.eventprop_li(*arguments, syn.tau_mem, syn.tau_syn, events.duration, float(dt), grid, kind)[0]

@@ -91,7 +91,7 @@ def sparse_delayed_linear(
         >>> sparse_delayed_linear(torch.ones(2, 1, 1), synapses, 1, max_delay=1, padding="full").flatten().tolist()
         [0.0, 2.0, 2.0]
     """
-    _check(spikes, synapses, out_features, bias, dims=3)
+    check_list_input(spikes, synapses, out_features, bias, dims=3)
     steps = spikes.shape[0] + padded_steps(padding, max_delay)
     with torch.no_grad():
         if dispatch.sparse_delay_method(spikes, method) == "numba":
@@ -123,7 +123,7 @@ def sparse_delayed_linear_step(
         >>> [sparse_delayed_linear_step(torch.ones(1, 1), pending, now, synapses).item() for now in (0, 1)]
         [0.0, 2.0]
     """
-    _check(spikes, synapses, pending.shape[2], bias, dims=2)
+    check_list_input(spikes, synapses, pending.shape[2], bias, dims=2)
     if pending.shape[1] != spikes.shape[0] or pending.dtype != spikes.dtype:
         raise ValueError(
             f"pending must be [max_delay + 1, {spikes.shape[0]}, out] of {spikes.dtype}, got {tuple(pending.shape)} of "
@@ -156,7 +156,7 @@ def _plain(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int)
     return current
 
 
-def _check(spikes: Tensor, synapses: SynapseList, out_features: int, bias: Tensor | None, dims: int) -> None:
+def check_list_input(spikes: Tensor, synapses: SynapseList, out_features: int, bias: Tensor | None, dims: int) -> None:
     if spikes.dim() != dims or spikes.shape[-1] != synapses.in_features:
         layout = f"[{'T, ' if dims == 3 else ''}N, {synapses.in_features}]"
         raise ValueError(f"spikes must be {layout}, got shape {tuple(spikes.shape)}")

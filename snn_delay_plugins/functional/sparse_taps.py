@@ -14,13 +14,14 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..kernels import dispatch
 from .dcls import checked_sigma, gaussian_kernel
 from .delay import check_delays
 
-__all__ = ["delay_window", "gaussian_window", "sparse_convolution"]
+__all__ = ["delay_window", "gaussian_window", "smoothed_taps", "sparse_convolution"]
 
 _REACH = {torch.float32: 6.0, torch.float64: 8.7}  # in sigmas; what lies beyond is below the rounding of the sum
 
@@ -97,3 +98,9 @@ def delay_window(weight: Tensor, delay: Tensor, max_delay: int, interpolation: s
     if interpolation == "linear" or delay.requires_grad:
         return torch.stack([weight - later, later], 1), lag.long()
     return weight[:, None], lag.long()
+
+
+def smoothed_taps(taps: Tensor, smoothing: Tensor) -> Tensor:
+    """Windows ``[synapses, width]`` after the causal kernel eps_d ``[taps]``, ``[synapses, width + taps - 1]``."""
+    later = smoothing.numel() - 1
+    return F.conv1d(F.pad(taps, (later, later))[:, None], smoothing.to(taps.dtype).flip(0)[None, None])[:, 0]

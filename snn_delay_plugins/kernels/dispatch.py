@@ -17,6 +17,9 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+
+from .op_counts import counting, uncounted
 
 __all__ = ["adlif_method"]
 
@@ -70,7 +73,20 @@ def adlif_method(current: Tensor, dtype: torch.dtype, surrogate: Callable, metho
 def _chose(function: str, tensor: Tensor, method: str, why: str | None = None) -> str:
     if not torch.compiler.is_compiling():
         _log.debug("%s %s: %s%s", function, tuple(tensor.shape), method, f" ({why})" if why else "")
+    if method not in ("torch", "plain"):
+        tell_counters(function)
     return method
+
+
+def tell_counters(operator: str) -> None:
+    """One warning that SpikingJelly's ``op_counter`` counts nothing for ``operator``, where one is active and kernels run.
+
+    :raises NotImplementedError: under ``strict=True``.
+    """
+    if torch.compiler.is_compiling() or not counting() or wanted_method(None, METHODS) in _PLAIN:
+        return
+    if message := uncounted(operator):
+        warn_once(message)
 
 
 @cache
@@ -191,6 +207,7 @@ def delay_method(trains: Tensor, dtype: torch.dtype, method: str | None = None) 
         return _chose("delayed_linear", trains, "plain", obstacle) and None
     if trains.is_cuda:
         return _chose("delayed_linear", trains, "triton")
+    tell_counters("delayed_linear")
     return wanted if wanted in ("events", "shifted") else "auto"
 
 
@@ -267,6 +284,21 @@ def sparse_delay_method(spikes: Tensor, method: str | None = None) -> str:
     if method is not None and obstacle:
         raise ValueError(f"method={method!r} is not possible here: {obstacle}")
     return _chose("sparse_delayed_linear", spikes, "torch" if obstacle else "numba", obstacle)
+
+
+def delay_line(spikes: Tensor) -> str | None:
+    """Whether a step of a layer with delays runs over a line (:mod:`.delay_line`), with ``"listed"`` synapses (CPU) or
+    ``"dense"`` ones (PyTorch); None: in its plain form."""
+    if spikes.numel() == 0 or spikes.is_meta or type(spikes) not in (Tensor, torch.nn.Parameter):
+        return None  # subclasses (fake tensors, tensors inside torch.func) do not have the numbers
+    if torch.jit.is_tracing() or _inside_transform() or wanted_method(None, METHODS) in _PLAIN:
+        return None
+    return "listed" if _HAS_NUMBA and spikes.is_cpu else "dense"
+
+
+def _inside_transform() -> bool:
+    """Inside ``torch.func`` or forward-mode differentiation."""
+    return forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 SPARSE_BELOW = 0.15

@@ -4,11 +4,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..delayed_convolution import DelayedConvolution
+from ..parameters import live_modules
+from .state import CarriedStates
+from .upstream import emitted, restarted_alone
 
 __all__ = ["DelayedConv1d", "DelayedConv2d"]
 
 
-class DelayedConv2d(DelayedConvolution):
+class DelayedConv2d(DelayedConvolution, CarriedStates):
     r"""Convolution over space with a trainable weight and delay per connection, in place of ``nn.Conv2d``.
 
     .. math:: I_{i}[t, x] = \sum_j \sum_y w_{ij}[y]\, s_j[t - d_{ij}[y],\, x + y] + b_i
@@ -34,7 +37,7 @@ class DelayedConv2d(DelayedConvolution):
         torch.Size([20, 4, 8, 16, 16])
     """
 
-    _axes = 2
+    _axes, _states = 2, ("history",)
 
     def __init__(
         self,
@@ -71,18 +74,31 @@ class DelayedConv2d(DelayedConvolution):
         if step_mode and self.time_padding != "same":
             raise ValueError(f"time_padding={time_padding!r} lengthens a sequence and needs step_mode=False")
         self.step_mode = step_mode
-        self.register_buffer("history", None, persistent=False)
+        self.history = None
 
     def reset_delay(self) -> None:
         """Forget the inputs of earlier steps."""
         self.history = None
+        self.states_are_new()
+        restarted_alone(self, None)
 
     reset_mem = reset_delay  # what snnTorch's utils.reset calls
+
+    @classmethod
+    def detach_hidden(cls) -> None:
+        """Cut the inputs that every layer of this class, copies included, keeps from their graph (truncated
+        backpropagation); their spikes still arrive. For one network: :func:`snn_delay_plugins.snntorch.detach`."""
+        for layer in live_modules():
+            if isinstance(layer, cls):
+                layer.detach_states()
 
     def forward(self, input_: Tensor) -> Tensor:
         if not self.step_mode:
             return self.sequence_currents(input_)
+        self.take_states()
+        restarted_alone(self, self.history)
         current, self.history = self.step_currents(input_, self.history)
+        emitted(self, current)
         return current
 
 

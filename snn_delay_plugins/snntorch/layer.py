@@ -3,12 +3,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..delayed import IN_ORDER, DelayedSynapses, DiscreteSynapses
+from ..delayed import DelayedSynapses, DiscreteSynapses
+from ..parameters import live_modules
+from .state import CarriedStates
+from .upstream import emitted, restarted_alone
 
 __all__ = ["DelayedLinear", "DiscreteDelayedLinear"]
 
 
-class DelayedLinear(DelayedSynapses):
+class DelayedLinear(DelayedSynapses, CarriedStates):
     r"""Linear layer with a trainable weight and delay per synapse (Deckers et al., Eq. 7), in place of ``nn.Linear``.
 
     .. math:: I_i[t] = \sum_j W_{ij}\, s_j[t - d_{ij}] + b_i
@@ -45,6 +48,8 @@ class DelayedLinear(DelayedSynapses):
         torch.Size([100, 8, 128])
     """
 
+    _states = ("history",)
+
     def __init__(
         self,
         in_features: int,
@@ -79,8 +84,7 @@ class DelayedLinear(DelayedSynapses):
         if step_mode and self.padding != "same":
             raise ValueError(f"padding={padding!r} lengthens a sequence and needs step_mode=False")
         self.step_mode = step_mode
-        self.register_buffer("history", None, persistent=False)
-        self.slot = IN_ORDER  # of the history as a ring buffer: the entry to be written next
+        self.history = None
 
     def discretize(self) -> DiscreteDelayedLinear:
         """A frozen layer with whole delays for deployment: what this layer computes in evaluation, if its delays are
@@ -89,9 +93,19 @@ class DelayedLinear(DelayedSynapses):
 
     def reset_delay(self) -> None:
         """Forget the inputs of earlier steps."""
-        self.history, self.slot = None, IN_ORDER
+        self.history = None
+        self.states_are_new()
+        restarted_alone(self, None)
 
     reset_mem = reset_delay  # what snnTorch's utils.reset calls
+
+    @classmethod
+    def detach_hidden(cls) -> None:
+        """Cut the inputs that every layer of this class, copies included, keeps from their graph (truncated
+        backpropagation); their spikes still arrive. For one network: :func:`snn_delay_plugins.snntorch.detach`."""
+        for layer in live_modules():
+            if isinstance(layer, cls):
+                layer.detach_states()
 
     @property
     def kernel(self) -> str:
@@ -101,20 +115,23 @@ class DelayedLinear(DelayedSynapses):
     def forward(self, input_: Tensor) -> Tensor:
         if not self.step_mode:
             return self.sequence_currents(input_)
+        self.take_states()
         self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
-        current, self.history, self.slot = self.step_currents(input_, self.history, self.slot)
+        restarted_alone(self, self.history)
+        current, self.history = self.step_currents(input_, self.history)
+        emitted(self, current)
         return current
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, kernel={self.kernel!r}, step_mode={self.step_mode}"
 
 
-class DiscreteDelayedLinear(DiscreteSynapses):
+class DiscreteDelayedLinear(DiscreteSynapses, CarriedStates):
     """A trained :class:`DelayedLinear` with its delays rounded, frozen for deployment (``layer.discretize()``).
 
     It holds the synapses that exist as a list in buffers and has no parameters and no gradients; spikes visit their
-    synapses. With ``step_mode=True`` the ring buffer ``pending``, ``[max_delay + 1, N, out]``, holds the currents to
-    come until :meth:`reset_delay`.
+    synapses. With ``step_mode=True`` it keeps the last inputs, ``history`` ``[max_delay + 1, N, in]``, until
+    :meth:`reset_delay`.
 
     Example::
 
@@ -126,21 +143,26 @@ class DiscreteDelayedLinear(DiscreteSynapses):
         (True, 1280)
     """
 
+    _states = ("history",)
+
     def __init__(self, layer: DelayedLinear) -> None:
         super().__init__()
         self.take_synapses(layer)
         self.step_mode = layer.step_mode
-        self.register_buffer("pending", None, persistent=False)
-        self.now = 0
+        self.history = None
 
     def reset_delay(self) -> None:
-        """Forget the currents to come."""
-        self.pending, self.now = None, 0
+        """Forget the inputs of earlier steps."""
+        self.history = None
+        self.states_are_new()
+        restarted_alone(self, None)
 
     reset_mem = reset_delay  # what snnTorch's utils.reset calls
 
     def forward(self, input_: Tensor) -> Tensor:
         if not self.step_mode:
             return self.sequence_currents(input_)
-        current, self.pending, self.now = self.step_currents(input_, self.pending, self.now)
+        restarted_alone(self, self.history)
+        current, self.history = self.step_currents(input_, self.history)
+        emitted(self, current)
         return current

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import torch
 from snntorch import SpikingNeuron
@@ -11,6 +12,8 @@ from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_o
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters, live_modules
 from ..silence import SaysSilence
+from .state import CarriedStates
+from .upstream import neuron_restarted, taken
 
 __all__ = ["AdLIFPlus", "StateAdLIFPlus"]
 
@@ -24,7 +27,22 @@ def _floating(value: float | Tensor) -> Tensor:
     return torch.as_tensor(value, dtype=torch.get_default_dtype())
 
 
-class _AdLIFPlusNeuron(SaysSilence, AdLIFParameters, SpikingNeuron):
+class _Unlisted(SpikingNeuron):
+    """A neuron that is freed when nobody uses it any more.
+
+    snnTorch's list of every neuron would keep it for ever, with its states and the graph that they hang on. Only the class
+    methods of snnTorch's own neurons read that list; ours find their neurons among the modules that are alive.
+    """
+
+    def __init__(self, **options) -> None:
+        try:
+            super().__init__(**options)
+        finally:
+            with suppress(ValueError):
+                SpikingNeuron.instances.remove(self)
+
+
+class _AdLIFPlusNeuron(SaysSilence, AdLIFParameters, _Unlisted):
     """What the step and the sequence form share: construction and options."""
 
     def __init__(
@@ -112,7 +130,7 @@ class _AdLIFPlusNeuron(SaysSilence, AdLIFParameters, SpikingNeuron):
         return f"preset={self.preset!r}, variant={self.variant!r}, reset_mechanism={self.reset_mechanism!r}"
 
 
-class AdLIFPlus(_AdLIFPlusNeuron):
+class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
     r"""Adaptive LIF neuron with bounded trainable parameters (Deckers et al., Eq. 1), used like ``snn.Synaptic``.
 
     .. math::
@@ -158,14 +176,17 @@ class AdLIFPlus(_AdLIFPlusNeuron):
         torch.Size([8, 128])
     """
 
+    _states = ("w", "mem")
+
     def _prepare(self) -> None:
-        self.register_buffer("w", torch.zeros(0), persistent=False)
-        self.register_buffer("mem", torch.zeros(0), persistent=False)
+        self.w, self.mem = torch.zeros(0), torch.zeros(0)
 
     def reset_mem(self) -> tuple[Tensor, Tensor]:
         """Forget the states and return them, empty; the next step starts from ``init_state``."""
         self.end_batch()
         self.w, self.mem = self.w.new_zeros(0), self.mem.new_zeros(0)
+        self.states_are_new()
+        neuron_restarted(self)
         return self.w, self.mem
 
     init_synaptic = reset_mem
@@ -173,6 +194,9 @@ class AdLIFPlus(_AdLIFPlusNeuron):
     def forward(self, input_: Tensor, w: Tensor | None = None, mem: Tensor | None = None):
         if self.init_hidden and not (w is None and mem is None):
             raise TypeError("`w` or `mem` should not be passed as an argument while `init_hidden=True`")
+        if w is None or mem is None:
+            self.take_states()
+        taken(self, input_)
         self.create_features(tuple(input_.shape[1:]))
         w, mem = self._previous(input_, self.w if w is None else w, self.mem if mem is None else mem)
         state = adlif_step(input_, self._state(w, mem), **self._options())
@@ -201,20 +225,26 @@ class AdLIFPlus(_AdLIFPlusNeuron):
                 )
         return w, mem
 
+    def detach_states(self) -> None:
+        self.end_batch()
+        super().detach_states()
+
     @classmethod
     def detach_hidden(cls) -> None:
         """Detach the states of every neuron of this class, copies included (truncated backpropagation)."""
-        for neuron in live_modules():
-            if isinstance(neuron, cls):
-                neuron.end_batch()
-                neuron.w, neuron.mem = neuron.w.detach(), neuron.mem.detach()
+        for neuron in cls._alive():
+            neuron.detach_states()
 
     @classmethod
     def reset_hidden(cls) -> None:
         """Forget the states of every neuron of this class, copies included."""
-        for neuron in live_modules():
-            if isinstance(neuron, cls):
-                neuron.reset_mem()
+        for neuron in cls._alive():
+            neuron.reset_mem()
+
+    @classmethod
+    def _alive(cls) -> list[AdLIFPlus]:
+        # one that another thread is building has no states yet
+        return [neuron for neuron in live_modules() if isinstance(neuron, cls) and hasattr(neuron, "mem")]
 
 
 class StateAdLIFPlus(_AdLIFPlusNeuron):
@@ -238,6 +268,9 @@ class StateAdLIFPlus(_AdLIFPlusNeuron):
         for option in ("init_hidden", "inhibition", "state_quant"):
             if getattr(self, option):
                 raise ValueError(f"{option} acts between time steps and is not available on sequences; use AdLIFPlus")
+
+    def reset_mem(self) -> None:
+        """Nothing to forget: every call starts from ``init_state``."""
 
     def forward(self, input_: Tensor):
         if input_.dim() < 3:

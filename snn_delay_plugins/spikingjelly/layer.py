@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..delayed import IN_ORDER, DelayedSynapses, DiscreteSynapses, in_order
+from ..delayed import DelayedSynapses, DiscreteSynapses
 from .memory import DetachableMemories
 
 __all__ = ["DelayedLinear", "DiscreteDelayedLinear"]
@@ -50,6 +50,8 @@ class DelayedLinear(DelayedSynapses, DetachableMemories):
         torch.Size([100, 8, 128])
     """
 
+    _operator = "delayed_linear"
+
     def __init__(
         self,
         in_features: int,
@@ -81,7 +83,6 @@ class DelayedLinear(DelayedSynapses, DetachableMemories):
         )  # fmt: skip
         self.step_mode = step_mode
         self.register_memory("history", 0.0)
-        self.register_memory("slot", IN_ORDER)  # of the history as a ring buffer: the entry to be written next
 
     def discretize(self) -> DiscreteDelayedLinear:
         """A frozen layer with whole delays for deployment: what this layer computes in evaluation, if its delays are
@@ -96,17 +97,17 @@ class DelayedLinear(DelayedSynapses, DetachableMemories):
         if self.padding != "same":
             raise ValueError(f'padding={self.padding!r} lengthens a sequence and needs step_mode="m"')
         history = states[0] if isinstance(states[0], Tensor) else None
-        current, *states = self.step_currents(inputs[0], history, states[1])
-        return (current,), tuple(states)
+        current, history = self.step_currents(inputs[0], history)
+        return (current,), (history,)
 
     def multi_step_functional_forward(
         self, inputs: tuple, states: tuple, support: Tensor | None = None, **kwargs
     ) -> tuple[tuple, tuple]:
-        history = in_order(states[0], states[1]) if isinstance(states[0], Tensor) else None
+        history = states[0] if isinstance(states[0], Tensor) else None
         current = self.sequence_currents(inputs[0], history, support)
         if self.padding != "same":
-            return (current,), (0.0, IN_ORDER)
-        return (current,), (self.history_after(inputs[0], history), IN_ORDER)
+            return (current,), (0.0,)
+        return (current,), (self.history_after(inputs[0], history),)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, interpolation={self.interpolation!r}, step_mode={self.step_mode!r}"
@@ -116,8 +117,8 @@ class DiscreteDelayedLinear(DiscreteSynapses, DetachableMemories):
     """A trained :class:`DelayedLinear` with its delays rounded, frozen for deployment (``layer.discretize()``).
 
     It holds the synapses that exist as a list in buffers and has no parameters and no gradients; spikes visit their
-    synapses. In mode ``"s"`` the ring buffer ``pending``, ``[max_delay + 1, N, out]``, holds the currents to come. Both
-    modes give equal outputs, and a sequence may be fed in parts.
+    synapses. The memory ``history`` holds the last inputs, ``[max_delay + 1, N, in]``. Both modes give equal outputs, and
+    a sequence may be fed in parts.
 
     Example::
 
@@ -133,17 +134,15 @@ class DiscreteDelayedLinear(DiscreteSynapses, DetachableMemories):
         super().__init__()
         self.take_synapses(layer)
         self.step_mode = layer.step_mode
-        self.register_memory("pending", 0.0)
-        self.register_memory("now", 0)
+        self.register_memory("history", 0.0)
 
     def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
-        pending = states[0] if isinstance(states[0], Tensor) else None
-        current, *states = self.step_currents(inputs[0], pending, states[1])
-        return (current,), tuple(states)
+        history = states[0] if isinstance(states[0], Tensor) else None
+        current, history = self.step_currents(inputs[0], history)
+        return (current,), (history,)
 
     def multi_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
         if self.padding != "same":
-            return (self.sequence_currents(inputs[0]),), (0.0, 0)
-        pending = states[0] if isinstance(states[0], Tensor) else None
-        current, pending, now = self.part_currents(inputs[0], pending, states[1])
-        return (current,), (0.0 if pending is None else pending, now)
+            return (self.sequence_currents(inputs[0]),), (0.0,)
+        history = states[0] if isinstance(states[0], Tensor) else None
+        return (self.sequence_currents(inputs[0], history=history),), (self.history_after(inputs[0], history),)

@@ -61,6 +61,8 @@ class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
         torch.Size([100, 8, 128])
     """
 
+    _operator = "adlif"
+
     def __init__(
         self,
         tau: float | None = None,

@@ -220,7 +220,7 @@ def test_a_state_dict_makes_another_layer_the_same_and_leaves_the_history_out():
     other = DelayedLinear(IN, OUT, max_delay=6, step_mode="m")
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other(x), current)
-    assert [name for name, _ in base.named_memories(other)] == ["history", "slot"]
+    assert [name for name, _ in base.named_memories(other)] == ["history"]
 
 
 @pytest.mark.parametrize("step_mode", ["s", "m"])

@@ -1,0 +1,233 @@
+r"""Layers with delays one time step at a time, with gradients.
+
+Between two steps everything that matters is linear. Forwards, the spikes of a step add their taps to the currents to
+come; backwards, a spike meets the gradients of the currents that it causes later. A :class:`Line` is this bound to the
+values that the synapses have: as long as neither these nor the history are changed from outside, a step costs a visit of
+its spikes to their synapses, and keeps for the backward pass nothing but its spikes.
+
+The graph: all steps of a line hang on each other by a token, so that the backward pass visits them from the last to the
+first. The gradient of the token carries a tape (:class:`~.delay_line_list.ListedTape`), which belongs to one backward
+pass: the gradients of the steps after this one, and sums of the gradients of taps and bias, which the line's first node
+hands to autograd. A token has one consumer. Who goes on from an older state than the last (branches, snapshots) begins a
+new line from its history, which is an ordinary differentiable tensor.
+
+Shapes: spikes ``[N, in]``, history ``[H, N, in]`` newest first, current ``[N, out]`` (convolutions: positions behind).
+"""
+from __future__ import annotations
+
+import weakref
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+__all__ = ["Line", "begin", "key_of", "state_of", "step"]
+
+_NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
+
+
+class Line:
+    """Currents on their way, of one sequence of steps over the same synapses.
+
+    :param synapses: :class:`~.delay_line_list.ListedSynapses` or :class:`~.delay_line_dense.DenseSynapses`.
+    :param key: what the synapses were computed from; another key, another line. :param held: the tensors named there.
+    """
+
+    def __init__(self, synapses, bias: Tensor | None, history: Tensor, key: tuple, held: tuple) -> None:
+        self.synapses, self.bias, self.key, self.held = synapses, bias, key, held
+        self.length, self.samples, self.dtype = history.shape[0], history.shape[1], history.dtype
+        self.pending, self.offset = synapses.silence(history[0]), synapses.offset(bias)
+        self.now = self.clock = 0
+        self.spent = self.to_spikes = False
+        self.page = None
+        if self.dtype in _NUMBERS and history.is_cpu:  # numpy has them
+            self.page, self.row = np.zeros((2 * self.length, *history.shape[1:]), _NUMBERS[self.dtype]), self.length
+            self.page[self.row :] = history.detach().numpy()
+        if history.count_nonzero():
+            for past in reversed(history.detach().unbind()[: synapses.reach - 1]):
+                self.arrive(past)
+
+    def arrive(self, spikes: Tensor) -> tuple[Tensor, tuple]:
+        if self.now == self.synapses.room:
+            self.synapses.forwards(self.pending, self.now)
+            self.now = 0
+        current, left = self.synapses.arrive(spikes, self.pending, self.now, self.offset)
+        self.now += 1
+        return current, left
+
+    def advance(self, spikes: Tensor, history: Tensor) -> tuple[Tensor, Tensor, tuple]:
+        """The currents of a step, the next history, and what the synapses say of the spikes."""
+        current, left = self.arrive(spikes)
+        self.clock += 1
+        return current if current.dtype == self.dtype else current.to(self.dtype), self.remember(spikes, history), left
+
+    def remember(self, spikes: Tensor, history: Tensor) -> Tensor:
+        """The next history. It is a view of a page that only grows: nobody sees an older one change."""
+        if self.page is None:
+            return torch.cat([spikes.detach()[None], history.detach()[:-1]])
+        if self.row == 0:
+            page = np.empty_like(self.page)
+            page[self.length + 1 :] = self.page[: self.length - 1]
+            self.page, self.row = page, self.length + 1
+        self.row -= 1
+        self.page[self.row] = spikes.detach().numpy()
+        return torch.from_numpy(self.page[self.row : self.row + self.length])
+
+
+def key_of(held: tuple[Tensor | None, ...]) -> tuple:
+    """What changes when one of these tensors is replaced or written to, or where other gradients are wanted."""
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), [
+        None if x is None else (id(x), x.data_ptr(), 0 if x.is_inference() else x._version, x.requires_grad)
+        for x in held
+    ]  # fmt: skip
+
+
+class State(NamedTuple):
+    """What is known of a history that a step returned beside its numbers."""
+
+    line: Line
+    clock: int
+    token: Tensor
+    version: int
+
+
+_states: dict[int, tuple[weakref.ref, State]] = {}
+"""By the identity of the history. A copy has none, and begins a line of its own."""
+
+
+def state_of(history: Tensor | None, key: tuple, spikes: Tensor) -> State | None:
+    """The state to go on from with these spikes; None where a new line has to begin."""
+    reference, state = _states.get(id(history), _NONE)
+    if state is None or reference() is not history:
+        return None
+    line = state.line
+    if line.clock != state.clock or line.spent or line.key != key or _version(history) != state.version:
+        return None
+    return state if spikes.shape == history.shape[1:] else None
+
+
+_NONE = (None, None)
+
+
+def _keep(history: Tensor, state: State) -> None:
+    name = id(history)
+    _states[name] = (weakref.ref(history, lambda _: _states.pop(name, None)), state)
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def begin(line: Line, history: Tensor) -> State:
+    if history.is_inference() and not torch.is_inference_mode_enabled():
+        history = history.clone()  # or it could not be kept for the backward pass
+    token = _Start.apply(line.synapses.taps, line.bias, history, line)
+    return State(line, 0, token, _version(history))
+
+
+def step(spikes: Tensor, history: Tensor, state: State) -> tuple[Tensor, Tensor]:
+    """Currents of one step, and the history for the next."""
+    line = state.line
+    if torch.is_grad_enabled() and (state.token.requires_grad or spikes.requires_grad or history.requires_grad):
+        current, history, token = _Step.apply(spikes, history, state.token, line)
+    else:
+        current, history, *_ = line.advance(spikes, history)
+        token = state.token
+    _keep(history, State(line, line.clock, token, _version(history)))
+    return current, history
+
+
+# ------------------------------------------------------------------------------------------------ the backward pass
+
+
+class _Start(Function):
+    """The first node of a line: (taps, bias, history) -> token."""
+
+    @staticmethod
+    def forward(ctx, taps, bias, history, line):
+        ctx.line = line
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(taps, history)
+        line.to_spikes |= history.requires_grad
+        return taps.new_zeros(1)
+
+    @staticmethod
+    def backward(ctx, g_token):
+        if g_token is None:
+            return None, None, None, None
+        refuse_second_derivatives()
+        line, tape = ctx.line, g_token.tape
+        _, history = saved(ctx)
+        line.spent = True
+        to_history = ctx.needs_input_grad[2]
+        g_history = torch.zeros_like(history) if to_history else None
+        if to_history or history.count_nonzero():
+            for age, past in enumerate(history.detach().unbind()[: line.synapses.reach - 1]):
+                grad = tape.retreat(None, line.synapses.kept(past), to_history)
+                if to_history:
+                    g_history[age] = grad
+        g_taps, g_bias = tape.sums()
+        g_taps = g_taps.to(line.synapses.dtype) if ctx.needs_input_grad[0] else None
+        g_bias = g_bias.to(line.bias.dtype) if ctx.needs_input_grad[1] else None
+        return g_taps, g_bias, g_history, None
+
+
+class _Step(Function):
+    """(spikes, history, token) -> (current, the next history, the next token)."""
+
+    @staticmethod
+    def forward(ctx, spikes, history, token, line):
+        graph = spikes.requires_grad or history.requires_grad
+        line.to_spikes |= graph
+        current, later, left = line.advance(spikes, history)
+        ctx.line = line
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*line.synapses.keep(left))
+        if not graph:
+            ctx.mark_non_differentiable(later)
+        return current, later, token.new_empty(1)
+
+    @staticmethod
+    def backward(ctx, g_current, g_history, g_token):
+        refuse_second_derivatives()
+        line, kept = ctx.line, saved(ctx)
+        line.spent = True
+        if g_token is None:
+            g_token = line.synapses.taps.new_zeros(1)
+            g_token.tape = line.synapses.tape(line)
+        to_spikes, to_history, _, _ = ctx.needs_input_grad
+        g_spikes = g_token.tape.retreat(g_current, kept, to_spikes)
+        g_spikes = g_spikes.to(line.dtype) if to_spikes else None
+        g_before = None
+        if g_history is not None:  # somebody read the history beside the line
+            if to_spikes:
+                g_spikes = g_spikes + g_history[0]
+            if to_history:
+                g_before = torch.cat([g_history[1:], torch.zeros_like(g_history[:1])])
+        return g_spikes, g_before, g_token, None
+
+
+def saved(ctx) -> tuple[Tensor, ...]:
+    try:
+        return ctx.saved_tensors
+    except RuntimeError as error:
+        if "Trying to backward through the graph a second time" not in str(error):
+            raise
+        raise RuntimeError(
+            "a second backward pass reached steps of a layer with delays whose graph has been freed: its spikes of an "
+            "earlier sequence are still on their way. Between sequences call reset (snn_delay_plugins.snntorch.reset(net), "
+            "layer.reset_delay() or spikingjelly's functional.reset_net(net)); between windows of one sequence detach "
+            "(snn_delay_plugins.snntorch.detach(net), DelayedLinear.detach_hidden() or functional.detach_net(net)); "
+            "or call backward(retain_graph=True)"
+        ) from error
+
+
+def refuse_second_derivatives() -> None:
+    """Backward passes that build a graph of their own (``create_graph=True``) would get a constant here."""
+    if torch.is_grad_enabled():
+        raise NotImplementedError(
+            "a step of a layer with delays has no second derivative (create_graph=True): set "
+            "SNN_DELAY_PLUGINS_METHOD=torch in the environment for the plain PyTorch form, which has"
+        )
