@@ -29,9 +29,9 @@ the part that is promised): layers of 2 to 4 fire between 0.5 % and 30 % of thei
 are LIF readouts of ten neurons behind dense input (up to 35 %) and AdLIF behind convolutions or Gaussian delays of 50 steps
 (down to 0.1 %).
 
-What is not ours knows nothing of this: ``nn.Linear`` starts from weights of sigma = 0.58, a tenth of what AdLIF+
-needs even behind dense spikes, and no choice of the neuron's own parameters makes up for it without changing Eq. 1 (alpha scales mean and threshold
-distance alike). :func:`snn_delay_plugins.calibrate` scales such weights to a wanted rate.
+What is not ours knows nothing of this: ``nn.Linear`` starts from weights of sigma = 0.58, a tenth of what AdLIF+ needs
+even behind dense spikes, and no choice of the neuron's own parameters makes up for it without changing Eq. 1 (alpha
+scales the fluctuations down alone). :func:`snn_delay_plugins.calibrate` scales such weights to a wanted rate.
 """
 from __future__ import annotations
 

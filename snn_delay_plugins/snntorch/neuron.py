@@ -247,6 +247,10 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
                 )
         return w, mem
 
+    def detach_states(self) -> None:
+        self.end_batch()
+        super().detach_states()
+
     @classmethod
     def detach_hidden(cls) -> None:
         """Detach the states of every neuron of this class, copies included (truncated backpropagation)."""
