@@ -14,9 +14,11 @@ import time
 from pathlib import Path
 
 from recipes.engine import atomic, machine, options
+from recipes.engine.errors import RunError, one_line
 from recipes.engine.tables import Sheet, announce, show
 
 PEER = "DCLS + SpikingJelly"
+NETWORKS = ("EventProp", "EventProp, grid", "SLAYER delays", PEER)
 CHANNELS, CLASSES, LAYERS = 700, 20, 2
 PAPER = {"hidden": [256, 512], "delays": [64, 128, 256, 512, 1024], "batch_size": 256, "repeats": 3}
 SMOKE = {"hidden": [40], "delays": [2, 4], "batch_size": 2, "repeats": 1, "steps": 40, "events": 2000}
@@ -51,7 +53,7 @@ class Cost:
                     settings = {"network": network, "hidden": hidden, "max_delay": delay, "repeats": asked["repeats"],
                                 **dataclasses.asdict(workload)}  # fmt: skip
                     path = self._path(out, settings)
-                    if path.exists() and json.loads(path.read_text())["settings"] == settings:
+                    if path.exists() and _stored(path)["settings"] == settings:
                         continue
                     print(f"{network}, hidden {hidden}, delays up to {delay} ms", flush=True)
                     widths = [CHANNELS, *[hidden] * LAYERS, CLASSES]
@@ -89,7 +91,7 @@ class Cost:
     def _measured(self, given: argparse.Namespace) -> list[dict]:
         """All that has been measured with these settings, in the order of the table."""
         out = self._out(given)
-        found = [json.loads(path.read_text()) for path in sorted((out / "runs").glob("*.json"))]
+        found = [_stored(path) for path in sorted((out / "runs").glob("*.json"))]
         asked = {"hidden": given.hidden, "max_delay": given.delays}
         asked |= {"batch": given.batch_size and [given.batch_size], "repeats": given.repeats and [given.repeats]}
         found = [m for m in found if all(not values or m["settings"][name] in values for name, values in asked.items())]
@@ -97,8 +99,21 @@ class Cost:
             raise options.OptionError(
                 f"nothing has been measured with these options in {out}; python -m recipes run {self.name} measures"
             )
-        order = ("EventProp", "EventProp, grid", "SLAYER delays", PEER)
-        return sorted(found, key=lambda m: (*_place(m), order.index(m["settings"]["network"])))
+        return sorted(found, key=lambda m: (*_place(m), NETWORKS.index(m["settings"]["network"])))
+
+
+def _stored(path: Path) -> dict:
+    """A measurement. Raises :class:`RunError` for a file that is none."""
+    try:
+        if not path.is_file():
+            raise ValueError("not a file")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        _place(found), _rows([found]), _remarks([found])
+        if found["settings"]["network"] not in NETWORKS:
+            raise ValueError("of no such network")
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise RunError(f"{path}: not a measurement ({one_line(error, 100)}); delete it to measure again") from error
+    return found
 
 
 def _measure(network: str, widths: list[int], delay: int, workload, asked: dict) -> dict:

@@ -5,6 +5,7 @@ import errno
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import pickle
 import signal
@@ -15,6 +16,7 @@ import tarfile
 import threading
 import time
 import zipfile
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -459,6 +461,28 @@ def test_a_damaged_archive_is_an_error_and_leaves_nothing(tmp_path, kind, damage
     with pytest.raises(DataError, match=r"archive: damaged"):
         archives.unpack(archive, folder)
     assert not list((tmp_path / "inner").iterdir())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lzma.LZMAError("corrupt"), zipfile.BadZipFile("no"), zlib.error("a check"), EOFError(), tarfile.ReadError("no"),
+        OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_whatever_an_archive_is_damaged_by_is_an_error_that_names_it(error, tmp_path, monkeypatch):
+    def unpack(archive, folder):
+        raise error
+
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_DATA", str(tmp_path))
+    archive = tmp_path / "set" / "words.tar.xz"
+    archive.parent.mkdir()
+    archive.write_bytes(b"damaged")
+    file = RemoteFile("words.tar.xz", ("http://127.0.0.1/words.tar.xz",), None, makes=("words",), unpack=unpack)
+    with pytest.raises(DownloadError, match=r"words\.tar\.xz: damaged.*; delete it to have it downloaded anew"):
+        obtain(Published("set", "a page", "a licence", (file,)), forbidden=True)
+    assert archive.read_bytes() == b"damaged"
 
 
 def test_one_file_is_taken_from_whichever_folder_of_the_archive(tmp_path):

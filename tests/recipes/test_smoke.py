@@ -64,6 +64,14 @@ def test_a_cost_is_measured_once_and_shown_by_the_settings_that_are_asked_for(ou
     assert main(["table", "eventprop_cost", "--delays", "2", "--out", folder]) == 0
     shown = json.loads((out / "eventprop_cost" / "eventprop_cost.json").read_text())["measured"]
     assert {m["settings"]["max_delay"] for m in shown} == {2} and len(shown) == len(measured) / 2
+    damaged, *_ = measured
+    before = damaged.read_text()
+    for text in ("", "[" * 100_000, "{}", '{"settings": 1}'):
+        damaged.write_text(text)
+        capsys.readouterr()
+        assert main(["table", "eventprop_cost", "--out", folder]) == 2
+        assert f"{damaged}: not a measurement" in capsys.readouterr().err
+    damaged.write_text(before)
     capsys.readouterr()
     assert main(["plot", "eventprop_cost", "--hidden", "9", "--out", folder]) == 2
     assert "nothing has been measured with these options" in capsys.readouterr().err
