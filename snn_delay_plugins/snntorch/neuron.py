@@ -206,10 +206,6 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
 
     init_synaptic = reset_mem
 
-    def detach_states(self) -> None:
-        self.end_batch()
-        super().detach_states()
-
     def forward(self, input_: Tensor, w: Tensor | None = None, mem: Tensor | None = None):
         if self.init_hidden and not (w is None and mem is None):
             raise TypeError("`w` or `mem` should not be passed as an argument while `init_hidden=True`")
