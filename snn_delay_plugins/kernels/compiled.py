@@ -27,12 +27,13 @@ def _tell(reason: Exception) -> None:
     global _told
     if not _told:
         _told = True
-        warnings.warn(
+        warnings.warn_explicit(  # no line of source: none that the user wrote is to blame
             "numba cannot keep compiled code on disk, so that every process compiles anew (up to half a minute before "
             "its first results): set the environment variable NUMBA_CACHE_DIR to a folder that can be written and has "
             f"room ({type(reason).__name__}: {reason})",
             RuntimeWarning,
-            stacklevel=2,
+            __name__,
+            0,
         )
 
 
