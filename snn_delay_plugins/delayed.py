@@ -33,6 +33,7 @@ from .functional.sparse_delay import SynapseList, sparse_delayed_linear, sparse_
 from .functional.sparse_taps import delay_window, gaussian_window, sparse_convolution
 from .kernels import dispatch
 from .parameters import BoundedModule, DelayParameters
+from .transforms import check_left_behind
 
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
 
@@ -240,6 +241,7 @@ class DiscreteSynapses(nn.Module):
 
     def step_currents(self, spikes: Tensor, pending: Tensor | None, now: int) -> tuple[Tensor, Tensor, int]:
         """Input currents of one step ``[N, in]``; the ring of those to come (changed in place), and its next entry."""
+        check_left_behind(pending)
         if pending is None:
             pending = spikes.new_zeros(self.max_delay + 1, spikes.shape[0], self.out_features)
         elif spikes.dim() == 2 and pending.shape[1] != spikes.shape[0]:

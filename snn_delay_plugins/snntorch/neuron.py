@@ -11,6 +11,7 @@ from ..checks import check_choice, check_current, check_flag, check_function, ch
 from ..functional.adlif import RESETS, VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters, live_modules, real_values
+from ..transforms import check_left_behind
 
 __all__ = ["AdLIFPlus", "StateAdLIFPlus"]
 
@@ -206,6 +207,7 @@ class AdLIFPlus(_AdLIFPlusNeuron):
     def _previous(self, input_: Tensor, w: Tensor, mem: Tensor) -> tuple[Tensor, Tensor]:
         for name, value in (("w", w), ("mem", mem)):
             check_tensor(name, value)
+            check_left_behind(value)
         initial_mem, initial_w = self.initial_state(input_) if not (w.numel() and mem.numel()) else (mem, w)
         w, mem = (w if w.numel() else initial_w), (mem if mem.numel() else initial_mem)
         for name, value in (("w", w), ("mem", mem)):

@@ -11,6 +11,7 @@ from ..checks import check_choice, check_current, check_flag, check_function, ch
 from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters
+from ..transforms import check_left_behind
 from .memory import DetachableMemories
 
 __all__ = ["AdLIFPlusNode"]
@@ -137,6 +138,7 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
             for state, start in zip(states, initial, strict=True)
         )
         for name, state in zip(self._memories, materialized, strict=True):
+            check_left_behind(state)
             if state.shape != current.shape:
                 raise RuntimeError(
                     f"{name} has shape {tuple(state.shape)} but the input of a step {tuple(current.shape)}: call "
