@@ -56,12 +56,13 @@ def exported_step(name: str) -> bool:
     return True
 
 
-def check_left_behind(state: object) -> None:
+def check_left_behind(*states: object) -> None:
     """
     :raises RuntimeError: for a state that a module kept from a ``vmap`` which has ended.
     """
-    if isinstance(state, Tensor) and not torch.compiler.is_compiling() and torch._C._functorch.is_batchedtensor(state) \
-            and not vectorised():
+    if torch.compiler.is_compiling():
+        return
+    if any(isinstance(x, Tensor) and torch._C._functorch.is_batchedtensor(x) for x in states) and not vectorised():
         raise RuntimeError("a state is left behind by torch.func.vmap, which has ended: reset the network (reset_mem(), "
                            "reset_delay(), snn_delay_plugins.snntorch.reset(net) or, in SpikingJelly, "
                            "functional.reset_net(net)) after it, or inside of the function that vmap maps")

@@ -207,7 +207,7 @@ class AdLIFPlus(_AdLIFPlusNeuron):
     def _previous(self, input_: Tensor, w: Tensor, mem: Tensor) -> tuple[Tensor, Tensor]:
         for name, value in (("w", w), ("mem", mem)):
             check_tensor(name, value)
-            check_left_behind(value)
+        check_left_behind(w, mem)
         initial_mem, initial_w = self.initial_state(input_) if not (w.numel() and mem.numel()) else (mem, w)
         w, mem = (w if w.numel() else initial_w), (mem if mem.numel() else initial_mem)
         for name, value in (("w", w), ("mem", mem)):

@@ -137,8 +137,8 @@ class AdLIFPlusNode(AdLIFParameters, BaseNode, DetachableMemories):
             state if isinstance(state, Tensor) else start if state == 0 else torch.full_like(start, state)
             for state, start in zip(states, initial, strict=True)
         )
+        check_left_behind(*states)
         for name, state in zip(self._memories, materialized, strict=True):
-            check_left_behind(state)
             if state.shape != current.shape:
                 raise RuntimeError(
                     f"{name} has shape {tuple(state.shape)} but the input of a step {tuple(current.shape)}: call "
