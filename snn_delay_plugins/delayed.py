@@ -41,6 +41,7 @@ from .kernels import delay_line, dispatch
 from .kernels.checks import check_indices, check_offsets
 from .kernels.delay_line_dense import DenseSynapses
 from .parameters import BoundedModule, DelayParameters
+from .transforms import check_left_behind
 
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
 
@@ -333,6 +334,7 @@ class DiscreteSynapses(nn.Module):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
+        check_left_behind(history)
         if history is not None and spikes.dim() == 2 and history.shape[1] != spikes.shape[0]:
             raise ValueError(
                 f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "

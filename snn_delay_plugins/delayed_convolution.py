@@ -15,6 +15,7 @@ from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
 from .kernels.delay_line_dense import DenseSynapses
 from .parameters import initial_delay
+from .transforms import check_left_behind
 
 __all__ = ["DelayedConvolution"]
 
@@ -105,6 +106,7 @@ class DelayedConvolution(GaussianDelays):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, C, ...]``, and the history, newest first, for the next one."""
+        check_left_behind(history)
         if history is not None and history.shape[1] != spikes.shape[0]:
             raise ValueError(
                 f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "

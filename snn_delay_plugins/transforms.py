@@ -8,9 +8,10 @@ from __future__ import annotations
 import warnings
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
-__all__ = ["REVERSE_ALONE", "exported_step", "refuse_transforms", "transform", "vectorised"]
+__all__ = ["REVERSE_ALONE", "check_left_behind", "exported_step", "refuse_transforms", "transform", "vectorised"]
 
 REVERSE_ALONE = ("its derivatives exist in reverse mode alone; call it on a whole batch, and use backward(), "
                  "torch.autograd.grad or torch.autograd.functional.jacobian")
@@ -53,3 +54,15 @@ def exported_step(name: str) -> bool:
     warnings.warn(f"torch.export records a single step of {name}: the program carries no state from call to call and "
                   "starts anew at every one; export the form over whole sequences", stacklevel=4)
     return True
+
+
+def check_left_behind(*states: object) -> None:
+    """
+    :raises RuntimeError: for a state that a module kept from a ``vmap`` which has ended.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if any(isinstance(x, Tensor) and torch._C._functorch.is_batchedtensor(x) for x in states) and not vectorised():
+        raise RuntimeError("a state is left behind by torch.func.vmap, which has ended: reset the network (reset_mem(), "
+                           "reset_delay(), snn_delay_plugins.snntorch.reset(net) or, in SpikingJelly, "
+                           "functional.reset_net(net)) after it, or inside of the function that vmap maps")

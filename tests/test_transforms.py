@@ -252,6 +252,20 @@ def test_a_frozen_discrete_layer_refuses_derivatives_and_passes_vmap():
             TRANSFORMS[name](layer, x)
 
 
+@pytest.mark.parametrize("name", [name for name in LAYERS if isinstance(LAYERS[name](), Steps)])
+def test_a_state_left_behind_by_vmap_is_refused_with_the_remedy(name):
+    steps = LAYERS[name]()
+    module, reset = steps.module, getattr(steps.module, steps.reset)
+    x = torch.rand(BATCH, IN) * 4
+    expected = module(x)
+    reset()
+    vmap(module)(x[None])
+    with pytest.raises(RuntimeError, match=r"left behind by torch\.func\.vmap, which has ended: reset the network"):
+        module(x)
+    reset()
+    torch.testing.assert_close(module(x), expected)
+
+
 def test_the_plain_form_that_a_transform_takes_is_said_once_with_its_cost():
     from snn_delay_plugins.kernels import dispatch
 

@@ -13,6 +13,7 @@ from ..functional.adlif import RESETS, VARIANTS, AdLIFState, adlif, adlif_step, 
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters, live_modules, real_values
 from ..silence import SaysSilence
+from ..transforms import check_left_behind
 from .state import CarriedStates
 from .upstream import neuron_restarted, taken
 
@@ -233,6 +234,7 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
     def _previous(self, input_: Tensor, w: Tensor, mem: Tensor) -> tuple[Tensor, Tensor]:
         for name, value in (("w", w), ("mem", mem)):
             check_tensor(name, value)
+        check_left_behind(w, mem)
         initial_mem, initial_w = self.initial_state(input_) if not (w.numel() and mem.numel()) else (mem, w)
         w, mem = (w if w.numel() else initial_w), (mem if mem.numel() else initial_mem)
         for name, value in (("w", w), ("mem", mem)):

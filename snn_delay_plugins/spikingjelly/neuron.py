@@ -12,6 +12,7 @@ from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_o
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters
 from ..silence import SaysSilence
+from ..transforms import check_left_behind
 from .memory import DetachableMemories
 
 __all__ = ["AdLIFPlusNode"]
@@ -139,6 +140,7 @@ class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
             state if isinstance(state, Tensor) else start if state == 0 else torch.full_like(start, state)
             for state, start in zip(states, initial, strict=True)
         )
+        check_left_behind(*states)
         for name, state in zip(self._memories, materialized, strict=True):
             if state.shape != current.shape:
                 raise RuntimeError(
