@@ -379,8 +379,8 @@ eventprop_lif.register_autograd(_lif_backward, setup_context=_lif_context)
 
 # ------------------------------------------------------------------------------------------------ LI
 
-def _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind) -> Tensor:
-    check_kind("kind", kind, KINDS)
+def _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, grid, kind) -> Tensor:
+    check_kind("kind", kind, KINDS[:1] if grid else KINDS)      # the grid scheme computes V at its steps, no more
     _check_layer(times, weight, delay, tau_mem=tau_mem, tau_syn=tau_syn)
     check_values(weight, delay, None, None, tau_mem, tau_syn, 1.0)
     return _checked_events(times, units, offsets, weight.shape[1], duration)
@@ -393,7 +393,7 @@ def eventprop_li(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The readout (:data:`KINDS`); then, for the maximum, its time, the event at whose arrival V has a kink there (or
     -1) and V' before it, each [N, out]."""
-    times = _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind)
+    times = _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, grid, kind)
     neuron = _neuron(1.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
     samples = neuron.steps // neuron.every if kind == "voltage" else 0
     check_room(f"V at {samples} steps of dt = {dt:g}", 8 * samples * (offsets.numel() - 1) * weight.shape[0])
@@ -431,7 +431,7 @@ def eventprop_li_backward(
     kind: str, for_times: bool, for_synapses: bool, for_tau: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, tau_mem, tau_syn; empty where not asked for."""
-    times = _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind)
+    times = _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, grid, kind)
     neuron = _neuron(0.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
     batch, n_out = offsets.shape[0] - 1, weight.shape[0]
     shape = {"voltage": (neuron.steps // neuron.every, batch, n_out), "final": (batch, n_out, 2), "maximum": (batch, n_out)}
