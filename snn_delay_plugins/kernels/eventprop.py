@@ -390,7 +390,7 @@ first_order_only(eventprop_lif_backward, "an EventProp layer")
 
 def _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind,
                 step: float | None = None) -> Tensor:
-    check_kind("kind", kind, KINDS)
+    check_kind("kind", kind, KINDS if step is None else KINDS[:1])    # the grid scheme computes V at its steps, no more
     _check_layer(times, weight, delay, tau_mem=tau_mem, tau_syn=tau_syn)
     check_values(weight, delay, None, None, tau_mem, tau_syn, 1.0)
     return _checked_events(times, units, offsets, weight.shape[1], duration, step)
@@ -442,7 +442,7 @@ def eventprop_li_backward(
     kind: str, for_times: bool, for_synapses: bool, for_tau: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, tau_mem, tau_syn; empty where not asked for."""
-    times = _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind)
+    times = _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind, dt if grid else None)
     neuron = _neuron(0.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
     batch, n_out = offsets.shape[0] - 1, weight.shape[0]
     shape = {"voltage": (neuron.steps // neuron.every, batch, n_out), "final": (batch, n_out, 2), "maximum": (batch, n_out)}

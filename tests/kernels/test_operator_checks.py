@@ -219,6 +219,7 @@ def test_constants_that_need_tables_without_end_are_refused(fitting, name, value
     (eventprop_lif, "max_spikes", 0, "max_spikes must be positive"),
     (eventprop_lif, "recurrent_weight", ones(3, 3), "given together"),
     (eventprop_li, "kind", "nonsense", "kind must be one of"),
+    (eventprop_li, "grid", True, r"kind must be one of \('voltage',\), got 'maximum'"),
     (eventprop_arrivals, "rate", math.nan, "rate must be finite"),
     (eventprop_lif_backward, "exact", torch.tensor([5.0, 3.0, 4.0], dtype=F64), "in the order of their times"),
     (eventprop_li_backward, "peak_event", 3 + 0 * whole(*range(6)).view(2, 3), "peak_event must lie in"),
