@@ -254,11 +254,13 @@ class EventPropLIF(SaysSilence, _EventPropLayer):
         with torch.no_grad():  # no spike, no reset and no recurrence: the voltage is that of a readout
             peak = eventprop_li(events, self.weight, readout="maximum", **self._options())
         drive = (f"on {len(events)} input spikes its largest membrane potential is {peak.max().item():.3g} (mean of the "
-                 f"peaks {peak.mean().item():.3g}, mean weight {self.weight.mean().item():.3g})")
-        tau, hint = float(self._constant("tau_mem")), ""
+                 f"peaks {peak.mean().item():.3g})")
+        tau = float(self._constant("tau_mem"))
+        hint = (f" Raise weight_init (mean weight {self.weight.mean().item():.3g} now) or use "
+                "functional.losses.bump_silent_, or leave it to one function.")
         if events.duration < tau / 4:
             hint = (f" Samples last {events.duration:g} but tau_mem is {tau:g}: are their times in seconds? Times, delays "
-                    "and time constants share one unit, ms by convention.")
+                    "and time constants share one unit, ms by convention.") + hint
         self.say_silent(drive, hint)
 
     def extra_repr(self) -> str:
