@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import LARGEST, check_number
+from ..transforms import transform
 
 __all__ = ["Boxcar", "derivative", "fire"]
 
@@ -29,13 +30,23 @@ class _BoxcarSpike(torch.autograd.Function):
     def setup_context(ctx, inputs, output) -> None:
         x, width, height = inputs
         ctx.save_for_backward(x)
-        ctx.save_for_forward(x)
         ctx.width, ctx.height = width, height
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         (x,) = ctx.saved_tensors
         return grad * ctx.height * (x.abs() <= ctx.width).to(grad.dtype), None, None
+
+
+class _BoxcarSpikeInTransforms(_BoxcarSpike):
+    """With the rule of forward mode too; torch.compile takes no function that has one."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        _BoxcarSpike.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(inputs[0])
 
     @staticmethod
     def jvp(ctx, tangent: Tensor, *_):
@@ -74,7 +85,8 @@ class Boxcar(nn.Module):
         self.height = check_number("height", height, above=0.0, most=LARGEST)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _BoxcarSpike.apply(x, self.width, self.height)
+        spike = _BoxcarSpike if transform() is None else _BoxcarSpikeInTransforms
+        return spike.apply(x, self.width, self.height)
 
     def extra_repr(self) -> str:
         return f"width={self.width}, height={self.height}"
