@@ -313,6 +313,20 @@ def test_a_checkpoint_around_a_step_is_refused(layer, reentrant):
         current.backward()
 
 
+@pytest.mark.skipif(
+    not hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks"), reason="torch 2.6 refuses it with its own error"
+)
+def test_a_checkpoint_around_a_step_that_is_given_its_history_has_the_gradients_of_the_plain_call():
+    layer, x, results = layer_of(), trains(), []
+    for run in (lambda f, *given: f(*given), lambda f, *given: checkpoint(f, *given, use_reentrant=False)):
+        history, found = torch.zeros(7, BATCH, IN, dtype=torch.float64), []
+        for step in x:
+            current, history = run(layer.step_currents, step, history)
+            found.append(current)
+        results.append(gradients(torch.stack(found).pow(2).sum(), layer, x))
+    assert_same(*results)
+
+
 def test_a_neuron_that_starts_anew_behind_a_layer_that_does_not_is_said_once():
     net, other = (
         nn.Sequential(DelayedLinear(4, 3, max_delay=5), AdLIFPlus(features=3, init_hidden=True)).eval() for _ in range(2)

@@ -105,10 +105,24 @@ def state_of(history: Tensor | None, key: tuple, spikes: Tensor) -> State | None
     line = state.line
     if line.clock != state.clock or line.spent or line.key != key or _version(history) != state.version:
         return None
+    if _in_checkpoint():
+        return None
     return state if spikes.shape == history.shape[1:] else None
 
 
 _NONE = (None, None)
+
+
+def _in_checkpoint() -> bool:
+    """Inside ``torch.utils.checkpoint``, which expects a second run to keep the very tensors of the first one: there a
+    step hangs on nothing but its arguments, and begins a line of its own."""
+    if not torch.is_grad_enabled():
+        return False
+    hooks = _top_hooks(True)
+    return hooks is not None and hooks[0].__module__ == "torch.utils.checkpoint"
+
+
+_top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_is_tracing: None)
 
 
 def _keep(history: Tensor, state: State) -> None:
