@@ -59,7 +59,7 @@ def test_every_linear_layer_fires_at_the_start(widths, density, seed):
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("density", [0.02, 0.5])
 @pytest.mark.parametrize("variant", ["adlif", "symplectic"])
-@pytest.mark.parametrize("preset", ["adlif+", "adlif", "lif"])
+@pytest.mark.parametrize("preset", ["adlif+", "lif"])
 def test_every_kind_of_neuron_fires_at_the_start(preset, variant, density, seed):
     torch.manual_seed(seed)
     found = rates(linear(300, 128, 128, 128, neuron={"preset": preset, "variant": variant}), inputs(density, 300))
