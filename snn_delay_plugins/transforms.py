@@ -42,8 +42,14 @@ def refuse_transforms(name: str, remedy: str, vmap: bool = True) -> None:
     :raises NotImplementedError: inside of a transform.
     """
     running = transform()
-    if running is not None and (vmap or running != _NAMES["Vmap"]):
+    if running is not None and (vmap or not _only_vmap()):
         raise NotImplementedError(f"{name} cannot pass through {running}: {remedy}")
+
+
+@torch.compiler.assume_constant_result
+def _only_vmap() -> bool:
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return forward_ad._current_level < 0 and all(level.key().name == "Vmap" for level in stack)
 
 
 def exported_step(name: str) -> bool:

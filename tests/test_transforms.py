@@ -250,6 +250,8 @@ def test_a_frozen_discrete_layer_refuses_derivatives_and_passes_vmap():
     for name in ("jvp", "grad", "jacfwd"):
         with pytest.raises(NotImplementedError, match="differentiate the DelayedLinear"):
             TRANSFORMS[name](layer, x)
+    with pytest.raises(NotImplementedError, match="differentiate the DelayedLinear"):
+        grad(lambda v: vmap(layer)(v[None]).sum())(x)
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if isinstance(LAYERS[name](), Steps)])
