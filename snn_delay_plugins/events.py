@@ -273,8 +273,6 @@ class SpikeEvents:
         _check_step(dt)
         if dense.dim() != 3:
             raise ValueError(f"dense spikes must be [T, N, C], got shape {tuple(dense.shape)}")
-        if not dense.shape[0]:
-            raise ValueError(f"dense spikes need at least one time step, got [T, N, C] = {tuple(dense.shape)}")
         if dense.is_complex():
             raise TypeError(f"dense spikes must be real, got {dense.dtype}")
         if torch.compiler.is_compiling():

@@ -42,6 +42,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .checks import values_known
+
 __all__ = ["GAIN", "INHIBITION", "LEAK", "SPREAD", "firing_weight_"]
 
 GAIN = 16.0
@@ -84,6 +86,8 @@ def firing_weight_(draw: Tensor, mask: Tensor | None = None, kernel: Tensor | No
 
 def _loss(kernel: Tensor) -> float:
     """How much smaller the fluctuations of a membrane are behind ``kernel``: by its size, and by what it smooths."""
+    if not values_known(kernel):  # nor are the draws
+        return 1.0
     taps = kernel.detach().double().flatten().cpu()
     size = taps.abs().sum().clamp_min(1e-12)
     steps = len(taps) + math.ceil(math.log(1e-6) / math.log(LEAK))

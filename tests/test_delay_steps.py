@@ -48,7 +48,7 @@ def gradients(loss, layer, x, **options):
 
 def assert_same(one, two, atol=1e-10):
     for a, b in zip(one, two, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=atol)
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=atol)
 
 
 def of_both_modes(layer, x):

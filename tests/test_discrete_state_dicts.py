@@ -90,7 +90,7 @@ def test_buffers_that_were_changed_in_place_are_refused_by_the_next_call(frozen,
     with pytest.raises(ValueError, match=name):
         frozen(torch.ones(9, 2, 5))
     with pytest.raises(ValueError, match=name):
-        frozen.step_currents(torch.ones(2, 5), None, 0)
+        frozen.step_currents(torch.ones(2, 5), None)
 
 
 def test_a_state_dict_goes_round_and_empty_inputs_stay_empty(frozen):

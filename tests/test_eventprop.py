@@ -772,8 +772,8 @@ def test_steps_too_short_for_the_duration_are_refused_by_name(scheme, name, valu
     if scheme == "grid" and name != "dt":  # its steps do not depend on time constants
         return
     for layer in (eventprop_lif, eventprop_li):
-        with pytest.raises(ValueError, match=rf"{name} = {value:g}.* steps: tables of 8 neurons would"):
+        with pytest.raises(ValueError, match=rf"{name} = {value:g}.*(steps: tables of 8 neurons would|more than .* bins)"):
             layer(changeable(), torch.ones(3, 2), spike_times=scheme, **{name: value})
-    with pytest.raises(ValueError, match=r"tables of 304 neurons would"):
+    with pytest.raises(ValueError, match=r"tables of 304 neurons would|more than .* bins"):
         eventprop_lif(changeable(), torch.ones(300, 2), recurrent_weight=torch.ones(300, 300), spike_times=scheme,
                       **{name: value})

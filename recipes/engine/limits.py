@@ -51,7 +51,7 @@ LIMITS: dict[str, Limit | tuple[Limit, ...]] = {
     # of trainings
     "epochs": _COUNT,
     "batch_size": _COUNT,
-    "patience": _COUNT,
+    "patience": Limit(0, 1e6),
     "plateau_patience": Limit(0, 1e6),
     "plateau_factor": Limit(0, 1),
     "decay": Limit(0, 1),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import delay_line_numba as loops
+from .checks import check_indices, check_offsets
 from .threads import over_ranges
 
 __all__ = ["ListedSynapses"]
@@ -29,10 +30,9 @@ class ListedSynapses:
         self, taps: Tensor, lags: Tensor, starts: Tensor, targets: Tensor, out_features: int, longest: int
     ) -> None:
         self.taps, self.dtype = taps, taps.dtype
-        if starts[0] != 0 or starts[-1] != taps.shape[0] or (starts.diff() < 0).any() or not (
-            (lags >= 0) & (lags <= longest) & (targets >= 0) & (targets < out_features)
-        ).all():  # the loops do not look
-            raise ValueError("the list of synapses does not fit: starts, receivers or delays are out of range")
+        check_offsets("starts", starts, taps.shape[0], "the number of synapses")  # the loops do not look
+        check_indices("targets", targets, out_features, "out_features")
+        check_indices("delays", lags, longest + 1, "max_delay + 1")
         self.weights = taps.detach().contiguous().numpy()
         self.senders, self.receivers, self.width = starts.numel() - 1, out_features, taps.shape[1]
         self.reach = (int(lags.max()) if lags.numel() else 0) + self.width

@@ -265,7 +265,7 @@ def eventprop_lif(
     layer, recurrent = make(weight, delay), None if recurrent_weight is None else make(recurrent_weight, recurrent_delay)
     if kernels:
         out, slope = kernels.lif_forward(_events(times, units, offsets), layer, recurrent, neuron, grid, max_spikes)
-        exact, out_units, out_offsets = out
+        exact, out_units, out_offsets = out[:3]
     else:
         out, slope = _cpu().lif_forward(_spikes(times, units, offsets), layer, recurrent, neuron, grid, max_spikes,
                                         torch.get_num_threads())

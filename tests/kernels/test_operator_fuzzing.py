@@ -20,7 +20,8 @@ GROUPS = {
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_call_of_an_operator_leaves_its_arrays(group, tmp_path):
-    checked = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    checked = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1",
+               "PYTHONPATH": str(DRIVER.parents[2])}
     operators = GROUPS[group]
     run = subprocess.run([sys.executable, str(DRIVER), operators, str(CALLS)], env={**os.environ, **checked},
                          capture_output=True, text=True, cwd=DRIVER.parents[2], timeout=1800)

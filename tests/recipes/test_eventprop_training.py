@@ -250,7 +250,7 @@ def test_solved_means_solved_for_good():
         (("eventprop_shd", "--smoke", "--set", "epochs=3"), "use --epochs"),
         (("eventprop_shd", "--smoke", "--set", "learning_rate"), "is not NAME=VALUE"),
         (("eventprop_yinyang", "--smoke", "--set", "learning_rate=1"), "the networks of this table differ in it"),
-        (("eventprop_sequence", "--data-dir", "/nowhere"), "/nowhere/V_1.npy: not a readable npy file"),
+        (("eventprop_sequence", "--data-dir", "/nowhere"), "/nowhere/V_1.npy: no such file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -6,7 +6,6 @@ from spikingjelly.activation_based import functional
 
 from recipes.deckers_table1 import ROWS
 from recipes.engine import losses, training
-from recipes.engine.errors import DataError
 from recipes.engine.hyperparameters import Hyperparameters
 from recipes.engine.networks import (
     ChannelShift,
@@ -15,7 +14,7 @@ from recipes.engine.networks import (
     as_input,
     count_parameters,
 )
-from recipes.engine.objectives import parameter_groups
+from recipes.engine.objectives import SummedSoftmax, parameter_groups
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
 
 COUNTS = {
@@ -226,13 +225,16 @@ def test_gradients_that_have_no_effect_need_not_be_computed(max_delay):
 
 
 def test_a_training_begun_with_other_random_numbers_is_not_continued(tmp_path):
-    kept = {"objective": {}, "history": [{"epoch": 1}]}
+    network = DeckersNetwork(6, 3)
+    objective = SummedSoftmax(network, Hyperparameters(epochs=2))
+    history = [{"epoch": 0, "valid_accuracy": 0.5, "learning_rate": 0.1, "seconds": 1.0}]
+    kept = {"objective": {}, "history": history, "epoch": 0, "optimizer_states": [], "lr_schedulers": [], "loops": {},
+            "state_dict": {f"network.{name}": value for name, value in network.state_dict().items()}}
     torch.save(kept, tmp_path / "last.ckpt")
-    assert training._history_of(tmp_path / "last.ckpt", DeckersNetwork(6, 3, dropout=0.0)) == kept["history"]
-    with pytest.raises(DataError, match=r"earlier version.*delete .* to begin the run anew"):
-        training._history_of(tmp_path / "last.ckpt", DeckersNetwork(6, 3))
+    with pytest.raises(training.RunError, match=r"earlier version.*delete .* to begin the run anew"):
+        training._history_of(tmp_path / "last.ckpt", objective, "valid_accuracy")
     torch.save(kept | {"drawn_as": 3}, tmp_path / "last.ckpt")
-    assert training._history_of(tmp_path / "last.ckpt", DeckersNetwork(6, 3)) == kept["history"]
+    assert training._history_of(tmp_path / "last.ckpt", objective, "valid_accuracy") == history
 
 
 def test_linear_layers_on_spikes_are_linear_layers():

@@ -23,7 +23,7 @@ CASES = {
     "delayed_linear": lambda: DelayedLinear(8, 8, max_delay=3, delay="uniform", step_mode="m"),
     "sparse_delayed_linear": lambda: DelayedLinear(8, 8, max_delay=3, step_mode="m").eval().discretize(),
     "adlif": lambda: AdLIFPlusNode(features=8, step_mode="m"),
-    "eventprop_lif": lambda: EventPropLIF(8, 8, max_delay=5.0),
+    "eventprop_lif": lambda: EventPropLIF(8, 8, max_delay=5.0, weight_init=(2.0, 0.1)),
     "eventprop_li": lambda: EventPropLI(8, 8, max_delay=5.0),
     "sparse_linear": lambda: lambda x: spike_linear(x, WEIGHT),
 }
@@ -69,7 +69,7 @@ def test_a_counter_with_a_rule_for_our_operator_counts_it():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with op_counter.DispatchCounterMode([counter]):
-            AdLIFPlusNode(features=8, step_mode="m")(spikes())
+            AdLIFPlusNode(features=8, v_threshold=0.2, step_mode="m")(spikes())
     assert counter.get_total() == 7
 
 
@@ -77,11 +77,11 @@ def test_steps_and_the_plain_form_are_counted_as_ever(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with op_counter.DispatchCounterMode([op_counter.FlopCounter()]):
-            AdLIFPlusNode(features=8)(spikes()[0])
+            AdLIFPlusNode(features=8, v_threshold=0.2)(spikes()[0])
         monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", "torch")
         counter = op_counter.FlopCounter()
         with op_counter.DispatchCounterMode([counter]):
-            AdLIFPlusNode(features=8, step_mode="m")(spikes())
+            AdLIFPlusNode(features=8, v_threshold=0.2, step_mode="m")(spikes())
         assert counter.get_total() > 500
 
 
