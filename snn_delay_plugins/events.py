@@ -85,6 +85,8 @@ class SpikeEvents:
                  potential: Tensor | None = None) -> None:
         num_units, duration = int(num_units), float(duration)
         check_types(times, units, offsets, num_units, duration, potential)
+        if not duration:
+            raise ValueError("duration must be positive and finite, got 0.0")
         _check_values(times, units, offsets, num_units, duration)
         order = _sorting_order(times.detach(), offsets)
         if order is not None:
@@ -438,7 +440,7 @@ def check_types(times, units, offsets, num_units, duration, potential) -> None:
         raise ValueError(f"{times.numel()} times but potential has shape {tuple(potential.shape)}")
     if num_units < 1:
         raise ValueError(f"num_units must be positive, got {num_units}")
-    if not (math.isfinite(duration) and duration > 0):
+    if not (math.isfinite(duration) and duration >= 0):  # zero: of a dense tensor without time steps
         raise ValueError(f"duration must be positive and finite, got {duration}")
 
 

@@ -157,6 +157,7 @@ def test_a_frozen_spikingjelly_layer_takes_a_sequence_in_parts():
 @pytest.mark.parametrize("delay_type", ["synaptic", "axonal", "dendritic"])
 def test_delays_move_towards_the_spikes_that_are_needed_and_stay_in_bounds(framework, delay_type):
     layer = framework.layer(delay_type=delay_type, delay=1.0, sigma=3.0, bias=False)
+    torch.manual_seed(0)
     torch.nn.init.xavier_uniform_(layer.weight)
     x = torch.zeros(STEPS, 1, IN)
     x[0] = 1.0
