@@ -227,7 +227,7 @@ def test_gradients_that_have_no_effect_need_not_be_computed(max_delay):
 def test_a_training_begun_with_other_random_numbers_is_not_continued(tmp_path):
     network = DeckersNetwork(6, 3)
     objective = SummedSoftmax(network, Hyperparameters(epochs=2, batch_size=4, learning_rate=0.1))
-    history = [{"epoch": 0, "valid_accuracy": 0.5, "learning_rate": 0.1, "seconds": 1.0}]
+    history = [{"epoch": 1, "valid_accuracy": 0.5, "learning_rate": 0.1, "seconds": 1.0}]
     kept = {"objective": {}, "history": history, "epoch": 0, "optimizer_states": [], "lr_schedulers": [], "loops": {},
             "state_dict": {f"network.{name}": value for name, value in network.state_dict().items()}}
     torch.save(kept, tmp_path / "last.ckpt")
