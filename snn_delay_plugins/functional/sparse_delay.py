@@ -37,10 +37,6 @@ class SynapseList(NamedTuple):
     weights: Tensor
     """floating point ``[synapses]``"""
 
-    @property
-    def in_features(self) -> int:
-        return self.starts.numel() - 1
-
 
 def synapse_list(weight: Tensor, delay: Tensor, max_delay: int, mask: Tensor | None = None) -> SynapseList:
     """The synapses of a layer with their delays rounded.
@@ -162,7 +158,7 @@ def _senders(synapses: SynapseList) -> int:
 def _plain(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int) -> Tensor:
     count = spikes.shape[0]
     sender = torch.repeat_interleave(
-        torch.arange(synapses.in_features, device=spikes.device), synapses.starts.diff()
+        torch.arange(_senders(synapses), device=spikes.device), synapses.starts.diff()
     )
     current = spikes.new_zeros(steps, spikes.shape[1], out_features)
     for delay in synapses.delays.unique().tolist():
@@ -173,8 +169,8 @@ def _plain(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int)
 
 
 def check_list_input(spikes: Tensor, synapses: SynapseList, out_features: int, bias: Tensor | None, dims: int) -> None:
-    if spikes.dim() != dims or spikes.shape[-1] != synapses.in_features:
-        layout = f"[{'T, ' if dims == 3 else ''}N, {synapses.in_features}]"
+    if spikes.dim() != dims or spikes.shape[-1] != _senders(synapses):
+        layout = f"[{'T, ' if dims == 3 else ''}N, {_senders(synapses)}]"
         raise ValueError(f"spikes must be {layout}, got shape {tuple(spikes.shape)}")
     if spikes.device != synapses.weights.device:
         raise ValueError(f"spikes are on {spikes.device} but the synapses on {synapses.weights.device}; move one")

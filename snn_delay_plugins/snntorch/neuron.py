@@ -15,7 +15,7 @@ from ..parameters import AdLIFParameters, live_modules, real_values
 from ..silence import SaysSilence
 from ..transforms import check_left_behind
 from .state import CarriedStates
-from .upstream import neuron_restarted, taken
+from .upstream import layer_before, neuron_restarted, taken
 
 __all__ = ["AdLIFPlus", "StateAdLIFPlus"]
 
@@ -251,9 +251,13 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
 
     @classmethod
     def detach_hidden(cls) -> None:
-        """Detach the states of every neuron of this class, copies included (truncated backpropagation)."""
+        """Detach the states of every neuron of this class, copies included (truncated backpropagation), and the spikes on
+        their way in the layers with delays that feed them, which would hold on to the same graph."""
         for neuron in cls._alive():
             neuron.detach_states()
+            layer = layer_before(neuron)
+            if layer is not None:
+                layer.detach_states()
 
     @classmethod
     def reset_hidden(cls) -> None:

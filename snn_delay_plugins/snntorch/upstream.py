@@ -12,7 +12,7 @@ import weakref
 import torch
 from torch import Tensor, nn
 
-__all__ = ["emitted", "neuron_restarted", "restarted_alone", "taken"]
+__all__ = ["emitted", "layer_before", "neuron_restarted", "restarted_alone", "taken"]
 
 _emitted: dict[int, tuple[weakref.ref, weakref.ref]] = {}  # identity of a current -> it, and the layer it comes from
 _upstream: weakref.WeakKeyDictionary[nn.Module, weakref.ref] = weakref.WeakKeyDictionary()
@@ -39,9 +39,15 @@ def neuron_restarted(neuron: nn.Module) -> None:
     """``neuron`` has forgotten its states."""
     if torch.compiler.is_compiling():
         return
+    layer = layer_before(neuron)
+    if layer is not None:
+        _waiting.add(layer)
+
+
+def layer_before(neuron: nn.Module) -> nn.Module | None:
+    """The layer with delays whose currents ``neuron`` took last."""
     layer = _upstream.get(neuron)
-    if layer is not None and layer() is not None:
-        _waiting.add(layer())
+    return None if layer is None else layer()
 
 
 def restarted_alone(layer: nn.Module, history: Tensor | None) -> None:

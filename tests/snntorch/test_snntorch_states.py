@@ -243,3 +243,15 @@ def test_a_functional_call_makes_the_lazy_parameters_of_the_neuron():
     neuron = AdLIFPlus(init_hidden=True)
     torch.func.functional_call(neuron, dict(neuron.named_parameters()), torch.rand(2, 3))
     assert neuron.alpha.shape == (3,)
+
+
+def test_detaching_every_neuron_detaches_the_delays_that_feed_them():
+    net = nn.Sequential(DelayedLinear(6, 5, max_delay=3), AdLIFPlus(features=5, init_hidden=True),
+                        DelayedLinear(5, 4, max_delay=3), AdLIFPlus(features=4, init_hidden=True))  # fmt: skip
+    optimizer = torch.optim.SGD(net.parameters(), 1e-3)
+    for window in torch.rand(3, 7, 2, 6):
+        optimizer.zero_grad()
+        sum(net(x).sum() for x in window).backward()
+        optimizer.step()
+        AdLIFPlus.detach_hidden()
+        assert net[0].history.any() and not net[0].history.requires_grad

@@ -68,8 +68,9 @@ def arrivals_forward(events: Events, layer: Synapses, rate: float, duration: flo
     n_out = layer.shape[1]
     total = layer.weight.new_empty(events.batch_size, n_out)
     if total.numel():
-        _forward_kernel[events.batch_size, blocks(n_out)](*events[:3], *layer, _constants(rate, duration, total), total, n_out,
-                                                          LANES, num_warps=1)
+        times, units, offsets, _ = events
+        _forward_kernel[events.batch_size, blocks(n_out)](times, units, offsets, *layer, _constants(rate, duration, total), total,
+                                                          n_out, LANES, num_warps=1)
     return total
 
 
