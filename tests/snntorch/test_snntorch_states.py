@@ -21,7 +21,7 @@ pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip insta
 
 import snntorch as snn
 
-from snn_delay_plugins.snntorch import AdLIFPlus, StateAdLIFPlus, reset
+from snn_delay_plugins.snntorch import AdLIFPlus, DelayedLinear, StateAdLIFPlus, reset
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -69,8 +69,9 @@ def arrivals_forward(events: Events, layer: Synapses, rate: float, duration: flo
     total = layer.weight.new_empty(events.batch_size, n_out)
     if total.numel():
         times, units, offsets, _ = events
-        _forward_kernel[events.batch_size, blocks(n_out)](times, units, offsets, *layer, _constants(rate, duration, total), total,
-                                                          n_out, LANES, num_warps=1)
+        constants = _constants(rate, duration, total)
+        _forward_kernel[events.batch_size, blocks(n_out)](times, units, offsets, *layer, constants, total, n_out, LANES,
+                                                          num_warps=1)
     return total
 
 
