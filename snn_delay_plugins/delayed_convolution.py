@@ -149,6 +149,7 @@ class DelayedConvolution(GaussianDelays):
         learned through a Gaussian or ``interpolation="round"``."""
         warn_of_rounding(self.weight, self.bounded("delay"), self.evaluated_as, stacklevel=3)
         frozen = copy.deepcopy(self).requires_grad_(False)
+        (frozen.reset_delay if hasattr(frozen, "reset_delay") else frozen.reset)()  # of snnTorch's, or SpikingJelly's
         with torch.no_grad():
             frozen.delay.copy_(self.bounded("delay").round())
         frozen.delay_gradient, frozen.interpolation, frozen.learn_delay = "slayer", "round", False

@@ -190,6 +190,7 @@ class SpikeEvents:
                 raise IndexError(f"sample {index} is out of range for a batch of {self.batch_size}")
             start = index % self.batch_size
             stop = start + 1
+        self._check_offsets()
         lo, hi = int(self.offsets[start]), int(self.offsets[stop])
         potential = None if self.potential is None else self.potential[lo:hi]
         return SpikeEvents._trusted(self.times[lo:hi], self.units[lo:hi], self.offsets[start:stop + 1] - lo,
@@ -199,8 +200,7 @@ class SpikeEvents:
 
     def samples(self) -> Tensor:
         """[n] int64: the sample of each event."""
-        if not torch.compiler.is_compiling():
-            _check_offsets(self.offsets, len(self))
+        self._check_offsets()
         sizes = self.offsets[1:] - self.offsets[:-1]
         return torch.repeat_interleave(torch.arange(self.batch_size, device=self.device), sizes)
 
@@ -213,10 +213,12 @@ class SpikeEvents:
     def counts(self) -> Tensor:
         """[N, num_units] int64: number of spikes of each unit. A count has no gradient."""
         index = self._neurons()
-        return torch.bincount(index, minlength=self.batch_size * self.num_units).view(self.batch_size, -1)
+        return torch.bincount(index, minlength=self.batch_size * self.num_units).view(self.batch_size, self.num_units)
 
     def first_spike_times(self, silent: float = math.inf) -> Tensor:
         """[N, num_units]: time of each unit's first spike, differentiable; ``silent`` where there is none."""
+        self._check_offsets()
+        self._check_last()
         if not torch.compiler.is_compiling() and _sorting_order(self.times.detach(), self.offsets) is not None:
             raise ValueError("the times of a sample are no longer in order: build the SpikeEvents anew after each change")
         index = self._neurons()
@@ -258,6 +260,7 @@ class SpikeEvents:
 
     def to_lists(self) -> tuple[list[Tensor], list[Tensor]]:
         """Times and units, one tensor per sample."""
+        self._check_offsets()
         bounds = self.offsets.tolist()
         pairs = list(itertools.pairwise(bounds))
         return [self.times[lo:hi] for lo, hi in pairs], [self.units[lo:hi] for lo, hi in pairs]
@@ -327,6 +330,19 @@ class SpikeEvents:
         return _TimesToDense.apply(self.times, bins, self.samples(), self.units, float(dt),
                                    (steps, self.batch_size, self.num_units), dtype or self.dtype)
 
+    def _check_last(self) -> None:
+        """Times may have been changed in place since they were checked."""
+        if torch.compiler.is_compiling():
+            return
+        last = float(self.times.detach().max()) if len(self) else 0.0
+        if not last <= self.duration * (1 + 1e-6):  # also catches NaN
+            raise ValueError(f"a spike at t = {last:g} lies beyond duration = {self.duration:g}")
+
+    def _check_offsets(self) -> None:
+        """Nor do offsets that were changed in place cut the spikes into samples."""
+        if not torch.compiler.is_compiling():
+            _check_offsets(self.offsets, len(self))
+
     def bins(self, dt: float, steps: int) -> Tensor:
         """[n] int64: the bin of each event among ``steps``; a spike at the very end falls into the last of the sample.
 
@@ -335,6 +351,7 @@ class SpikeEvents:
         ValueError
             as :meth:`to_dense`.
         """
+        self._check_last()
         bins = bin_of(self.times, dt).clamp(max=max(steps_in(self.duration, dt) - 1, 0))
         last = int(bins.max()) if len(self) else -1
         check_resolution(self.dtype, last * dt, dt)

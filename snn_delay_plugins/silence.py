@@ -18,6 +18,7 @@ __all__ = ["SaysSilence", "name_of", "not_watched"]
 
 _watching: ContextVar[bool] = ContextVar("watching", default=True)
 _FIRED = "fired"
+_LONG = 100  # steps after which a batch that is detached and never reset is looked at
 
 
 @contextmanager
@@ -33,8 +34,9 @@ def not_watched() -> Iterator[None]:
 class SaysSilence(nn.Module):
     """A spiking layer that warns once if it has fired no spike during a whole batch in training mode.
 
-    The form of one step calls :meth:`watch_step` in every step and :meth:`end_batch` where a batch ends; the form of a
-    sequence :meth:`watch_sequence`. Nothing of it is a parameter, a buffer or part of a state dict.
+    A form that keeps its states calls :meth:`watch_step` in every step, or :meth:`watch_part` for several, and
+    :meth:`end_batch` where it is reset; one that does not, :meth:`watch_sequence`. Nothing of it is a parameter, a buffer
+    or part of a state dict.
     """
 
     # class attributes, so that modules pickled before they existed have them
@@ -43,19 +45,23 @@ class SaysSilence(nn.Module):
     _said_silent = False
 
     def watch_step(self, current: Tensor, spikes: Tensor) -> None:
-        """Take note of one step: on a device elsewhere without waiting for it, on the CPU until the first spike."""
+        """Take note of a step ``[N, *]``: on a device without waiting for it, on the CPU until the first spike."""
+        if self._batch != _FIRED:
+            self.watch_part(current[None], spikes[None])
+
+    def watch_part(self, current: Tensor, spikes: Tensor) -> None:
+        """The same for some steps of a batch, ``[T, N, *]``."""
         if torch.compiler.is_compiling() or self._batch == _FIRED or not self.is_watched(spikes) or not spikes.numel():
             return
         with torch.no_grad():
             current, spikes = current.detach(), spikes.detach()
-            if not spikes.is_cuda and spikes.any():
+            if not spikes.is_cuda and _any(spikes):
                 self._batch = _FIRED
                 return
-            if self._batch is None or self._batch[0].shape != spikes.shape or self._batch[0].device != spikes.device:
-                self._batch = spikes.clone(), current.clone(), 1
-            else:
-                fired, drive, steps = self._batch
-                self._batch = fired.add_(spikes), drive.add_(current), steps + 1
+            fired, drive, steps = spikes.sum(0), current.sum(0), len(spikes)
+            if self._batch is not None and self._batch[0].shape == fired.shape and self._batch[0].device == fired.device:
+                fired, drive, steps = fired + self._batch[0], drive + self._batch[1], steps + self._batch[2]
+            self._batch = fired, drive, steps
 
     def end_batch(self) -> None:
         """Look at the batch that is over, and warn if it was silent."""
@@ -64,21 +70,27 @@ class SaysSilence(nn.Module):
         batch, self._batch = self._batch, None
         if isinstance(batch, tuple):
             fired, drive, steps = batch
-            if not fired.any():
+            if steps > 1 and not fired.any():  # one step alone gives lazy parameters their shapes: it is no batch
                 self._say_silent(drive / steps)
+
+    def end_window(self) -> None:
+        """The states were detached: a batch goes on, but one without end is looked at now and then."""
+        if isinstance(self._batch, tuple) and self._batch[2] >= _LONG:
+            self.end_batch()
 
     def watch_sequence(self, current: Tensor, spikes: Tensor) -> None:
         """The same for a batch ``[T, N, *]`` that one call has computed."""
         if torch.compiler.is_compiling() or not self.is_watched(spikes) or not spikes.numel():
             return
-        spikes = spikes.detach()
-        if not spikes[len(spikes) // 2].any() and not spikes.any():  # where layers fire, one step mostly tells
+        if not _any(spikes.detach()):
             self._say_silent(current.detach().mean(0))
 
     def is_watched(self, spikes: Tensor) -> bool:
         """Whether a silent batch with these ``spikes`` would be said."""
         return (
             self.training
+            and torch.is_grad_enabled()
+            and not torch.is_inference_mode_enabled()
             and not self._said_silent
             and _watching.get()
             and type(spikes) in (Tensor, nn.Parameter)  # no fake tensor, whose values nobody knows
@@ -102,10 +114,14 @@ class SaysSilence(nn.Module):
         threshold = float(threshold.detach().mean()) if isinstance(threshold, Tensor) else threshold
         warnings.warn(
             f"no neuron of {name_of(self)} fired during a whole batch in training, so that it and the layers before it "
-            f"learn nothing: {drive}, its threshold {threshold:.3g}.{hint} Scale the weights on one batch: "
+            f"may learn nothing: {drive}, its threshold {threshold:.3g}.{hint} Scale the weights on one batch: "
             "snn_delay_plugins.calibrate(net, batch)",
             stacklevel=4,
         )
+
+
+def _any(spikes: Tensor) -> bool:
+    return bool(spikes[len(spikes) // 2].any() or spikes.any())  # where layers fire, one step mostly tells
 
 
 def name_of(module: nn.Module) -> str:

@@ -163,3 +163,15 @@ def test_shapes_that_do_not_fit_are_refused():
         delayed_convolution(x.double(), weight, weight, max_delay=1)
     with pytest.raises(ValueError, match="need one number or 1"):
         delayed_convolution(x, weight, weight, max_delay=1, stride=(1, 2))
+
+
+@pytest.mark.parametrize("framework", ["snntorch", "spikingjelly"])
+def test_a_discretised_convolution_starts_without_spikes_on_their_way(framework):
+    door = pytest.importorskip(f"snn_delay_plugins.{framework}")
+    layer = door.DelayedConv1d(2, 3, 3, max_delay=4, delay=4.0, delay_gradient="gaussian", bias=False).eval()
+    with torch.no_grad():
+        for _ in range(4):
+            layer(torch.ones(2, 2, 5))
+        frozen = layer.discretize()
+        assert not frozen(torch.zeros(2, 2, 5)).any() and frozen(torch.zeros(3, 2, 5)[:2]).shape == (2, 3, 3)
+        assert layer(torch.zeros(2, 2, 5)).any()  # the layer itself keeps its own

@@ -199,3 +199,23 @@ def test_dense_spikes_without_a_time_step_have_no_events():
     events = SpikeEvents.from_dense(torch.zeros(0, 2, 3), 1.0)
     assert (len(events), events.batch_size, events.duration) == (0, 2, 0.0)
     assert events.to_dense(1.0).shape == (0, 2, 3)
+
+
+def test_times_and_offsets_that_were_changed_in_place_are_refused_by_every_view():
+    events = SpikeEvents.from_lists([[1.0, 2.0], [3.0]], [[0, 1], [2]], num_units=3, duration=10.0)
+    events.times[2] = 50.0
+    for view in (lambda: events.to_dense(1.0), events.first_spike_times):
+        with pytest.raises(ValueError, match=r"t = 50 lies beyond duration = 10"):
+            view()
+    events.times[2] = math.nan
+    with pytest.raises(ValueError, match="t = nan lies beyond"):
+        events.to_dense(1.0)
+    events.times[2] = 3.0
+    events.offsets[1] = 10**9
+    for view in (lambda: events[1], events.to_lists, events.first_spike_times, events.counts):
+        with pytest.raises(ValueError, match="offsets"):
+            view()
+
+
+def test_an_empty_batch_counts_nothing():
+    assert SpikeEvents.from_lists([], [], num_units=3, duration=1.0).counts().shape == (0, 3)

@@ -92,16 +92,26 @@ def test_watching_leaves_state_dicts_and_copies_alone(kind):
     net(torch.rand(10, 2, 3))
     assert set(net.state_dict()) == before
     for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-        assert said(twin.batch) != [] or kind in ("sequence", "m")
+        assert said(twin.batch) != [] or kind == "sequence"  # which has said it before
 
 
-def test_a_batch_ends_where_states_are_detached():
-    net = Silent("s")
-    net(torch.rand(10, 2, 3))
-    assert len(said(lambda: functional.detach_net(net))) == 1
-    net = Silent("step")
-    net(torch.rand(10, 2, 3))
-    assert said(snntorch.AdLIFPlus.detach_hidden)  # of every neuron alive, those of other tests too
+@pytest.mark.parametrize("kind", ["step", "s", "m"])
+def test_detached_windows_are_one_batch_until_it_has_become_long(kind):
+    net, detach = Silent(kind), snntorch.detach if kind == "step" else functional.detach_net
+    assert said(lambda: [(net(torch.rand(5, 2, 3)), detach(net)) for _ in range(3)]) == []
+    assert len(said(lambda: [(net(torch.rand(30, 2, 3)), detach(net)) for _ in range(4)])) == 1
+
+
+@KINDS
+def test_nothing_is_said_of_one_step_or_without_gradients(kind):
+    net = Silent(kind)
+    if kind != "sequence":  # whose call is a batch
+        assert said(lambda: net.batch(torch.rand(1, 2, 3))) == []
+    with torch.no_grad():
+        assert said(net.batch) == []
+    with torch.inference_mode():
+        assert said(net.batch) == []
+    assert len(said(net.batch)) == 1
 
 
 def test_per_sample_gradients_pass_a_watched_step():

@@ -167,6 +167,7 @@ class DiscreteDelayedLinear(DiscreteSynapses, CarriedStates):
             return self.sequence_currents(input_)
         if exported_step(type(self).__name__):
             return self.step_currents(input_, None)[0]
+        self.take_states()
         restarted_alone(self, self.history)
         current, self.history = self.step_currents(input_, self.history)
         emitted(self, current)

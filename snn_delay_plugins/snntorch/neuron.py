@@ -246,7 +246,7 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
         return w, mem
 
     def detach_states(self) -> None:
-        self.end_batch()
+        self.end_window()
         super().detach_states()
 
     @classmethod

@@ -24,6 +24,7 @@ class CarriedStates(nn.Module):
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
+        self._written_in = -1
         for name in self._states:  # of a module that was pickled when its states were buffers
             if name in self._buffers:
                 self._non_persistent_buffers_set.discard(name)
@@ -40,7 +41,8 @@ class CarriedStates(nn.Module):
         """
         if torch.compiler.is_compiling():
             return
-        if self._written_in != torch._C._current_graph_task_id():
+        backward = torch._C._current_graph_task_id()
+        if backward != -1 and self._written_in != backward:
             raise RuntimeError(
                 f"{type(self).__name__} carries its states from call to call, but torch.utils.checkpoint calls it a "
                 "second time in the backward pass, when they have gone on: pass the states as arguments, reset inside of "

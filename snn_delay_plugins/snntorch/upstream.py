@@ -40,7 +40,7 @@ def neuron_restarted(neuron: nn.Module) -> None:
     if torch.compiler.is_compiling():
         return
     layer = layer_before(neuron)
-    if layer is not None:
+    if layer is not None and layer.history is not None:
         _waiting.add(layer)
 
 

@@ -171,7 +171,7 @@ class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
     def multi_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
         spikes, state, *rest = adlif(inputs[0], self._state(states), support=self.store_support, **self._options())
         self.support = rest[0] if rest else None
-        self.watch_sequence(inputs[0], spikes)
+        self.watch_part(inputs[0], spikes)
         return (spikes,), (state.u, state.w)
 
     def multi_step_forward(self, x_seq: Tensor, *args, **kwargs) -> Tensor:
@@ -182,7 +182,7 @@ class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
         spikes, state, (v_seq, _) = adlif(x_seq, self._state(states), traces=True, **self._options())
         self._memories.update(v=state.u, w=state.w)
         self.v_seq = v_seq
-        self.watch_sequence(x_seq, spikes)
+        self.watch_part(x_seq, spikes)
         return spikes
 
     def reset(self) -> None:
@@ -190,7 +190,7 @@ class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
         super().reset()
 
     def detach(self) -> None:
-        self.end_batch()
+        self.end_window()
         super().detach()
 
     def extra_repr(self) -> str:

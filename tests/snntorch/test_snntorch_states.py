@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 from pathlib import Path
 
@@ -255,3 +256,31 @@ def test_detaching_every_neuron_detaches_the_delays_that_feed_them():
         optimizer.step()
         AdLIFPlus.detach_hidden()
         assert net[0].history.any() and not net[0].history.requires_grad
+
+
+def test_a_checkpoint_around_a_frozen_layer_with_states_is_refused():
+    layer = DelayedLinear(5, 4, max_delay=3, delay="uniform", kernel="round").eval().discretize()
+    x = torch.rand(2, 5, requires_grad=True)
+    readout = nn.Linear(4, 2)
+    out = sum(checkpoint(lambda step: readout(layer(step)) + step[:, :2], x, use_reentrant=False).sum() for _ in range(2))
+    with pytest.raises(RuntimeError, match="second time in the backward pass"):
+        out.backward()
+
+
+def test_after_a_checkpoint_that_resets_inside_the_network_goes_on_and_can_be_copied():
+    net = nn.Sequential(nn.Linear(5, 4), AdLIFPlus(features=4, init_hidden=True))
+    x = torch.rand(3, 2, 5, requires_grad=True)
+    checkpoint(lambda x: (reset(net), torch.stack([net(t) for t in x]))[1], x, use_reentrant=False).sum().backward()
+    twin = pickle.loads(pickle.dumps(net))
+    assert torch.equal(net(x[0]), twin(x[0]))
+
+
+def test_a_compiled_first_step_and_eager_ones_after_it_are_no_accident():
+    net = nn.Sequential(DelayedLinear(5, 6, max_delay=3, delay=1.0), AdLIFPlus(features=6, init_hidden=True)).eval()
+    compiled, x = torch.compile(net, backend="eager"), torch.ones(2, 5)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("error", message="a neuron was reset")
+        net(x)
+        reset(net)
+        compiled(x)
+        net(x)
