@@ -48,6 +48,14 @@ __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDe
 DELAY_GRADIENTS = ("slayer", "gaussian")
 
 
+def hold(module: nn.Module, name: str, value: Tensor | None) -> None:
+    """Keep a buffer; where it is not there an attribute: torch 2.6 exports no module with a buffer of None."""
+    if value is None:
+        setattr(module, name, None)
+    else:
+        module.register_buffer(name, value)
+
+
 class GaussianDelays(BoundedModule):
     """A layer with ``weight``, ``max_delay``, ``delay_gradient`` and, if that is ``"gaussian"``, ``sigma``."""
 
@@ -130,7 +138,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         self.padding = padding or "same"
         if smoothing is not None and values_known(smoothing) and not bool(smoothing.isfinite().all()):
             raise ValueError(f"smoothing must be finite, got {smoothing.tolist()}")
-        self.register_buffer("smoothing", smoothing)
+        hold(self, "smoothing", smoothing)
         self.learn_sigma = learn_sigma
         if delay_gradient == "gaussian":
             if smoothing is not None or interpolation != "linear":
@@ -138,7 +146,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             self.create_sigma(sigma, learn_sigma, sigma_type, bound_mode)
         elif sigma is not None or learn_sigma:
             raise ValueError('sigma belongs to delay_gradient="gaussian"')
-        self.register_buffer("mask", connection_mask(self.out_features, self.in_features, synapses, density))
+        hold(self, "mask", connection_mask(self.out_features, self.in_features, synapses, density))
         firing_weight_(self.weight, self.mask, self.initial_kernel() if smoothing is None else smoothing)
 
     def effective_weight(self) -> Tensor:
@@ -291,7 +299,7 @@ class DiscreteSynapses(nn.Module):
         self.max_delay, self.padding = layer.max_delay, layer.padding
         for name, value in layer.discrete_synapses()._asdict().items():
             self.register_buffer(name, value.clone())
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+        hold(self, "bias", None if layer.bias is None else layer.bias.detach().clone())
 
     @property
     def synapses(self) -> SynapseList:
