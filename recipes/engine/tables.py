@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from recipes.engine import atomic, comparison
@@ -190,7 +191,7 @@ class Sheet:
         return dataclasses.replace(self, remarks=[*self.remarks, *more], facts=facts)
 
     def as_rich(self) -> RichTable:
-        caption = "\n".join(self.remarks)
+        caption = escape("\n".join(self.remarks))  # brackets are no markup
         table = RichTable(title=self.title, caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
         for i, heading in enumerate(self.headings):
             table.add_column(heading, justify="right" if i else "left", overflow="fold")

@@ -366,7 +366,7 @@ def test_an_error_that_is_no_divergence_is_not_taken_for_one(monkeypatch, tmp_pa
         ("eventprop_braille", "input_weight=[1.0,-1.0]", "input_weight[1] must not be negative, got -1"),
         ("eventprop_braille", "weight_fan_in=0", "weight_fan_in must be at least 1"),
         ("eventprop_braille", "decay=1.5", "decay must be at least 0 and at most 1"),
-        ("eventprop_braille", "patience=0", "patience must be at least 1"),
+        ("eventprop_braille", "patience=-1", "patience must not be negative, got -1"),
         ("eventprop_braille", "regularisation=[-1e-8]", "regularisation[0] must not be negative"),
         ("eventprop_braille", "readout_time=0", "readout_time must be at least 0.001"),
         ("eventprop_yinyang", "delta_t=-1", "delta_t must not be negative"),

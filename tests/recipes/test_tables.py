@@ -137,6 +137,12 @@ def test_settings_of_the_data_and_of_some_networks_alone_are_named_with_them():
     )
 
 
+def test_brackets_in_a_remark_are_shown(runs):
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(tables.sheet(RECIPE, runs).with_remarks(["left out: out[red]/runs [null, 1]"]).as_rich())
+    assert "left out: out[red]/runs [null, 1]" in console.export_text()
+
+
 def test_a_setting_that_the_recipe_no_longer_has_is_named():
     (remark,) = other_settings(with_settings("lif", {"momentum": 0.9}))
     assert "momentum 0.9 (not in the recipe)" in remark
