@@ -11,7 +11,7 @@ from recipes.engine.per_dataset import PerDataset
 from recipes.engine.recipe import Row, TableRecipe
 from recipes.engine.runs import RunStore
 from recipes.engine.speech_commands import MelSpectrogram, SpeechCommands
-from recipes.engine.tables import Sheet, measured, spread
+from recipes.engine.tables import Sheet, counted, measured, spread
 from recipes.engine.view import View, facts
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def tabulate(view: View, runs: list[dict], store: RunStore, *, literature: tuple
     remarks = [
         f"Published: {view.source}, as printed there"
         + (" (the best of 10 seeds, chosen on the test set)." if view.of.paper_data == "SHD" else "."),
-        f"Ours: measured on {data}, {runs[0]['settings']['training']['epochs']} epochs, protocol {protocol}; "
+        f"Ours: measured on {data}, {counted(runs[0]['settings']['training']['epochs'], 'epoch')}, protocol {protocol}; "
         f"epoch chosen on: {runs[0]['data']['validation']}.",
         *([] if data == view.of.paper_data else [f"{data} is not {view.of.paper_data}: the columns do not compare."]),
     ]

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -87,6 +88,7 @@ class OnDisk:
         self.path, self.dtype, self.shape = path, dtype, shape
         self._row_bytes = dtype.itemsize * int(np.prod(shape[1:]))
         self._file = open(path, "rb")  # noqa: SIM115 (as long as the array lives)
+        weakref.finalize(self, self._file.close)
 
     def __reduce__(self):
         return OnDisk, (self.path, self.dtype, self.shape)

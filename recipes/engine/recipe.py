@@ -202,6 +202,14 @@ class TableRecipe:
         types = {"network": typing.get_type_hints(builder), "training": typing.get_type_hints(type(self.training))}
         return {part: {name: (value, types[part][name]) for name, value in of.items()} for part, of in values.items()}
 
+    def settings_of(self, row: Row) -> dict[str, dict]:
+        """All settings of a row, and of the data, as the recipe has them: without ``--smoke`` or any other option."""
+        values = {part: {name: value for name, (value, _) in of.items()} for part, of in self._numbers.items()}
+        return self.source_of_data.settings | {
+            "network": values["network"] | row.settings,
+            "training": values["training"] | row.training,
+        }
+
     def _changes(self, given: argparse.Namespace) -> dict[str, dict]:
         """What ``--set`` asks for, of the network and of the training."""
         known, changes = self._numbers, {"network": {}, "training": {}}
@@ -224,7 +232,7 @@ class TableRecipe:
                         "change it in the recipe"
                     )
                 if not options.fits(value, kind):
-                    needed = inspect.formatannotation(kind).replace("collections.abc.", "")
+                    needed = _needed(name, value, before, kind)
                     raise OptionError(
                         f"--set {name}={json.dumps(value)}: needs {needed} (default {json.dumps(before)})"
                     )
@@ -343,8 +351,8 @@ class TableRecipe:
         """Train those that are not finished; those that failed, which keep none of the others from being trained."""
         done, failed = self._kept(runs, store)
         settled = [*done, *(failure.run for failure in failed)]
-        with _progress() as bar:
-            task = bar.add_task(self.name, total=len(runs), completed=len(settled))
+        with _progress(len(runs)) as bar:
+            task = bar.add_task(self.name, total=len(runs), completed=len(done))
             for run in runs:
                 if run in settled:
                     continue
@@ -363,6 +371,7 @@ class TableRecipe:
                 except (Diverged, RunError) as error:
                     failed.append(Failure(run, error))
                     said = str(failed[-1])
+                    bar.update(task, completed=before)
                 else:
                     bar.update(task, completed=before + 1)
                 bar.console.print(said, highlight=False, soft_wrap=True, markup=False)
@@ -405,7 +414,8 @@ class TableRecipe:
     def _mention(self, done: list[dict], store: RunStore) -> None:
         if not done:
             return
-        print(f"{len(done)} finished runs in {store.folder} are kept and not repeated.")
+        are = "is" if len(done) == 1 else "are"
+        print(f"{tables.counted(len(done), 'finished run')} in {store.folder} {are} kept and not repeated.")
         ours = machine.versions().get("snn_delay_plugins")
         others = {result["versions"].get("snn_delay_plugins") for result in done} - {ours}
         if others:
@@ -454,7 +464,8 @@ class TableRecipe:
         return runs, failed
 
     def _show(self, runs: list[dict], failed: list[Failure], out: Path, plot: bool) -> None:
-        sheet = tables.sheet(self, runs).with_remarks(map(str, failed))
+        of_failed = {failure.run.network for failure in failed if failure.run}
+        sheet = tables.sheet(self, runs, of_failed).with_remarks(map(str, failed))
         tables.show(sheet)
         paths = sheet.write(out)
         if plot:
@@ -464,11 +475,25 @@ class TableRecipe:
         tables.announce(paths)
 
 
-def _progress() -> Progress:
-    done = TextColumn("{task.completed:.2f}/{task.total} runs")
+def _progress(runs: int) -> Progress:
+    done = TextColumn(f"{{task.completed:.2f}}/{tables.counted(runs, 'run')}")
     return Progress(
         TextColumn("{task.description}"), BarColumn(), done, TimeElapsedColumn(), TimeRemainingColumn()
     )
+
+
+def _needed(name: str, value: object, before: object, kind: Any) -> str:
+    """What a setting of this annotated type must be; of a list with an example: of what was given, where that would do,
+    else as it was before."""
+    if not isinstance(before, list | tuple):
+        return inspect.formatannotation(kind)
+    likely = [value] * max(len(before), 1)
+    try:
+        limits.check({name: likely})
+    except ValueError:
+        likely = before
+    example = likely if options.fits(likely, kind) else before
+    return f"a list, as {json.dumps(example, separators=(',', ':'))}"
 
 
 def _progress_text(run: Run, epoch: dict | None) -> str:

@@ -4,14 +4,15 @@ import csv
 import dataclasses
 import io
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
-from recipes.engine import atomic
+from recipes.engine import atomic, comparison
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +118,11 @@ def spread(values: dict, digits: int) -> str:
     return f"{values['mean']:.{digits}f}{std}"
 
 
+def counted(number: int, what: str) -> str:
+    """ "1 epoch", "2 epochs"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _number(row: dict, field: str, form: str) -> str:
     return format(row[field], form) if field in row else "-"
 
@@ -138,14 +144,21 @@ def notes(recipe, runs: list[dict]) -> list[str]:
     )
     return [
         f"Paper: {recipe.source}, measured on {recipe.paper_data} ({recipe.paper_protocol}).",
-        f"Ours: measured on {data['name']} ({sizes} samples), {hyper['epochs']} epochs, "
+        f"Ours: measured on {data['name']} ({sizes} samples), {counted(hyper['epochs'], 'epoch')}, "
         f"batch {hyper['batch_size']}. Protocol {protocol}",
+        *other_settings(recipe, runs),
         "± is the standard deviation over seeds (n - 1). Spikes: mean over hidden neurons and test samples at "
         "the chosen epoch.",
         "Time: median training epoch, evaluation excluded; memory: peak resident memory of the process, "
         f"libraries and data included; {machines}.",
         *(f"Versions: {text}." for text in versions),
     ]
+
+
+def other_settings(recipe, runs: list[dict], shown: Collection[str] = ()) -> list[str]:
+    """The remark on settings that are not the recipe's and not among those ``shown`` in the table; none where all are."""
+    changed = comparison.with_recipe(recipe, runs, shown)
+    return [f"Settings other than the recipe's: {', '.join(changed)}; in brackets the recipe's."] if changed else []
 
 
 def _where(run: dict) -> str:
@@ -155,7 +168,7 @@ def _where(run: dict) -> str:
     if "gpu" in hardware:
         where = f"{devices} {hardware['gpu']}"
     else:
-        threads = f"{run['threads']} thread{'s' if run['threads'] > 1 else ''} of {run['machine']['processor']}"
+        threads = f"{counted(run['threads'], 'thread')} of {run['machine']['processor']}"
         where = threads if devices == 1 else f"{devices} processes, each {threads}"
     return where if precision == "32" else f"{where}, precision {precision}"
 
@@ -171,14 +184,14 @@ class Sheet:
     remarks: list[str]
     facts: dict
 
-    def with_remarks(self, more: Iterable[str]) -> "Sheet":
-        """The same with more remarks, which are among the facts, too."""
+    def with_remarks(self, more: Iterable[str], kind: str = "failed") -> "Sheet":
+        """The same with more remarks, which are among the facts, too, those of each ``kind`` together."""
         more = list(more)
-        facts = self.facts | ({"failed": more} if more else {})
+        facts = self.facts | ({kind: [*self.facts.get(kind, []), *more]} if more else {})
         return dataclasses.replace(self, remarks=[*self.remarks, *more], facts=facts)
 
     def as_rich(self) -> RichTable:
-        caption = "\n".join(self.remarks)
+        caption = escape("\n".join(self.remarks))  # brackets are no markup
         table = RichTable(title=self.title, caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
         for i, heading in enumerate(self.headings):
             table.add_column(heading, justify="right" if i else "left", overflow="fold")
@@ -205,12 +218,12 @@ class Sheet:
         return text.getvalue()
 
 
-def sheet(recipe, runs: list[dict]) -> Sheet:
-    """The table of a :class:`recipes.engine.recipe.TableRecipe`: networks of which there are runs or a figure of the paper;
-    the others are named below it."""
+def sheet(recipe, runs: list[dict], failed: Collection[str] = ()) -> Sheet:
+    """The table of a :class:`recipes.engine.recipe.TableRecipe`: networks of which there are runs or a figure of the paper.
+    Below it all that have not been run are named: those without runs, but for the ``failed``."""
     rows, shown, remarks = summarise(recipe, runs), columns(recipe, runs), notes(recipe, runs)
     cells = [[column.cell(row) for column in shown] for row in rows if row["runs"] or row["paper"]]
-    if absent := [row["key"] for row in rows if not (row["runs"] or row["paper"])]:
+    if absent := [row["key"] for row in rows if not row["runs"] and row["key"] not in failed]:
         remarks = [*remarks, f"Not run: {', '.join(absent)}."]
     facts = {"settings": runs[0]["settings"], "data": runs[0]["data"], "notes": remarks, "rows": rows}
     return Sheet(recipe.name, recipe.title, [column.heading for column in shown], cells, remarks, facts)

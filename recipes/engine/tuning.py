@@ -92,6 +92,7 @@ def sheet(recipe, runs: list[dict], folds: list[tuple[int, ...]]) -> tables.Shee
         "than it will be on new speakers. The test set was not read.",
         "± is the standard deviation over folds (n - 1), of each fold's mean over seeds. Epoch: median; spikes: mean over "
         "hidden neurons and samples left out; time: median training epoch.",
+        *tables.other_settings(recipe, runs, varied),
     ]
     facts = {"folds": folds, "data": data, "notes": remarks, "rows": rows}
     return tables.Sheet(

@@ -13,7 +13,7 @@ from recipes.engine.options import OptionError
 from recipes.engine.recipe import Failure, TableRecipe
 from recipes.engine.runs import Run, RunStore, check_weights, load_kept
 from recipes.engine.sources import Source
-from recipes.engine.tables import Sheet, announce, show
+from recipes.engine.tables import Sheet, announce, other_settings, show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,8 @@ class View:
         return self.of.finished(self._chosen(given))
 
     def _table(self, runs: list[dict], failed: list[Failure], given: argparse.Namespace) -> list[Path]:
-        sheet = self.tabulate(self, runs, RunStore(self.of.out(given))).with_remarks(map(str, failed))
+        sheet = self.tabulate(self, runs, RunStore(self.of.out(given)))
+        sheet = sheet.with_remarks(other_settings(self.of, runs), "notes").with_remarks(map(str, failed))
         show(sheet)
         return sheet.write(self.of.out(given))
 

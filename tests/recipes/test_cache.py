@@ -46,6 +46,21 @@ def test_pieces_become_whole_arrays_on_disk_and_in_memory_alike(tmp_path, kept):
     assert [type(on_disk[name]) for name in ("grid", "nothing", "labels")] == [cache.OnDisk, cache.OnDisk, np.ndarray]
 
 
+def test_the_file_of_an_array_is_closed_when_the_array_is_gone(tmp_path, kept):
+    array = cache.cached(tmp_path, kept, make, on_disk=("grid",))["grid"]
+    file = array._file
+    del array
+    assert file.closed
+
+
+def test_a_program_ends_without_a_word_on_the_arrays_that_it_still_has(tmp_path, kept):
+    cache.cached(tmp_path, kept, make)
+    code = f"from recipes.engine import cache; kept = cache.OnDisk({str(kept / 'labels')!r}, cache.np.dtype('i8'), (10,))"
+    command = [sys.executable, "-W", "error::ResourceWarning", "-c", code]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 ROWS = [slice(2, 7), slice(None), slice(7, 2), slice(0, 10, 3), slice(-3, None), np.array([9, 0, 0, -1]), np.array([], int),
         np.arange(10) % 2 == 0]  # fmt: skip
 

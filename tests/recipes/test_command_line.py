@@ -275,6 +275,21 @@ def test_a_training_that_diverges_leaves_the_others_their_turn(monkeypatch, tmp_
     assert main([*command, "--only", "lif"]) == 1 and "another process" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("networks, done", [("lif", "0.00/1 run "), ("lif,adlif", "0.00/2 runs ")])
+def test_runs_that_failed_are_not_among_those_done(networks, done, monkeypatch, tmp_path, capsys):
+    def train(build, splits, seed, folder, report, **options):
+        report(1.0, None)
+        raise Diverged("the loss became nan")
+
+    monkeypatch.setattr(training, "train", train)
+    assert main([*TABLE, "--smoke", "--only", networks, "--out", str(tmp_path)]) == 1
+    assert done in capsys.readouterr().out
+    for folder in tmp_path.glob("runs/*"):
+        (folder / "result.json").write_text("{}")  # damaged: failed before anything begins
+    assert main([*TABLE, "--smoke", "--only", networks, "--out", str(tmp_path)]) == 1
+    assert done in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "recipe, networks, change, message",
     [
@@ -308,8 +323,11 @@ def test_an_error_that_is_no_divergence_is_not_taken_for_one(monkeypatch, tmp_pa
 @pytest.mark.parametrize(
     "recipe, change, message",
     [
-        ("deckers_table1", "hidden=64", "--set hidden=64: needs Sequence[int] (default [128, 128])"),
-        ("deckers_table1", "hidden=[64,1.5]", "needs Sequence[int]"),
+        ("deckers_table1", "hidden=64", "--set hidden=64: needs a list, as [64,64] (default [128, 128])"),
+        ("deckers_table1", "hidden=[64,1.5]", "needs a list, as [128,128]"),
+        ("deckers_table1", "hidden=0", "needs a list, as [128,128]"),
+        ("eventprop_braille", "input_weight=2", "--set input_weight=2: needs a list, as [2,2] (default [1.5, 1.5])"),
+        ("eventprop_braille", "regularisation=1e-8", "needs a list, as [1e-08,1e-08]"),
         ("deckers_table1", "dropout=true", "--set dropout=true: needs float (default 0.5)"),
         ("deckers_table1", "norm_momentum=low", '--set norm_momentum="low": needs float (default 0.05)'),
         ("deckers_table1", "max_delay=30", "the networks of this table differ in it; change it in the recipe"),
@@ -317,7 +335,7 @@ def test_an_error_that_is_no_divergence_is_not_taken_for_one(monkeypatch, tmp_pa
         ("deckers_table1", "learning_rate=-1", "learning_rate must not be negative, got -1"),
         ("deckers_table1", "dropout=1.5", "--set dropout=1.5: dropout probability"),
         ("dcls_table2", "sigma=wide", 'sigma must be "published", "text" or "constant"'),
-        ("eventprop_braille", "input_weight=[1.0]", "needs tuple[float, float] (default [1.5, 1.5])"),
+        ("eventprop_braille", "input_weight=[1.0]", "needs a list, as [1.5,1.5] (default [1.5, 1.5])"),
         ("eventprop_braille", "spike_times=fuzzy", '--set spike_times="fuzzy": spike_times'),
         ("eventprop_shd", "inputs=3", "--set inputs: no such setting; choose from"),
         ("deckers_table1", "learning_rat=0.1", "(did you mean learning_rate?)"),
@@ -348,7 +366,7 @@ def test_an_error_that_is_no_divergence_is_not_taken_for_one(monkeypatch, tmp_pa
         ("eventprop_braille", "input_weight=[1.0,-1.0]", "input_weight[1] must not be negative, got -1"),
         ("eventprop_braille", "weight_fan_in=0", "weight_fan_in must be at least 1"),
         ("eventprop_braille", "decay=1.5", "decay must be at least 0 and at most 1"),
-        ("eventprop_braille", "patience=0", "patience must be at least 1"),
+        ("eventprop_braille", "patience=-1", "patience must not be negative, got -1"),
         ("eventprop_braille", "regularisation=[-1e-8]", "regularisation[0] must not be negative"),
         ("eventprop_braille", "readout_time=0", "readout_time must be at least 0.001"),
         ("eventprop_yinyang", "delta_t=-1", "delta_t must not be negative"),

@@ -211,6 +211,18 @@ def test_a_damaged_result_is_one_line_and_the_other_networks_are_shown(finished,
     assert [row["key"] for row in rows if row["runs"]] == ["lif"]
 
 
+def test_a_run_of_other_settings_beside_a_damaged_one_is_shown_with_them(finished, tmp_path):
+    folder = run_folder(finished, "lif")
+    result = json.loads((folder / "result.json").read_text())
+    result["settings"]["training"]["learning_rate"] = 0.5
+    for name, content in ((folder.name, "damaged"), ("lif_seed0_of_others", json.dumps(result))):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "result.json").write_text(content)
+    assert main(["table", "deckers_table1", "--only", "lif", "--out", str(tmp_path)]) == 1
+    text = (tmp_path / "deckers_table1.md").read_text()
+    assert "learning_rate 0.5 (0.01)" in text and f"left out: {tmp_path / 'runs' / folder.name}" in text
+
+
 WEIGHTS = DAMAGES | {
     "of NaN": lambda whole: saved({name: value * float("nan") for name, value in loaded(whole).items()}),
     "of other shapes": lambda whole: saved({name: value[None] for name, value in loaded(whole).items()}),

@@ -40,6 +40,14 @@ def test_a_view_shows_the_runs_that_are_there_and_trains_none_again(out, name, c
 
 
 @pytest.mark.parametrize("name", VIEWS)
+def test_a_view_names_settings_that_are_not_the_recipes(out, name):
+    assert main(["table", name, "--out", str(out)]) == 0
+    (remark,) = of_kind(out, name)["notes"]
+    assert remark.startswith("Settings other than the recipe's: ") and "epochs 1 (100)" in remark
+    assert f"- {remark}" in (out / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize("name", VIEWS)
 def test_without_runs_a_view_says_how_to_make_them(tmp_path, name, capsys):
     assert main(["table", name, "--out", str(tmp_path)]) == 2
     assert f"make them with: python -m recipes run {name}\n" in capsys.readouterr().err

@@ -67,7 +67,7 @@ def test_the_same_command_after_kill_9_gives_the_uninterrupted_result(command, p
     before = (folder / "result.json").stat().st_mtime_ns
     capsys.readouterr()
     finish(command, tmp_path / "killed")  # everything is finished: only the table is made
-    assert "1 finished runs" in capsys.readouterr().out
+    assert "1 finished run in " in capsys.readouterr().out
     assert (folder / "result.json").stat().st_mtime_ns == before
 
 

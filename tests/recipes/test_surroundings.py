@@ -29,6 +29,7 @@ def test_without_home_terminal_backend_and_with_warnings_as_errors_a_table_is_ma
     printed, errors = (text.decode("ascii") for text in process.communicate(timeout=300))
     assert process.returncode == 0, errors
     assert "+- is the standard deviation over seeds" in printed and "Traceback" not in errors
+    assert "ResourceWarning" not in errors
     (line,) = (line for line in errors.splitlines() if "SNN_DELAY_PLUGINS_CACHE" in line)
     assert str(tmp_path / "tmp" / "snn_delay_plugins-") in line and "no home folder" in line
     assert (tmp_path / "out" / "deckers_table1_accuracy.png").exists()

@@ -96,13 +96,77 @@ def test_a_network_without_a_run_keeps_its_row(runs):
     assert [row["name"] for row in rows] == [row.name for row in RECIPE.rows] and rows[1]["runs"] == 0
 
 
+def test_networks_that_failed_are_not_said_to_be_not_run(runs):
+    assert "Not run: adlif-plus, lif-delays, adlif-plus-uniform-delays." in tables.sheet(
+        RECIPE, runs, {"adlif", "adlif-plus-uniform-delays-shifts"}
+    ).remarks
+
+
+def with_settings(key, training=None, **changes):
+    """A run of the recipe's settings but for these."""
+    (row,) = (row for row in RECIPE.rows if row.key == key)
+    own = RECIPE.settings_of(row)
+    settings = {"protocol": "clean"} | own | {"training": own["training"] | (training or {})} | changes
+    return run(key, 0, [50.0], [60.0], settings=json.loads(json.dumps(settings)))
+
+
+def other_settings(*runs):
+    return [text for text in tables.sheet(RECIPE, list(runs)).remarks if text.startswith("Settings other than")]
+
+
+def test_settings_other_than_the_recipes_are_named_below_the_table(tmp_path):
+    changed = {"learning_rate": 1e9, "epochs": 1, "plateau_patience": 2**60}
+    network = RECIPE.network_settings | {"preset": "lif", "hidden": [64, 64], "dropout": 0}
+    only = with_settings("lif", changed, network=network)
+    (remark,) = other_settings(only)
+    for expected in ("hidden [64, 64] ([128, 128])", "dropout 0 (0.5)", "learning_rate 1e+09 (0.01)", "epochs 1 (100)",
+                     f"plateau_patience {2**60} (5)"):  # fmt: skip
+        assert expected in remark
+    assert "preset" not in remark and "batch_size" not in remark and "binning" not in remark
+    paths = tables.sheet(RECIPE, [only]).write(tmp_path)
+    assert f"- {remark}" in paths[0].read_text() and remark in json.loads(paths[2].read_text())["notes"]
+
+
+def test_settings_of_the_data_and_of_some_networks_alone_are_named_with_them():
+    binning = RECIPE.source_of_data.settings["binning"] | {"steps": 50}
+    changed = with_settings("adlif", {"learning_rate": 0.0123456789}, binning=binning)
+    (remark,) = other_settings(with_settings("lif"), changed)
+    assert remark == (
+        "Settings other than the recipe's: binning steps 50 (100) for adlif, learning_rate 0.0123456789 (0.01) for adlif; "
+        "in brackets the recipe's."
+    )
+
+
+def test_brackets_in_a_remark_are_shown(runs):
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(tables.sheet(RECIPE, runs).with_remarks(["left out: out[red]/runs [null, 1]"]).as_rich())
+    assert "left out: out[red]/runs [null, 1]" in console.export_text()
+
+
+def test_a_setting_that_the_recipe_no_longer_has_is_named():
+    (remark,) = other_settings(with_settings("lif", {"momentum": 0.9}))
+    assert "momentum 0.9 (not in the recipe)" in remark
+
+
+@pytest.mark.parametrize("row", RECIPE.rows + YIN_YANG.rows + BRAILLE.rows, ids=lambda row: row.key)
+def test_the_recipes_own_settings_need_no_remark(row):
+    (recipe,) = (recipe for recipe in (RECIPE, YIN_YANG, BRAILLE) if row in recipe.rows)
+    settings = json.loads(json.dumps(recipe.settings_of(row)))
+    assert tables.other_settings(recipe, [{"network": row.key, "settings": {"protocol": "clean"} | settings}]) == []
+
+
+@pytest.mark.parametrize("epochs, text", [(1, ", 1 epoch, batch"), (2, ", 2 epochs, batch")])
+def test_one_epoch_is_no_plural(epochs, text):
+    assert any(text in remark for remark in tables.sheet(RECIPE, [run("lif", 0, [50.0] * epochs, [60.0] * epochs)]).remarks)
+
+
 def test_the_table_is_written_as_markdown_csv_and_json(runs, tmp_path):
     paths = tables.sheet(RECIPE, runs).write(tmp_path)
     assert [path.name for path in paths] == ["deckers_table1.md", "deckers_table1.csv", "deckers_table1.json"]
     markdown = paths[0].read_text().splitlines()
     lines = [line for line in markdown if line.startswith("|")]
     assert len(lines) == 2 + 5 and len({line.count("|") for line in lines}) == 1  # the paper's five networks
-    absent = "Not run: adlif-plus-uniform-delays, adlif-plus-uniform-delays-shifts."
+    absent = "Not run: adlif, adlif-plus, lif-delays, adlif-plus-uniform-delays, adlif-plus-uniform-delays-shifts."
     assert f"- {absent}" in markdown and "Synaptic delay LIF" in paths[0].read_text()
     with open(paths[1], newline="") as file:
         heads, *rows = csv.reader(file)

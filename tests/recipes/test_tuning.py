@@ -140,6 +140,8 @@ def test_settings_are_compared_in_one_table(tmp_path, capsys):
         assert row["accuracy"]["std"] == pytest.approx(statistics.stdev(means))
     text = (tmp_path / "eventprop_shd_tuning.md").read_text()
     assert "training regularisation" in text and "[1e-05]" in text and "2 of 2" in text and "test set was not read" in text
+    (remark,) = (line for line in text.splitlines() if "Settings other than the recipe's: " in line)
+    assert "epochs 1 (100)" in remark and "regularisation" not in remark  # which has its column
 
     # They are no runs of the table, which has none yet
     assert main(["table", "eventprop_shd", "--out", str(tmp_path)]) == 2
