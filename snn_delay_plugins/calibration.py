@@ -79,7 +79,11 @@ def calibrate(
         [('0', 3), ('1', 3)]
     """
     if not 0 < rate < 1:
-        raise ValueError(f"rate is the share of neuron-steps with a spike and lies in (0, 1), got {rate}")
+        events = any(isinstance(module, EventPropLIF) for module in net.modules())
+        raise ValueError(
+            f"rate is the share of neuron-steps with a spike and lies in (0, 1), got {rate}"
+            + ("; the spikes per neuron and sample of EventPropLIF layers are spikes_per_sample" if events else "")
+        )
     if not 0 < spikes_per_sample < math.inf:
         raise ValueError(f"spikes_per_sample must be positive and finite, got {spikes_per_sample}")
     spiking = {module: name or type(net).__name__ for name, module in net.named_modules() if _spikes(module)}
@@ -91,7 +95,9 @@ def calibrate(
         before = trial.run()
         table, scaled = {}, set()
         for layer in list(before):
-            wanted = spikes_per_sample if isinstance(layer, EventPropLIF) else rate
+            wanted, unit = rate, "neuron-step"
+            if isinstance(layer, EventPropLIF):
+                wanted, unit = spikes_per_sample, "neuron and sample"
             feeds = trial.feeds[layer]
             if feeds is None or feeds in scaled:
                 raise RuntimeError(
@@ -99,12 +105,12 @@ def calibrate(
                     + ("" if feeds is None else "; they feed an earlier spiking layer too")
                 )
             scaled.add(feeds)
-            after, factor = _scale(feeds.weight, wanted, lambda layer=layer: trial.run()[layer], spiking[layer])
+            after, factor = _scale(feeds.weight, wanted, unit, lambda layer=layer: trial.run()[layer], spiking[layer])
             table[spiking[layer]] = LayerRate(before[layer], after, factor)
         return table
 
 
-def _scale(weight: Tensor, wanted: float, measure: Callable[[], float], name: str) -> tuple[float, float]:
+def _scale(weight: Tensor, wanted: float, unit: str, measure: Callable[[], float], name: str) -> tuple[float, float]:
     """Multiply ``weight`` by the factor with which ``measure`` is closest to ``wanted``: (what it gives then, factor)."""
     if not weight.isfinite().all():
         raise ValueError(f"layer {name!r}: the weights that feed it hold NaN or infinite values")
@@ -129,10 +135,14 @@ def _scale(weight: Tensor, wanted: float, measure: Callable[[], float], name: st
                 break
         else:
             raise RuntimeError(
-                f"layer {name!r} cannot fire {wanted:g} times per neuron-step (EventProp: per sample): with its weights "
+                f"layer {name!r} cannot fire {wanted:g} times per {unit}: with its weights "
                 f"scaled by 2^{min(tried):g} to 2^{max(tried):g} it fires {min(tried.values()):.3g} to "
                 f"{max(tried.values()):.3g} times"
-                + ("; does it get any spikes?" if not any(tried.values()) else "; bias, inhibition or adaptation limit it")
+                + (
+                    "; does it get any spikes? There are no input spikes, or no positive weights"
+                    if not any(tried.values())
+                    else "; bias, inhibition or adaptation limit it"
+                )
             )
         for _ in range(_BISECTIONS):
             best = min(tried, key=lambda exponent: abs(tried[exponent] - wanted))

@@ -420,7 +420,7 @@ def warn_of_rounding(weight: Tensor, delay: Tensor, evaluated_as: str, stackleve
         f"discretize() rounds the delays, but this layer evaluates them with {evaluated_as!r} interpolation: "
         f"{int(moved.sum())} of {weight.numel()} synapses change, their kernels by {100 * share:.0f} % (norm), and with "
         "them the outputs. Exact are layers trained with interpolation='round' (snnTorch: kernel='round') or "
-        "delay_gradient='gaussian'; else round the delays and train the weights on before",
+        "delay_gradient='gaussian'; or round the delays and go on training the weights before discretizing",
         stacklevel=stacklevel,
     )
 
