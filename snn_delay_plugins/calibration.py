@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from .delayed import DelayedSynapses
+from .delayed import DelayedSynapses, DiscreteSynapses
 from .delayed_convolution import DelayedConvolution
 from .eventprop import EventPropLIF
 from .events import SpikeEvents
@@ -63,9 +63,10 @@ def calibrate(
     :param spikes_per_sample: wanted spikes per neuron and sample of ``EventPropLIF`` layers.
     :param forward: ``forward(net, batch)`` runs the network over a whole batch. Default: a call with the whole batch, or,
         for a ``Sequential`` with neurons or layers that take single steps, a call per step.
+        A network of another class that takes single steps needs ``lambda net, batch: [net(x) for x in batch]``.
     :returns: rate before, rate after and factor by the layer's name, in the order of execution.
     :raises ValueError: for rates that cannot be meant, a network without spiking layers, input or weights that are not
-        finite, naming the layer.
+        finite, naming the layer, and where neurons or layers that take single steps get the whole batch.
     :raises RuntimeError: where a layer cannot fire that often: no input spikes, or too much inhibition or adaptation. What
         was scaled before it stays scaled.
 
@@ -89,7 +90,7 @@ def calibrate(
     spiking = {module: name or type(net).__name__ for name, module in net.named_modules() if _spikes(module)}
     if not spiking:
         raise ValueError(f"{type(net).__name__} holds no spiking layer that calibrate knows")
-    run = forward or _runner(net)
+    run = forward or _runner(net, batch)
     with torch.no_grad(), not_watched(), _undisturbed(net):
         trial = _Trial(net, batch, run, spiking)
         before = trial.run()
@@ -244,15 +245,47 @@ def _reset(net: nn.Module) -> None:
                 forget()
 
 
-def _runner(net: nn.Module) -> Callable[[nn.Module, Tensor | SpikeEvents], object]:
+def _runner(net: nn.Module, batch: Tensor | SpikeEvents) -> Callable[[nn.Module, Tensor | SpikeEvents], object]:
     """How ``net`` takes a whole batch: in one call, or a ``Sequential`` of parts that take single steps, step by step."""
     if isinstance(net, nn.Sequential) and any(_one_step(module) for module in net.modules()):
         return lambda net, batch: [net(step) for step in batch]
-    return lambda net, batch: net(batch)
+    if isinstance(batch, SpikeEvents) or batch.dim() < 2:
+        return lambda net, batch: net(batch)
+    return _in_one_call
+
+
+def _in_one_call(net: nn.Module, batch: Tensor) -> object:
+    """``net(batch)``, stopped before a module that takes single steps takes the steps for samples and learns its shape."""
+
+    def entering(module: nn.Module, inputs: tuple) -> None:
+        if inputs and isinstance(inputs[0], Tensor) and _holds_steps(inputs[0], batch):
+            modes = ", or functional.set_step_mode(net, 'm')" if getattr(module, "step_mode", None) == "s" else ""
+            raise ValueError(
+                f"this network takes single steps: pass forward=lambda net, batch: [net(x) for x in batch]{modes} "
+                f"({type(module).__name__} takes one step per call and got the whole batch, {list(inputs[0].shape)})"
+            )
+
+    stepping = (module for module in net.modules() if _one_step(module) and (_spikes(module) or _delays(module)))
+    handles = [module.register_forward_pre_hook(entering) for module in stepping]
+    try:
+        return net(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _holds_steps(current: Tensor, batch: Tensor) -> bool:
+    """Whether ``current`` is of all steps ``[T, N, *]``; where T = N, a step ``[N, *]`` may look alike."""
+    steps, samples = batch.shape[:2]
+    return current.shape[:2] == batch.shape[:2] and (steps != samples or current.dim() >= batch.dim())
+
+
+def _delays(module: nn.Module) -> bool:
+    return isinstance(module, (DelayedSynapses, DelayedConvolution, DiscreteSynapses))
 
 
 def _one_step(module: nn.Module) -> bool:
-    if not (_spikes(module) or _feeds(module)) or isinstance(module, EventPropLIF):
+    if not (_spikes(module) or _feeds(module) or _delays(module)) or isinstance(module, EventPropLIF):
         return False
     if hasattr(module, "step_mode"):  # snnTorch's vocabulary: True; SpikingJelly's: "s"
         return module.step_mode in (True, "s")

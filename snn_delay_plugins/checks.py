@@ -16,8 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from .transforms import vectorised
 
 __all__ = [
-    "LARGEST", "LONGEST", "TO_DENSE", "check_choice", "check_current", "check_flag", "check_function", "check_number", "check_sigma",
-    "check_steps", "check_tensor", "check_whole", "shape_alone", "values_known",
+    "LARGEST", "LONGEST", "TO_DENSE", "check_choice", "check_current", "check_flag", "check_function", "check_number",
+    "check_sigma", "check_steps", "check_tensor", "check_whole", "shape_alone", "values_known",
 ]  # fmt: skip
 
 LONGEST = 2**24

@@ -24,13 +24,13 @@ class ToldOfSecondBackward(nn.Module):
     can go on. Programs that never run a second backward pass, or may (``retain_graph=True``), compute what they did.
     """
 
-    _reset_and_detach = ""  # what a user calls, as "reset(net) between batches, detach(net) between windows"
+    _reset_and_detach = ""  # what a user calls, as "reset(net) between batches, or detach(net) between windows"
     _window: list[bool] | None = None
     """Not empty: a backward pass has reached the first step of the window. None: no window has begun."""
 
     def continued(self, state: Tensor) -> Tensor:
         """``state``, from which the next step starts."""
-        if self._window is None or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or self._window is None:
             return state
         if not state.requires_grad:
             self._window = None
@@ -41,7 +41,7 @@ class ToldOfSecondBackward(nn.Module):
 
     def carries(self, state: Tensor) -> None:
         """``state`` is what the step has left."""
-        if self._window is not None or torch.compiler.is_compiling() or not state.requires_grad:
+        if torch.compiler.is_compiling() or self._window is not None or not state.requires_grad:
             return
         if torch._C._current_graph_task_id() == -1 and transform() is None:
             window: list[bool] = []

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from .callers import user_level
 
-__all__ = ["SaysSilence", "name_of", "not_watched"]
+__all__ = ["SCALE_WEIGHTS", "SaysSilence", "name_of", "not_watched"]
 
 _watching: ContextVar[bool] = ContextVar("watching", default=True)
 _FIRED = "fired"
-_REMEDY = "Scale the weights on one batch with snn_delay_plugins.calibrate(net, batch)"
+SCALE_WEIGHTS = "Scale the weights on one batch with snn_delay_plugins.calibrate(net, batch)"
 
 
 @contextmanager
@@ -97,7 +97,7 @@ class SaysSilence(nn.Module):
                 f"the mean of its input current is {drive.mean().item():.3g} (largest of a neuron {drive.max().item():.3g})"
             )
 
-    def say_silent(self, drive: str, remedy: str = f"{_REMEDY}.") -> None:
+    def say_silent(self, drive: str, remedy: str = f"{SCALE_WEIGHTS}.") -> None:
         """Warn, once for this layer; ``drive`` says with numbers how far it is from its threshold."""
         self._said_silent = True
         threshold = getattr(self, "v_threshold", None)
