@@ -141,7 +141,7 @@ def _scale(weight: Tensor, wanted: float, unit: str, measure: Callable[[], float
                 f"{max(tried.values()):.3g} times"
                 + (
                     "; does it get any spikes? There are no input spikes, or no positive weights"
-                    if not any(tried.values())
+                    if not any(tried.values()) or not (original > 0).any()
                     else "; bias, inhibition or adaptation limit it"
                 )
             )

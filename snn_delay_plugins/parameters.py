@@ -326,7 +326,7 @@ class AdLIFParameters(BoundedModule):
                 self._neurons = shape
 
     def warn_of_sequence(self, current: Tensor) -> None:
-        """Warn once where the input of one step has more dimensions than ``[N, *]`` of the neurons: most likely a sequence."""
+        """Warn once where the input of one step has more dimensions than ``[N, *]`` of the neurons: a sequence."""
         shape = self._neurons
         if torch.compiler.is_compiling() or shape is None or current.dim() <= 1 + len(shape) or self._said_sequence:
             return
@@ -335,8 +335,8 @@ class AdLIFParameters(BoundedModule):
         self._said_sequence = True
         warnings.warn(
             f"{type(self).__name__} takes one step [N, *] per call and has neurons of shape {shape}, but its input has "
-            f"shape {tuple(current.shape)}: it looks like a sequence [T, N, *], whose time steps are taken for samples: use "
-            f"{self._sequence_form}. If it is one step, give features one size per dimension, features="
+            f"shape {tuple(current.shape)}: it looks like a sequence [T, N, *], whose time steps are taken for samples: "
+            f"use {self._sequence_form}. If it is one step, give features one size per dimension, features="
             f"{(1,) * (current.dim() - 1 - len(shape)) + shape}",
             stacklevel=user_level(),
         )

@@ -12,6 +12,7 @@ from .transforms import transform
 
 __all__ = ["ToldOfSecondBackward"]
 
+_packing = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore: None)
 _DEPTH = 5  # from a state to tensors that its step has saved
 
 
@@ -39,13 +40,16 @@ class ToldOfSecondBackward(nn.Module):
             return _Seam.apply(state, type(self).__name__, self._reset_and_detach)
         return state
 
-    def carries(self, state: Tensor) -> None:
-        """``state`` is what the step has left."""
+    def carries(self, state: Tensor, spikes: Tensor | None = None) -> None:
+        """``state`` is what the step has left; ``spikes``: those of a sequence, which may be all that a loss reads."""
         if torch.compiler.is_compiling() or self._window is not None or not state.requires_grad:
+            return
+        if _packing(False) is not None:  # torch.utils.checkpoint: what it saves may be looked at once, by its owner
             return
         if torch._C._current_graph_task_id() == -1 and transform() is None:
             window: list[bool] = []
-            state.register_hook(lambda gradient: window.append(True))
+            for reached in (state,) if spikes is None else (state, spikes):
+                reached.register_hook(lambda gradient: window.append(True))
             self._window = window
 
 

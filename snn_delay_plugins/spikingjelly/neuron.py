@@ -180,7 +180,7 @@ class AdLIFPlusNode(SaysSilence, ToldOfSecondBackward, AdLIFParameters, BaseNode
     def multi_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
         spikes, state, *rest = adlif(inputs[0], self._state(states), support=self.store_support, **self._options())
         self.support = rest[0] if rest else None
-        self.carries(state.u)
+        self.carries(state.u, spikes)
         self.watch_sequence(inputs[0], spikes)
         return (spikes,), (state.u, state.w)
 
@@ -191,7 +191,7 @@ class AdLIFPlusNode(SaysSilence, ToldOfSecondBackward, AdLIFParameters, BaseNode
         states = self.materialize_states((x_seq,), tuple(self._memories.values()), "m")
         spikes, state, (v_seq, _) = adlif(x_seq, self._state(states), traces=True, **self._options())
         self._memories.update(v=state.u, w=state.w)
-        self.carries(state.u)
+        self.carries(state.u, spikes)
         self.v_seq = v_seq
         self.watch_sequence(x_seq, spikes)
         return spikes
