@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from .delayed import DelayedSynapses
+from .delayed import DelayedSynapses, DiscreteSynapses
 from .delayed_convolution import DelayedConvolution
 from .eventprop import EventPropLIF
 from .events import SpikeEvents
@@ -63,9 +63,10 @@ def calibrate(
     :param spikes_per_sample: wanted spikes per neuron and sample of ``EventPropLIF`` layers.
     :param forward: ``forward(net, batch)`` runs the network over a whole batch. Default: a call with the whole batch, or,
         for a ``Sequential`` with neurons or layers that take single steps, a call per step.
+        A network of another class that takes single steps needs ``lambda net, batch: [net(x) for x in batch]``.
     :returns: rate before, rate after and factor by the layer's name, in the order of execution.
     :raises ValueError: for rates that cannot be meant, a network without spiking layers, input or weights that are not
-        finite, naming the layer.
+        finite, naming the layer, and where neurons or layers that take single steps get the whole batch.
     :raises RuntimeError: where a layer cannot fire that often: no input spikes, or too much inhibition or adaptation. What
         was scaled before it stays scaled.
 
@@ -79,19 +80,25 @@ def calibrate(
         [('0', 3), ('1', 3)]
     """
     if not 0 < rate < 1:
-        raise ValueError(f"rate is the share of neuron-steps with a spike and lies in (0, 1), got {rate}")
+        events = any(isinstance(module, EventPropLIF) for module in net.modules())
+        raise ValueError(
+            f"rate is the share of neuron-steps with a spike and lies in (0, 1), got {rate}"
+            + ("; the spikes per neuron and sample of EventPropLIF layers are spikes_per_sample" if events else "")
+        )
     if not 0 < spikes_per_sample < math.inf:
         raise ValueError(f"spikes_per_sample must be positive and finite, got {spikes_per_sample}")
     spiking = {module: name or type(net).__name__ for name, module in net.named_modules() if _spikes(module)}
     if not spiking:
         raise ValueError(f"{type(net).__name__} holds no spiking layer that calibrate knows")
-    run = forward or _runner(net)
+    run = forward or _runner(net, batch)
     with torch.no_grad(), not_watched(), _undisturbed(net):
         trial = _Trial(net, batch, run, spiking)
         before = trial.run()
         table, scaled = {}, set()
         for layer in list(before):
-            wanted = spikes_per_sample if isinstance(layer, EventPropLIF) else rate
+            wanted, unit = rate, "neuron-step"
+            if isinstance(layer, EventPropLIF):
+                wanted, unit = spikes_per_sample, "neuron and sample"
             feeds = trial.feeds[layer]
             if feeds is None or feeds in scaled:
                 raise RuntimeError(
@@ -99,12 +106,12 @@ def calibrate(
                     + ("" if feeds is None else "; they feed an earlier spiking layer too")
                 )
             scaled.add(feeds)
-            after, factor = _scale(feeds.weight, wanted, lambda layer=layer: trial.run()[layer], spiking[layer])
+            after, factor = _scale(feeds.weight, wanted, unit, lambda layer=layer: trial.run()[layer], spiking[layer])
             table[spiking[layer]] = LayerRate(before[layer], after, factor)
         return table
 
 
-def _scale(weight: Tensor, wanted: float, measure: Callable[[], float], name: str) -> tuple[float, float]:
+def _scale(weight: Tensor, wanted: float, unit: str, measure: Callable[[], float], name: str) -> tuple[float, float]:
     """Multiply ``weight`` by the factor with which ``measure`` is closest to ``wanted``: (what it gives then, factor)."""
     if not weight.isfinite().all():
         raise ValueError(f"layer {name!r}: the weights that feed it hold NaN or infinite values")
@@ -129,10 +136,14 @@ def _scale(weight: Tensor, wanted: float, measure: Callable[[], float], name: st
                 break
         else:
             raise RuntimeError(
-                f"layer {name!r} cannot fire {wanted:g} times per neuron-step (EventProp: per sample): with its weights "
+                f"layer {name!r} cannot fire {wanted:g} times per {unit}: with its weights "
                 f"scaled by 2^{min(tried):g} to 2^{max(tried):g} it fires {min(tried.values()):.3g} to "
                 f"{max(tried.values()):.3g} times"
-                + ("; does it get any spikes?" if not any(tried.values()) else "; bias, inhibition or adaptation limit it")
+                + (
+                    "; does it get any spikes? There are no input spikes, or no positive weights"
+                    if not any(tried.values()) or not (original > 0).any()
+                    else "; bias, inhibition or adaptation limit it"
+                )
             )
         for _ in range(_BISECTIONS):
             best = min(tried, key=lambda exponent: abs(tried[exponent] - wanted))
@@ -234,15 +245,47 @@ def _reset(net: nn.Module) -> None:
                 forget()
 
 
-def _runner(net: nn.Module) -> Callable[[nn.Module, Tensor | SpikeEvents], object]:
+def _runner(net: nn.Module, batch: Tensor | SpikeEvents) -> Callable[[nn.Module, Tensor | SpikeEvents], object]:
     """How ``net`` takes a whole batch: in one call, or a ``Sequential`` of parts that take single steps, step by step."""
     if isinstance(net, nn.Sequential) and any(_one_step(module) for module in net.modules()):
         return lambda net, batch: [net(step) for step in batch]
-    return lambda net, batch: net(batch)
+    if isinstance(batch, SpikeEvents) or batch.dim() < 2:
+        return lambda net, batch: net(batch)
+    return _in_one_call
+
+
+def _in_one_call(net: nn.Module, batch: Tensor) -> object:
+    """``net(batch)``, stopped before a module that takes single steps takes the steps for samples and learns its shape."""
+
+    def entering(module: nn.Module, inputs: tuple) -> None:
+        if inputs and isinstance(inputs[0], Tensor) and _holds_steps(inputs[0], batch):
+            modes = ", or functional.set_step_mode(net, 'm')" if getattr(module, "step_mode", None) == "s" else ""
+            raise ValueError(
+                f"this network takes single steps: pass forward=lambda net, batch: [net(x) for x in batch]{modes} "
+                f"({type(module).__name__} takes one step per call and got the whole batch, {list(inputs[0].shape)})"
+            )
+
+    stepping = (module for module in net.modules() if _one_step(module) and (_spikes(module) or _delays(module)))
+    handles = [module.register_forward_pre_hook(entering) for module in stepping]
+    try:
+        return net(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _holds_steps(current: Tensor, batch: Tensor) -> bool:
+    """Whether ``current`` is of all steps ``[T, N, *]``; where T = N, a step ``[N, *]`` may look alike."""
+    steps, samples = batch.shape[:2]
+    return current.shape[:2] == batch.shape[:2] and (steps != samples or current.dim() >= batch.dim())
+
+
+def _delays(module: nn.Module) -> bool:
+    return isinstance(module, (DelayedSynapses, DelayedConvolution, DiscreteSynapses))
 
 
 def _one_step(module: nn.Module) -> bool:
-    if not (_spikes(module) or _feeds(module)) or isinstance(module, EventPropLIF):
+    if not (_spikes(module) or _feeds(module) or _delays(module)) or isinstance(module, EventPropLIF):
         return False
     if hasattr(module, "step_mode"):  # snnTorch's vocabulary: True; SpikingJelly's: "s"
         return module.step_mode in (True, "s")

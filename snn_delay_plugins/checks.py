@@ -16,14 +16,17 @@ from torch._subclasses.fake_tensor import FakeTensor
 from .transforms import vectorised
 
 __all__ = [
-    "LARGEST", "LONGEST", "check_choice", "check_current", "check_flag", "check_function", "check_number", "check_sigma",
-    "check_steps", "check_tensor", "check_whole", "shape_alone", "values_known",
+    "LARGEST", "LONGEST", "TO_DENSE", "check_choice", "check_current", "check_flag", "check_function", "check_number",
+    "check_sigma", "check_steps", "check_tensor", "check_whole", "shape_alone", "values_known",
 ]  # fmt: skip
 
 LONGEST = 2**24
 """Most time steps of a delay or of padding: float32, in which delays are kept, counts whole steps no further."""
 LARGEST = 1e30
 """Constants beyond it, or below one over it, overflow where float32 computes with them."""
+
+TO_DENSE = 'set output="dense" on the EventProp layer before, or call .to_dense(dt)'
+"""The remedy where a layer for tensors got events."""
 
 
 def shape_alone(tensor: Tensor) -> bool:
@@ -125,7 +128,8 @@ def check_function(name: str, value: object, example: str) -> Callable:
 def check_tensor(name: str, value: object, wanted: str = "a tensor") -> Tensor:
     """:raises TypeError: if ``value`` is no tensor."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be {wanted}, got {_shown(value)}")
+        remedy = f": {TO_DENSE}" if type(value).__name__ == "SpikeEvents" else ""
+        raise TypeError(f"{name} must be {wanted}, got {_shown(value)}{remedy}")
     return value
 
 

@@ -40,8 +40,7 @@ from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
 from .kernels.checks import check_indices, check_offsets
 from .kernels.delay_line_dense import DenseSynapses
-from .parameters import BoundedModule, DelayParameters
-from .transforms import check_left_behind
+from .parameters import BoundedModule, DelayParameters, refuse_other_batch
 
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
 
@@ -104,6 +103,8 @@ class GaussianDelays(BoundedModule):
 
 class DelayedSynapses(GaussianDelays, DelayParameters):
     """A weight and a delay per synapse, perhaps only some synapses per neuron; without any state."""
+
+    _sequence_form = ""  # what a user calls for sequences
 
     def create_synapses(
         self,
@@ -195,6 +196,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
+        _refuse_sequence(spikes, self.in_features, self._sequence_form)
         if torch.compiler.is_compiling():  # one operator, where there is one for sequences
             sequence = spikes[None]
             return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
@@ -293,6 +295,12 @@ class DiscreteSynapses(nn.Module):
     """A frozen layer with one whole delay per synapse, for deployment: buffers alone, over a list of the synapses that
     exist, so that memory and time shrink with their number (:mod:`snn_delay_plugins.functional.sparse_delay`)."""
 
+    _sequence_form = ""  # what a user calls for sequences
+
+    def check_batch(self, history: Tensor | None, spikes: Tensor, remedy: str) -> None:
+        """Refuse spikes ``[..., N, in]`` of another batch size than the ``history`` ``[H, N, in]`` of earlier ones."""
+        refuse_other_batch(history, spikes, -2, remedy)
+
     def take_synapses(self, layer: DelayedSynapses) -> None:
         """Take over the sizes and the rounded synapses of ``layer``; called once by the constructor."""
         self.in_features, self.out_features = layer.in_features, layer.out_features
@@ -342,12 +350,7 @@ class DiscreteSynapses(nn.Module):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
-        check_left_behind(history)
-        if history is not None and spikes.dim() == 2 and history.shape[1] != spikes.shape[0]:
-            raise ValueError(
-                f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
-                f"{spikes.shape[0]}: reset the layer between batches"
-            )
+        _refuse_sequence(spikes, self.in_features, self._sequence_form)
         with torch.no_grad():
             if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed":
                 return self._plain_step(spikes, history)
@@ -393,6 +396,13 @@ class DiscreteSynapses(nn.Module):
         )
 
 
+def _refuse_sequence(spikes: Tensor, senders: int, remedy: str) -> None:
+    if isinstance(spikes, Tensor) and spikes.dim() == 3:
+        raise ValueError(
+            f"spikes must be [N, {senders}], got shape {tuple(spikes.shape)}; for a sequence [T, N, {senders}]: {remedy}"
+        )
+
+
 def _check_stored(name: str, value: Tensor, present: Tensor, assign: bool) -> None:
     """Whether a buffer can take a value from a state dict: copying would round numbers, and ``assign`` takes any dtype.
 
@@ -428,7 +438,7 @@ def warn_of_rounding(weight: Tensor, delay: Tensor, evaluated_as: str, stackleve
         f"discretize() rounds the delays, but this layer evaluates them with {evaluated_as!r} interpolation: "
         f"{int(moved.sum())} of {weight.numel()} synapses change, their kernels by {100 * share:.0f} % (norm), and with "
         "them the outputs. Exact are layers trained with interpolation='round' (snnTorch: kernel='round') or "
-        "delay_gradient='gaussian'; else round the delays and train the weights on before",
+        "delay_gradient='gaussian'; or round the delays and go on training the weights before discretizing",
         stacklevel=stacklevel,
     )
 

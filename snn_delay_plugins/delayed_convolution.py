@@ -14,14 +14,15 @@ from .functional.delay_convolution import check_convolution, delayed_convolution
 from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
 from .kernels.delay_line_dense import DenseSynapses
-from .parameters import initial_delay
-from .transforms import check_left_behind
+from .parameters import initial_delay, refuse_other_batch
 
 __all__ = ["DelayedConvolution"]
 
 
 class DelayedConvolution(GaussianDelays):
     """A weight and a delay per connection of a convolution over space; without any state."""
+
+    _sequence_form = ""  # what a user calls for sequences
 
     def create_convolution(
         self,
@@ -104,13 +105,17 @@ class DelayedConvolution(GaussianDelays):
             history=history,
         )
 
+    def check_batch(self, history: Tensor | None, spikes: Tensor, remedy: str) -> None:
+        """Refuse spikes ``[..., N, C, *]`` of another batch size than the ``history`` ``[H, N, C, *]`` of earlier ones."""
+        refuse_other_batch(history, spikes, -self.weight.dim(), remedy)
+
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, C, ...]``, and the history, newest first, for the next one."""
-        check_left_behind(history)
-        if history is not None and history.shape[1] != spikes.shape[0]:
+        if isinstance(spikes, Tensor) and spikes.dim() == self.weight.dim() + 1:
+            axes = "L" if self.weight.dim() == 3 else "H, W"
             raise ValueError(
-                f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
-                f"{spikes.shape[0]}: reset the layer between batches"
+                f"spikes must be [N, {self.in_channels}, {axes}], got shape {tuple(spikes.shape)}; for a sequence "
+                f"[T, N, {self.in_channels}, {axes}]: {self._sequence_form}"
             )
         if torch.compiler.is_compiling() or not dispatch.delay_line(spikes):
             sequence = spikes[None]

@@ -6,16 +6,18 @@ in :mod:`snn_delay_plugins.functional.eventprop`. Times, delays and time constan
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
 
+from .callers import user_level
 from .checks import LARGEST, check_choice, check_flag, check_number, check_whole, shape_alone
 from .events import SpikeEvents
 from .functional.eventprop import READOUTS, SPIKE_TIMES, eventprop_li, eventprop_lif
 from .kernels.dispatch import tell_counters
 from .parameters import BoundedModule, check_features, delay_shape, initial_delay
-from .silence import SaysSilence
+from .silence import SCALE_WEIGHTS, SaysSilence, name_of
 
 __all__ = ["EventPropLI", "EventPropLIF"]
 
@@ -189,6 +191,8 @@ class EventPropLIF(SaysSilence, _EventPropLayer):
     True
     """
 
+    _seen_times = False  # a class attribute, so that layers pickled before it existed have it
+
     def __init__(
         self,
         in_features: int,
@@ -241,27 +245,42 @@ class EventPropLIF(SaysSilence, _EventPropLayer):
             events, self.weight, threshold=self._constant("threshold"), recurrent_weight=self.recurrent_weight,
             recurrent_delay=self._delay("recurrent_delay"),
             max_spikes=self.max_spikes, **self._options())
-        self._warn_if_silent(events, spikes)
+        self._warn_of_times_and_silence(events, spikes, binned=input is not events)
         if self.output == "events" or (self.output == "same" and input is events):
             return spikes
         return spikes.to_dense(self.dt, None if input is events else input.shape[0], dtype=self.weight.dtype)
 
-    def _warn_if_silent(self, events: SpikeEvents, spikes: SpikeEvents) -> None:
-        if torch.compiler.is_compiling() or not self.training or not len(events) or len(spikes):
+    def _warn_of_times_and_silence(self, events: SpikeEvents, spikes: SpikeEvents, binned: bool) -> None:
+        """The times of the first batch are looked at, and those of a silent one."""
+        if torch.compiler.is_compiling() or not self.training or not len(events) or (len(spikes) and self._seen_times):
             return
         if not self.is_watched(spikes.times):
+            return
+        first, self._seen_times = not self._seen_times, True
+        suspicion = "" if binned and len(spikes) else self._suspicion_of_seconds(events)
+        if len(spikes):
+            if first and suspicion:
+                warnings.warn(f"{name_of(self)}: {suspicion}", stacklevel=user_level())
             return
         with torch.no_grad():  # no spike, no reset and no recurrence: the voltage is that of a readout
             peak = eventprop_li(events, self.weight, readout="maximum", **self._options())
         drive = (f"on {len(events)} input spikes its largest membrane potential is {peak.max().item():.3g} (mean of the "
                  f"peaks {peak.mean().item():.3g})")
-        tau = float(self._constant("tau_mem"))
-        hint = (f" Raise weight_init (mean weight {self.weight.mean().item():.3g} now) or use "
-                "functional.losses.bump_silent_, or leave it to one function.")
+        self.say_silent(
+            drive, suspicion or f"{SCALE_WEIGHTS}, or set weight_init (mean now {self.weight.mean().item():.3g})."
+        )
+
+    def _suspicion_of_seconds(self, events: SpikeEvents) -> str:
+        """Why the times seem to be in another unit than the time constants; empty if they do not."""
+        tau, last = float(self._constant("tau_mem")), float(events.times.detach().max())
         if events.duration < tau / 4:
-            hint = (f" Samples last {events.duration:g} but tau_mem is {tau:g}: are their times in seconds? Times, delays "
-                    "and time constants share one unit, ms by convention.") + hint
-        self.say_silent(drive, hint)
+            why = f"Samples last {events.duration:g} but tau_mem is {tau:g}"
+        elif 0 < last < events.duration / 100 and not events.times.requires_grad:  # a layer before may fire early alone
+            why = f"The last input spike comes at {last:g} of samples that last {events.duration:g}"
+        else:
+            return ""
+        return (f"{why}: are their times in seconds? Times, delays and time constants share one unit, ms by convention "
+                "(SpikeEvents.from_lists has scale=1000).")
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, recurrent={self.recurrent}, output={self.output!r}"

@@ -29,14 +29,13 @@ import torch
 from torch import Tensor
 
 from .bins import bin_of, check_resolution, steps_in
+from .checks import TO_DENSE
 from .timeless import warn_if_timeless
 from .transforms import REVERSE_ALONE, refuse_transforms
 
 __all__ = ["SpikeEvents"]
 
 Device = str | torch.device | None
-
-_TO_DENSE = 'set output="dense" on the EventProp layer before, or call .to_dense(dt)'
 
 
 class SpikeEvents:
@@ -112,10 +111,10 @@ class SpikeEvents:
 
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
-        raise TypeError(f"{getattr(function, '__name__', function)} takes tensors, not SpikeEvents: {_TO_DENSE}")
+        raise TypeError(f"{getattr(function, '__name__', function)} takes tensors, not SpikeEvents: {TO_DENSE}")
 
     def __getattr__(self, name: str):
-        raise AttributeError(f"SpikeEvents has no attribute {name!r}; a layer for tensors needs dense spikes: {_TO_DENSE}")
+        raise AttributeError(f"SpikeEvents has no attribute {name!r}; a layer for tensors needs dense spikes: {TO_DENSE}")
 
     # ---------------------------------------------------------------- size and place
 
@@ -235,8 +234,15 @@ class SpikeEvents:
                    dtype: torch.dtype = torch.float64, device: Device = None) -> SpikeEvents:
         """From one sequence of times and one of units per sample, as SHD's ``spikes/times`` and ``spikes/units``.
 
+        ``duration`` is the length of every sample in the unit of the network (after ``scale``); no spike comes later. Rows
+        (time, unit), an array ``a`` per sample, become ``from_lists([a[:, 0] for a in rows],
+        [a[:, 1].astype(int) for a in rows], ...)``.
+
         ``scale`` turns the times into the network's unit: 1000 for times in s, as SHD's, and a network in ms. Leave it to
         this function: NumPy multiplies float16 numbers, which SHD stores, in float16, and loses half of the ms.
+
+        >>> SpikeEvents.from_lists([[0.0, 0.25], []], [[3, 5], []], num_units=700, duration=1000.0, scale=1000).times
+        tensor([  0., 250.], dtype=torch.float64)
         """
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"scale must be positive and finite, got {scale!r}")
@@ -247,7 +253,11 @@ class SpikeEvents:
             t = torch.as_tensor(t, dtype=None if hasattr(t, "dtype") else torch.float64)     # Python numbers are float64
             u = torch.as_tensor(u)
             if t.shape != u.shape or t.dim() != 1:
-                raise ValueError(f"sample {b}: times {tuple(t.shape)} and units {tuple(u.shape)} must be of one length")
+                rows = "; one sequence per sample: [a[:, 0] for a in rows], [a[:, 1].astype(int) for a in rows]"
+                raise ValueError(
+                    f"sample {b}: times and units must be one-dimensional and of one length, got {tuple(t.shape)} and "
+                    f"{tuple(u.shape)}" + (rows if t.dim() == 2 or u.dim() == 2 else "")
+                )
             if u.numel() and (u.is_floating_point() or u.is_complex()):
                 raise TypeError(f"sample {b}: units must be integers, got {u.dtype}")
             _warn_of_float16(b, t)
@@ -467,7 +477,11 @@ def _check_values(times, units, offsets, num_units, duration) -> None:
     inside = (values >= 0) & (values <= duration)         # False for NaN
     if not bool(inside.all()):
         k = int((~inside).nonzero()[0])
-        raise ValueError(f"times[{k}] = {values[k].item()} is outside [0, duration = {duration:g}]")
+        time, sample = values[k].item(), int(torch.searchsorted(offsets, k, right=True)) - 1
+        raise ValueError(
+            f"times[{k}] = {time} is outside [0, duration = {duration:g}] (sample {sample}, its spike "
+            f"{k - int(offsets[sample])})" + (": raise duration, or leave later spikes out" if time > duration else "")
+        )
     _check_units(units, num_units)
 
 

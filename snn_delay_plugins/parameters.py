@@ -22,13 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
+from .callers import user_level
 from .checks import check_choice, check_flag, check_number, check_steps, check_whole, values_known
 from .projection import live_modules, structure_changed, watch
 from .transforms import check_left_behind
 
 __all__ = [
     "ADLIF_PRESETS", "AdLIFParameters", "AdLIFPreset", "BoundedModule", "DelayParameters", "delay_shape",
-    "initial_delay", "live_modules", "project_", "real_values",
+    "initial_delay", "live_modules", "project_", "real_values", "refuse_other_batch",
 ]  # fmt: skip
 
 MODES = ("project", "clamp")
@@ -244,6 +245,12 @@ class AdLIFParameters(BoundedModule):
     a: Tensor | None
     b: Tensor | None
 
+    # class attributes, so that modules pickled before they existed have them
+    _neurons: tuple[int, ...] | None = None
+    """The shape that ``features`` or the first input gave; None where neither has."""
+    _sequence_form = ""  # what takes sequences, in a user's words
+    _said_sequence = False
+
     def create_adlif_parameters(
         self,
         features: int | Iterable[int] | None,
@@ -267,7 +274,7 @@ class AdLIFParameters(BoundedModule):
         intervals = preset_bounds(preset, bounds)
         check_choice("init_state", init_state, INITIAL_STATES)
         self.preset, self.init_state = preset, init_state
-        shape = None if features is None else _shape_of(features)
+        shape = self._neurons = None if features is None else _shape_of(features)
         self._initial: dict[str, float | None] = {}
         for name in ("alpha", "beta", "a", "b"):
             if name not in intervals:
@@ -316,6 +323,23 @@ class AdLIFParameters(BoundedModule):
                 initial = self._initial_value(name, shape)
                 value.materialize(initial.shape)
                 value.copy_(initial)
+                self._neurons = shape
+
+    def warn_of_sequence(self, current: Tensor) -> None:
+        """Warn once where the input of one step has more dimensions than ``[N, *]`` of the neurons: a sequence."""
+        shape = self._neurons
+        if torch.compiler.is_compiling() or shape is None or current.dim() <= 1 + len(shape) or self._said_sequence:
+            return
+        if math.prod(shape) == 1:  # one value that all neurons share
+            return
+        self._said_sequence = True
+        warnings.warn(
+            f"{type(self).__name__} takes one step [N, *] per call and has neurons of shape {shape}, but its input has "
+            f"shape {tuple(current.shape)}: it looks like a sequence [T, N, *], whose time steps are taken for samples: "
+            f"use {self._sequence_form}. If it is one step, give features one size per dimension, features="
+            f"{(1,) * (current.dim() - 1 - len(shape)) + shape}",
+            stacklevel=user_level(),
+        )
 
     def initial_state(self, current: Tensor) -> tuple[Tensor, Tensor]:
         """(u, w) before the first step, for the input current ``[N, *]`` of one step.
@@ -406,17 +430,24 @@ class DelayParameters(BoundedModule):
 
     def check_batch(self, history: Tensor | None, spikes: Tensor, remedy: str) -> None:
         """Refuse spikes ``[..., N, in]`` of another batch size than the ``history`` ``[H, N, in]`` of earlier ones."""
-        check_left_behind(history)
-        if isinstance(history, Tensor) and spikes.dim() > 1 and spikes.shape[-2] != history.shape[1]:
-            raise ValueError(
-                f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
-                f"{spikes.shape[-2]}: call {remedy} between batches"
-            )
+        refuse_other_batch(history, spikes, -2, remedy)
 
     def extra_repr(self) -> str:
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"max_delay={self.max_delay}, delay_type={self.delay_type!r}, learn_delay={self.learn_delay}"
+        )
+
+
+def refuse_other_batch(history: object, spikes: Tensor, axis: int, remedy: str) -> None:
+    """
+    :raises ValueError: for ``spikes`` of another size along ``axis`` than the ``history`` ``[H, N, ...]`` of earlier ones.
+    """
+    check_left_behind(history)
+    if isinstance(history, Tensor) and spikes.dim() >= -axis and spikes.shape[axis] != history.shape[1]:
+        raise ValueError(
+            f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
+            f"{spikes.shape[axis]}: call {remedy} between batches"
         )
 
 

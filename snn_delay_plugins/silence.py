@@ -14,11 +14,14 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SaysSilence", "name_of", "not_watched"]
+from .callers import user_level
+
+__all__ = ["SCALE_WEIGHTS", "SaysSilence", "name_of", "not_watched"]
 
 _watching: ContextVar[bool] = ContextVar("watching", default=True)
 _FIRED = "fired"
 _LONG = 100  # steps after which a batch that is detached and never reset is looked at
+SCALE_WEIGHTS = "Scale the weights on one batch with snn_delay_plugins.calibrate(net, batch)"
 
 
 @contextmanager
@@ -106,7 +109,7 @@ class SaysSilence(nn.Module):
                 f"the mean of its input current is {drive.mean().item():.3g} (largest of a neuron {drive.max().item():.3g})"
             )
 
-    def say_silent(self, drive: str, hint: str = "") -> None:
+    def say_silent(self, drive: str, remedy: str = f"{SCALE_WEIGHTS}.") -> None:
         """Warn, once for this layer; ``drive`` says with numbers how far it is from its threshold."""
         self._said_silent = True
         threshold = getattr(self, "v_threshold", None)
@@ -114,9 +117,8 @@ class SaysSilence(nn.Module):
         threshold = float(threshold.detach().mean()) if isinstance(threshold, Tensor) else threshold
         warnings.warn(
             f"no neuron of {name_of(self)} fired during a whole batch in training, so that it and the layers before it "
-            f"may learn nothing: {drive}, its threshold {threshold:.3g}.{hint} Scale the weights on one batch: "
-            "snn_delay_plugins.calibrate(net, batch)",
-            stacklevel=4,
+            f"may learn nothing: {drive}, its threshold {threshold:.3g}. {remedy}",
+            stacklevel=user_level(),
         )
 
 

@@ -6,19 +6,15 @@ gradient to the bins of the spikes alone has none beside them: every dL/dt is th
 """
 from __future__ import annotations
 
-import os
-import sys
 import warnings
-from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from .callers import user_level
 from .checks import values_known
 
 __all__ = ["warn_if_timeless"]
 
-_INSIDE = tuple(str(Path(module.__file__).parent) + os.sep for module in (torch, sys.modules[__package__]))
 _ROUNDING = 1e-6
 
 
@@ -39,7 +35,7 @@ def warn_if_timeless(dense: Tensor, later: Tensor, change: Tensor, bins: Tensor)
             "output through EventPropLI (voltages) or SpikeEvents.first_spike_times "
             "(functional.losses.first_spike_cross_entropy), or regulate counts with "
             "functional.losses.spike_count_regularisation",
-            stacklevel=_user_level(),
+            stacklevel=user_level(),
         )
 
 
@@ -54,11 +50,3 @@ def _without_time(later: Tensor, change: Tensor, bins: Tensor, steps: int) -> bo
     # In the first and last bin a spike has a neighbour on one side alone: the others tell, if there are any.
     inner = size[(bins > 0) & (bins < steps - 1)]
     return bool(inner.numel()) and not float(inner.max()) > negligible
-
-
-def _user_level() -> int:
-    """How many frames above the warning the caller of ``backward`` is; torch's engine runs this inside of it."""
-    level, frame = 2, sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INSIDE):
-        level, frame = level + 1, frame.f_back
-    return level

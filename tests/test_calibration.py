@@ -126,3 +126,64 @@ def test_what_cannot_be_reached_names_the_layer_and_changes_nothing(arguments, e
 def test_a_network_without_spiking_layers_is_refused():
     with pytest.raises(ValueError, match="Linear holds no spiking layer"):
         calibrate(nn.Linear(3, 4), torch.rand(5, 2, 3))
+
+
+class OneStep(nn.Module):
+    """A class of its own around a layer and neurons, as snnTorch's tutorials write them; ``forward`` takes one step."""
+
+    def __init__(self, neuron: nn.Module, feed: nn.Module | None = None):
+        super().__init__()
+        self.fc, self.neuron = feed or nn.Linear(50, 40), neuron
+
+    def forward(self, x):
+        return self.neuron(self.fc(x))
+
+
+def leaky():
+    import snntorch as theirs
+
+    return theirs.Leaky(beta=0.9, init_hidden=True)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: OneStep(snntorch.AdLIFPlus(init_hidden=True)),
+        lambda: OneStep(snntorch.AdLIFPlus(init_hidden=True, features=40)),
+        lambda: OneStep(snntorch.AdLIFPlus(init_hidden=True), snntorch.DelayedLinear(50, 40, max_delay=3)),
+        lambda: OneStep(leaky()),
+        lambda: OneStep(spikingjelly.AdLIFPlusNode()),
+    ],
+    ids=["lazy", "features", "delays", "Leaky", "SpikingJelly"],
+)
+def test_a_network_that_takes_single_steps_is_not_given_the_time_steps_as_samples(make):
+    net = make()
+    before = {name: value.clone() for name, value in net.named_parameters() if not nn.parameter.is_lazy(value)}
+    with pytest.raises(ValueError, match=r"single steps: pass forward=lambda net, batch: \[net\(x\) for x in batch\]"):
+        calibrate(net, batch())
+    for name, value in net.named_parameters():
+        assert torch.equal(value, before[name]) if name in before else nn.parameter.is_lazy(value)
+    table = calibrate(net, batch(), forward=lambda net, batch: [net(x) for x in batch])
+    assert table["neuron"].after == pytest.approx(0.05, rel=0.1)
+
+
+def test_a_network_with_its_own_loop_over_time_is_called_once_whatever_its_sizes():
+    class Loop(OneStep):
+        def forward(self, x):
+            self.neuron.reset_mem()
+            return torch.stack([super(Loop, self).forward(step) for step in x])
+
+    net = Loop(snntorch.AdLIFPlus(init_hidden=True), nn.Linear(8, 8))
+    assert calibrate(net, torch.rand(8, 8, 8))["neuron"].after == pytest.approx(0.05, rel=0.1)
+
+
+def test_what_limits_the_rate_and_in_which_unit_is_what_holds_for_the_layer():
+    layer = EventPropLIF(50, 4, weight_init=(-1.0, 0.0))
+    with pytest.raises(RuntimeError, match=r"5 times per neuron and sample: .* no input spikes, or no positive weights"):
+        calibrate(layer, batch())
+    with pytest.raises(ValueError, match=r"got 5; the spikes per neuron and sample of .* are spikes_per_sample"):
+        calibrate(layer, batch(), rate=5)
+    net = nn.Sequential(nn.Linear(50, 4, bias=False), snntorch.StateAdLIFPlus(features=4))
+    nn.init.constant_(net[0].weight, -1.0)
+    with pytest.raises(RuntimeError, match=r"per neuron-step: .* no input spikes, or no positive weights"):
+        calibrate(net, batch())

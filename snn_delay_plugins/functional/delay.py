@@ -334,7 +334,8 @@ def check_input(spikes: Tensor, weight: Tensor, bias: Tensor | None, steps: bool
     if spikes.device != weight.device:
         raise ValueError(f"spikes are on {spikes.device} but weight on {weight.device}; move one of them")
     if not (spikes.is_floating_point() and weight.is_floating_point()):
-        raise TypeError(f"spikes and weight must be floating point, got {spikes.dtype} and {weight.dtype}")
+        remedy = "" if spikes.is_floating_point() else "; convert it, e.g. input.float()"
+        raise TypeError(f"spikes and weight must be floating point, got {spikes.dtype} and {weight.dtype}{remedy}")
     if spikes.dtype != weight.dtype and not autocasts(spikes):
         raise TypeError(f"spikes are {spikes.dtype} but weight is {weight.dtype}; convert one of them")
     check_bias(bias, weight)

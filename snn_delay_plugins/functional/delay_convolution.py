@@ -132,6 +132,7 @@ def check_convolution(spikes: Tensor, weight: Tensor, delay: Tensor, bias: Tenso
     if not len({spikes.device, weight.device, delay.device}) == 1:
         raise ValueError(f"spikes, weight and delay are on {spikes.device}, {weight.device} and {delay.device}")
     if not (spikes.is_floating_point() and weight.is_floating_point()):
-        raise TypeError(f"spikes and weight must be floating point, got {spikes.dtype} and {weight.dtype}")
+        remedy = "" if spikes.is_floating_point() else "; convert it, e.g. input.float()"
+        raise TypeError(f"spikes and weight must be floating point, got {spikes.dtype} and {weight.dtype}{remedy}")
     if spikes.dtype != weight.dtype and not autocasts(spikes):
         raise TypeError(f"spikes are {spikes.dtype} but weight is {weight.dtype}; convert one of them")

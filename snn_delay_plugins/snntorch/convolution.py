@@ -39,6 +39,7 @@ class DelayedConv2d(DelayedConvolution, CarriedStates):
     """
 
     _axes, _states = 2, ("history",)
+    _sequence_form = "step_mode=False"
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class DelayedConv2d(DelayedConvolution, CarriedStates):
         if exported_step(type(self).__name__):
             return self.step_currents(input_, None)[0]
         self.take_states()
+        self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
         restarted_alone(self, self.history)
         current, self.history = self.step_currents(input_, self.history)
         emitted(self, current)

@@ -50,6 +50,7 @@ class DelayedLinear(DelayedSynapses, CarriedStates):
     """
 
     _states = ("history",)
+    _sequence_form = "step_mode=False"
 
     def __init__(
         self,
@@ -147,6 +148,7 @@ class DiscreteDelayedLinear(DiscreteSynapses, CarriedStates):
     """
 
     _states = ("history",)
+    _sequence_form = "step_mode=False"
 
     def __init__(self, layer: DelayedLinear) -> None:
         super().__init__()
@@ -168,6 +170,7 @@ class DiscreteDelayedLinear(DiscreteSynapses, CarriedStates):
         if exported_step(type(self).__name__):
             return self.step_currents(input_, None)[0]
         self.take_states()
+        self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
         restarted_alone(self, self.history)
         current, self.history = self.step_currents(input_, self.history)
         emitted(self, current)

@@ -12,6 +12,7 @@ from ..checks import check_choice, check_current, check_flag, check_function, ch
 from ..functional.adlif import RESETS, VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters, live_modules, real_values
+from ..second_backward import ToldOfSecondBackward
 from ..silence import SaysSilence
 from ..transforms import check_left_behind
 from .state import CarriedStates
@@ -144,7 +145,7 @@ class _AdLIFPlusNeuron(SaysSilence, AdLIFParameters, _Unlisted):
         return f"preset={self.preset!r}, variant={self.variant!r}, reset_mechanism={self.reset_mechanism!r}"
 
 
-class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
+class AdLIFPlus(CarriedStates, ToldOfSecondBackward, _AdLIFPlusNeuron):
     r"""Adaptive LIF neuron with bounded trainable parameters (Deckers et al., Eq. 1), used like ``snn.Synaptic``.
 
     .. math::
@@ -191,6 +192,10 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
     """
 
     _states = ("w", "mem")
+    _sequence_form = "StateAdLIFPlus"
+    _reset_and_detach = (
+        "snn_delay_plugins.snntorch.reset(net) between batches, or detach(net) between the windows of one sequence"
+    )
 
     def _prepare(self) -> None:
         if self.state_quant is not False:
@@ -215,8 +220,10 @@ class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
             self.take_states()
         taken(self, input_)
         self.create_features(tuple(input_.shape[1:]))
+        self.warn_of_sequence(input_)
         w, mem = self._previous(input_, self.w if w is None else w, self.mem if mem is None else mem)
-        state = adlif_step(input_, self._state(w, mem), **self._options())
+        state = adlif_step(input_, self._state(w, self.continued(mem)), **self._options())
+        self.carries(state.u)
         self.w, self.mem, spikes = state.w, state.u, state.s
         self.watch_step(input_, spikes)
         if self.state_quant:

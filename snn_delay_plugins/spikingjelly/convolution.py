@@ -35,6 +35,7 @@ class DelayedConv2d(DelayedConvolution, DetachableMemories):
     """
 
     _axes = 2
+    _sequence_form = "functional.set_step_mode(net, 'm')"
 
     def __init__(
         self,
@@ -68,6 +69,10 @@ class DelayedConv2d(DelayedConvolution, DetachableMemories):
         )  # fmt: skip
         self.step_mode = step_mode
         self.register_memory("history", 0.0)
+
+    def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
+        self.check_batch(states[0], inputs[0], "spikingjelly.activation_based.functional.reset_net(net)")
+        return states
 
     def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
         if self.time_padding != "same":

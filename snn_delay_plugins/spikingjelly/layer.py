@@ -51,6 +51,7 @@ class DelayedLinear(DelayedSynapses, DetachableMemories):
     """
 
     _operator = "delayed_linear"
+    _sequence_form = "functional.set_step_mode(net, 'm')"
 
     def __init__(
         self,
@@ -130,11 +131,17 @@ class DiscreteDelayedLinear(DiscreteSynapses, DetachableMemories):
         (True, 1280)
     """
 
+    _sequence_form = "functional.set_step_mode(net, 'm')"
+
     def __init__(self, layer: DelayedLinear) -> None:
         super().__init__()
         self.take_synapses(layer)
         self.step_mode = layer.step_mode
         self.register_memory("history", 0.0)
+
+    def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
+        self.check_batch(states[0], inputs[0], "spikingjelly.activation_based.functional.reset_net(net)")
+        return states
 
     def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
         history = states[0] if isinstance(states[0], Tensor) else None

@@ -11,6 +11,7 @@ from ..checks import LARGEST, check_choice, check_current, check_flag, check_fun
 from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters
+from ..second_backward import ToldOfSecondBackward
 from ..silence import SaysSilence
 from ..transforms import check_left_behind
 from .memory import DetachableMemories
@@ -18,7 +19,7 @@ from .memory import DetachableMemories
 __all__ = ["AdLIFPlusNode"]
 
 
-class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
+class AdLIFPlusNode(SaysSilence, ToldOfSecondBackward, AdLIFParameters, BaseNode, DetachableMemories):
     r"""Adaptive LIF neuron with bounded trainable parameters (Deckers et al., Eq. 1), used like ``neuron.LIFNode``.
 
     .. math::
@@ -65,6 +66,10 @@ class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
     """
 
     _operator = "adlif"
+    _sequence_form = "functional.set_step_mode(net, 'm')"
+    _reset_and_detach = (
+        "functional.reset_net(net) between batches, or functional.detach_net(net) between the windows of one sequence"
+    )
 
     def __init__(
         self,
@@ -134,6 +139,8 @@ class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
         x = check_current(inputs[0], *(("[T, N, *]", 2) if step_mode == "m" else ("[N, *]", 1)))
         current = x.new_zeros(x.shape[1:]) if step_mode == "m" else x
         self.create_features(tuple(current.shape[1:]))
+        if step_mode == "s":
+            self.warn_of_sequence(current)
         given = all(isinstance(state, Tensor) for state in states)
         initial = states if given else self.initial_state(current)
         materialized = tuple(
@@ -161,16 +168,19 @@ class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
 
     def _state(self, states: tuple) -> AdLIFState:
         v, w = states
+        v = self.continued(v)
         return AdLIFState(v, w, spikes_of(v, self.v_threshold, self.surrogate_function))
 
     def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
         state = adlif_step(inputs[0], self._state(states), **self._options())
+        self.carries(state.u)
         self.watch_step(inputs[0], state.s)
         return (state.s.to(inputs[0].dtype),), (state.u, state.w)
 
     def multi_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
         spikes, state, *rest = adlif(inputs[0], self._state(states), support=self.store_support, **self._options())
         self.support = rest[0] if rest else None
+        self.carries(state.u, spikes)
         self.watch_part(inputs[0], spikes)
         return (spikes,), (state.u, state.w)
 
@@ -181,6 +191,7 @@ class AdLIFPlusNode(SaysSilence, AdLIFParameters, BaseNode, DetachableMemories):
         states = self.materialize_states((x_seq,), tuple(self._memories.values()), "m")
         spikes, state, (v_seq, _) = adlif(x_seq, self._state(states), traces=True, **self._options())
         self._memories.update(v=state.u, w=state.w)
+        self.carries(state.u, spikes)
         self.v_seq = v_seq
         self.watch_part(x_seq, spikes)
         return spikes

@@ -1,0 +1,20 @@
+"""Where a warning points: at the user's line, however many frames of torch, the frameworks and this package lie between."""
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["user_level"]
+
+_BETWEEN = ("torch", "snntorch", "spikingjelly", __package__)
+
+
+def user_level() -> int:
+    """The ``stacklevel`` with which a warning of the function that calls this points at the user's code."""
+    files = (getattr(sys.modules.get(name), "__file__", None) for name in _BETWEEN)
+    inside = tuple(str(Path(file).parent) + os.sep for file in files if file)
+    level, frame = 2, sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        level, frame = level + 1, frame.f_back
+    return level
