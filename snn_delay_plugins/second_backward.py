@@ -49,7 +49,8 @@ class ToldOfSecondBackward(nn.Module):
         if torch._C._current_graph_task_id() == -1 and transform() is None:
             window: list[bool] = []
             for reached in (state,) if spikes is None else (state, spikes):
-                reached.register_hook(lambda gradient: window.append(True))
+                if reached.requires_grad:
+                    reached.register_hook(lambda gradient: window.append(True))
             self._window = window
 
 

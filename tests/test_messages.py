@@ -68,12 +68,17 @@ def test_a_sequence_after_a_step_that_gave_the_neurons_their_shape_warns_too():
 
 
 @pytest.mark.parametrize(
-    ("features", "input_"), [((1, 40), (20, 4, 40)), (1, (20, 4, 40)), ((4, 1, 1), (20, 4, 5, 5)), ((4, 40), (20, 4, 40))]
+    ("features", "alpha", "input_"),
+    [
+        ((1, 40), None, (20, 4, 40)),
+        (1, None, (20, 4, 40)),
+        ((4, 1, 1), None, (20, 4, 5, 5)),
+        ((4, 40), torch.full((40,), 0.9), (20, 4, 40)),
+    ],
 )
-def test_parameters_that_neurons_share_are_no_sign_of_a_sequence(features, input_):
-    for alpha in (None, torch.full((input_[-1],), 0.9)):
-        assert warned(lambda: snntorch.AdLIFPlus(alpha if features == (4, 40) else None, features=features).eval()(
-            torch.rand(input_))) == []  # fmt: skip
+def test_parameters_that_neurons_share_are_no_sign_of_a_sequence(features, alpha, input_):
+    neuron = snntorch.AdLIFPlus(alpha, features=features).eval()
+    assert warned(lambda: neuron(torch.rand(input_))) == []
     assert warned(lambda: spikingjelly.AdLIFPlusNode(features=4, step_mode="m").eval()(torch.rand(20, 3, 4))) == []
 
 
@@ -86,8 +91,8 @@ def test_another_batch_size_without_a_reset_names_the_call(kind, mode):
     layer = layer.discretize() if kind == "discretized" else layer
     steps, space = ((7,) if mode == "m" else ()), ((8,) if size else ())
     layer(torch.rand(*steps, 5, 3, *space))
-    call = r"reset_delay\(\) or snn_delay_plugins\.snntorch\.reset\(net\)" if mode is True else r"functional\.reset_net\(net\)"
-    with pytest.raises(ValueError, match=f"a batch of 5 are still on their way but the input is a batch of 4: call .*{call}"):
+    call = r"reset_delay\(\) or .*snntorch\.reset\(net\)" if mode is True else r"functional\.reset_net\(net\)"
+    with pytest.raises(ValueError, match=f"of 5 are still on their way but the input is a batch of 4: call .*{call}"):
         layer(torch.rand(*steps, 4, 3, *space))
 
 
@@ -98,7 +103,7 @@ def test_a_sequence_given_to_a_layer_of_single_steps_names_the_mode(kind, packag
     layer = getattr(package, "DelayedLinear" if kind == "discretized" else kind)(3, 2, *size, max_delay=4)
     layer = layer.discretize() if kind == "discretized" else layer
     mode = "step_mode=False" if package is snntorch else r"functional\.set_step_mode\(net, 'm'\)"
-    with pytest.raises(ValueError, match=rf"spikes must be \[N, 3.*\], got shape \(6, 5, 3.*; for a sequence \[T, N, 3.*: {mode}"):
+    with pytest.raises(ValueError, match=rf"must be \[N, 3.*\], got shape \(6, 5, 3.*; for a sequence \[T, N, 3.*: {mode}"):
         layer(torch.rand(6, 5, 3, *((8,) if size else ())))
 
 
@@ -111,11 +116,11 @@ def test_spikes_that_are_no_floating_point_numbers_name_the_conversion(dtype):
 
 def test_rows_of_time_and_unit_and_late_spikes_name_the_sample_and_the_remedy():
     rows = [np.array([[1.0, 2.0], [3.0, 1.0]])]
-    with pytest.raises(ValueError, match=r"sample 0: times and units must be one-dimensional and of one length.*a\[:, 0\] for"):
+    with pytest.raises(ValueError, match=r"sample 0: times and units must be one-dimensional and of one length.*a\[:, 0\]"):
         SpikeEvents.from_lists(rows, rows, num_units=3, duration=10.0)
     split = [a[:, 0] for a in rows], [a[:, 1].astype(int) for a in rows]
     assert SpikeEvents.from_lists(*split, num_units=3, duration=10.0).units.tolist() == [2, 1]
-    late = r"times\[2\] = 1370\.0 is outside \[0, duration = 1000\] \(sample 1, its spike 1\): raise duration, or leave later sp"
+    late = r"times\[2\] = 1370\.0 is outside \[0, duration = 1000\] \(sample 1, its spike 1\): raise duration, or leave"
     with pytest.raises(ValueError, match=late):
         SpikeEvents.from_lists([[1.0], [2.0, 1370.0]], [[0], [0, 1]], num_units=3, duration=1000)
 

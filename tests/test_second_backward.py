@@ -48,7 +48,7 @@ def test_a_forgotten_reset_names_reset_and_detach(form, step, fixed):
 def test_states_that_the_user_passes_on_are_told_of_too():
     neuron = snntorch.AdLIFPlus(features=3)
     w, mem = neuron.reset_mem()
-    spikes, w, mem = neuron(torch.rand(2, 3), w, mem)
+    _, w, mem = neuron(torch.rand(2, 3), w, mem)
     mem.sum().backward()
     _, _, mem = neuron(torch.rand(2, 3), w, mem)
     with pytest.raises(RuntimeError, match=r"reset\(net\)"):
@@ -59,7 +59,8 @@ def test_states_that_the_user_passes_on_are_told_of_too():
 def test_detached_windows_and_fresh_batches_train(form):
     net = network(form)
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
-    for forget in (snntorch.detach, snntorch.reset) if form == "snnTorch" else (functional.detach_net, functional.reset_net):
+    package, suffix = (snntorch, "") if form == "snnTorch" else (functional, "_net")
+    for forget in (getattr(package, f"detach{suffix}"), getattr(package, f"reset{suffix}")):
         for _ in range(3):
             optimizer.zero_grad()
             loss(net, form).backward()
