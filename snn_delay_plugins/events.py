@@ -467,7 +467,7 @@ def check_types(times, units, offsets, num_units, duration, potential) -> None:
         raise ValueError(f"{times.numel()} times but potential has shape {tuple(potential.shape)}")
     if num_units < 1:
         raise ValueError(f"num_units must be positive, got {num_units}")
-    if not (math.isfinite(duration) and duration >= 0):  # zero: of a dense tensor without time steps
+    if not math.isfinite(duration) or duration < 0 or (duration == 0 and times.numel()):  # zero: of no time steps at all
         raise ValueError(f"duration must be positive and finite, got {duration}")
 
 
