@@ -209,7 +209,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         if state is None:
             check_input(spikes, self.weight, self.bias, steps=False)
             if history is None:
-                history = spikes.new_zeros(self.history_length, *spikes.shape)
+                history = delay_line.silent_history(spikes, self.history_length)
             else:
                 check_history(history, self.history_length, spikes)
             synapses = self._line_synapses(compute_dtype(spikes, self.weight), form)
@@ -370,7 +370,7 @@ class DiscreteSynapses(nn.Module):
 
     def _history_for(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         if history is None:
-            return spikes.new_zeros(self.max_delay + 1, *spikes.shape)
+            return delay_line.silent_history(spikes, self.max_delay + 1)
         check_history(history, self.max_delay + 1, spikes)
         return history
 

@@ -122,7 +122,7 @@ class DelayedConvolution(GaussianDelays):
         if state is None:
             check_convolution(spikes[None], self.weight, self.delay, self.bias, self.groups)
             if history is None:
-                history = spikes.new_zeros(self.max_delay + 1, *spikes.shape)
+                history = delay_line.silent_history(spikes, self.max_delay + 1)
             else:
                 check_history(history, self.max_delay + 1, spikes)
             line = delay_line.Line(self._line_synapses(spikes), self.bias, history, key, held)

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip install 'snn_delay_plugins[snntorch]'")
 
-from snn_delay_plugins.kernels import dispatch
+from snn_delay_plugins.kernels import delay_line, dispatch
 from snn_delay_plugins.snntorch import AdLIFPlus, DelayedConv1d, DelayedConv2d, DelayedLinear, detach, reset
 
 IN, OUT, STEPS, BATCH = 7, 5, 20, 3
@@ -389,3 +389,47 @@ def test_a_step_of_a_frozen_layer_whose_synapses_do_not_fit_is_refused(name, val
     getattr(frozen, name)[0] = value
     with pytest.raises(ValueError, match=r"list of synapses|starts|targets|delays"):
         frozen(torch.ones(BATCH, IN))
+
+
+def test_a_line_keeps_no_memory_of_the_layer_that_somebody_could_write_into():
+    x = torch.ones(BATCH, IN)
+    for layer in (
+        DelayedLinear(IN, OUT, max_delay=6, delay="uniform", kernel="round").eval().discretize(),
+        DelayedLinear(IN, 1, max_delay=6, delay=2.0, kernel="round", learn_delay=False),
+        DelayedLinear(1, OUT, max_delay=6, delay=2.0, kernel="round", learn_delay=False),
+    ):  # fmt: skip
+        line = begun_line(layer, x[:, : layer.in_features])
+        before = [table.copy() for table in line.synapses.tables]
+        for value in layer.state_dict().values():
+            value.fill_(10**9)
+        assert all((one == two).all() for one, two in zip(line.synapses.tables, before, strict=True))
+
+
+def begun_line(layer, x):
+    layer(x)
+    return delay_line._states[id(layer.history)][1].line
+
+
+def test_synapses_whose_places_no_int32_holds_are_visited_where_they_are():
+    from snn_delay_plugins.kernels.delay_line_list import ListedSynapses
+
+    longest, receivers = 2**24 - 2, 150
+    lags = torch.full((receivers,), longest, dtype=torch.int32)
+    targets, starts = torch.arange(receivers, dtype=torch.int32), torch.tensor([0, receivers])
+    try:
+        synapses = ListedSynapses(torch.ones(receivers, 1), lags, starts, targets, receivers, longest)
+    except ValueError as error:
+        assert "synapses with delays up to 16777214 would take" in str(error)  # a small machine
+        return
+    expected = [i * synapses.length + longest for i in range(receivers)]
+    assert synapses.tables[1].tolist() == expected and expected[-1] > 2**31
+
+
+@pytest.mark.parametrize(("layer", "shape"), [
+    (DelayedLinear(1, 150, max_delay=2**24 - 2, delay=2.0**24 - 2).eval(), (1000, 1)),
+    (DelayedLinear(1, 150, max_delay=2**24 - 2, delay=2.0**24 - 2, kernel="round").eval().discretize(), (1000, 1)),
+    (DelayedConv1d(1, 128, 3, max_delay=2**24 - 2, delay=2.0**24 - 2).eval(), (1000, 1, 50)),
+])  # fmt: skip
+def test_steps_that_no_memory_holds_are_refused_before_they_take_any(layer, shape):
+    with pytest.raises(ValueError, match=r"GiB; this machine has"), torch.no_grad():
+        layer(torch.ones(shape))

@@ -23,7 +23,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-__all__ = ["Line", "begin", "key_of", "state_of", "step"]
+from .checks import check_room
+
+__all__ = ["Line", "begin", "key_of", "silent_history", "state_of", "step"]
 
 _NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
 
@@ -74,6 +76,17 @@ class Line:
         self.row -= 1
         self.page[self.row] = spikes.detach().numpy()
         return torch.from_numpy(self.page[self.row : self.row + self.length])
+
+
+def silent_history(spikes: Tensor, length: int) -> Tensor:
+    """No spikes in ``length`` steps before those of the first.
+
+    :raises ValueError: for more than the memory holds, with the page that the line keeps.
+    """
+    if spikes.is_cpu:
+        check_room(f"the history of {length} steps of {' x '.join(map(str, spikes.shape))} spikes",
+                   3 * length * spikes.numel() * spikes.itemsize)
+    return spikes.new_zeros(length, *spikes.shape)
 
 
 def key_of(held: tuple[Tensor | None, ...]) -> tuple:
