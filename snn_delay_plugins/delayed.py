@@ -80,6 +80,10 @@ class GaussianDelays(BoundedModule):
         with torch.no_grad():
             self.sigma.fill_(check_sigma(sigma))
 
+    def _load_from_state_dict(self, *args) -> None:
+        super()._load_from_state_dict(*args)
+        delay_line.values_changed()
+
     @property
     def evaluated_as(self) -> str:
         """How evaluation treats a delay between two steps."""
@@ -319,6 +323,7 @@ class DiscreteSynapses(nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
+        delay_line.values_changed()
 
     def sequence_currents(
         self, spikes: Tensor, padding: str | int | None = None, history: Tensor | None = None

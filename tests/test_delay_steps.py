@@ -234,6 +234,78 @@ def test_steps_are_those_of_the_plain_form(rule, use, monkeypatch):
     assert_same(found, use(plain, x))
 
 
+# ------------------------------------------------------------------------- weights that torch does not see change
+
+
+FUSED = {
+    "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD, "Adagrad": torch.optim.Adagrad,
+}  # fmt: skip
+
+
+def assert_steps_with_the_weights_it_has(layer, x):
+    """The next step, against that of the same layer with nothing remembered but the history."""
+    history = layer.history.clone()
+    with torch.no_grad():
+        current = layer(x)
+        layer.history = history
+        torch.testing.assert_close(current, layer(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_a_step_after_a_fused_optimizer_has_the_new_weights(name):
+    layer, x = layer_of(learn_delay=False).float(), torch.ones(BATCH, IN)  # whose delays no bound writes to
+    optimizer = FUSED[name](layer.parameters(), lr=0.1, fused=True)
+    by_steps(layer, x.expand(4, BATCH, IN)).sum().backward()
+    with torch.no_grad():
+        layer(x)
+    before = layer.weight.detach().clone()
+    optimizer.step()
+    assert not torch.equal(before, layer.weight)
+    assert_steps_with_the_weights_it_has(layer, x)
+
+
+def test_an_actor_in_step_mode_has_the_weights_that_a_learner_of_sequences_gave_it():
+    learner, actor = (layer_of(learn_delay=False, step_mode=steps) for steps in (False, True))
+    actor.weight, actor.delay, actor.bias = learner.weight, learner.delay, learner.bias
+    optimizer, x = torch.optim.Adam(learner.parameters(), lr=0.1, fused=True), trains().detach()
+    for _ in range(3):
+        with torch.no_grad():
+            by_steps(actor, x)
+            kept = actor.history
+        learner(x).pow(2).sum().backward()
+        optimizer.step()
+        assert_steps_with_the_weights_it_has(actor, x[0])
+        actor.history = kept
+        assert_steps_with_the_weights_it_has(actor, x[0])
+
+
+def test_layers_made_in_inference_mode_have_the_weights_of_a_state_dict_at_the_next_step():
+    other, x = layer_of(kernel="round").eval(), trains().detach()[0]
+    with torch.inference_mode():
+        plain = layer_of(kernel="round").eval()
+        for layer, stored in ((plain, other), (plain.discretize(), other.discretize())):
+            layer(x)
+            layer.load_state_dict(stored.state_dict())
+            assert_steps_with_the_weights_it_has(layer, x)
+
+
+def test_numbers_that_come_to_lie_where_the_old_ones_lay_are_seen():
+    layer, x = layer_of(), trains().detach()[0]
+    with torch.no_grad():
+        for _ in range(5):
+            layer(x)
+            layer.weight.data = layer.weight.data * 2
+            layer.weight.data = layer.weight.data * 2
+            assert_steps_with_the_weights_it_has(layer, x)
+
+
+def test_a_line_goes_on_through_an_evaluation():
+    layer, x = layer_of().eval(), trains().detach()
+    with torch.no_grad():
+        line = begun_line(layer, x[0])
+        assert all(begun_line(layer, step) is line for step in x)
+
+
 # --------------------------------------------------------------------------------------------------- states
 
 

@@ -25,7 +25,7 @@ from torch.autograd import Function
 
 from .checks import check_room
 
-__all__ = ["Line", "begin", "key_of", "silent_history", "state_of", "step"]
+__all__ = ["Line", "begin", "key_of", "silent_history", "state_of", "step", "values_changed"]
 
 _NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
 
@@ -38,7 +38,9 @@ class Line:
     """
 
     def __init__(self, synapses, bias: Tensor | None, history: Tensor, key: tuple, held: tuple) -> None:
-        self.synapses, self.bias, self.key, self.held = synapses, bias, key, held
+        self.synapses, self.bias, self.key = synapses, bias, key
+        # and their memory, or other numbers could come to lie at the same address
+        self.held = held, [None if x is None else x.detach() for x in held]
         self.length, self.samples, self.dtype = history.shape[0], history.shape[1], history.dtype
         self.pending, self.offset = synapses.silence(history[0]), synapses.offset(bias)
         self.now = self.clock = 0
@@ -89,9 +91,21 @@ def silent_history(spikes: Tensor, length: int) -> Tensor:
     return spikes.new_zeros(length, *spikes.shape)
 
 
+_changes = 0
+
+
+def values_changed() -> None:
+    """Tensors may have been written to behind torch's back: the next step of every line begins a new one.
+
+    Fused optimizers do not raise the version of what they write, and tensors made in inference mode have none.
+    """
+    global _changes
+    _changes += 1
+
+
 def key_of(held: tuple[Tensor | None, ...]) -> tuple:
     """What changes when one of these tensors is replaced or written to, or where other gradients are wanted."""
-    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), [
+    return _changes, torch.is_grad_enabled(), torch.is_inference_mode_enabled(), [
         None if x is None else (id(x), x.data_ptr(), 0 if x.is_inference() else x._version, x.requires_grad)
         for x in held
     ]  # fmt: skip
