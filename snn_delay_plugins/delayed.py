@@ -10,6 +10,7 @@ are the same in both modes.
 from __future__ import annotations
 
 import warnings
+import weakref
 
 import torch
 import torch.nn.functional as F
@@ -313,9 +314,7 @@ class DiscreteSynapses(nn.Module):
                 _check_stored(name, value, present[name], local_metadata.get("assign_to_params_buffers", False))
             if not any(value.is_meta for value in stored.values()):
                 starts, targets, delays = (stored[name].long() for name in ("starts", "targets", "delays"))
-                check_offsets("starts", starts, targets.numel(), "the number of synapses")
-                check_indices("targets", targets, self.out_features, "out_features")
-                check_indices("delays", delays, self.max_delay + 1, "max_delay + 1")
+                _check_list(starts, targets, delays, self.out_features, self.max_delay)
         except (TypeError, ValueError) as error:
             layer = f"{type(self).__name__} {prefix.rstrip('.')!r}" if prefix else type(self).__name__
             error_msgs.append(f"{layer} keeps the synapses that it had: {error}")
@@ -365,8 +364,18 @@ class DiscreteSynapses(nn.Module):
             state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
         return delay_line.step(spikes, history, state)
 
+    def _check_synapses(self) -> None:
+        """Refuse indices that do not fit, as the lists of the compiled loops do: below zero they would count from the end.
+        On accelerators, which a look at values holds up, only those that torch has seen change."""
+        key = delay_line.key_of(self.synapses)
+        if self.delays.is_cpu or _fitting.get(self) != key:
+            _check_list(self.starts, self.targets, self.delays, self.out_features, self.max_delay)
+            _fitting[self] = key
+
     def _plain_step(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         check_list_input(spikes, self.synapses, self.out_features, self.bias, dims=2)
+        if values_known(self.delays):
+            self._check_synapses()
         recent = torch.cat([spikes[None], self._history_for(spikes, history)])
         senders = torch.repeat_interleave(self.starts.diff(), output_size=self.weights.numel())
         arriving = recent.transpose(1, 2)[self.delays.long(), senders] * self.weights[:, None]  # [synapses, N]
@@ -388,6 +397,16 @@ class DiscreteSynapses(nn.Module):
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"max_delay={self.max_delay}, synapses={self.weights.numel()}"
         )
+
+
+_fitting: weakref.WeakKeyDictionary[DiscreteSynapses, tuple] = weakref.WeakKeyDictionary()
+"""What the synapses that were found to fit are known by."""
+
+
+def _check_list(starts: Tensor, targets: Tensor, delays: Tensor, out_features: int, max_delay: int) -> None:
+    check_offsets("starts", starts, targets.numel(), "the number of synapses")
+    check_indices("targets", targets, out_features, "out_features")
+    check_indices("delays", delays, max_delay + 1, "max_delay + 1")
 
 
 def _check_stored(name: str, value: Tensor, present: Tensor, assign: bool) -> None:

@@ -455,9 +455,14 @@ def test_discretize_is_silent_where_nothing_changes(options):
     torch.testing.assert_close(by_steps(frozen, x), by_steps(layer, x))
 
 
-@pytest.mark.parametrize(("name", "value"), [("targets", OUT), ("delays", 7), ("delays", -1), ("starts", 9)])
-def test_a_step_of_a_frozen_layer_whose_synapses_do_not_fit_is_refused(name, value):
+@pytest.mark.parametrize("method", ["numba", "torch"])
+@pytest.mark.parametrize(("name", "value"), [
+    ("targets", OUT), ("targets", -1), ("delays", 7), ("delays", -1), ("starts", 9), ("starts", -1),
+])  # fmt: skip
+def test_a_step_of_a_frozen_layer_whose_synapses_do_not_fit_is_refused(name, value, method, monkeypatch):
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", method)
     frozen = DelayedLinear(IN, OUT, max_delay=6, delay=2.0).discretize()
+    frozen(torch.ones(BATCH, IN))
     getattr(frozen, name)[0] = value
     with pytest.raises(ValueError, match=r"list of synapses|starts|targets|delays"):
         frozen(torch.ones(BATCH, IN))
