@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from .checks import check_choice, check_flag, check_number, check_sigma, check_whole, shape_alone, values_known
 from .functional.dcls import (
@@ -47,6 +49,9 @@ from .transforms import check_left_behind
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
 
 DELAY_GRADIENTS = ("slayer", "gaussian")
+_REGION = nullcontext()
+_ORIGINS = ("_orig", "_g", "_v")
+"""What torch's hooks that compute a parameter call those from which they do."""
 
 
 class GaussianDelays(BoundedModule):
@@ -90,10 +95,34 @@ class GaussianDelays(BoundedModule):
         """How evaluation treats a delay between two steps."""
         return "round" if self.delay_gradient == "gaussian" else self.interpolation
 
-    def line_key(self, spikes: Tensor, held: tuple[Tensor | None, ...]) -> tuple:
-        """What the currents on their way depend on beside the spikes: with another key a new line begins."""
+    def line_key(self, spikes: Tensor, names: tuple[str, ...]) -> tuple[tuple, tuple]:
+        """What the currents on their way depend on beside the spikes: with another key a new line begins. And the tensors
+        behind it: the values of ``names``, or what these are computed from."""
+        held, computed = tuple([getattr(self, name) for name in names]), ()
+        if "parametrizations" in self._modules or self._forward_pre_hooks:
+            held, computed = self._origins(dict(zip(names, held, strict=True)))
         bounds = (*self._bounds.items(), *self._bound_modes.items())
-        return (spikes.dtype, self.training, bounds, *delay_line.key_of(held))
+        return (spikes.dtype, self.training, bounds, *delay_line.key_of(held, computed)), held
+
+    def computed_once(self) -> AbstractContextManager:
+        """A region in which a parametrization computes a value once, however often it is read."""
+        return parametrize.cached() if "parametrizations" in self._modules else _REGION
+
+    def _origins(self, values: dict[str, Tensor | None]) -> tuple[tuple, tuple]:
+        """Tensors that the values are, or are computed from; and those values that are computed anew at every access
+        (``torch.nn.utils.parametrizations``) or call (``torch.nn.utils.prune``)."""
+        held, computed, parametrized = [], [], self._modules.get("parametrizations", ())
+        for name, value in values.items():
+            if name in parametrized:
+                origins = tuple(parametrized[name].parameters())
+            else:
+                origins = tuple(self._parameters[name + end] for end in _ORIGINS if name + end in self._parameters)
+            if origins or name in parametrized:
+                held += origins
+                computed.append(delay_line.Computed(value, name))
+            else:
+                held.append(value)
+        return tuple(held), tuple(computed)
 
     def extra_repr(self) -> str:
         return ", ".join(filter(None, (super().extra_repr(), f"delay_gradient={self.delay_gradient!r}")))
@@ -197,7 +226,8 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
         form = dispatch.delay_line(spikes)
         if form is not None:
-            return self._step_on_line(spikes, history, form)
+            with self.computed_once():
+                return self._step_on_line(spikes, history, form)
         synapses, options = (self.effective_weight(), self.bounded("delay")), {"max_delay": self.max_delay}
         if self._gaussian:
             return gaussian_delayed_linear_step(
@@ -205,11 +235,13 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             )
         return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
 
+    @property
+    def _line_names(self) -> tuple[str, ...]:
+        return ("weight", "delay", "bias", "mask", "smoothing") + ("sigma",) * (self.delay_gradient == "gaussian")
+
     def _step_on_line(self, spikes: Tensor, history: Tensor | None, form: str) -> tuple[Tensor, Tensor]:
         """The same over a line of currents on their way, which is begun where there is none to go on with."""
-        gaussian = self.delay_gradient == "gaussian"
-        held = (self.weight, self.delay, self.bias, self.sigma if gaussian else None, self.mask, self.smoothing)
-        key = self.line_key(spikes, held)
+        key, held = self.line_key(spikes, self._line_names)
         state = delay_line.state_of(history, key, spikes)
         if state is None:
             check_input(spikes, self.weight, self.bias, steps=False)
@@ -374,7 +406,7 @@ class DiscreteSynapses(nn.Module):
 
     def _plain_step(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         check_list_input(spikes, self.synapses, self.out_features, self.bias, dims=2)
-        if values_known(self.delays):
+        if values_known(self.delays) and not torch.jit.is_tracing():
             self._check_synapses()
         recent = torch.cat([spikes[None], self._history_for(spikes, history)])
         senders = torch.repeat_interleave(self.starts.diff(), output_size=self.weights.numel())

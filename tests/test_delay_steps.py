@@ -9,6 +9,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
@@ -304,6 +305,72 @@ def test_a_line_goes_on_through_an_evaluation():
     with torch.no_grad():
         line = begun_line(layer, x[0])
         assert all(begun_line(layer, step) is line for step in x)
+
+
+# ------------------------------------------------------------------- weights that are computed anew for every step
+
+
+class Doubled(nn.Module):
+    def forward(self, value):
+        return 2 * value
+
+
+def doubled(module):
+    return nn.utils.parametrize.register_parametrization(module, "delay" if module.learn_delay else "bias", Doubled())
+
+
+COMPUTED = {
+    "weight_norm": nn.utils.parametrizations.weight_norm, "orthogonal": nn.utils.parametrizations.orthogonal,
+    "pruned": lambda layer: prune.l1_unstructured(layer, "weight", amount=0.5), "own": doubled,
+    "hooked": lambda layer: doubled(prune.random_unstructured(layer, "bias", amount=0.5)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [DelayedLinear, DelayedConv1d])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("computed", COMPUTED)
+def test_steps_with_a_computed_weight_go_on_and_have_the_gradients_of_the_sequence(kind, rule, computed):
+    size = () if kind is DelayedLinear else (2,)
+    layer = kind(IN, OUT, *size, max_delay=6, delay=2.3, **({} if rule == "slayer" else {"delay_gradient": "gaussian"}))
+    layer, x = COMPUTED[computed](layer.double()), trains(shape=(IN, *(4 for _ in size)))
+    assert_same(*of_both_modes(layer, x))
+    reset(layer)
+    lines = {id(line): line for line in (begun_line(layer, step) for step in x)}
+    assert len(lines) == 1
+
+
+def test_a_pruned_weight_that_changes_on_the_way_is_seen():
+    layer, x = prune.l1_unstructured(layer_of(), "weight", amount=0.3), trains().detach()
+    with torch.no_grad():
+        by_steps(layer, x)
+        layer.weight_mask[:, 1] = 0
+        assert_steps_with_the_weights_it_has(layer, x[0])
+        layer.weight_orig.data.mul_(3)
+        assert_steps_with_the_weights_it_has(layer, x[0])
+
+
+def test_a_weight_that_comes_out_different_at_every_step_is_said_once_with_the_remedy():
+    layer, x = nn.utils.parametrizations.spectral_norm(layer_of()), trains().detach()
+    same = copy.deepcopy(layer)
+    dispatch._warned.cache_clear()
+    with pytest.warns(UserWarning, match=r"weight of .*spectral_norm in training.*parametrize\.cached") as caught:
+        by_steps(layer, x)
+        by_steps(layer, x)
+    assert len(caught) == 1
+    with warnings.catch_warnings(), nn.utils.parametrize.cached():
+        warnings.simplefilter("error")
+        by_steps(same, x)
+
+
+def test_spectral_norm_turns_once_per_step_as_in_the_plain_form(monkeypatch):
+    layer, x = nn.utils.parametrizations.spectral_norm(layer_of()), trains()
+    plain = copy.deepcopy(layer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = by_steps(layer, x)
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", "torch")
+    expected = by_steps(plain, x)
+    assert_same([found, *gradients(found.pow(2).sum(), layer, x)], [expected, *gradients(expected.pow(2).sum(), plain, x)])
 
 
 # --------------------------------------------------------------------------------------------------- states

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .checks import check_room
+from .dispatch import warn_once
 
 __all__ = ["Line", "begin", "key_of", "silent_history", "state_of", "step", "values_changed"]
 
@@ -103,12 +104,35 @@ def values_changed() -> None:
     _changes += 1
 
 
-def key_of(held: tuple[Tensor | None, ...]) -> tuple:
-    """What changes when one of these tensors is replaced or written to, or where other gradients are wanted."""
+def key_of(held: tuple[Tensor | None, ...], computed: tuple[Computed, ...] = ()) -> tuple:
+    """What changes when one of these tensors is replaced or written to, where other gradients are wanted, and, at its end,
+    when what is computed from them comes out different."""
     return _changes, torch.is_grad_enabled(), torch.is_inference_mode_enabled(), [
         None if x is None else (id(x), x.data_ptr(), 0 if x.is_inference() else x._version, x.requires_grad)
         for x in held
-    ]  # fmt: skip
+    ], computed  # fmt: skip
+
+
+class Computed:
+    """A part of a key: the values of a tensor that a module computes anew. Equal ones, of the same origins, have the same
+    gradients: a line goes on with those that it has.
+
+    :param name: of the tensor, for a warning.
+    """
+
+    def __init__(self, tensor: Tensor, name: str) -> None:
+        self.tensor, self.version, self.name, self.changes = tensor, _version(tensor), name, 0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Computed):
+            return False
+        one, two = self.tensor, other.tensor
+        if one is two:
+            return self.version == other.version
+        alike = one.requires_grad == two.requires_grad and one.dtype == two.dtype and one.device == two.device
+        return alike and torch.equal(one, two)
+
+    __hash__ = None
 
 
 class State(NamedTuple):
@@ -130,11 +154,30 @@ def state_of(history: Tensor | None, key: tuple, spikes: Tensor) -> State | None
     if state is None or reference() is not history:
         return None
     line = state.line
-    if line.clock != state.clock or line.spent or line.key != key or _version(history) != state.version:
+    if line.clock != state.clock or line.spent or _version(history) != state.version:
+        return None
+    if line.key != key:
+        if line.clock == 1 and line.key[:-1] == key[:-1]:
+            _count_changes(line.key[-1], key[-1])
         return None
     if _in_checkpoint():
         return None
     return state if spikes.shape == history.shape[1:] else None
+
+
+def _count_changes(before: tuple[Computed, ...], now: tuple[Computed, ...]) -> None:
+    """Warn where one step after the other is the only one of its line."""
+    for one, two in zip(before, now, strict=True):
+        if one == two:
+            continue
+        two.changes = one.changes + 1
+        if two.changes > 2:
+            warn_once(
+                f"{two.name} of a layer with delays in step mode: computed anew for every step, it comes out different "
+                "(spectral_norm in training, noise), so that every step begins anew, in time and memory for all synapses. "
+                "Compute it once per sequence: step inside of `with torch.nn.utils.parametrize.cached():`, or feed whole "
+                "sequences"
+            )
 
 
 _NONE = (None, None)
