@@ -430,6 +430,29 @@ def test_a_second_derivative_is_refused_with_the_remedy(monkeypatch):
     assert torch.autograd.grad(first.pow(2).sum(), x)[0].abs().sum() > 0
 
 
+@pytest.mark.parametrize("layer", [
+    DelayedLinear(IN, OUT, max_delay=3, delay=1.5), DelayedConv1d(IN, OUT, 1, max_delay=3, delay=1.5),
+])  # fmt: skip
+def test_several_gradients_at_once_are_refused_with_the_remedies(layer, monkeypatch):
+    def current(x):
+        reset(layer)
+        return by_steps(layer, x) if layer.step_mode else layer(x)
+
+    x = torch.rand(4, 1, IN, *([2] if isinstance(layer, DelayedConv1d) else []))
+    with pytest.raises(RuntimeError, match=r"vectorize=False.*whole sequences.*SNN_DELAY_PLUGINS_METHOD=torch"):
+        torch.autograd.functional.jacobian(current, x, vectorize=True)
+    out = current(x.requires_grad_())
+    with pytest.raises(RuntimeError, match="several gradients at once"):
+        torch.func.vmap(lambda grad: torch.autograd.grad(out, x, grad))(torch.rand(3, *out.shape))
+    x = x.detach()
+    found = [torch.autograd.functional.jacobian(current, x)]
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", "torch")
+    found.append(torch.autograd.functional.jacobian(current, x, vectorize=True))
+    for one in found:
+        assert one.any()
+        torch.testing.assert_close(one, found[0])
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_forward_mode_gives_the_tangent_of_the_sequence(rule):
     layer, x, tangent = layer_of(rule), trains().detach(), torch.randn(STEPS, BATCH, IN, dtype=torch.float64)

@@ -276,6 +276,7 @@ class _Step(Function):
     @staticmethod
     def backward(ctx, g_current, g_history, g_token):
         refuse_second_derivatives()
+        _refuse_batched(g_current, g_history)
         line, kept = ctx.line, saved(ctx)
         line.spent = True
         if g_token is None:
@@ -306,6 +307,20 @@ def saved(ctx) -> tuple[Tensor, ...]:
             "(snn_delay_plugins.snntorch.detach(net), DelayedLinear.detach_hidden() or functional.detach_net(net)); "
             "or call backward(retain_graph=True)"
         ) from error
+
+
+_BATCHED = tuple(map(torch._C._parse_dispatch_key, ("Batched", "FuncTorchBatched")))  # autograd's own vmap, torch.func's
+
+
+def _refuse_batched(*gradients: Tensor | None) -> None:
+    """Several gradients as one tensor (``is_grads_batched=True``) have no numbers that a loop or a tape could take."""
+    for grad in gradients:
+        if grad is not None and any(map(torch._C._dispatch_keys(grad).has, _BATCHED)):
+            raise RuntimeError(
+                "a step of a layer with delays has no rule for several gradients at once (is_grads_batched=True, "
+                "torch.autograd.functional.jacobian(vectorize=True), torch.func.vmap): ask for one after the other (vectorize=False), feed "
+                "whole sequences, or set SNN_DELAY_PLUGINS_METHOD=torch in the environment for the plain PyTorch form"
+            )
 
 
 def refuse_second_derivatives() -> None:
