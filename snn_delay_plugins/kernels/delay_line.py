@@ -69,7 +69,8 @@ class Line:
         return current if current.dtype == self.dtype else current.to(self.dtype), self.remember(spikes, history), left
 
     def remember(self, spikes: Tensor, history: Tensor) -> Tensor:
-        """The next history. It is a view of a page that only grows: nobody sees an older one change."""
+        """The next history. It is a view of a page that only grows: as long as nobody writes into one of them, nobody sees
+        an older one change."""
         if self.page is None:
             return torch.cat([spikes.detach()[None], history.detach()[:-1]])
         if self.row == 0:
@@ -318,8 +319,9 @@ def _refuse_batched(*gradients: Tensor | None) -> None:
         if grad is not None and any(map(torch._C._dispatch_keys(grad).has, _BATCHED)):
             raise RuntimeError(
                 "a step of a layer with delays has no rule for several gradients at once (is_grads_batched=True, "
-                "torch.autograd.functional.jacobian(vectorize=True), torch.func.vmap): ask for one after the other (vectorize=False), feed "
-                "whole sequences, or set SNN_DELAY_PLUGINS_METHOD=torch in the environment for the plain PyTorch form"
+                "torch.autograd.functional.jacobian(vectorize=True), torch.func.vmap): ask for one after the other "
+                "(vectorize=False), feed whole sequences, or set SNN_DELAY_PLUGINS_METHOD=torch in the environment for the "
+                "plain PyTorch form"
             )
 
 
