@@ -10,10 +10,13 @@ are the same in both modes.
 from __future__ import annotations
 
 import warnings
+import weakref
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from .checks import check_choice, check_flag, check_number, check_sigma, check_whole, shape_alone, values_known
 from .functional.dcls import (
@@ -45,6 +48,9 @@ from .parameters import BoundedModule, DelayParameters, refuse_other_batch
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
 
 DELAY_GRADIENTS = ("slayer", "gaussian")
+_REGION = nullcontext()
+_ORIGINS = ("_orig", "_g", "_v")
+"""What torch's hooks that compute a parameter call those from which they do."""
 
 
 def hold(module: nn.Module, name: str, value: Tensor | None) -> None:
@@ -87,15 +93,43 @@ class GaussianDelays(BoundedModule):
         with torch.no_grad():
             self.sigma.fill_(check_sigma(sigma))
 
+    def _load_from_state_dict(self, *args) -> None:
+        super()._load_from_state_dict(*args)
+        delay_line.values_changed()
+
     @property
     def evaluated_as(self) -> str:
         """How evaluation treats a delay between two steps."""
         return "round" if self.delay_gradient == "gaussian" else self.interpolation
 
-    def line_key(self, spikes: Tensor, held: tuple[Tensor | None, ...]) -> tuple:
-        """What the currents on their way depend on beside the spikes: with another key a new line begins."""
+    def line_key(self, spikes: Tensor, names: tuple[str, ...]) -> tuple[tuple, tuple]:
+        """What the currents on their way depend on beside the spikes: with another key a new line begins. And the tensors
+        behind it: the values of ``names``, or what these are computed from."""
+        held, computed = tuple([getattr(self, name) for name in names]), ()
+        if "parametrizations" in self._modules or self._forward_pre_hooks:
+            held, computed = self._origins(dict(zip(names, held, strict=True)))
         bounds = (*self._bounds.items(), *self._bound_modes.items())
-        return (spikes.dtype, self.training, bounds, *delay_line.key_of(held))
+        return (spikes.dtype, self.training, bounds, *delay_line.key_of(held, computed)), held
+
+    def computed_once(self) -> AbstractContextManager:
+        """A region in which a parametrization computes a value once, however often it is read."""
+        return parametrize.cached() if "parametrizations" in self._modules else _REGION
+
+    def _origins(self, values: dict[str, Tensor | None]) -> tuple[tuple, tuple]:
+        """Tensors that the values are, or are computed from; and those values that are computed anew at every access
+        (``torch.nn.utils.parametrizations``) or call (``torch.nn.utils.prune``)."""
+        held, computed, parametrized = [], [], self._modules.get("parametrizations", ())
+        for name, value in values.items():
+            if name in parametrized:
+                origins = tuple(parametrized[name].parameters())
+            else:
+                origins = tuple(self._parameters[name + end] for end in _ORIGINS if name + end in self._parameters)
+            if origins or name in parametrized:
+                held += origins
+                computed.append(delay_line.Computed(value, name))
+            else:
+                held.append(value)
+        return tuple(held), tuple(computed)
 
     def extra_repr(self) -> str:
         return ", ".join(filter(None, (super().extra_repr(), f"delay_gradient={self.delay_gradient!r}")))
@@ -202,7 +236,8 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
         form = dispatch.delay_line(spikes)
         if form is not None:
-            return self._step_on_line(spikes, history, form)
+            with self.computed_once():
+                return self._step_on_line(spikes, history, form)
         synapses, options = (self.effective_weight(), self.bounded("delay")), {"max_delay": self.max_delay}
         if self._gaussian:
             return gaussian_delayed_linear_step(
@@ -210,16 +245,18 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             )
         return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
 
+    @property
+    def _line_names(self) -> tuple[str, ...]:
+        return ("weight", "delay", "bias", "mask", "smoothing") + ("sigma",) * (self.delay_gradient == "gaussian")
+
     def _step_on_line(self, spikes: Tensor, history: Tensor | None, form: str) -> tuple[Tensor, Tensor]:
         """The same over a line of currents on their way, which is begun where there is none to go on with."""
-        gaussian = self.delay_gradient == "gaussian"
-        held = (self.weight, self.delay, self.bias, self.sigma if gaussian else None, self.mask, self.smoothing)
-        key = self.line_key(spikes, held)
+        key, held = self.line_key(spikes, self._line_names)
         state = delay_line.state_of(history, key, spikes)
         if state is None:
             check_input(spikes, self.weight, self.bias, steps=False)
             if history is None:
-                history = spikes.new_zeros(self.history_length, *spikes.shape)
+                history = delay_line.silent_history(spikes, self.history_length)
             else:
                 check_history(history, self.history_length, spikes)
             synapses = self._line_synapses(compute_dtype(spikes, self.weight), form)
@@ -325,9 +362,7 @@ class DiscreteSynapses(nn.Module):
                 _check_stored(name, value, present[name], local_metadata.get("assign_to_params_buffers", False))
             if not any(value.is_meta for value in stored.values()):
                 starts, targets, delays = (stored[name].long() for name in ("starts", "targets", "delays"))
-                check_offsets("starts", starts, targets.numel(), "the number of synapses")
-                check_indices("targets", targets, self.out_features, "out_features")
-                check_indices("delays", delays, self.max_delay + 1, "max_delay + 1")
+                _check_list(starts, targets, delays, self.out_features, self.max_delay)
         except (TypeError, ValueError) as error:
             layer = f"{type(self).__name__} {prefix.rstrip('.')!r}" if prefix else type(self).__name__
             error_msgs.append(f"{layer} keeps the synapses that it had: {error}")
@@ -335,6 +370,7 @@ class DiscreteSynapses(nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
+        delay_line.values_changed()
 
     def sequence_currents(
         self, spikes: Tensor, padding: str | int | None = None, history: Tensor | None = None
@@ -371,8 +407,18 @@ class DiscreteSynapses(nn.Module):
             state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
         return delay_line.step(spikes, history, state)
 
+    def _check_synapses(self) -> None:
+        """Refuse indices that do not fit, as the lists of the compiled loops do: below zero they would count from the end.
+        On accelerators, which a look at values holds up, only those that torch has seen change."""
+        key = delay_line.key_of(self.synapses)
+        if self.delays.is_cpu or _fitting.get(self) != key:
+            _check_list(self.starts, self.targets, self.delays, self.out_features, self.max_delay)
+            _fitting[self] = key
+
     def _plain_step(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         check_list_input(spikes, self.synapses, self.out_features, self.bias, dims=2)
+        if values_known(self.delays) and not torch.jit.is_tracing():
+            self._check_synapses()
         recent = torch.cat([spikes[None], self._history_for(spikes, history)])
         senders = torch.repeat_interleave(self.starts.diff(), output_size=self.weights.numel())
         arriving = recent.transpose(1, 2)[self.delays.long(), senders] * self.weights[:, None]  # [synapses, N]
@@ -381,7 +427,7 @@ class DiscreteSynapses(nn.Module):
 
     def _history_for(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         if history is None:
-            return spikes.new_zeros(self.max_delay + 1, *spikes.shape)
+            return delay_line.silent_history(spikes, self.max_delay + 1)
         check_history(history, self.max_delay + 1, spikes)
         return history
 
@@ -401,6 +447,16 @@ def _refuse_sequence(spikes: Tensor, senders: int, remedy: str) -> None:
         raise ValueError(
             f"spikes must be [N, {senders}], got shape {tuple(spikes.shape)}; for a sequence [T, N, {senders}]: {remedy}"
         )
+
+
+_fitting: weakref.WeakKeyDictionary[DiscreteSynapses, tuple] = weakref.WeakKeyDictionary()
+"""What the synapses that were found to fit are known by."""
+
+
+def _check_list(starts: Tensor, targets: Tensor, delays: Tensor, out_features: int, max_delay: int) -> None:
+    check_offsets("starts", starts, targets.numel(), "the number of synapses")
+    check_indices("targets", targets, out_features, "out_features")
+    check_indices("delays", delays, max_delay + 1, "max_delay + 1")
 
 
 def _check_stored(name: str, value: Tensor, present: Tensor, assign: bool) -> None:

@@ -121,13 +121,18 @@ class DelayedConvolution(GaussianDelays):
             sequence = spikes[None]
             current = self.sequence_currents(sequence, history, "same")[0]
             return current, self.history_after(sequence, history)
-        held = (self.weight, self.delay, self.bias, self.sigma if self.delay_gradient == "gaussian" else None)
-        key = self.line_key(spikes, held)
+        with self.computed_once():
+            return self._step_on_line(spikes, history)
+
+    def _step_on_line(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The same over a line of currents on their way, which is begun where there is none to go on with."""
+        names = ("weight", "delay", "bias") + ("sigma",) * (self.delay_gradient == "gaussian")
+        key, held = self.line_key(spikes, names)
         state = delay_line.state_of(history, key, spikes)
         if state is None:
             check_convolution(spikes[None], self.weight, self.delay, self.bias, self.groups)
             if history is None:
-                history = spikes.new_zeros(self.max_delay + 1, *spikes.shape)
+                history = delay_line.silent_history(spikes, self.max_delay + 1)
             else:
                 check_history(history, self.max_delay + 1, spikes)
             line = delay_line.Line(self._line_synapses(spikes), self.bias, history, key, held)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
+from .kernels import delay_line
+
 if TYPE_CHECKING:
     from .parameters import BoundedModule
 
@@ -81,6 +83,7 @@ def _stepped(plan: _Plan) -> list[tuple[torch.Tensor, float, float]] | None:
 
 
 def _project_after_step(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
+    delay_line.values_changed()
     if not _live:
         return
     structure = _structure  # before the search: what changes meanwhile is searched for after the next step

@@ -9,12 +9,13 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip install 'snn_delay_plugins[snntorch]'")
 
-from snn_delay_plugins.kernels import dispatch
+from snn_delay_plugins.kernels import delay_line, dispatch
 from snn_delay_plugins.snntorch import AdLIFPlus, DelayedConv1d, DelayedConv2d, DelayedLinear, detach, reset
 
 IN, OUT, STEPS, BATCH = 7, 5, 20, 3
@@ -234,6 +235,144 @@ def test_steps_are_those_of_the_plain_form(rule, use, monkeypatch):
     assert_same(found, use(plain, x))
 
 
+# ------------------------------------------------------------------------- weights that torch does not see change
+
+
+FUSED = {
+    "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD, "Adagrad": torch.optim.Adagrad,
+}  # fmt: skip
+
+
+def assert_steps_with_the_weights_it_has(layer, x):
+    """The next step, against that of the same layer with nothing remembered but the history."""
+    history = layer.history.clone()
+    with torch.no_grad():
+        current = layer(x)
+        layer.history = history
+        torch.testing.assert_close(current, layer(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_a_step_after_a_fused_optimizer_has_the_new_weights(name):
+    layer, x = layer_of(learn_delay=False).float(), torch.ones(BATCH, IN)  # whose delays no bound writes to
+    optimizer = FUSED[name](layer.parameters(), lr=0.1, fused=True)
+    by_steps(layer, x.expand(4, BATCH, IN)).sum().backward()
+    with torch.no_grad():
+        layer(x)
+    before = layer.weight.detach().clone()
+    optimizer.step()
+    assert not torch.equal(before, layer.weight)
+    assert_steps_with_the_weights_it_has(layer, x)
+
+
+def test_an_actor_in_step_mode_has_the_weights_that_a_learner_of_sequences_gave_it():
+    learner, actor = (layer_of(learn_delay=False, step_mode=steps) for steps in (False, True))
+    actor.weight, actor.delay, actor.bias = learner.weight, learner.delay, learner.bias
+    optimizer, x = torch.optim.Adam(learner.parameters(), lr=0.1, fused=True), trains().detach()
+    for _ in range(3):
+        with torch.no_grad():
+            by_steps(actor, x)
+            kept = actor.history
+        learner(x).pow(2).sum().backward()
+        optimizer.step()
+        assert_steps_with_the_weights_it_has(actor, x[0])
+        actor.history = kept
+        assert_steps_with_the_weights_it_has(actor, x[0])
+
+
+def test_layers_made_in_inference_mode_have_the_weights_of_a_state_dict_at_the_next_step():
+    other, x = layer_of(kernel="round").eval(), trains().detach()[0]
+    with torch.inference_mode():
+        plain = layer_of(kernel="round").eval()
+        for layer, stored in ((plain, other), (plain.discretize(), other.discretize())):
+            layer(x)
+            layer.load_state_dict(stored.state_dict())
+            assert_steps_with_the_weights_it_has(layer, x)
+
+
+def test_numbers_that_come_to_lie_where_the_old_ones_lay_are_seen():
+    layer, x = layer_of(), trains().detach()[0]
+    with torch.no_grad():
+        for _ in range(5):
+            layer(x)
+            layer.weight.data = layer.weight.data * 2
+            layer.weight.data = layer.weight.data * 2
+            assert_steps_with_the_weights_it_has(layer, x)
+
+
+def test_a_line_goes_on_through_an_evaluation():
+    layer, x = layer_of().eval(), trains().detach()
+    with torch.no_grad():
+        line = begun_line(layer, x[0])
+        assert all(begun_line(layer, step) is line for step in x)
+
+
+# ------------------------------------------------------------------- weights that are computed anew for every step
+
+
+class Doubled(nn.Module):
+    def forward(self, value):
+        return 2 * value
+
+
+def doubled(module):
+    return nn.utils.parametrize.register_parametrization(module, "delay" if module.learn_delay else "bias", Doubled())
+
+
+COMPUTED = {
+    "weight_norm": nn.utils.parametrizations.weight_norm, "orthogonal": nn.utils.parametrizations.orthogonal,
+    "pruned": lambda layer: prune.l1_unstructured(layer, "weight", amount=0.5), "own": doubled,
+    "hooked": lambda layer: doubled(prune.random_unstructured(layer, "bias", amount=0.5)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [DelayedLinear, DelayedConv1d])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("computed", COMPUTED)
+def test_steps_with_a_computed_weight_go_on_and_have_the_gradients_of_the_sequence(kind, rule, computed):
+    size = () if kind is DelayedLinear else (2,)
+    layer = kind(IN, OUT, *size, max_delay=6, delay=2.3, **({} if rule == "slayer" else {"delay_gradient": "gaussian"}))
+    layer, x = COMPUTED[computed](layer.double()), trains(shape=(IN, *(4 for _ in size)))
+    assert_same(*of_both_modes(layer, x))
+    reset(layer)
+    lines = {id(line): line for line in (begun_line(layer, step) for step in x)}
+    assert len(lines) == 1
+
+
+def test_a_pruned_weight_that_changes_on_the_way_is_seen():
+    layer, x = prune.l1_unstructured(layer_of(), "weight", amount=0.3), trains().detach()
+    with torch.no_grad():
+        by_steps(layer, x)
+        layer.weight_mask[:, 1] = 0
+        assert_steps_with_the_weights_it_has(layer, x[0])
+        layer.weight_orig.data.mul_(3)
+        assert_steps_with_the_weights_it_has(layer, x[0])
+
+
+def test_a_weight_that_comes_out_different_at_every_step_is_said_once_with_the_remedy():
+    layer, x = nn.utils.parametrizations.spectral_norm(layer_of()), trains().detach()
+    same = copy.deepcopy(layer)
+    dispatch._warned.cache_clear()
+    with pytest.warns(UserWarning, match=r"weight of .*spectral_norm in training.*parametrize\.cached") as caught:
+        by_steps(layer, x)
+        by_steps(layer, x)
+    assert len(caught) == 1
+    with warnings.catch_warnings(), nn.utils.parametrize.cached():
+        warnings.simplefilter("error")
+        by_steps(same, x)
+
+
+def test_spectral_norm_turns_once_per_step_as_in_the_plain_form(monkeypatch):
+    layer, x = nn.utils.parametrizations.spectral_norm(layer_of()), trains()
+    plain = copy.deepcopy(layer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = by_steps(layer, x)
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", "torch")
+    expected = by_steps(plain, x)
+    assert_same([found, *gradients(found.pow(2).sum(), layer, x)], [expected, *gradients(expected.pow(2).sum(), plain, x)])
+
+
 # --------------------------------------------------------------------------------------------------- states
 
 
@@ -289,6 +428,29 @@ def test_a_second_derivative_is_refused_with_the_remedy(monkeypatch):
     monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", "torch")
     (first,) = torch.autograd.grad(by_steps(layer_of(), x).pow(2).sum(), x, create_graph=True)
     assert torch.autograd.grad(first.pow(2).sum(), x)[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize("layer", [
+    DelayedLinear(IN, OUT, max_delay=3, delay=1.5), DelayedConv1d(IN, OUT, 1, max_delay=3, delay=1.5),
+])  # fmt: skip
+def test_several_gradients_at_once_are_refused_with_the_remedies(layer, monkeypatch):
+    def current(x):
+        reset(layer)
+        return by_steps(layer, x) if layer.step_mode else layer(x)
+
+    x = torch.rand(4, 1, IN, *([2] if isinstance(layer, DelayedConv1d) else []))
+    with pytest.raises(RuntimeError, match=r"vectorize=False.*whole sequences.*SNN_DELAY_PLUGINS_METHOD=torch"):
+        torch.autograd.functional.jacobian(current, x, vectorize=True)
+    out = current(x.requires_grad_())
+    with pytest.raises(RuntimeError, match="several gradients at once"):
+        torch.func.vmap(lambda grad: torch.autograd.grad(out, x, grad))(torch.rand(3, *out.shape))
+    x = x.detach()
+    found = [torch.autograd.functional.jacobian(current, x)]
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", "torch")
+    found.append(torch.autograd.functional.jacobian(current, x, vectorize=True))
+    for one in found:
+        assert one.any()
+        torch.testing.assert_close(one, found[0])
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -383,9 +545,58 @@ def test_discretize_is_silent_where_nothing_changes(options):
     torch.testing.assert_close(by_steps(frozen, x), by_steps(layer, x))
 
 
-@pytest.mark.parametrize(("name", "value"), [("targets", OUT), ("delays", 7), ("delays", -1), ("starts", 9)])
-def test_a_step_of_a_frozen_layer_whose_synapses_do_not_fit_is_refused(name, value):
+@pytest.mark.parametrize("method", ["numba", "torch"])
+@pytest.mark.parametrize(("name", "value"), [
+    ("targets", OUT), ("targets", -1), ("delays", 7), ("delays", -1), ("starts", 9), ("starts", -1),
+])  # fmt: skip
+def test_a_step_of_a_frozen_layer_whose_synapses_do_not_fit_is_refused(name, value, method, monkeypatch):
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", method)
     frozen = DelayedLinear(IN, OUT, max_delay=6, delay=2.0).discretize()
+    frozen(torch.ones(BATCH, IN))
     getattr(frozen, name)[0] = value
     with pytest.raises(ValueError, match=r"list of synapses|starts|targets|delays"):
         frozen(torch.ones(BATCH, IN))
+
+
+def test_a_line_keeps_no_memory_of_the_layer_that_somebody_could_write_into():
+    x = torch.ones(BATCH, IN)
+    for layer in (
+        DelayedLinear(IN, OUT, max_delay=6, delay="uniform", kernel="round").eval().discretize(),
+        DelayedLinear(IN, 1, max_delay=6, delay=2.0, kernel="round", learn_delay=False),
+        DelayedLinear(1, OUT, max_delay=6, delay=2.0, kernel="round", learn_delay=False),
+    ):  # fmt: skip
+        line = begun_line(layer, x[:, : layer.in_features])
+        before = [table.copy() for table in line.synapses.tables]
+        for value in layer.state_dict().values():
+            value.fill_(10**9)
+        assert all((one == two).all() for one, two in zip(line.synapses.tables, before, strict=True))
+
+
+def begun_line(layer, x):
+    layer(x)
+    return delay_line._states[id(layer.history)][1].line
+
+
+def test_synapses_whose_places_no_int32_holds_are_visited_where_they_are():
+    from snn_delay_plugins.kernels.delay_line_list import ListedSynapses
+
+    longest, receivers = 2**24 - 2, 150
+    lags = torch.full((receivers,), longest, dtype=torch.int32)
+    targets, starts = torch.arange(receivers, dtype=torch.int32), torch.tensor([0, receivers])
+    try:
+        synapses = ListedSynapses(torch.ones(receivers, 1), lags, starts, targets, receivers, longest)
+    except ValueError as error:
+        assert "synapses with delays up to 16777214 would take" in str(error)  # a small machine
+        return
+    expected = [i * synapses.length + longest for i in range(receivers)]
+    assert synapses.tables[1].tolist() == expected and expected[-1] > 2**31
+
+
+@pytest.mark.parametrize(("layer", "shape"), [
+    (DelayedLinear(1, 150, max_delay=2**24 - 2, delay=2.0**24 - 2).eval(), (1000, 1)),
+    (DelayedLinear(1, 150, max_delay=2**24 - 2, delay=2.0**24 - 2, kernel="round").eval().discretize(), (1000, 1)),
+    (DelayedConv1d(1, 128, 3, max_delay=2**24 - 2, delay=2.0**24 - 2).eval(), (1000, 1, 50)),
+])  # fmt: skip
+def test_steps_that_no_memory_holds_are_refused_before_they_take_any(layer, shape):
+    with pytest.raises(ValueError, match=r"GiB; this machine has"), torch.no_grad():
+        layer(torch.ones(shape))

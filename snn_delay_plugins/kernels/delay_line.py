@@ -23,7 +23,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-__all__ = ["Line", "begin", "key_of", "state_of", "step"]
+from .checks import check_room
+from .dispatch import warn_once
+
+__all__ = ["Line", "begin", "key_of", "silent_history", "state_of", "step", "values_changed"]
 
 _NUMBERS = {torch.float32: np.float32, torch.float64: np.float64}
 
@@ -36,7 +39,9 @@ class Line:
     """
 
     def __init__(self, synapses, bias: Tensor | None, history: Tensor, key: tuple, held: tuple) -> None:
-        self.synapses, self.bias, self.key, self.held = synapses, bias, key, held
+        self.synapses, self.bias, self.key = synapses, bias, key
+        # and their memory, or other numbers could come to lie at the same address
+        self.held = held, [None if x is None else x.detach() for x in held]
         self.length, self.samples, self.dtype = history.shape[0], history.shape[1], history.dtype
         self.pending, self.offset = synapses.silence(history[0]), synapses.offset(bias)
         self.now = self.clock = 0
@@ -64,7 +69,8 @@ class Line:
         return current if current.dtype == self.dtype else current.to(self.dtype), self.remember(spikes, history), left
 
     def remember(self, spikes: Tensor, history: Tensor) -> Tensor:
-        """The next history. It is a view of a page that only grows: nobody sees an older one change."""
+        """The next history. It is a view of a page that only grows: as long as nobody writes into one of them, nobody sees
+        an older one change."""
         if self.page is None:
             return torch.cat([spikes.detach()[None], history.detach()[:-1]])
         if self.row == 0:
@@ -76,12 +82,58 @@ class Line:
         return torch.from_numpy(self.page[self.row : self.row + self.length])
 
 
-def key_of(held: tuple[Tensor | None, ...]) -> tuple:
-    """What changes when one of these tensors is replaced or written to, or where other gradients are wanted."""
-    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), [
+def silent_history(spikes: Tensor, length: int) -> Tensor:
+    """No spikes in ``length`` steps before those of the first.
+
+    :raises ValueError: for more than the memory holds, with the page that the line keeps.
+    """
+    if spikes.is_cpu:
+        check_room(f"the history of {length} steps of {' x '.join(map(str, spikes.shape))} spikes",
+                   3 * length * spikes.numel() * spikes.itemsize)
+    return spikes.new_zeros(length, *spikes.shape)
+
+
+_changes = 0
+
+
+def values_changed() -> None:
+    """Tensors may have been written to behind torch's back: the next step of every line begins a new one.
+
+    Fused optimizers do not raise the version of what they write, and tensors made in inference mode have none.
+    """
+    global _changes
+    _changes += 1
+
+
+def key_of(held: tuple[Tensor | None, ...], computed: tuple[Computed, ...] = ()) -> tuple:
+    """What changes when one of these tensors is replaced or written to, where other gradients are wanted, and, at its end,
+    when what is computed from them comes out different."""
+    return _changes, torch.is_grad_enabled(), torch.is_inference_mode_enabled(), [
         None if x is None else (id(x), x.data_ptr(), 0 if x.is_inference() else x._version, x.requires_grad)
         for x in held
-    ]  # fmt: skip
+    ], computed  # fmt: skip
+
+
+class Computed:
+    """A part of a key: the values of a tensor that a module computes anew. Equal ones, of the same origins, have the same
+    gradients: a line goes on with those that it has.
+
+    :param name: of the tensor, for a warning.
+    """
+
+    def __init__(self, tensor: Tensor, name: str) -> None:
+        self.tensor, self.version, self.name, self.changes = tensor, _version(tensor), name, 0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Computed):
+            return False
+        one, two = self.tensor, other.tensor
+        if one is two:
+            return self.version == other.version
+        alike = one.requires_grad == two.requires_grad and one.dtype == two.dtype and one.device == two.device
+        return alike and torch.equal(one, two)
+
+    __hash__ = None
 
 
 class State(NamedTuple):
@@ -103,11 +155,30 @@ def state_of(history: Tensor | None, key: tuple, spikes: Tensor) -> State | None
     if state is None or reference() is not history:
         return None
     line = state.line
-    if line.clock != state.clock or line.spent or line.key != key or _version(history) != state.version:
+    if line.clock != state.clock or line.spent or _version(history) != state.version:
+        return None
+    if line.key != key:
+        if line.clock == 1 and line.key[:-1] == key[:-1]:
+            _count_changes(line.key[-1], key[-1])
         return None
     if _in_checkpoint():
         return None
     return state if spikes.shape == history.shape[1:] else None
+
+
+def _count_changes(before: tuple[Computed, ...], now: tuple[Computed, ...]) -> None:
+    """Warn where one step after the other is the only one of its line."""
+    for one, two in zip(before, now, strict=True):
+        if one == two:
+            continue
+        two.changes = one.changes + 1
+        if two.changes > 2:
+            warn_once(
+                f"{two.name} of a layer with delays in step mode: computed anew for every step, it comes out different "
+                "(spectral_norm in training, noise), so that every step begins anew, in time and memory for all synapses. "
+                "Compute it once per sequence: step inside of `with torch.nn.utils.parametrize.cached():`, or feed whole "
+                "sequences"
+            )
 
 
 _NONE = (None, None)
@@ -206,6 +277,7 @@ class _Step(Function):
     @staticmethod
     def backward(ctx, g_current, g_history, g_token):
         refuse_second_derivatives()
+        _refuse_batched(g_current, g_history)
         line, kept = ctx.line, saved(ctx)
         line.spent = True
         if g_token is None:
@@ -236,6 +308,21 @@ def saved(ctx) -> tuple[Tensor, ...]:
             "(snn_delay_plugins.snntorch.detach(net), DelayedLinear.detach_hidden() or functional.detach_net(net)); "
             "or call backward(retain_graph=True)"
         ) from error
+
+
+_BATCHED = tuple(map(torch._C._parse_dispatch_key, ("Batched", "FuncTorchBatched")))  # autograd's own vmap, torch.func's
+
+
+def _refuse_batched(*gradients: Tensor | None) -> None:
+    """Several gradients as one tensor (``is_grads_batched=True``) have no numbers that a loop or a tape could take."""
+    for grad in gradients:
+        if grad is not None and any(map(torch._C._dispatch_keys(grad).has, _BATCHED)):
+            raise RuntimeError(
+                "a step of a layer with delays has no rule for several gradients at once (is_grads_batched=True, "
+                "torch.autograd.functional.jacobian(vectorize=True), torch.func.vmap): ask for one after the other "
+                "(vectorize=False), feed whole sequences, or set SNN_DELAY_PLUGINS_METHOD=torch in the environment for the "
+                "plain PyTorch form"
+            )
 
 
 def refuse_second_derivatives() -> None:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import grad as gradients_of
 
+from .checks import check_room
+
 __all__ = ["DenseSynapses"]
 
 
@@ -31,6 +33,9 @@ class DenseSynapses:
     def silence(self, spikes: Tensor) -> Tensor:
         with torch.no_grad():
             one = self._all(spikes[:1])
+        if one.is_cpu:
+            check_room(f"currents on their way over {self.reach} steps, of {spikes.shape[0]} x {tuple(one.shape[1:])} taps "
+                       "and receivers,", one[0].numel() // self.width * self.length * spikes.shape[0] * one.itemsize)
         return one.new_zeros(spikes.shape[0], self.receivers, self.length, *one.shape[2:])
 
     def offset(self, bias: Tensor | None) -> Tensor | None:

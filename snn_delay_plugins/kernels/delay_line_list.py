@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import delay_line_numba as loops
-from .checks import check_indices, check_offsets
+from .checks import LONGEST, check_indices, check_offsets, check_room
 from .threads import over_ranges
 
 __all__ = ["ListedSynapses"]
@@ -19,7 +19,8 @@ _FOR_THREADS = 200_000  # additions from which a step is split among threads
 
 
 class ListedSynapses:
-    """A window of taps per synapse, ordered by sender and receiver.
+    """A window of taps per synapse, ordered by sender and receiver. The loops do not look where they read and write: they
+    have arrays of their own, which nobody else can write into or free.
 
     :param taps: ``[synapses, width]``, differentiable. :param lags: of the first tap of each. :param starts: int64
         ``[in + 1]``: where the synapses of a sender begin. :param targets: their receivers. :param longest: the longest
@@ -33,13 +34,18 @@ class ListedSynapses:
         check_offsets("starts", starts, taps.shape[0], "the number of synapses")  # the loops do not look
         check_indices("targets", targets, out_features, "out_features")
         check_indices("delays", lags, longest + 1, "max_delay + 1")
-        self.weights = taps.detach().contiguous().numpy()
+        self.weights = taps.detach().resolve_neg().contiguous().numpy()
+        if taps.shape[1] == 1:  # may be the layer's own weights; wider ones were computed from these
+            self.weights = self.weights.copy()
         self.senders, self.receivers, self.width = starts.numel() - 1, out_features, taps.shape[1]
         self.reach = (int(lags.max()) if lags.numel() else 0) + self.width
         self.room = max(8, self.reach // 3)  # steps between two moves of what is on its way
         self.length = self.reach + self.room
-        places = (targets * self.length + lags).contiguous().numpy()
-        self.tables = starts.contiguous().numpy(), places, self.weights
+        check_room(f"a list of {taps.shape[0]} synapses with delays up to {self.reach - self.width}", self.size(1))
+        places = targets.long() * self.length + lags
+        if out_features * self.length <= LONGEST:
+            places = places.int()  # half the memory that the loops visit
+        self.tables = starts.numpy().copy(), places.numpy(), self.weights
         full = lags.numel() == self.senders * out_features and self.width >= _WIDE and not lags.any()
         self.matrix = self.weights.reshape(self.senders, -1) if full else None
 
@@ -52,7 +58,13 @@ class ListedSynapses:
 
     def silence(self, spikes: Tensor) -> np.ndarray:
         """Nothing on its way, for spikes of a step ``[N, in]``."""
+        check_room(f"currents on their way over delays up to {self.reach - self.width}, of {spikes.shape[0]} x "
+                   f"{self.receivers} receivers,", self.size(spikes.shape[0]))
         return np.zeros((spikes.shape[0], self.receivers, self.length), self.weights.dtype)
+
+    def size(self, samples: int) -> int:
+        """Bytes of what is on its way."""
+        return samples * self.receivers * self.length * self.weights.itemsize
 
     def offset(self, bias: Tensor | None) -> np.ndarray:
         zeros = np.zeros(self.receivers, self.weights.dtype)
@@ -97,7 +109,8 @@ class ListedSynapses:
 
 def entries_of(spikes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What is not zero in ``[N, in]``: where (n * in + j), how much, and where each sample begins in these."""
-    entries, values = np.empty(spikes.size + 1, np.int32), np.empty(spikes.size + 1, spikes.dtype)
+    numbers = np.int32 if spikes.size <= LONGEST else np.int64
+    entries, values = np.empty(spikes.size + 1, numbers), np.empty(spikes.size + 1, spikes.dtype)
     offsets = np.empty(spikes.shape[0] + 1, np.int64)
     found = loops.find(spikes, entries, values, offsets)
     return entries[:found], values[:found], offsets

@@ -20,6 +20,9 @@ class DelayedConv2d(DelayedConvolution, CarriedStates):
     With ``step_mode=True`` it is called once per time step on spikes ``(N, C, H, W)`` and keeps the last inputs until
     :meth:`reset_delay`; with ``step_mode=False`` it takes the whole sequence ``(T, N, C, H, W)`` and keeps nothing.
 
+    The last inputs are ``history`` ``[max_delay + 1, N, C, H, W]``, newest first. It stays as it is when the next step
+    brings another, but shares memory with it: write into ``history.clone()`` alone.
+
     :param in_channels: and ``out_channels``, ``kernel_size``, ``stride``, ``padding``, ``dilation``, ``groups``,
         ``bias``: as in ``torch.nn.Conv2d``.
     :param max_delay: longest delay in time steps.

@@ -21,6 +21,9 @@ class DelayedLinear(DelayedSynapses, CarriedStates):
     :meth:`reset_delay`; with ``step_mode=False`` it takes the whole sequence ``(T, N, in)`` and keeps nothing. Both
     give equal outputs; delays count time steps. The delay stays in ``[0, max_delay]`` after every optimizer step.
 
+    The last inputs are ``history`` ``[max_delay + 1, N, in]``, newest first. It stays as it is when the next step brings
+    another, but shares memory with it: write into ``history.clone()`` alone.
+
     :param max_delay: longest delay.
     :param delay: initial delays: a number, ``"zeros"``, ``"uniform"`` (U(0, max_delay)) or a tensor.
     :param learn_delay: ``False``: the delays are a buffer.

@@ -15,7 +15,8 @@ class DelayedConv2d(DelayedConvolution, DetachableMemories):
     .. math:: I_{i}[t, x] = \sum_j \sum_y w_{ij}[y]\, s_j[t - d_{ij}[y],\, x + y] + b_i
 
     Spikes ``[N, C, H, W]`` (``step_mode="s"``) or ``[T, N, C, H, W]`` (``"m"``). Both modes give equal outputs; the
-    memory ``history`` holds the last inputs until ``functional.reset_net``.
+    memory ``history`` holds the last inputs until ``functional.reset_net``. It shares memory with that of the next step:
+    write into a clone alone.
 
     :param in_channels: and ``out_channels``, ``kernel_size``, ``stride``, ``padding``, ``dilation``, ``groups``,
         ``bias``: as in ``torch.nn.Conv2d``.
