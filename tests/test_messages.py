@@ -134,8 +134,11 @@ def test_a_silent_layer_is_told_at_the_users_line():
     x = torch.rand(5, 2, 3)
     events = SpikeEvents.from_lists([[10.0]], [[0]], num_units=3, duration=100.0)
     layer = EventPropLIF(3, 4, weight_init=(0.03, 0.0))
-    for action in (lambda: (net(x), functional.reset_net(net)), lambda: ([steps(step) for step in x], snntorch.reset(steps)),
-                   lambda: layer(events)):
+    for action in (
+        lambda: (net(x), functional.reset_net(net)),
+        lambda: ([steps(step) for step in x], snntorch.reset(steps)),
+        lambda: layer(events),
+    ):
         (warning,) = warned(action)
         assert warning.filename == __file__
     assert "calibrate(net, batch), or set weight_init (mean now 0.03)." in str(warning.message)
