@@ -18,7 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .checks import check_choice, check_flag, check_number, check_sigma, check_whole, shape_alone, values_known
+from .checks import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_sigma,
+    check_spikes,
+    check_whole,
+    shape_alone,
+    values_known,
+)
 from .functional.dcls import (
     SMALLEST_SIGMA,
     gaussian_delayed_linear,
@@ -29,6 +38,7 @@ from .functional.delay import (
     check_delay_options,
     check_history,
     check_input,
+    check_past,
     compute_dtype,
     delayed_linear,
     delayed_linear_step,
@@ -221,6 +231,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
+        check_spikes(spikes)
         if torch.compiler.is_compiling():  # one operator, where there is one for sequences
             sequence = spikes[None]
             return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
@@ -362,6 +373,8 @@ class DiscreteSynapses(nn.Module):
         """Input currents of a sequence ``[T, N, in]``, after the spikes of ``history``, newest first."""
         before = 0
         if history is not None:
+            check_list_input(spikes, self.synapses, self.out_features, self.bias, dims=3)
+            check_past(history, spikes)
             spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
         padding = self.padding if padding is None else padding
         return sparse_delayed_linear(
@@ -371,6 +384,7 @@ class DiscreteSynapses(nn.Module):
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
         check_left_behind(history)
+        check_spikes(spikes)
         if history is not None and spikes.dim() == 2 and history.shape[1] != spikes.shape[0]:
             raise ValueError(
                 f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "

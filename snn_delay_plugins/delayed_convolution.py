@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_flag, check_steps, check_whole
+from .checks import check_choice, check_flag, check_spikes, check_steps, check_whole
 from .delayed import DELAY_GRADIENTS, GaussianDelays, warn_of_rounding
 from .functional.delay import check_delay_options, check_history, compute_dtype, history_after
 from .functional.delay_convolution import check_convolution, delayed_convolution, per_axis, space_time_kernel
@@ -106,8 +106,9 @@ class DelayedConvolution(GaussianDelays):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, C, ...]``, and the history, newest first, for the next one."""
+        check_spikes(spikes)
         check_left_behind(history)
-        if history is not None and history.shape[1] != spikes.shape[0]:
+        if history is not None and spikes.dim() > 1 and history.shape[1] != spikes.shape[0]:
             raise ValueError(
                 f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "
                 f"{spikes.shape[0]}: reset the layer between batches"
@@ -125,7 +126,7 @@ class DelayedConvolution(GaussianDelays):
         key, held = self.line_key(spikes, names)
         state = delay_line.state_of(history, key, spikes)
         if state is None:
-            check_convolution(spikes[None], self.weight, self.delay, self.bias, self.groups)
+            check_convolution(spikes, self.weight, self.delay, self.bias, self.groups, steps=False)
             if history is None:
                 history = delay_line.silent_history(spikes, self.max_delay + 1)
             else:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from .checks import check_choice, check_flag, check_number, check_steps, check_whole, values_known
+from .checks import check_choice, check_flag, check_number, check_spikes, check_steps, check_whole, values_known
 from .projection import live_modules, structure_changed, watch
 from .transforms import check_left_behind
 
@@ -407,6 +407,7 @@ class DelayParameters(BoundedModule):
     def check_batch(self, history: Tensor | None, spikes: Tensor, remedy: str) -> None:
         """Refuse spikes ``[..., N, in]`` of another batch size than the ``history`` ``[H, N, in]`` of earlier ones."""
         check_left_behind(history)
+        check_spikes(spikes)
         if isinstance(history, Tensor) and spikes.dim() > 1 and spikes.shape[-2] != history.shape[1]:
             raise ValueError(
                 f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "

@@ -17,9 +17,10 @@ class DelayedLinear(DelayedSynapses, DetachableMemories):
     Spikes ``[N, in]`` (``step_mode="s"``) or ``[T, N, in]`` (``"m"``) in, currents ``[N, out]`` or ``[T, N, out]``
     out; delays count time steps. Both modes give equal outputs. The memory ``history`` holds the last inputs,
     ``[max_delay + 1, N, in]``, until ``functional.reset_net``: a sequence may be fed in parts. It shares memory with that
-    of the next step: write into a clone alone. The delay stays in ``[0, max_delay]`` after every optimizer step. With ``layer(spikes, support=...)`` (mode ``"m"``) the gradient of the
-    spikes may be computed in ``support`` alone, bool ``[T, N, in]``: what an :class:`AdLIFPlusNode` with
-    ``store_support = True`` holds as ``support`` after a call, where its surrogate is not zero.
+    of the next step: write into a clone alone. The delay stays in ``[0, max_delay]`` after every optimizer step. With
+    ``layer(spikes, support=...)`` (mode ``"m"``) the gradient of the spikes may be computed in ``support`` alone, bool
+    ``[T, N, in]``: what an :class:`AdLIFPlusNode` with ``store_support = True`` holds as ``support`` after a call, where
+    its surrogate is not zero.
 
     :param max_delay: longest delay.
     :param delay: initial delays: a number, ``"zeros"``, ``"uniform"`` (U(0, max_delay)) or a tensor.
