@@ -17,7 +17,7 @@ from .transforms import vectorised
 
 __all__ = [
     "LARGEST", "LONGEST", "TO_DENSE", "check_choice", "check_current", "check_flag", "check_function", "check_number",
-    "check_sigma", "check_steps", "check_tensor", "check_whole", "shape_alone", "values_known",
+    "check_sigma", "check_spikes", "check_steps", "check_tensor", "check_whole", "shape_alone", "values_known",
 ]  # fmt: skip
 
 LONGEST = 2**24
@@ -131,6 +131,13 @@ def check_tensor(name: str, value: object, wanted: str = "a tensor") -> Tensor:
         remedy = f": {TO_DENSE}" if type(value).__name__ == "SpikeEvents" else ""
         raise TypeError(f"{name} must be {wanted}, got {_shown(value)}{remedy}")
     return value
+
+
+def check_spikes(spikes: object) -> Tensor:
+    """The input of a layer. :raises TypeError: if it is no tensor, or a sparse one."""
+    if check_tensor("spikes", spikes).layout is not torch.strided:
+        raise TypeError(f"spikes must be a dense tensor, got {spikes.layout}; convert it: spikes.to_dense()")
+    return spikes
 
 
 def check_current(current: object, layout: str, least: int) -> Tensor:

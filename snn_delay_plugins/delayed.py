@@ -18,7 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .checks import check_choice, check_flag, check_number, check_sigma, check_whole, shape_alone, values_known
+from .checks import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_sigma,
+    check_spikes,
+    check_whole,
+    shape_alone,
+    values_known,
+)
 from .functional.dcls import (
     SMALLEST_SIGMA,
     gaussian_delayed_linear,
@@ -29,6 +38,7 @@ from .functional.delay import (
     check_delay_options,
     check_history,
     check_input,
+    check_past,
     compute_dtype,
     delayed_linear,
     delayed_linear_step,
@@ -230,6 +240,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
+        check_spikes(spikes)
         _refuse_sequence(spikes, self.in_features, self._sequence_form)
         if torch.compiler.is_compiling():  # one operator, where there is one for sequences
             sequence = spikes[None]
@@ -378,6 +389,8 @@ class DiscreteSynapses(nn.Module):
         """Input currents of a sequence ``[T, N, in]``, after the spikes of ``history``, newest first."""
         before = 0
         if history is not None:
+            check_list_input(spikes, self.synapses, self.out_features, self.bias, dims=3)
+            check_past(history, spikes)
             spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
         padding = self.padding if padding is None else padding
         return sparse_delayed_linear(
@@ -386,6 +399,7 @@ class DiscreteSynapses(nn.Module):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
+        check_spikes(spikes)
         _refuse_sequence(spikes, self.in_features, self._sequence_form)
         with torch.no_grad():
             if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed":

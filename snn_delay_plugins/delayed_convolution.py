@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_flag, check_steps, check_whole
+from .checks import check_choice, check_flag, check_spikes, check_steps, check_whole
 from .delayed import DELAY_GRADIENTS, GaussianDelays, warn_of_rounding
 from .functional.delay import check_delay_options, check_history, compute_dtype, history_after
 from .functional.delay_convolution import check_convolution, delayed_convolution, per_axis, space_time_kernel
@@ -111,6 +111,7 @@ class DelayedConvolution(GaussianDelays):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, C, ...]``, and the history, newest first, for the next one."""
+        check_spikes(spikes)
         if isinstance(spikes, Tensor) and spikes.dim() == self.weight.dim() + 1:
             axes = "L" if self.weight.dim() == 3 else "H, W"
             raise ValueError(
@@ -130,7 +131,7 @@ class DelayedConvolution(GaussianDelays):
         key, held = self.line_key(spikes, names)
         state = delay_line.state_of(history, key, spikes)
         if state is None:
-            check_convolution(spikes[None], self.weight, self.delay, self.bias, self.groups)
+            check_convolution(spikes, self.weight, self.delay, self.bias, self.groups, steps=False)
             if history is None:
                 history = delay_line.silent_history(spikes, self.max_delay + 1)
             else:

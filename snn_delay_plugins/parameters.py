@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from .callers import user_level
-from .checks import check_choice, check_flag, check_number, check_steps, check_whole, values_known
+from .checks import check_choice, check_flag, check_number, check_spikes, check_steps, check_whole, values_known
 from .projection import live_modules, structure_changed, watch
 from .transforms import check_left_behind
 
@@ -430,6 +430,7 @@ class DelayParameters(BoundedModule):
 
     def check_batch(self, history: Tensor | None, spikes: Tensor, remedy: str) -> None:
         """Refuse spikes ``[..., N, in]`` of another batch size than the ``history`` ``[H, N, in]`` of earlier ones."""
+        check_spikes(spikes)
         refuse_other_batch(history, spikes, -2, remedy)
 
     def extra_repr(self) -> str:

@@ -600,3 +600,53 @@ def test_synapses_whose_places_no_int32_holds_are_visited_where_they_are():
 def test_steps_that_no_memory_holds_are_refused_before_they_take_any(layer, shape):
     with pytest.raises(ValueError, match=r"GiB; this machine has"), torch.no_grad():
         layer(torch.ones(shape))
+
+
+# ------------------------------------------------------------------------------------ inputs that are no dense tensor
+
+
+KINDS = {
+    "linear": lambda **mode: DelayedLinear(3, 2, max_delay=2, delay=1.0, **mode),
+    "convolution": lambda **mode: DelayedConv1d(3, 2, 1, max_delay=2, delay=1.0, **mode),
+    "frozen": lambda **mode: DelayedLinear(3, 2, max_delay=2, delay=1.0, **mode).discretize(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("step_mode", [True, False])
+def test_an_input_that_is_no_dense_tensor_is_refused_by_name(kind, step_mode):
+    layer, x = KINDS[kind](step_mode=step_mode), torch.ones(2, 3, *([4] if kind == "convolution" else []))
+    x = x if step_mode else x[None]
+    for _ in range(2):  # without spikes on their way, and with
+        for other in (None, [1.0, 2.0, 3.0], x.numpy()):
+            with pytest.raises(TypeError, match="spikes must be a tensor"):
+                layer(other)
+        with pytest.raises(TypeError, match=r"spikes must be a dense tensor, got torch.sparse_coo.*to_dense"):
+            layer(x.to_sparse())
+        with pytest.raises(TypeError, match="complex64"):
+            layer(x.to(torch.complex64).conj())
+        with pytest.raises(ValueError, match="spikes must be"):
+            layer(torch.tensor(1.0))
+        layer(x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_that_are_stored_negated_count_as_what_they_are(kind):
+    layer = KINDS[kind]()
+    x = torch.randn(4, 2, 3, *([4] if kind == "convolution" else []), dtype=torch.complex64).conj().imag
+    assert x.is_neg()
+    current = by_steps(layer, x)
+    reset(layer)
+    assert torch.equal(current, by_steps(layer, x.resolve_neg()))
+    history = layer.history.clone()
+    found = []
+    for layer.history in (torch.complex(history, -history).conj().imag, history):
+        found.append(layer(x[0]))
+    assert torch.equal(*found)
+
+
+def test_a_step_of_a_convolution_of_the_wrong_shape_is_told_the_layout_of_a_step():
+    with pytest.raises(ValueError, match=r"spikes must be \[N, 3, L\], got shape \(2, 4, 4\)"):
+        DelayedConv1d(3, 2, 1, max_delay=2)(torch.ones(2, 4, 4))
+    with pytest.raises(ValueError, match=r"spikes must be \[N, 3, H, W\]"):
+        DelayedConv2d(3, 2, 1, max_delay=2)(torch.ones(2, 4, 4))

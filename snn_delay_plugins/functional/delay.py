@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import LONGEST, check_choice, check_steps, check_tensor, values_known
+from ..checks import LONGEST, check_choice, check_spikes, check_steps, check_tensor, values_known
 from ..kernels import dispatch
 from .convolution import causal_convolution
 
@@ -328,7 +328,7 @@ def check_delays(delay: Tensor, max_delay: int) -> int:
 
 
 def check_input(spikes: Tensor, weight: Tensor, bias: Tensor | None, steps: bool) -> None:
-    if check_tensor("spikes", spikes).dim() != 2 + steps or spikes.shape[-1] != weight.shape[1]:
+    if check_spikes(spikes).dim() != 2 + steps or spikes.shape[-1] != weight.shape[1]:
         layout = f"[{'T, ' if steps else ''}N, {weight.shape[1]}]"
         raise ValueError(f"spikes must be {layout}, got shape {tuple(spikes.shape)}")
     if spikes.device != weight.device:

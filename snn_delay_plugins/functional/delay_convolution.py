@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import check_tensor, check_whole
+from ..checks import check_spikes, check_tensor, check_whole
 from .dcls import gaussian_kernel
 from .delay import (
     autocasts,
@@ -115,16 +115,19 @@ def per_axis(name: str, value: int | tuple[int, ...], axes: int, least: int) -> 
     return tuple(check_whole(name, number, least=least) for number in values)
 
 
-def check_convolution(spikes: Tensor, weight: Tensor, delay: Tensor, bias: Tensor | None, groups: int) -> None:
-    for name, value in {"spikes": spikes, "weight": weight, "delay": delay}.items():
+def check_convolution(
+    spikes: Tensor, weight: Tensor, delay: Tensor, bias: Tensor | None, groups: int, steps: bool = True
+) -> None:
+    check_spikes(spikes)
+    for name, value in {"weight": weight, "delay": delay}.items():
         check_tensor(name, value)
     if weight.dim() not in (3, 4):
         raise ValueError(f"weight must be [out, in, kernel] or [out, in, height, width], got {tuple(weight.shape)}")
     if delay.shape != weight.shape:
         raise ValueError(f"delay must have the shape {tuple(weight.shape)} of weight, got {tuple(delay.shape)}")
-    if spikes.dim() != weight.dim() + 1 or spikes.shape[2] != weight.shape[1] * groups:
-        axes = "L" if weight.dim() == 3 else "H, W"
-        raise ValueError(f"spikes must be [T, N, {weight.shape[1] * groups}, {axes}], got shape {tuple(spikes.shape)}")
+    if spikes.dim() != weight.dim() + steps or spikes.shape[1 + steps] != weight.shape[1] * groups:
+        layout = f"[{'T, ' if steps else ''}N, {weight.shape[1] * groups}, {'L' if weight.dim() == 3 else 'H, W'}]"
+        raise ValueError(f"spikes must be {layout}, got shape {tuple(spikes.shape)}")
     if weight.shape[0] % groups:
         raise ValueError(f"groups = {groups} do not divide the {weight.shape[0]} outputs of weight")
     check_bias(bias, weight)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..checks import check_spikes
 from ..kernels import dispatch
 from ..kernels.checks import check_size, check_synapse_list
 from ..transforms import refuse_transforms
@@ -169,7 +170,7 @@ def _plain(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int)
 
 
 def check_list_input(spikes: Tensor, synapses: SynapseList, out_features: int, bias: Tensor | None, dims: int) -> None:
-    if spikes.dim() != dims or spikes.shape[-1] != _senders(synapses):
+    if check_spikes(spikes).dim() != dims or spikes.shape[-1] != _senders(synapses):
         layout = f"[{'T, ' if dims == 3 else ''}N, {_senders(synapses)}]"
         raise ValueError(f"spikes must be {layout}, got shape {tuple(spikes.shape)}")
     if spikes.device != synapses.weights.device:

@@ -49,7 +49,7 @@ class Line:
         self.page = None
         if self.dtype in _NUMBERS and history.is_cpu:  # numpy has them
             self.page, self.row = np.zeros((2 * self.length, *history.shape[1:]), _NUMBERS[self.dtype]), self.length
-            self.page[self.row :] = history.detach().numpy()
+            self.page[self.row :] = history.detach().resolve_neg().numpy()
         if history.count_nonzero():
             for past in reversed(history.detach().unbind()[: synapses.reach - 1]):
                 self.arrive(past)
@@ -87,7 +87,7 @@ def silent_history(spikes: Tensor, length: int) -> Tensor:
 
     :raises ValueError: for more than the memory holds, with the page that the line keeps.
     """
-    if spikes.is_cpu:
+    if spikes.is_cpu and not torch.compiler.is_compiling():
         check_room(f"the history of {length} steps of {' x '.join(map(str, spikes.shape))} spikes",
                    3 * length * spikes.numel() * spikes.itemsize)
     return spikes.new_zeros(length, *spikes.shape)
@@ -214,7 +214,7 @@ def begin(line: Line, history: Tensor) -> State:
 
 def step(spikes: Tensor, history: Tensor, state: State) -> tuple[Tensor, Tensor]:
     """Currents of one step, and the history for the next."""
-    line = state.line
+    line, spikes = state.line, spikes.resolve_neg()  # numpy does not know of numbers that are stored negated
     if torch.is_grad_enabled() and (state.token.requires_grad or spikes.requires_grad or history.requires_grad):
         current, history, token = _Step.apply(spikes, history, state.token, line)
     else:

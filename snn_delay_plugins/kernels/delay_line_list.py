@@ -68,10 +68,10 @@ class ListedSynapses:
 
     def offset(self, bias: Tensor | None) -> np.ndarray:
         zeros = np.zeros(self.receivers, self.weights.dtype)
-        return zeros if bias is None else zeros + bias.detach().to(self.dtype).numpy()
+        return zeros if bias is None else zeros + bias.detach().to(self.dtype).resolve_neg().numpy()
 
     def numbers(self, spikes: Tensor) -> np.ndarray:
-        spikes = spikes.detach()
+        spikes = spikes.detach().resolve_neg()
         if spikes.dtype != self.dtype or not spikes.is_contiguous():
             spikes = spikes.to(self.dtype).contiguous()
         return spikes.numpy()

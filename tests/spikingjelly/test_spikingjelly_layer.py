@@ -15,7 +15,7 @@ pytest.importorskip(
 from spikingjelly.activation_based import base, functional
 
 from snn_delay_plugins.functional.delay import delayed_linear
-from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
+from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedConv1d, DelayedLinear
 
 IN, OUT, STEPS, BATCH = 4, 3, 15, 2
 EPS = torch.tensor([0.5, 0.3, 0.2])
@@ -294,3 +294,20 @@ def test_a_network_of_delays_and_neurons_gives_the_same_in_both_step_modes():
     assert results[0][0].sum() > 0
     for one, two in zip(*results, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("step_mode", ["s", "m"])
+def test_an_input_that_is_no_dense_tensor_is_refused_by_name(step_mode):
+    linear, convolution = DelayedLinear(3, 2, max_delay=2, delay=1.0), DelayedConv1d(3, 2, 1, max_delay=2, delay=1.0)
+    for layer in (linear, linear.discretize(), convolution):
+        x = torch.ones(2, 3, 4) if layer is convolution else torch.ones(2, 3)
+        layer.step_mode, x = step_mode, x if step_mode == "s" else x[None]
+        for _ in range(2):  # without spikes on their way, and with
+            for other in (None, [1.0, 2.0, 3.0], x.numpy()):
+                with pytest.raises(TypeError, match="spikes must be a tensor"):
+                    layer(other)
+            with pytest.raises(TypeError, match="spikes must be a dense tensor"):
+                layer(x.to_sparse())
+            with pytest.raises(TypeError, match=r"float32|floating"):
+                layer(x.long())
+            layer(x)
