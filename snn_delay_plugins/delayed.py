@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +57,11 @@ from .parameters import BoundedModule, DelayParameters, refuse_other_batch
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
 
 DELAY_GRADIENTS = ("slayer", "gaussian")
-_REGION = nullcontext()
+_VALUES = {
+    "slayer": ("weight", "delay", "bias", "mask", "smoothing"),
+    "gaussian": ("weight", "delay", "bias", "mask", "smoothing", "sigma"),
+}
+"""What the synapses of a layer are computed from."""
 _ORIGINS = ("_orig", "_g", "_v")
 """What torch's hooks that compute a parameter call those from which they do."""
 
@@ -120,10 +123,6 @@ class GaussianDelays(BoundedModule):
             held, computed = self._origins(dict(zip(names, held, strict=True)))
         bounds = (*self._bounds.items(), *self._bound_modes.items())
         return (spikes.dtype, self.training, bounds, *delay_line.key_of(held, computed)), held
-
-    def computed_once(self) -> AbstractContextManager:
-        """A region in which a parametrization computes a value once, however often it is read."""
-        return parametrize.cached() if "parametrizations" in self._modules else _REGION
 
     def _origins(self, values: dict[str, Tensor | None]) -> tuple[tuple, tuple]:
         """Tensors that the values are, or are computed from; and those values that are computed anew at every access
@@ -240,14 +239,15 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
-        check_spikes(spikes)
         _refuse_sequence(spikes, self.in_features, self._sequence_form)
         if torch.compiler.is_compiling():  # one operator, where there is one for sequences
             sequence = spikes[None]
             return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
         form = dispatch.delay_line(spikes)
         if form is not None:
-            with self.computed_once():
+            if "parametrizations" not in self._modules:
+                return self._step_on_line(spikes, history, form)
+            with parametrize.cached():  # computed once, however often it is read
                 return self._step_on_line(spikes, history, form)
         synapses, options = (self.effective_weight(), self.bounded("delay")), {"max_delay": self.max_delay}
         if self._gaussian:
@@ -256,13 +256,9 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             )
         return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
 
-    @property
-    def _line_names(self) -> tuple[str, ...]:
-        return ("weight", "delay", "bias", "mask", "smoothing") + ("sigma",) * (self.delay_gradient == "gaussian")
-
     def _step_on_line(self, spikes: Tensor, history: Tensor | None, form: str) -> tuple[Tensor, Tensor]:
         """The same over a line of currents on their way, which is begun where there is none to go on with."""
-        key, held = self.line_key(spikes, self._line_names)
+        key, held = self.line_key(spikes, _VALUES[self.delay_gradient])
         state = delay_line.state_of(history, key, spikes)
         if state is None:
             check_input(spikes, self.weight, self.bias, steps=False)

@@ -6,6 +6,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from .checks import check_choice, check_flag, check_spikes, check_steps, check_whole
 from .delayed import DELAY_GRADIENTS, GaussianDelays, warn_of_rounding
@@ -122,7 +123,9 @@ class DelayedConvolution(GaussianDelays):
             sequence = spikes[None]
             current = self.sequence_currents(sequence, history, "same")[0]
             return current, self.history_after(sequence, history)
-        with self.computed_once():
+        if "parametrizations" not in self._modules:
+            return self._step_on_line(spikes, history)
+        with parametrize.cached():  # computed once, however often it is read
             return self._step_on_line(spikes, history)
 
     def _step_on_line(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -430,7 +430,6 @@ class DelayParameters(BoundedModule):
 
     def check_batch(self, history: Tensor | None, spikes: Tensor, remedy: str) -> None:
         """Refuse spikes ``[..., N, in]`` of another batch size than the ``history`` ``[H, N, in]`` of earlier ones."""
-        check_spikes(spikes)
         refuse_other_batch(history, spikes, -2, remedy)
 
     def extra_repr(self) -> str:
@@ -445,6 +444,7 @@ def refuse_other_batch(history: object, spikes: Tensor, axis: int, remedy: str) 
     :raises ValueError: for ``spikes`` of another size along ``axis`` than the ``history`` ``[H, N, ...]`` of earlier ones.
     """
     check_left_behind(history)
+    check_spikes(spikes)
     if isinstance(history, Tensor) and spikes.dim() >= -axis and spikes.shape[axis] != history.shape[1]:
         raise ValueError(
             f"spikes of a batch of {history.shape[1]} are still on their way but the input is a batch of "

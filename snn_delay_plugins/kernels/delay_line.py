@@ -277,7 +277,8 @@ class _Step(Function):
     @staticmethod
     def backward(ctx, g_current, g_history, g_token):
         refuse_second_derivatives()
-        _refuse_batched(g_current, g_history)
+        if g_token is None:  # the first of this backward pass
+            _refuse_batched(g_current, g_history)
         line, kept = ctx.line, saved(ctx)
         line.spent = True
         if g_token is None:
