@@ -88,13 +88,21 @@ def _checked_events(times: Tensor, units: Tensor, offsets: Tensor, num_units: in
     _check_event_tensors(times, units, offsets, num_units)
     if not times.numel():
         return times
-    first, last = torch.stack(times.detach().aminmax()).tolist()
+    first, last = _range(times.detach())
     if not (first >= 0 and last <= duration * (1 + 1e-6)):           # rounded to float32, the last one may lie beyond
         raise ValueError(f"spike times from {first:g} to {last:g} are not within [0, duration = {duration:g}]; if they "
                          "are learned, clamp them and build the SpikeEvents anew after each update")
     if step is not None:
         check_resolution(times.dtype, last, step)
     return times.clamp(max=duration) if last > duration else times
+
+
+def _range(times: Tensor) -> tuple[float, float]:
+    if times.device.type == "cpu":  # numpy's calls cost less
+        array = times.numpy()
+        return float(array.min()), float(array.max())
+    first, last = torch.stack(times.aminmax()).tolist()
+    return first, last
 
 
 def _check_event_tensors(times: Tensor, units: Tensor, offsets: Tensor, num_units: int) -> None:
