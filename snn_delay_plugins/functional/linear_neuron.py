@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -80,7 +81,7 @@ class Coefficients:
         if self.subtracted and not _absent(self.A[0][1]):
             raise ValueError("subtracted: A01 is -B0 and must be given as 0")
 
-    @property
+    @cached_property
     def named(self) -> dict[str, Number]:
         """The coefficients that there are by name, in the order of the kernels."""
         values = {f"A{i}{j}": value for i, row in enumerate(self.A) for j, value in enumerate(row)}
@@ -92,7 +93,7 @@ class Coefficients:
         present = {name: value for name, value in values.items() if not _absent(value)}
         return {name: self.theta if name == "theta" else present[name] for name in NAMES if name in present or name == "theta"}
 
-    @property
+    @cached_property
     def structure(self) -> Structure:
         """What a kernel is compiled for."""
         return Structure(tuple(self.named), self.subtracted, self.through is not None)
@@ -226,9 +227,8 @@ def _compiled_sequence(named, structure, current, state, dtype, surrogate, trace
 
     steps, batch, *features = current.shape
     columns = math.prod(features)
-    rows = [torch.as_tensor(k, dtype=dtype, device=current.device).expand(features) for k in named.values()]
-    rows = torch.stack(rows).view(len(rows), columns)
-    flat = (x.to(dtype).reshape(batch * columns) if x is not None else current.new_empty(0, dtype=dtype) for x in state)
+    rows = torch.stack([_row(value, features, dtype, current) for value in named.values()]).view(len(named), columns)
+    flat = (current.new_empty(0, dtype=dtype) if x is None else x.to(dtype).reshape(batch * columns) for x in state)
     spikes, x0_seq, x1_seq, x0, x1, s, inside = operator(
         current.to(dtype).reshape(steps, batch * columns), *flat, rows, structure, traces, support, surrogate
     )
@@ -241,6 +241,12 @@ def _compiled_sequence(named, structure, current, state, dtype, surrogate, trace
     if support:
         out.append(None if inside is None else inside.view(shape))
     return tuple(out)
+
+
+def _row(value: Number, features: list[int], dtype: torch.dtype, current: Tensor) -> Tensor:
+    if not isinstance(value, Tensor):
+        return current.new_full(features, value, dtype=dtype)
+    return value.to(current.device, dtype).expand(features)
 
 
 def _absent(value: Number) -> bool:
@@ -290,6 +296,6 @@ def _check_finite(state: LinearState) -> None:
     if torch.compiler.is_compiling():
         return
     for name, value in (("first", state.x0), ("second", state.x1)):
-        if value is not None and value.numel() and not torch.isfinite(value.detach()).all():
+        if value is not None and value.numel() and (value.detach() * 0).sum().item() != 0:  # NaN and infinity times zero
             raise ValueError(f"the {name} state became NaN or infinite: look for NaN or infinite input currents or "
                              "parameters, or for an unstable neuron")
