@@ -90,8 +90,8 @@ class Coefficients:
         for name, pair in (("r", self.r), ("B", self.B), ("q", self.through or ())):
             values.update({f"{name}{i}": value for i, value in enumerate(pair)})
         values["c"] = self.c
-        present = {name: value for name, value in values.items() if not _absent(value)}
-        return {name: self.theta if name == "theta" else present[name] for name in NAMES if name in present or name == "theta"}
+        present = {name: value for name, value in values.items() if not _absent(value)} | {"theta": self.theta}
+        return {name: present[name] for name in NAMES if name in present}
 
     @cached_property
     def structure(self) -> Structure:
@@ -122,7 +122,8 @@ def linear_neuron_step(
 
         >>> import torch
         >>> lif = Coefficients(theta=1.0, A=((0.5,),), B=(0.5,), r=(-1.0,))
-        >>> state = linear_neuron_step(torch.full((1, 1), 2.5), LinearState(torch.zeros(1, 1), None, torch.zeros(1, 1)), lif)
+        >>> rest = LinearState(torch.zeros(1, 1), None, torch.zeros(1, 1))
+        >>> state = linear_neuron_step(torch.full((1, 1), 2.5), rest, lif)
         >>> state.x0.item(), state.s.item()
         (1.25, 1.0)
     """

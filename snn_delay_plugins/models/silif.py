@@ -52,7 +52,11 @@ def _c_silif(p, theta, reset, detach_reset):
     size = torch.exp(-torch.exp(p["log_alpha"]) * step)
     angle = p["omega"] * step
     real, imaginary = size * torch.cos(angle), size * torch.sin(angle)
-    jump = {"subtract": {"r": (-theta * real, -theta * imaginary)}, "none": {}, "zero": {"J": ((-real, 0), (-imaginary, 0))}}
+    jump = {
+        "subtract": {"r": (-theta * real, -theta * imaginary)},
+        "zero": {"J": ((-real, 0), (-imaginary, 0))},
+        "none": {},
+    }
     return Coefficients(
         theta=theta, A=((real, -imaginary), (imaginary, real)), B=(2 * p["b"],), through=(0, 0) if detach_reset else None,
         **jump[reset],
@@ -71,6 +75,6 @@ C_SILIF = LinearModel(
     equations=r"""x[t] &= e^{(-e^{\log\alpha} + i \omega) \Delta}\, (x[t-1] - \theta\, s[t-1]) + 2\, b\, I[t], \qquad
         \Delta = e^{\log \Delta}, \\
         s[t] &= \Theta(\mathrm{Re}\, x[t] - \theta)""",
-    source="Fabre et al. (arXiv 2506.06374), C-SiLIF; x is twice the paper's state, whose spike is at 2 Re = theta; im = Im x",
+    source="Fabre et al. (arXiv 2506.06374), C-SiLIF; x is twice the paper's state, which fires at 2 Re = theta; im = Im x",
     coefficients=_c_silif,
 )

@@ -12,18 +12,18 @@ from snn_delay_plugins.models import MODELS, LinearModel, Parameter
 STEPS, SAMPLES, FEATURES, THETA = 60, 2, 4, 0.8
 
 
-def lif(I, k, reset):
+def lif(current, k, reset):
     u = s = 0.0
-    for i in I:
+    for i in current:
         kept = 0.0 if reset == "zero" and s else u
         u = k["alpha"] * kept + (1 - k["alpha"]) * i - (THETA * s if reset == "subtract" else 0)
         s = float(u >= THETA)
         yield s, u
 
 
-def cuba_lif(I, k, reset):
+def cuba_lif(current, k, reset):
     u = syn = s = 0.0
-    for i in I:
+    for i in current:
         syn = k["alpha"] * syn + i
         kept = 0.0 if reset == "zero" and s else u
         u = k["beta"] * kept + syn - (THETA * s if reset == "subtract" else 0)
@@ -31,9 +31,9 @@ def cuba_lif(I, k, reset):
         yield s, u
 
 
-def adlif(I, k, reset):
+def adlif(current, k, reset):
     u = w = s = 0.0
-    for i in I:
+    for i in current:
         kept = 0.0 if reset == "zero" and s else u
         new = k["alpha"] * kept + (1 - k["alpha"]) * (i - w) - (THETA * s if reset == "subtract" else 0)
         w = k["beta"] * w + (1 - k["beta"]) * k["a"] * u + k["b"] * s
@@ -42,9 +42,9 @@ def adlif(I, k, reset):
         yield s, u
 
 
-def se_adlif(I, k, reset):
+def se_adlif(current, k, reset):
     u = w = 0.0
-    for i in I:
+    for i in current:
         before = k["alpha"] * u + (1 - k["alpha"]) * (i - w)
         s = float(before >= THETA)
         u = before * (1 - s) if reset == "zero" else before - THETA * s if reset == "subtract" else before
@@ -52,9 +52,9 @@ def se_adlif(I, k, reset):
         yield s, before
 
 
-def alif(I, k, reset):
+def alif(current, k, reset):
     u = a = s = 0.0
-    for i in I:
+    for i in current:
         kept = 0.0 if reset == "zero" and s else u
         u = k["alpha"] * kept + (1 - k["alpha"]) * i - (THETA * s if reset == "subtract" else 0)
         a = k["rho"] * a + (1 - k["rho"]) * s
@@ -62,20 +62,20 @@ def alif(I, k, reset):
         yield s, u
 
 
-def resonate_and_fire(I, k, reset):
+def resonate_and_fire(current, k, reset):
     x, s = 0j, 0.0
     turn = cmath.exp(complex(-k["decay"], k["omega"]))
-    for i in I:
+    for i in current:
         x = complex(0, x.imag) if reset == "zero" and s else x
         x = turn * x + i - (THETA * s if reset == "subtract" else 0)
         s = float(x.real >= THETA)
         yield s, x.real
 
 
-def silif(I, k, reset):
+def silif(current, k, reset):
     u = w = s = 0.0
     alpha, beta = (math.exp(-math.exp(k[name]) * math.exp(k["log_dt"])) for name in ("log_alpha", "log_beta"))
-    for i in I:
+    for i in current:
         w = beta * w + k["a"] * u + k["b"] * s
         kept = u - THETA * s if reset == "subtract" else u * (1 - s) if reset == "zero" else u
         u = alpha * kept + (1 - alpha) * (i - w)
@@ -83,10 +83,10 @@ def silif(I, k, reset):
         yield s, u
 
 
-def c_silif(I, k, reset):
+def c_silif(current, k, reset):
     x, s = 0j, 0.0  # the paper's state: its spike is at 2 Re x = theta, and half a threshold is taken away
     turn = cmath.exp(complex(-math.exp(k["log_alpha"]), k["omega"]) * math.exp(k["log_dt"]))
-    for i in I:
+    for i in current:
         kept = x - 0.5 * THETA * s if reset == "subtract" else complex(0, x.imag) if reset == "zero" and s else x
         x = turn * kept + k["b"] * i
         s = float(2 * x.real >= THETA)
@@ -169,7 +169,9 @@ def test_a_smooth_state_of_one_step_continues_a_sequence():
     assert torch.equal(torch.cat([first, second]), whole) and torch.equal(last.x1, end.x1)
 
 
-@pytest.mark.parametrize(("low", "high", "initial"), [(1, 0, None), (0, math.inf, None), (0, 1, (0.5, 2)), (0, 1, (0.5, math.nan))])
+@pytest.mark.parametrize(
+    ("low", "high", "initial"), [(1, 0, None), (0, math.inf, None), (0, 1, (0.5, 2)), (0, 1, (0.5, math.nan))]
+)
 def test_a_parameter_whose_intervals_do_not_fit_is_refused(low, high, initial):
     with pytest.raises(ValueError, match="interval"):
         Parameter(low, high, initial)

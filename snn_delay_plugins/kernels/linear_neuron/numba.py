@@ -21,7 +21,6 @@ from functools import cache
 import numpy as np
 import torch
 from numba import njit
-from numba.extending import register_jitable
 from torch import Tensor
 
 from ..threads import over_ranges
@@ -178,7 +177,7 @@ def _backward_kernel(code: int, boxcar: bool):
     D0, D1, DS, S0, X, X0, X1, S = rows("d0", "d1", "ds", "s0", "x", "x0", "x1", "s")
     ROWS, K, FIRST, GRADIENTS = rows.size, len(names), np.int64(8), np.int64(8 + len(names))
     a00, a01, a10, a11, j00, j01, j10, j11, r0, r1, b0, b1, cc, _, q0, q1 = _present(structure)
-    A00, A01, A10, A11, J00, J01, J10, J11, R0, R1, B0, B1, C, THETA, Q0, Q1 = rows(*NAMES)
+    A00, A01, A10, A11, J00, J01, J10, J11, R0, R1, B0, B1, C, _, Q0, Q1 = rows(*NAMES)
     (G_A00, G_A01, G_A10, G_A11, G_J00, G_J01, G_J10, G_J11, G_R0, G_R1, G_B0, G_B1, G_C, G_THETA) = rows(
         *(f"g_{name}" for name in NAMES[:14])
     )

@@ -41,14 +41,53 @@ def _kernels(current: Tensor):
     return numba
 
 
+def _check(current: Tensor, state: tuple[Tensor, ...], coefficients: Tensor, structure: Structure) -> None:
+    """Refuse whatever the loops, which know no bounds, could not read: an operator can be called by anybody."""
+    if current.dim() != 2 or coefficients.dim() != 2:
+        raise ValueError(f"current must be [T, M] and coefficients [K, F], got {tuple(current.shape)} and "
+                         f"{tuple(coefficients.shape)}")
+    if current.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"current must be float32 or float64, got {current.dtype}")
+    rows, features = coefficients.shape
+    columns = current.shape[1]
+    if rows != len(structure.names) or "theta" not in structure.names:
+        raise ValueError(f"coefficients must have one row for each of {structure.names}, theta among them, got {rows} rows")
+    if features == 0 or columns % features:
+        raise ValueError(f"{columns} columns are no whole number of samples of {features} neurons")
+    for name, value, size in zip(("x0", "x1", "s"), state, (columns, columns * structure.two, columns), strict=True):
+        _check_like(name, value, current, (size,))
+    _check_like("coefficients", coefficients, current, (rows, features))
+
+
+def _check_like(name: str, value: Tensor, current: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(value.shape) != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
+    if value.dtype != current.dtype or value.device != current.device:
+        raise TypeError(f"{name} is {value.dtype} on {value.device} but current {current.dtype} on {current.device}")
+
+
 def _forward(current, x0, x1, s, coefficients, code: int, every: int, support: bool, width: float) -> tuple:
+    _check(current, (x0, x1, s), coefficients, Structure.of(code))
     inside = current.new_empty(current.shape if support else (0, 0), dtype=torch.bool)
     out = _kernels(current).forward(current, (x0, x1, s), coefficients, code, every, inside if support else None, width)
     return *out, inside
 
 
 def _backward(gradients, phi, boxcar, current, traces, state, coefficients, code: int) -> tuple:
-    every = 1 if len(traces[0]) == len(current) else EVERY
+    structure = Structure.of(code)
+    _check(current, state, coefficients, structure)
+    steps, columns = current.shape
+    every = 1 if len(traces[0]) == steps else EVERY
+    kept = (steps if every == 1 else max(0, steps - 1) // EVERY, columns)
+    _check_like("trace of x0", traces[0], current, kept)
+    if structure.two:
+        _check_like("trace of x1", traces[1], current, kept)
+    whole, last = (steps, columns), (columns,)
+    shapes = (whole, whole, whole if structure.two else (0, 0), last, last if structure.two else (0,), last)
+    names = ("spikes", "x0", "x1", "last x0", "last x1", "last s")
+    for name, gradient, shape in zip(names, gradients, shapes, strict=True):
+        if gradient is not None and gradient.numel():
+            _check_like(f"gradient of {name}", gradient, current, shape)
     g_current, *g_state, g_columns = _kernels(current).backward(
         gradients, phi, boxcar, current, traces, state, coefficients, code, every
     )

@@ -43,7 +43,12 @@ class Structure(NamedTuple):
 
     @classmethod
     def of(cls, code: int) -> Structure:
-        """The structure that has this :attr:`code`."""
+        """The structure that has this :attr:`code`.
+
+        :raises ValueError: for a number that is no structure's.
+        """
+        if not 0 <= code < 1 << len(NAMES) + 2:
+            raise ValueError(f"no structure has the code {code}")
         return _decoded(code)
 
     def rows(self) -> dict[str, int]:

@@ -50,8 +50,6 @@ def _forward_kernel(
     b1 = _row(k, B1, features, f, inside)
     c = _row(k, C, features, f, inside)
     theta = _row(k, THETA, features, f, inside)
-    q0 = _row(k, Q0, features, f, inside)
-    q1 = _row(k, Q1, features, f, inside)
     x0, s = tl.load(x0_0 + col, inside, 0), tl.load(s_0 + col, inside, 0)
     x1 = tl.zeros_like(x0)
     if TWO:
