@@ -101,8 +101,8 @@ class StepModel(NeuronModel):
     """A neuron that is not linear; it runs step by step in plain PyTorch.
 
     :param step: ``(current, states, spikes, parameters, theta, reset, detach_reset) -> (states, distance)``: the states
-        after the step, and how far the neuron is above its threshold, on which the surrogate is called; ``spikes`` are those
-        of the step before.
+        after the step, and how far the neuron is above its threshold, on which the surrogate is called; ``spikes`` are
+        those of the step before.
     """
 
     step: Callable[..., tuple[tuple[Tensor, ...], Tensor]]
