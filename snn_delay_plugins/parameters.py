@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import math
 import warnings
-import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+
+from .projection import live_modules, structure_changed, watch
 
 __all__ = [
     "ADLIF_PRESETS", "AdLIFParameters", "AdLIFPreset", "BoundedModule", "DelayParameters", "delay_shape",
@@ -31,40 +31,21 @@ __all__ = [
 MODES = ("project", "clamp")
 INITIAL_STATES = ("zeros", "uniform")
 
-_live_modules: weakref.WeakSet[BoundedModule] = weakref.WeakSet()
-_hook_installed = False
-
-
-def _project_after_step(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
-    stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    for module in live_modules():
-        module._project(stepped)
-
-
-def live_modules() -> list[BoundedModule]:
-    """Every module of this package that is alive in this process, copies included."""
-    return list(_live_modules)
-
-
-def _watch(module: BoundedModule) -> None:
-    global _hook_installed
-    if not _hook_installed:
-        register_optimizer_step_post_hook(_project_after_step)
-        _hook_installed = True
-    _live_modules.add(module)
-
 
 class BoundedModule(nn.Module):
     """A module some of whose parameters live in intervals.
 
     :meth:`bound` names an interval. With ``mode="project"`` (default) the parameter is clipped in place after every
-    ``torch.optim`` optimizer step that holds it; with ``mode="clamp"`` it is left alone and :meth:`bounded` clamps
+    ``torch.optim`` optimizer step that moves it; with ``mode="clamp"`` it is left alone and :meth:`bounded` clamps
     it where it is read, so that its gradient is zero outside the interval.
 
+    A step moves what the optimizer holds and has a gradient. A parameter of another optimizer, a frozen one, or one
+    whose gradient is None is not touched, whatever its value; :func:`project_` clips all.
+
     Copies (``copy.deepcopy``, ``pickle``, ``torch.load``) are projected like the original, and take the values of its
-    states without their graph. An optimizer that does not derive from ``torch.optim.Optimizer`` has to be followed by
-    :func:`project_`; one that evaluates the loss several times per step (LBFGS) is projected only after the last, so
-    that ``mode="clamp"`` suits it better.
+    states without their graph. An optimizer that does not derive from ``torch.optim.Optimizer``, or that drops the
+    gradients inside its step, has to be followed by :func:`project_`; one that evaluates the loss several times per
+    step (LBFGS) is projected only after the last, so that ``mode="clamp"`` suits it better.
 
     Example::
 
@@ -84,8 +65,8 @@ class BoundedModule(nn.Module):
     def __init__(self, *args, **kwargs) -> None:  # arguments go on to the framework's class beside this one
         super().__init__(*args, **kwargs)
         self._bounds: dict[str, tuple[float, float]] = {}
-        self._bound_mode = "project"
-        _watch(self)
+        self._bound_modes: dict[str, str] = {}
+        watch(self)
 
     def __getstate__(self) -> dict:
         # torch refuses to copy tensors that hang on a graph, which is what the states of a neuron in training do
@@ -93,42 +74,72 @@ class BoundedModule(nn.Module):
 
     def __setstate__(self, state: dict) -> None:  # deepcopy and unpickling do not call __init__
         super().__setstate__(state)
-        _watch(self)
+        if "_bound_mode" in self.__dict__:  # pickled when a module had one mode for all of its parameters
+            self._bound_modes = dict.fromkeys(self._bounds, self.__dict__.pop("_bound_mode"))
+        watch(self)
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        super().register_parameter(name, param)
+        structure_changed()
 
     @property
     def parameter_bounds(self) -> dict[str, tuple[float, float]]:
         """The intervals by parameter name (a copy)."""
         return dict(self._bounds)
 
+    @property
+    def projected_bounds(self) -> dict[str, tuple[float, float]]:
+        """Those of the parameters that are clipped after an optimizer's step."""
+        return {name: interval for name, interval in self._bounds.items() if self._bound_modes[name] == "project"}
+
     def bound(self, name: str, low: float, high: float, mode: str = "project") -> None:
         """Keep parameter ``name`` inside ``[low, high]``.
 
-        :raises ValueError: if ``low > high``, a bound is NaN, or ``mode`` is unknown.
+        Every parameter has a mode of its own; a second call for the same name replaces the first.
+
+        :raises TypeError: if a bound is not a number.
+        :raises ValueError: if no finite number lies inside (NaN, ``low > high``, both the same infinity), or ``mode``
+            is unknown.
         """
-        if math.isnan(low) or math.isnan(high) or low > high:
-            raise ValueError(f"bounds of {name!r} must satisfy low <= high, got [{low}, {high}]")
+        interval = _interval(name, (low, high))
         if mode not in MODES:
             raise ValueError(f"bound mode must be one of {MODES}, got {mode!r}")
-        self._bounds[name] = (float(low), float(high))
-        self._bound_mode = mode
+        self._bounds[name], self._bound_modes[name] = interval, mode
+        structure_changed()
 
     def bounded(self, name: str) -> Tensor:
         """The value of parameter ``name`` as the forward pass reads it."""
         value = getattr(self, name)
-        if self._bound_mode == "clamp" and name in self._bounds:
+        if self._bound_modes.get(name) == "clamp":
             return value.clamp(*self._bounds[name])
         return value
 
-    def _project(self, only: set[int] | None = None) -> None:
-        if self._bound_mode != "project":
-            return
-        for name, (low, high) in self._bounds.items():
-            value = getattr(self, name, None)
-            if value is None or _is_lazy(value):
-                continue
-            if only is None or id(value) in only:
-                with torch.no_grad():
+    def stored(self, name: str) -> Tensor | None:
+        """The parameter, buffer or attribute that holds ``name``, not what a parametrization computes from it."""
+        for place in (self._parameters, self._buffers, self.__dict__):
+            value = place.get(name)
+            if value is not None:
+                return value
+        return None
+
+    def project(self) -> None:
+        """Clip every parameter whose mode is ``"project"``, in place."""
+        with torch.no_grad():
+            for name, (low, high) in self.projected_bounds.items():
+                value = self.stored(name)
+                if value is not None and not _is_lazy(value):
                     value.clamp_(low, high)
+
+
+def _interval(name: str, interval: Iterable[float]) -> tuple[float, float]:
+    """``interval`` as two numbers between which a finite one lies."""
+    try:
+        low, high = (float(bound) for bound in interval)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"bounds of {name!r} must be two numbers (low, high), got {interval!r}") from error
+    if not low <= high or low == math.inf or high == -math.inf:
+        raise ValueError(f"bounds of {name!r} must satisfy low <= high with a finite number inside, got [{low}, {high}]")
+    return low, high
 
 
 def _without_graph(value):
@@ -147,7 +158,7 @@ def project_(module: nn.Module) -> nn.Module:
     """
     for child in module.modules():
         if isinstance(child, BoundedModule):
-            child._project()
+            child.project()
     return module
 
 
@@ -189,7 +200,33 @@ def _is_lazy(value: Tensor) -> bool:
     return isinstance(value, nn.parameter.UninitializedTensorMixin)  # torch's is_lazy stops torch.compile
 
 
-class _LazyBuffer(nn.parameter.UninitializedBuffer):
+_NOT_YET = (
+    "alpha, beta, a and b of this neuron take their shape from its first input, which has not come yet: give features= "
+    "to the neuron, or run one batch through the network first (also before DistributedDataParallel, AveragedModel or "
+    "torch.func read its parameters)"
+)
+
+
+class _TellsFeatures:
+    """A lazy tensor whose errors name the argument that would have given the shape."""
+
+    @property
+    def shape(self):
+        raise RuntimeError(_NOT_YET)
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        try:
+            return super().__torch_function__(func, types, args, kwargs)
+        except ValueError as error:
+            raise ValueError(_NOT_YET) from error
+
+
+class _LazyParameter(_TellsFeatures, nn.parameter.UninitializedParameter):
+    """torch's lazy parameter, whose error does not know our argument."""
+
+
+class _LazyBuffer(_TellsFeatures, nn.parameter.UninitializedBuffer):
     """torch's lazy buffer, which alone among the lazy tensors cannot be deep-copied."""
 
     def __deepcopy__(self, memo: dict) -> _LazyBuffer:
@@ -244,6 +281,8 @@ class AdLIFParameters(BoundedModule):
             self.bound(name, *intervals[name], mode=bound_mode)
             self._register_lazy(name, learn[name])
             self._initial[name] = _inside(name, initial[name], intervals[name])
+            if initial[name] is None and not all(map(math.isfinite, intervals[name])):
+                raise ValueError(f"{name} is drawn from its interval: give finite bounds or a value, got {intervals[name]}")
         if init_state == "uniform":
             for name in ("initial_u", "initial_w"):
                 self._register_lazy(name, learn=False)
@@ -252,7 +291,7 @@ class AdLIFParameters(BoundedModule):
 
     def _register_lazy(self, name: str, learn: bool) -> None:
         if learn:
-            self.register_parameter(name, nn.UninitializedParameter())
+            self.register_parameter(name, _LazyParameter())
         else:
             self.register_buffer(name, _LazyBuffer())
 
@@ -438,6 +477,5 @@ def preset_bounds(preset: str, overrides: dict[str, Iterable[float]] | None = No
     for name, interval in (overrides or {}).items():
         if name not in bounds:
             raise ValueError(f"preset {preset!r} has no parameter {name!r}; it has {sorted(bounds)}")
-        low, high = interval
-        bounds[name] = (float(low), float(high))
+        bounds[name] = _interval(name, interval)
     return bounds

@@ -1,10 +1,10 @@
 """Our classes under the frameworks' own names: ``snntorch.AdLIFPlus``, ``neuron.AdLIFPlusNode`` and the like.
 
 Neither framework has a registration API, so that this sets module attributes; :func:`unregister` takes every one back.
+Those that make snnTorch's helpers reach our modules are in :mod:`.snntorch.helpers`.
 """
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.util
 from types import ModuleType
@@ -32,7 +32,7 @@ _PLACES = {
     ),
 }
 _registered: list[tuple[ModuleType, str, object]] = []
-_original_reset = _extended_reset = None
+_replaced: list[tuple[ModuleType, str, object, object]] = []  # module, name, what was there, what is
 
 
 def register() -> tuple[str, ...]:
@@ -40,8 +40,8 @@ def register() -> tuple[str, ...]:
 
     After it, ``snntorch.AdLIFPlus``, ``snntorch.DelayedLinear``, ``snntorch.EventPropLIF``,
     ``spikingjelly.activation_based.neuron.AdLIFPlusNode``, ``spikingjelly.activation_based.layer.DelayedLinear`` and the
-    like exist, and ``snntorch.utils.reset`` reaches our modules
-    at any depth. Calling it again changes nothing; :func:`unregister` undoes all of it.
+    like exist, and ``snntorch.utils.reset`` and ``snntorch.backprop``'s ``BPTT``, ``TBPTT`` and ``RTRL`` reach our modules
+    at any depth, also where they were imported before. Calling it again changes nothing; :func:`unregister` undoes all.
 
     :returns: the qualified names that are registered.
     :raises ImportError: if neither framework is installed.
@@ -78,35 +78,28 @@ def register() -> tuple[str, ...]:
             setattr(module, name, ours)
             _registered.append((module, name, ours))
     if "snntorch" in installed:
-        _extend_reset()
+        _reach_ours()
     return tuple(f"{module.__name__}.{name}" for module, name, _ in wanted)
 
 
 def unregister() -> None:
-    """Take every name that :func:`register` set out of the frameworks again, and give ``snntorch.utils.reset`` back."""
-    global _original_reset, _extended_reset
+    """Take every name that :func:`register` set out of the frameworks again, and put back what it replaced.
+
+    What somebody else replaced after us is left to them.
+    """
     while _registered:
         module, name, ours = _registered.pop()
         if getattr(module, name, None) is ours:
             delattr(module, name)
-    if _original_reset is not None:
-        utils = importlib.import_module("snntorch.utils")
-        if utils.reset is _extended_reset:  # else somebody wrapped it after us
-            utils.reset = _original_reset
-        _original_reset = _extended_reset = None
+    while _replaced:
+        module, name, original, ours = _replaced.pop()
+        if getattr(module, name, None) is ours:
+            setattr(module, name, original)
 
 
-def _extend_reset() -> None:
-    global _original_reset, _extended_reset
-    if _original_reset is not None:
+def _reach_ours() -> None:
+    if _replaced:
         return
-    utils = importlib.import_module("snntorch.utils")
-    ours = importlib.import_module(".snntorch", __package__)
-    _original_reset = original = utils.reset
-
-    @functools.wraps(original)
-    def reset(net):
-        original(net)
-        ours.reset(net)
-
-    utils.reset = _extended_reset = reset
+    for module, name, ours in importlib.import_module(".snntorch.helpers", __package__).replacements():
+        _replaced.append((module, name, getattr(module, name), ours))
+        setattr(module, name, ours)

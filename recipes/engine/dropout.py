@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from recipes.engine import parallel
+from snn_delay_plugins.kernels.compiled import njit
 from snn_delay_plugins.kernels.threads import over_ranges
 
 _WHOLE_NUMBERS = {8: np.int8, 16: np.int16, 32: np.int32}

@@ -21,10 +21,10 @@ from functools import cache
 
 import numpy as np
 import torch
-from numba import njit
 from numba.extending import register_jitable
 from torch import Tensor
 
+from .compiled import njit
 from .threads import over_ranges
 
 # Columns that run through time together; their states stay in the cache. All rows live in one buffer, so that the

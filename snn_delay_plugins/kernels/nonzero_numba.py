@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .compiled import njit
 
 __all__ = ["entries", "room"]
 

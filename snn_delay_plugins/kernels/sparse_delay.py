@@ -3,9 +3,9 @@ its single step. Shapes: :mod:`snn_delay_plugins.functional.sparse_delay`."""
 from __future__ import annotations
 
 import torch
-from numba import njit
 from torch import Tensor
 
+from .compiled import njit
 from .threads import over_ranges
 
 __all__ = ["sparse_delayed_linear", "sparse_delayed_linear_step"]

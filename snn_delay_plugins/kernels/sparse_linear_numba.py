@@ -12,8 +12,8 @@ these loops wait for is memory. Work is split by rows or by receivers: no sum de
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compiled import njit
 from .nonzero_numba import entries, room
 from .threads import over_ranges
 

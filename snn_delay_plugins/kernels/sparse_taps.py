@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from .compiled import njit
 from .threads import over_ranges
 
 __all__ = ["sparse_taps", "sparse_taps_backward"]

@@ -12,9 +12,9 @@ from .convolution import DelayedConv1d, DelayedConv2d
 from .eventprop import EventPropLI, EventPropLIF
 from .layer import DelayedLinear, DiscreteDelayedLinear
 from .neuron import AdLIFPlus, StateAdLIFPlus
-from .reset import reset
+from .reset import detach, reset
 
 __all__ = [
     "AdLIFPlus", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropLI",
-    "EventPropLIF", "StateAdLIFPlus", "reset",
+    "EventPropLIF", "StateAdLIFPlus", "detach", "reset",
 ]  # fmt: skip

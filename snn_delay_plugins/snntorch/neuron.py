@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import torch
 from snntorch import SpikingNeuron
@@ -10,6 +11,7 @@ from torch import Tensor
 from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
 from ..functional.surrogate import Boxcar
 from ..parameters import AdLIFParameters, live_modules
+from .state import CarriedStates
 
 __all__ = ["AdLIFPlus", "StateAdLIFPlus"]
 
@@ -64,19 +66,22 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
             raise ValueError(
                 "reset_delay=False: Eq. 1 resets in the step after the spike; variant='symplectic' resets in the same"
             )
-        super().__init__(
-            threshold=_floating(threshold),
-            spike_grad=Boxcar() if spike_grad is None else spike_grad,
-            surrogate_disable=surrogate_disable,
-            init_hidden=init_hidden,
-            inhibition=inhibition,
-            learn_threshold=learn_threshold,
-            reset_mechanism=reset_mechanism or ("zero" if variant == "symplectic" else "subtract"),
-            state_quant=state_quant,
-            output=output,
-            graded_spikes_factor=_floating(graded_spikes_factor),
-            learn_graded_spikes_factor=learn_graded_spikes_factor,
-        )
+        try:
+            super().__init__(
+                threshold=_floating(threshold),
+                spike_grad=Boxcar() if spike_grad is None else spike_grad,
+                surrogate_disable=surrogate_disable,
+                init_hidden=init_hidden,
+                inhibition=inhibition,
+                learn_threshold=learn_threshold,
+                reset_mechanism=reset_mechanism or ("zero" if variant == "symplectic" else "subtract"),
+                state_quant=state_quant,
+                output=output,
+                graded_spikes_factor=_floating(graded_spikes_factor),
+                learn_graded_spikes_factor=learn_graded_spikes_factor,
+            )
+        finally:
+            self._leave_instances()
         self.variant = variant
         self.create_adlif_parameters(
             features,
@@ -88,6 +93,14 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
             init_state=init_state,
         )
         self._prepare()
+
+    def _leave_instances(self) -> None:
+        """snnTorch's list of every neuron would keep this one alive for ever, with its states and their graph.
+
+        Only the class methods of snnTorch's own neurons read it; ours find theirs among the modules that are alive.
+        """
+        with suppress(ValueError):
+            SpikingNeuron.instances.remove(self)
 
     def _prepare(self) -> None:
         """What the subclass adds to the construction (so that its signature stays the one above)."""
@@ -111,7 +124,7 @@ class _AdLIFPlusNeuron(AdLIFParameters, SpikingNeuron):
         return f"preset={self.preset!r}, variant={self.variant!r}, reset_mechanism={self.reset_mechanism!r}"
 
 
-class AdLIFPlus(_AdLIFPlusNeuron):
+class AdLIFPlus(CarriedStates, _AdLIFPlusNeuron):
     r"""Adaptive LIF neuron with bounded trainable parameters (Deckers et al., Eq. 1), used like ``snn.Synaptic``.
 
     .. math::
@@ -157,9 +170,10 @@ class AdLIFPlus(_AdLIFPlusNeuron):
         torch.Size([8, 128])
     """
 
+    _states = ("w", "mem")
+
     def _prepare(self) -> None:
-        self.register_buffer("w", torch.zeros(0), persistent=False)
-        self.register_buffer("mem", torch.zeros(0), persistent=False)
+        self.w, self.mem = torch.zeros(0), torch.zeros(0)
 
     def reset_mem(self) -> tuple[Tensor, Tensor]:
         """Forget the states and return them, empty; the next step starts from ``init_state``."""
@@ -203,7 +217,7 @@ class AdLIFPlus(_AdLIFPlusNeuron):
         """Detach the states of every neuron of this class, copies included (truncated backpropagation)."""
         for neuron in live_modules():
             if isinstance(neuron, cls):
-                neuron.w, neuron.mem = neuron.w.detach(), neuron.mem.detach()
+                neuron.detach_states()
 
     @classmethod
     def reset_hidden(cls) -> None:
@@ -234,6 +248,9 @@ class StateAdLIFPlus(_AdLIFPlusNeuron):
         for option in ("init_hidden", "inhibition", "state_quant"):
             if getattr(self, option):
                 raise ValueError(f"{option} acts between time steps and is not available on sequences; use AdLIFPlus")
+
+    def reset_mem(self) -> None:
+        """Nothing to forget: every call starts from ``init_state``."""
 
     def forward(self, input_: Tensor):
         if input_.dim() < 3:

@@ -1,4 +1,4 @@
-"""Resetting networks that hold our modules at any depth."""
+"""Resetting and detaching networks that hold our modules at any depth."""
 from __future__ import annotations
 
 from torch import nn
@@ -6,8 +6,9 @@ from torch import nn
 from .convolution import DelayedConv1d, DelayedConv2d
 from .layer import DelayedLinear, DiscreteDelayedLinear
 from .neuron import AdLIFPlus
+from .state import CarriedStates
 
-__all__ = ["reset"]
+__all__ = ["detach", "reset"]
 
 _WITH_STATES = (AdLIFPlus, DelayedConv1d, DelayedConv2d, DelayedLinear, DiscreteDelayedLinear)
 
@@ -30,3 +31,21 @@ def reset(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, _WITH_STATES):
             module.reset_mem()
+
+
+def detach(net: nn.Module) -> None:
+    """Cut the states of every module of this package inside ``net`` from the graph of the steps before.
+
+    Called between the chunks of truncated backpropagation through time; the states themselves go on.
+
+    Example::
+
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), AdLIFPlus(init_hidden=True))
+        >>> for chunk in torch.rand(3, 5, 4, 2):
+        ...     torch.stack([net(x) for x in chunk]).sum().backward()
+        ...     detach(net)
+    """
+    for module in net.modules():
+        if isinstance(module, CarriedStates):
+            module.detach_states()

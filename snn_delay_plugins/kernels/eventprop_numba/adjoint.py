@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..compiled import njit
 from .flow import LANES, OPTIONS, flow_table, propagate, propagator
 from .tables import block_positions, by_unit, fixed_point, split_buffers, tables_of_sample
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..compiled import njit
 from .flow import OPTIONS, propagate
 from .tables import by_unit
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ..compiled import njit
 
 LANES = 8           # neurons that share one pass over the events, each with its column of buckets
 _CELLS = 32         # cells per dt of the table behind propagate

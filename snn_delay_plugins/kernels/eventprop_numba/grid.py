@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..compiled import njit
 from .crossing import grown
 from .flow import LANES, OK, OPTIONS, TOO_MANY_SPIKES, propagator_any
 from .tables import by_unit, by_unit_into

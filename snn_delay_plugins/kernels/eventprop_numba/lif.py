@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..compiled import njit
 from .crossing import advance, arrivals_of_step, grown, next_crossing, quiet_steps, sort_by_time, sort_pairs
 from .flow import LANES, OK, OPTIONS, TOO_MANY_SPIKES, flow_table, propagate, propagator
 from .tables import (

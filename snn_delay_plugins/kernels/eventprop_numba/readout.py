@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..compiled import njit
 from .crossing import advance, arrivals_of_step
 from .flow import LANES, OPTIONS, flow_table, propagate, propagator
 from .tables import block_kicks, by_unit, clear, scatter, split_buffers

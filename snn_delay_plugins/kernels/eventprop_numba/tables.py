@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..compiled import njit
 from .flow import LANES, OPTIONS, expm1
 
 _FRACTION = 2.0 ** 32

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..compiled import njit
 from .adjoint import adjoint
 from .crossing import advance
 from .flow import LANES, OPTIONS, flow_table, propagator, propagator_by_tau

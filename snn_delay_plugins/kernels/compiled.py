@@ -1,0 +1,108 @@
+"""``numba.njit`` whose cache on disk may be missing, full, read-only or damaged.
+
+numba fails at the first call where it finds no folder that can be written, where the disk is full, and where a file of
+the cache is cut or overwritten. Here the loops are then compiled anew in every process, which gives the same numbers,
+and one warning says what to set.
+"""
+from __future__ import annotations
+
+import hashlib
+import pickle
+import warnings
+from collections.abc import Callable
+
+import numba
+from numba.core import sigutils
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.serialize import dumps
+
+__all__ = ["njit"]
+
+
+_told = False
+
+
+def _tell(reason: Exception) -> None:
+    """One warning in a process, whatever the number of functions."""
+    global _told
+    if not _told:
+        _told = True
+        warnings.warn(
+            "numba cannot keep compiled code on disk, so that every process compiles anew (up to half a minute before "
+            "its first results): set the environment variable NUMBA_CACHE_DIR to a folder that can be written and has "
+            f"room ({type(reason).__name__}: {reason})",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+class _ChecksummedResults(CompileResultCacheImpl):
+    """Machine code with its checksum: a damaged block of a file would crash the process."""
+
+    def get_filename_base(self, fullname, abiflags):
+        return super().get_filename_base(fullname, abiflags) + ".checked"  # no file that numba itself would read
+
+    def reduce(self, cres):
+        code = dumps(super().reduce(cres))
+        return hashlib.sha256(code).digest(), code
+
+    def rebuild(self, target_context, payload):
+        digest, code = payload
+        if hashlib.sha256(code).digest() != digest:
+            raise ValueError("the checksum of the cached code differs")
+        return super().rebuild(target_context, pickle.loads(code))
+
+
+class _ForgivingCache(FunctionCache):
+    """numba's cache of one function; what goes wrong with its files is a miss."""
+
+    _impl_class = _ChecksummedResults
+
+    def load_overload(self, sig, target_context):
+        try:
+            found = super().load_overload(sig, target_context)
+        except Exception:  # damaged pickles raise anything
+            self._start_anew()
+            return None
+        # two processes that write at once can leave an index that names the file of another signature
+        arguments, _ = sigutils.normalize_signature(sig)
+        return found if found is None or found.signature.args == arguments else None
+
+    def _start_anew(self) -> None:
+        try:
+            self.flush()
+        except OSError as error:
+            self.disable()
+            _tell(error)
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            self.disable()
+            _tell(error)
+
+
+def njit(**options) -> Callable[[Callable], Callable]:
+    """``numba.njit(**options)``, with ``cache=True`` wherever that is possible.
+
+    Example::
+
+        >>> @njit(cache=True)
+        ... def twice(x):
+        ...     return 2 * x
+        >>> twice(2.0)
+        4.0
+    """
+    cached = options.pop("cache", False)
+
+    def compiled(function: Callable) -> Callable:
+        dispatcher = numba.njit(**options)(function)
+        if cached and hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT gives the function itself
+            try:
+                dispatcher._cache = _ForgivingCache(function)
+            except (RuntimeError, OSError) as error:
+                _tell(error)
+        return dispatcher
+
+    return compiled
