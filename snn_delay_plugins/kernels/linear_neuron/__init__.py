@@ -1,0 +1,1 @@
+"""Linear neurons with jumps: equations in :mod:`.structure`, one kernel a device."""

@@ -1,0 +1,73 @@
+r"""Adaptive LIF neurons whose adaptation current is subtracted from the input."""
+from __future__ import annotations
+
+import math
+
+from ..functional.linear_neuron import Coefficients
+from .model import LinearModel, Parameter, membrane_reset
+
+__all__ = ["ADLIF_PLUS", "SE_ADLIF"]
+
+_PARAMETERS = {  # Deckers et al., section 4.2
+    "alpha": Parameter(0.36, 0.96),
+    "beta": Parameter(0.96, 0.99),
+    "a": Parameter(0.0, 1.0),
+    "b": Parameter(0.0, 2.0),
+}
+_ADLIF = {  # Bittar & Garner 2022: tau_u 5 ... 25 and tau_w 30 ... 120 time steps, a of either sign
+    "alpha": Parameter(math.exp(-1 / 5), math.exp(-1 / 25)),
+    "beta": Parameter(math.exp(-1 / 30), math.exp(-1 / 120)),
+    "a": Parameter(-1.0, 1.0),
+    "b": Parameter(0.0, 2.0),
+}
+
+
+def _adlif(p, theta, reset, detach_reset):
+    alpha, beta, a, b = p["alpha"], p["beta"], p["a"], p["b"]
+    jump = membrane_reset(reset, theta, (alpha, 0))
+    r0 = jump.pop("r", (0,))[0]
+    return Coefficients(
+        theta=theta, A=((alpha, 0), ((1 - beta) * a, beta)), B=(1 - alpha,), r=(r0, b), subtracted=True,
+        through=(0, b) if detach_reset else None, **jump,
+    )  # fmt: skip
+
+
+ADLIF_PLUS = LinearModel(
+    name="AdLIFPlus",
+    states=("mem", "w"),
+    parameters=_PARAMETERS,
+    presets={"adlif": _ADLIF},
+    equations=r"""u[t] &= \alpha\, u[t-1] + (1 - \alpha) (I[t] - w[t-1]) - \theta\, s[t-1] \\
+        w[t] &= \beta\, w[t-1] + (1 - \beta)\, a\, u[t-1] + b\, s[t-1]""",
+    source="Deckers et al., Eq. 1",
+    coefficients=_adlif,
+)
+
+
+def _se_adlif(p, theta, reset, detach_reset):
+    alpha, beta, a, b = p["alpha"], p["beta"], p["a"], p["b"]
+    # With u and w before the jump that their spike makes: u -> u + s (J u + r), w -> w + s ((1 - beta) (a (J u + r) + b)),
+    # then the step.
+    into_w = (1 - beta) * a
+    A = ((alpha, alpha - 1), (into_w * alpha, beta + into_w * (alpha - 1)))
+    jump_u = {"subtract": -theta, "zero": 0, "none": 0}[reset]
+    jump_w = (1 - beta) * b + into_w * jump_u
+    r = tuple(row[0] * jump_u + row[1] * jump_w for row in A)
+    J = None
+    if reset == "zero":  # u -> 0, and w loses what u had given it
+        J = tuple((-(row[0] + row[1] * into_w), 0) for row in A)
+    through = tuple(row[1] * (1 - beta) * b for row in A) if detach_reset else None
+    return Coefficients(theta=theta, A=A, B=(1 - alpha, into_w * (1 - alpha)), r=r, J=J, through=through)
+
+
+SE_ADLIF = LinearModel(
+    name="SEAdLIF",
+    states=("mem", "w"),
+    parameters=_PARAMETERS,
+    presets={"adlif": _ADLIF},
+    resets=("zero", "subtract", "none"),
+    equations=r"""\hat u[t] &= \alpha\, u[t-1] + (1 - \alpha) (I[t] - w[t-1]), \qquad u[t] = \hat u[t]\, (1 - s[t]) \\
+        w[t] &= \beta\, w[t-1] + (1 - \beta) (a\, u[t] + b\, s[t])""",
+    source="Baronig et al. 2024, Eq. 6; the states are those before the jump of their own spike",
+    coefficients=_se_adlif,
+)
