@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -81,7 +80,7 @@ class Coefficients:
         if self.subtracted and not _absent(self.A[0][1]):
             raise ValueError("subtracted: A01 is -B0 and must be given as 0")
 
-    @cached_property
+    @property
     def named(self) -> dict[str, Number]:
         """The coefficients that there are by name, in the order of the kernels."""
         values = {f"A{i}{j}": value for i, row in enumerate(self.A) for j, value in enumerate(row)}
@@ -93,7 +92,7 @@ class Coefficients:
         present = {name: value for name, value in values.items() if not _absent(value)} | {"theta": self.theta}
         return {name: present[name] for name in NAMES if name in present}
 
-    @cached_property
+    @property
     def structure(self) -> Structure:
         """What a kernel is compiled for."""
         return Structure(tuple(self.named), self.subtracted, self.through is not None)

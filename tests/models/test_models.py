@@ -99,6 +99,7 @@ LOOPS = {
 }  # fmt: skip
 LINEAR = {name: model for name, model in MODELS.items() if isinstance(model, LinearModel)}
 CASES = [(name, reset) for name, model in LINEAR.items() for reset in model.resets]
+COMPILED = [(name, model.resets[0]) for name, model in LINEAR.items()]  # every structure is compiled: those of the defaults
 
 
 def drawn(model, dtype=torch.float64):
@@ -113,8 +114,9 @@ def test_every_linear_model_has_a_scalar_loop_here():
     assert LOOPS.keys() == LINEAR.keys()
 
 
-@pytest.mark.parametrize("method", ["torch", "numba"])
-@pytest.mark.parametrize(("name", "reset"), CASES)
+@pytest.mark.parametrize(
+    ("name", "reset", "method"), [(*case, "torch") for case in CASES] + [(*case, "numba") for case in COMPILED]
+)
 def test_spikes_and_potential_are_those_of_a_scalar_loop(name, reset, method):
     model, parameters = LINEAR[name], drawn(LINEAR[name])
     current = torch.randn(STEPS, SAMPLES, FEATURES, dtype=torch.float64) * 2 + 0.5
@@ -129,8 +131,10 @@ def test_spikes_and_potential_are_those_of_a_scalar_loop(name, reset, method):
             torch.testing.assert_close(x0[:, n, f].detach(), expected[:, 1], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("detach_reset", [False, True])
-@pytest.mark.parametrize(("name", "reset"), CASES)
+@pytest.mark.parametrize(
+    ("name", "reset", "detach_reset"),
+    [(*case, False) for case in COMPILED] + [("AdLIFPlus", "subtract", True), ("SEAdLIF", "zero", True)],
+)
 def test_gradients_of_the_kernel_are_those_of_the_plain_form(name, reset, detach_reset):
     model, parameters = LINEAR[name], drawn(LINEAR[name])
     current = (torch.randn(STEPS, SAMPLES, FEATURES, dtype=torch.float64) * 2 + 0.5).requires_grad_()

@@ -20,9 +20,9 @@ from functools import cache
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from ..compiled import njit
 from ..threads import over_ranges
 from .structure import NAMES, Structure
 
