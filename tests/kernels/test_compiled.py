@@ -169,5 +169,5 @@ def test_every_loop_of_the_package_is_compiled_through_it():
     root = Path(snn_delay_plugins.__file__).parents[1]
     files = [f for folder in ("snn_delay_plugins", "recipes") for f in (root / folder).rglob("*.py")]
     assert len(files) > 50
-    straight = [f for f in files if re.search(r"from numba import .*jit|import numba", f.read_text())]
+    straight = [f for f in files if re.search(r"^\s*(from numba import .*jit|import numba)", f.read_text(), re.MULTILINE)]
     assert [f.name for f in straight] == ["compiled.py"]
