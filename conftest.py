@@ -1,4 +1,5 @@
 """Doctests of a part whose framework or compiler is not installed are left out; test files skip themselves, saying so."""
+
 from importlib.util import find_spec
 
 from hypothesis import settings

@@ -6,6 +6,7 @@ Current [T, N, F] in float32, gradients to the current and to alpha, beta, a, b 
 step loop (its base class, its surrogate, its reset), a SpikingJelly-style node in multi-step mode, torch.compile of the
 snnTorch-style step, and this package's plain PyTorch form. All compute Eq. 1 of Deckers et al.
 """
+
 from __future__ import annotations
 
 import argparse

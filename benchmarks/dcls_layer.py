@@ -9,6 +9,7 @@ same neurons, normalisation, loss and optimizer around either layer; and its thr
 ``inference``: one tap per synapse at T = 1000, T_d = 101, 256 -> 256, 1 % of the input not zero. Peer: Dcls1d as the
 published code evaluates it (version max, SIG = 0, rounded positions), which builds its kernel in every call.
 """
+
 from __future__ import annotations
 
 import argparse

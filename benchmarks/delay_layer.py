@@ -7,6 +7,7 @@ Weights and delays get gradients in every case. ``targets``: an input layer (T =
 boxcar's support alone, and SHD in 10 ms bins (T = 100, 140 inputs, 20 %, T_d = 25). Sweeps vary one quantity of the
 first. Peers: Dcls1d with a Gaussian, as in the DCLS paper, and conv1d with the same two taps per synapse as ours.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -99,8 +100,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES, metavar="CASE")
     parser.add_argument("--samples", type=int, help="per batch")
-    parser.add_argument("--longest", type=float, default=60.0, help="s of CPU; a peer that took longer is left out of the "
-                        "rest of a sweep")
+    parser.add_argument(
+        "--longest", type=float, default=60.0, help="s of CPU; a peer that took longer is left out of the rest of a sweep"
+    )
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -28,8 +28,12 @@ def network(seed: int) -> tuple[SpikeEvents, list[torch.Tensor], torch.Tensor]:
     g = np.random.default_rng(seed)
     times, units = np.sort(g.uniform(0, 60, 24)), g.integers(0, INPUTS, 24)
     events = SpikeEvents.from_lists([times], [units], num_units=INPUTS, duration=DURATION)
-    values = (g.normal(3.0, 1.0, (HIDDEN, INPUTS)), g.uniform(0, 15, (HIDDEN, INPUTS)),
-              g.normal(0, 1, (OUTPUTS, HIDDEN)), g.uniform(0, 15, (OUTPUTS, HIDDEN)))
+    values = (
+        g.normal(3.0, 1.0, (HIDDEN, INPUTS)),
+        g.uniform(0, 15, (HIDDEN, INPUTS)),
+        g.normal(0, 1, (OUTPUTS, HIDDEN)),
+        g.uniform(0, 15, (OUTPUTS, HIDDEN)),
+    )
     return events, [torch.tensor(v, requires_grad=True) for v in values], torch.tensor(g.normal(0, 1, OUTPUTS))
 
 
@@ -52,6 +56,7 @@ def errors(seed: int, mode: str, dt: float, reference: tuple) -> dict:
 
 def plot(rows: list[dict], path: Path) -> None:
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -88,8 +93,10 @@ def main() -> None:
             group = [r for r in rows if r["mode"] == mode and r["dt"] == dt]
             m = {k: float(np.median([r[k] for r in group])) for k in group[0] if k.endswith(("error", "cosine"))}
             medians.append({"mode": mode, "dt": dt, **m})
-            print(f"{mode:6} {dt:5}  {m['weights_error']:14.2e} {m['weights_cosine']:6.3f} {m['delays_error']:15.2e} "
-                  f"{m['delays_cosine']:6.3f}")
+            print(
+                f"{mode:6} {dt:5}  {m['weights_error']:14.2e} {m['weights_cosine']:6.3f} {m['delays_error']:15.2e} "
+                f"{m['delays_cosine']:6.3f}"
+            )
     summary = {"networks": args.seeds, "reference_dt": REFERENCE, "torch": torch.__version__, "medians": medians}
     (args.out / "eventprop_dt.json").write_text(json.dumps(summary, indent=1) + "\n")
     plot(rows, args.out / "eventprop_dt.png")

@@ -33,7 +33,7 @@ from snn_delay_plugins.functional.losses import voltage_cross_entropy
 
 DELAYS = (64, 256, 1024)
 PLAIN_LOOP = "plain loop, grid, no readout"
-MLGENN = {"mlGeNN": False, "mlGeNN, -O3": True}      # is it told to optimise? By default it does not
+MLGENN = {"mlGeNN": False, "mlGeNN, -O3": True}  # is it told to optimise? By default it does not
 
 
 def step(events: SpikeEvents, p: list[torch.Tensor], target: torch.Tensor, mode: str) -> tuple[float, float, int]:
@@ -49,8 +49,7 @@ def step(events: SpikeEvents, p: list[torch.Tensor], target: torch.Tensor, mode:
 
 
 @njit(fastmath=True, error_model="numpy")
-def plain_loop(step_of, unit, weight, delay, steps, alpha, beta, gain, coupling, drive, lambda_v, lambda_i,
-               grad_w, grad_d):
+def plain_loop(step_of, unit, weight, delay, steps, alpha, beta, gain, coupling, drive, lambda_v, lambda_i, grad_w, grad_d):
     """Forward and backward pass of the hidden layer on the grid, as plainly as can be; returns the number of spikes."""
     hidden, count = weight.shape[1], 0
     drive[:] = 0
@@ -76,7 +75,7 @@ def plain_loop(step_of, unit, weight, delay, steps, alpha, beta, gain, coupling,
             s[j] = beta * s[j] + coupling * v[j]
             v[j] *= alpha
         while k >= 0 and when[k] == n:
-            v[who[k]] += (v[who[k]] + np.float32(1e-3)) / slope[k]      # some dL/dt of the same size for every spike
+            v[who[k]] += (v[who[k]] + np.float32(1e-3)) / slope[k]  # some dL/dt of the same size for every spike
             k -= 1
         for j in range(hidden):
             lambda_v[n, j], lambda_i[n, j] = v[j], s[j]
@@ -96,8 +95,7 @@ def plain_step(events: SpikeEvents, p: list[torch.Tensor]):
     delay = np.ascontiguousarray(p[1].detach().numpy().T.round().astype(np.int32))
     step_of, unit = np.ceil(events.times.numpy()).astype(np.int32), events.units.numpy().astype(np.int32)
     alpha, beta = np.exp(-1 / 20), np.exp(-1 / 5)
-    constants = [np.float32(x) for x in (alpha, beta, (1 - alpha) * (1 - beta) * 5,
-                                         20 / (5 - 20) * (beta - alpha))]
+    constants = [np.float32(x) for x in (alpha, beta, (1 - alpha) * (1 - beta) * 5, 20 / (5 - 20) * (beta - alpha))]
     dense = [np.zeros((steps + 1, HIDDEN), np.float32) for _ in range(3)]
     gradients = [np.zeros_like(weight), np.zeros_like(weight)]
 
@@ -138,25 +136,33 @@ def timings(repeats: int) -> list[dict]:
     for run in cases.values():
         run()
     measured = {case: [] for case in cases}
-    for _ in range(repeats):                    # interleaved, so that a busy moment hits all cases alike
+    for _ in range(repeats):  # interleaved, so that a busy moment hits all cases alike
         for case, run in cases.items():
-            run()                               # warms the caches for this case
+            run()  # warms the caches for this case
             measured[case].append(run())
     fastest = {case: min(total for total, _, _ in runs) for case, runs in measured.items()}
     peers = {"plain_loop": PLAIN_LOOP, "mlgenn": "mlGeNN", "mlgenn_O3": "mlGeNN, -O3"}
     rows = []
     for (mode, delay), runs in measured.items():
         total, forward = [1e3 * t for t, _, _ in runs], [1e3 * f for _, f, _ in runs if f is not None]
-        rows.append({
-            "mode": mode, "max_delay_ms": delay, "spikes_per_neuron": runs[0][2] / HIDDEN,
-            "forward_ms": statistics.median(forward) if forward else None,
-            "backward_ms": statistics.median(t - f for t, f in zip(total, forward, strict=True)) if forward else None,
-            "total_ms": statistics.median(total), "fastest_ms": min(total),
-            "quartiles_ms": list(np.percentile(total, [25, 75])),
-            **{f"fastest_to_{name}": fastest[mode, delay] / fastest[peer, delay]
-               for name, peer in peers.items() if (peer, delay) in fastest},
-            "fastest_to_delay_64": fastest[mode, delay] / fastest[mode, DELAYS[0]],
-        })
+        rows.append(
+            {
+                "mode": mode,
+                "max_delay_ms": delay,
+                "spikes_per_neuron": runs[0][2] / HIDDEN,
+                "forward_ms": statistics.median(forward) if forward else None,
+                "backward_ms": statistics.median(t - f for t, f in zip(total, forward, strict=True)) if forward else None,
+                "total_ms": statistics.median(total),
+                "fastest_ms": min(total),
+                "quartiles_ms": list(np.percentile(total, [25, 75])),
+                **{
+                    f"fastest_to_{name}": fastest[mode, delay] / fastest[peer, delay]
+                    for name, peer in peers.items()
+                    if (peer, delay) in fastest
+                },
+                "fastest_to_delay_64": fastest[mode, delay] / fastest[mode, DELAYS[0]],
+            }
+        )
     return rows
 
 
@@ -182,6 +188,7 @@ def show(title: str, rows: list[dict]) -> None:
     except ImportError:
         print(title, *rows, sep="\n")
         return
+
     def text(x) -> str:
         if isinstance(x, list):
             return " - ".join(map(text, x))
@@ -207,8 +214,14 @@ def main() -> None:
     result = {**measure.setting(), "timings": timings(args.repeats)}
     show("forward + backward of one sample, ms", result["timings"])
     result["memory"] = [
-        json.loads(subprocess.run([sys.executable, __file__, "--memory", mode, "--batch", str(args.batch)], check=True,
-                                  capture_output=True, text=True).stdout)
+        json.loads(
+            subprocess.run(
+                [sys.executable, __file__, "--memory", mode, "--batch", str(args.batch)],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+        )
         for mode in ("grid", "exact")
     ]
     show("peak memory of a batch", result["memory"])

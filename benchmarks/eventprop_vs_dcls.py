@@ -8,6 +8,7 @@ batch normalisation, SpikingJelly's LIFNode (multi-step), dropout, with the padd
 Ours: EventPropLIF layers with delays and a leaky readout; and DelayedLinear with LIF neurons in multi-step mode.
 mlGeNN is in ``eventprop_step.py``. ``--layers 2 --hidden 256 512`` is the EventProp paper's Fig. 8.
 """
+
 from __future__ import annotations
 
 import argparse

@@ -23,7 +23,7 @@ def parameters(max_delay: float, events: SpikeEvents, seed: int = 0) -> list[tor
     shape = torch.randn(HIDDEN, INPUTS, generator=g) * 0.01 + 0.03
     delay = torch.rand(HIDDEN, INPUTS, generator=g) * max_delay
     low, high = 0.3, 10.0
-    for _ in range(20):                         # the weight scale at which neurons spike 15 times on average
+    for _ in range(20):  # the weight scale at which neurons spike 15 times on average
         scale = 0.5 * (low + high)
         count = len(eventprop_lif(events[0], shape * scale, delay)) / HIDDEN
         low, high = (scale, high) if count < 15 else (low, scale)

@@ -4,6 +4,7 @@ Competitors take turns, so that a busy moment hits all of them alike; warm-up is
 stands the processor time, which does not count waiting for other people's processes. Peak memory is that of one step in
 a fresh process, above what it held with libraries, kernels, parameters and inputs loaded.
 """
+
 from __future__ import annotations
 
 import gc

@@ -11,6 +11,7 @@ cannot be told apart. Timed are: gradients to zero, reset, input and label set, 
 softmax. Not timed: the update of weights and delays, shuffling, metrics and callbacks. GeNN compiles for the CPU without
 any optimisation unless told ``optimize_code=True`` (-O3 -ffast-math).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -27,7 +28,7 @@ from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
 from snn_delay_plugins.functional.losses import voltage_cross_entropy
 
-RING = 500      # mlGeNN's default room for the spikes of a neuron
+RING = 500  # mlGeNN's default room for the spikes of a neuron
 
 
 class MlGenn:
@@ -55,17 +56,24 @@ class MlGenn:
             first = Connection(self.inputs, hidden, Dense(weight, delay), Exponential(5.0), max_delay_steps=max_delay)
             second = Connection(hidden, self.outputs, Dense(out), Exponential(5.0))
         self.network = EventPropCompiler(
-            example_timesteps=steps, losses="sparse_categorical_crossentropy", delay_learn_conns=[first], batch_size=1,
-            max_spikes=RING, backend="single_threaded_cpu", optimize_code=optimised,
+            example_timesteps=steps,
+            losses="sparse_categorical_crossentropy",
+            delay_learn_conns=[first],
+            batch_size=1,
+            max_spikes=RING,
+            backend="single_threaded_cpu",
+            optimize_code=optimised,
         ).compile(network, name="peer")
         self.steps, self.model = steps, self.network.genn_model
         self.hidden = self.network.neuron_populations[hidden]
-        self.variables = [(self.network.connection_populations[c].vars[name], p.shape) for c, name, p in (
-            (first, "Gradient", weight), (first, "DelayGradient", delay), (second, "Gradient", out))]
+        self.variables = [
+            (self.network.connection_populations[c].vars[name], p.shape)
+            for c, name, p in ((first, "Gradient", weight), (first, "DelayGradient", delay), (second, "Gradient", out))
+        ]
         self.code = tempfile.TemporaryDirectory(prefix="genn-")
         self.model.build(self.code.name)
         self.model.load(num_recording_timesteps=steps)
-        self.network.neuron_populations[self.outputs].set_dynamic_param_value("Trial", 1)   # a previous sample exists
+        self.network.neuron_populations[self.outputs].set_dynamic_param_value("Trial", 1)  # a previous sample exists
 
     def step(self, events: SpikeEvents, target: int) -> tuple[float, int]:
         """Seconds of one pass (module heading), spikes of the hidden neurons in it."""
@@ -96,8 +104,10 @@ class MlGenn:
         self.step(events, target)
         ring = self.hidden.extra_global_params["RingSpikeTime"]
         ring.pull_from_device()
-        return [times[np.arange(a, a + (b - a) % RING) % RING]
-                for times, a, b in zip(ring.view.reshape(-1, RING), first, self._written(), strict=True)]
+        return [
+            times[np.arange(a, a + (b - a) % RING) % RING]
+            for times, a, b in zip(ring.view.reshape(-1, RING), first, self._written(), strict=True)
+        ]
 
     def gradients(self) -> list[np.ndarray]:
         """Those of the pass before the last, shapes [out, in]: hidden weight, hidden delay, readout weight."""
@@ -135,7 +145,7 @@ def main() -> None:
         theirs = peer.spikes(events, 3)
     rows = []
     for mode in ("grid", "exact"):
-        loss_scale = DURATION              # mlGeNN averages over T where our loss integrates
+        loss_scale = DURATION  # mlGeNN averages over T where our loss integrates
         for p in network:
             p.grad = None
         hidden = eventprop_lif(events, *network[:2], spike_times=mode)

@@ -120,7 +120,7 @@ class Ours:
     def step(self, x: Tensor, labels: Tensor, moment: Moment) -> float:
         self.objective.before_batch(self.optimizer, moment)
         self.optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(summed_softmax(self.model(x).membrane), labels)   # as objective.measure
+        loss = nn.functional.cross_entropy(summed_softmax(self.model(x).membrane), labels)  # as objective.measure
         loss.backward()
         self.optimizer.step()
         return loss.item()

@@ -36,7 +36,7 @@ STORE = Path("results/published_dcls")
 
 def convolve(x: Tensor, kernel: Tensor, bias=None, *rest) -> Tensor:
     """``conv1d`` without padding, stride, dilation or groups, the products taken at each frequency."""
-    strides, padding, dilation, groups = (rest + ((1,), (0,), (1,), 1)[len(rest) :])
+    strides, padding, dilation, groups = rest + ((1,), (0,), (1,), 1)[len(rest) :]
     if (tuple(strides), tuple(padding), tuple(dilation), groups) != ((1,), (0,), (1,), 1):
         raise NotImplementedError(f"conv1d{rest}")
     length, taps = x.shape[2], kernel.shape[2]
@@ -53,8 +53,7 @@ def read(folder: Path, duration: float) -> dict[str, tuple[Tensor, Tensor]]:
     for name in ("train", "valid", "test"):
         split = getattr(splits, name)
         parts = [
-            split.batch(np.arange(k, min(k + 200, len(split))), np.random.default_rng(0))
-            for k in range(0, len(split), 200)
+            split.batch(np.arange(k, min(k + 200, len(split))), np.random.default_rng(0)) for k in range(0, len(split), 200)
         ]
         counts = torch.cat([torch.as_tensor(x).to(torch.uint8) for x, _ in parts])
         whole[name] = counts, torch.cat([torch.as_tensor(y) for _, y in parts])
@@ -118,7 +117,7 @@ def main() -> None:
     kind = ("ours" if args.ours else "published") + ("_float64" if args.double else "")
     if not args.conv1d:
         nn.functional.conv1d = convolve
-    published_code(args.folder, args.epochs, args.hidden)   # its modules can be imported from here on
+    published_code(args.folder, args.epochs, args.hidden)  # its modules can be imported from here on
     data = read(args.data_dir, args.duration)
     runs = {}
     for seed in map(int, args.seeds.split(",")):

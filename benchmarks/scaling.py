@@ -5,6 +5,7 @@
 One quantity is varied at a time, the others stay at a common point; the exponent is the slope of log(CPU time) over
 log(quantity), least squares. Work that is done per call whatever the size pulls exponents down.
 """
+
 from __future__ import annotations
 
 import argparse

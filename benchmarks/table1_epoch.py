@@ -8,6 +8,7 @@ Forms: the kernels, with everything else that the recipe brings (dropout from ra
 plain form, what plain PyTorch has (SNN_DELAY_PLUGINS_METHOD=torch: neurons step by step, delays as products per frequency,
 torch's own Dropout and Linear); the reference (=direct: the same, with delays as dense convolutions).
 """
+
 from __future__ import annotations
 
 import argparse

@@ -46,10 +46,7 @@ def _main(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == "recipes":
             raise
-        print(
-            f"python -m recipes: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'",
-            file=sys.stderr,
-        )
+        print(f"python -m recipes: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'", file=sys.stderr)
         return 1
     parser = _parser(known, found, arguments)
     given = parser.parse_args(arguments)

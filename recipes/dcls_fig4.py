@@ -53,8 +53,10 @@ def moments(run: dict, store: RunStore) -> list[dict]:
     if not isinstance(watched, list):
         raise damaged(store, run, "last.ckpt", "holds no kernels")
     if len(watched) < 2:
-        raise OptionError(f"{store.folder}: {run['network']} seed {run['seed']} is of an earlier version or too short (one "
-                          "epoch): its kernels were not kept; run it again into another --out")
+        raise OptionError(
+            f"{store.folder}: {run['network']} seed {run['seed']} is of an earlier version or too short (one "
+            "epoch): its kernels were not kept; run it again into another --out"
+        )
     place = f"hidden.{LAYER}.connection"
     weight, delay, sigma = (state[f"{place}.{name}"] for name in ("weight", "delay", "sigma"))
     if not all(_is_moment(at, weight.shape[1]) for at in watched[:2]):

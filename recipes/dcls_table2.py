@@ -22,12 +22,7 @@ SHD = TableRecipe(
     rows=(
         Row("hidden-2", "2 hidden layers of 256", {}, {"mean": 95.07, "std": 0.34, "parameters": "0.2M"}),
         # Not in the paper.
-        Row(
-            "no-delays",
-            "without delays, equal parameter count",
-            {"connections": "no delays", "hidden": [388, 388]},
-            {},
-        ),
+        Row("no-delays", "without delays, equal parameter count", {"connections": "no delays", "hidden": [388, 388]}, {}),
     ),
     network=HammouamriNetwork,
     network_settings={"hidden": [256, 256], "time_constant": 1.005, "max_delay": 24, "dropout": 0.4},

@@ -61,9 +61,7 @@ class Neuron:
         current = self.current()[:, None, None].expand(-1, 1, len(a))
         alpha, beta = (torch.full_like(a, value) for value in (self.alpha, self.beta))
         with torch.no_grad():
-            spikes, _, (u, _) = adlif(
-                current, alpha=alpha, beta=beta, a=a, b=b, threshold=THRESHOLD, traces=True
-            )
+            spikes, _, (u, _) = adlif(current, alpha=alpha, beta=beta, a=a, b=b, threshold=THRESHOLD, traces=True)
         return spikes[:, 0], u[:, 0]
 
     def plane(self, a: Tensor, b: Tensor) -> Tensor:
@@ -84,9 +82,7 @@ def checks(a: Tensor, b: Tensor, counts: Tensor) -> dict[str, bool]:
     return {
         "there is an unstable region at negative a": bool(wild[:, a < 0].any()),
         "nothing is unstable at a, b >= 0": not bool(wild[adaptive].any()),
-        "at negative a, a high b leaves less of it unstable": bool(
-            wild[-1, a < 0].sum() < wild[0, a < 0].sum()
-        ),
+        "at negative a, a high b leaves less of it unstable": bool(wild[-1, a < 0].sum() < wild[0, a < 0].sum()),
     }
 
 
@@ -94,31 +90,18 @@ class Figure3:
     name = "deckers_fig3"
     title = "Output spikes over the a-b plane: Deckers et al., Fig. 3"
     default_out = "results/deckers_fig3"
-    paper_used = (
-        f"The paper used: {INPUT_SPIKES} input spikes; the rest of its settings is not given.\n{__doc__}"
-    )
+    paper_used = f"The paper used: {INPUT_SPIKES} input spikes; the rest of its settings is not given.\n{__doc__}"
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         options.add_common(parser, self.default_out)
         plain = Neuron()
+        parser.add_argument("--alpha", type=float, default=plain.alpha, help=f"leak of u (default {plain.alpha})")
+        parser.add_argument("--beta", type=float, default=plain.beta, help=f"leak of w (default {plain.beta})")
+        parser.add_argument("--weight", type=float, help="input current of a spike (default 1.2 theta / (1 - alpha))")
         parser.add_argument(
-            "--alpha", type=float, default=plain.alpha, help=f"leak of u (default {plain.alpha})"
+            "--interval", type=options.positive, default=plain.interval, help="steps between input spikes (default 5)"
         )
-        parser.add_argument(
-            "--beta", type=float, default=plain.beta, help=f"leak of w (default {plain.beta})"
-        )
-        parser.add_argument(
-            "--weight", type=float, help="input current of a spike (default 1.2 theta / (1 - alpha))"
-        )
-        parser.add_argument(
-            "--interval",
-            type=options.positive,
-            default=plain.interval,
-            help="steps between input spikes (default 5)",
-        )
-        parser.add_argument(
-            "--steps", type=options.positive, default=plain.steps, help="time steps (default 100)"
-        )
+        parser.add_argument("--steps", type=options.positive, default=plain.steps, help="time steps (default 100)")
         parser.add_argument(
             "--a-range",
             type=options.finite,
@@ -128,16 +111,9 @@ class Figure3:
             help="(default -40 40)",
         )
         parser.add_argument(
-            "--b-range",
-            type=options.finite,
-            nargs=2,
-            default=(0.0, 2.0),
-            metavar=("LOW", "HIGH"),
-            help="(default 0 2)",
+            "--b-range", type=options.finite, nargs=2, default=(0.0, 2.0), metavar=("LOW", "HIGH"), help="(default 0 2)"
         )
-        parser.add_argument(
-            "--points", type=options.positive, help="points along each axis (default 161, with --smoke 41)"
-        )
+        parser.add_argument("--points", type=options.positive, help="points along each axis (default 161, with --smoke 41)")
 
     def run(self, given: argparse.Namespace) -> int:
         """Count, print and write the table, draw; 1 if the plane is not as the paper says."""
@@ -154,9 +130,7 @@ class Figure3:
         for what, holds in found.items():
             console.print(f"{'yes' if holds else 'NO':4}{what}", highlight=False)
         lines = ["a,b,output_spikes"]
-        lines += [
-            f"{x:g},{y:g},{counts[j, i]}" for j, y in enumerate(b.tolist()) for i, x in enumerate(a.tolist())
-        ]
+        lines += [f"{x:g},{y:g},{counts[j, i]}" for j, y in enumerate(b.tolist()) for i, x in enumerate(a.tolist())]
         atomic.write_text(out / f"{self.name}.csv", "\n".join(lines) + "\n")
         facts = {
             "neuron": dataclasses.asdict(neuron),
@@ -202,9 +176,7 @@ class Figure3:
 def _rich(a: Tensor, b: Tensor, counts: Tensor) -> Table:
     """Nine by nine points of the plane."""
     columns, rows = (torch.linspace(0, len(axis) - 1, 9).round().long().unique().tolist() for axis in (a, b))
-    table = Table(
-        title=f"Output spikes for {INPUT_SPIKES} input spikes (red: more out than in)", box=box.SIMPLE_HEAD
-    )
+    table = Table(title=f"Output spikes for {INPUT_SPIKES} input spikes (red: more out than in)", box=box.SIMPLE_HEAD)
     table.add_column("b \\ a", justify="right")
     for i in columns:
         table.add_column(f"{a[i].item():.3g}", justify="right")
@@ -236,12 +208,7 @@ def _draw(neuron: Neuron, a: Tensor, b: Tensor):
         plane.contourf(a, b, unstable(counts), levels=[0.5, 1.5], colors="none", hatches=["//"])
         plane.contour(a, b, unstable(counts), levels=[0.5], colors="tab:red")
         legend.append(
-            Patch(
-                facecolor="white",
-                edgecolor="tab:red",
-                hatch="//",
-                label=f"unstable: more than {INPUT_SPIKES} spikes",
-            )
+            Patch(facecolor="white", edgecolor="tab:red", hatch="//", label=f"unstable: more than {INPUT_SPIKES} spikes")
         )
     for number, colour in MARKED.items():
         if (counts == number).any():
@@ -250,9 +217,7 @@ def _draw(neuron: Neuron, a: Tensor, b: Tensor):
     legend += plane.plot(0, 0, "o", color="tab:blue", label="LIF", clip_on=False, zorder=5)
     plane.axvline(0, color="black", lw=0.6)
     plane.set(
-        xlabel="a",
-        ylabel="b",
-        title=f"{INPUT_SPIKES} input spikes, alpha = {neuron.alpha:g}, beta = {neuron.beta:g}",
+        xlabel="a", ylabel="b", title=f"{INPUT_SPIKES} input spikes, alpha = {neuron.alpha:g}, beta = {neuron.beta:g}"
     )
     plane.legend(handles=legend, loc="upper right", fontsize="small")
     examples = {
@@ -280,24 +245,18 @@ def _point_inside(where: np.ndarray | None, a: np.ndarray, b: np.ndarray) -> tup
     return a[i[nearest]].item(), b[j[nearest]].item()
 
 
-def _draw_trace(
-    axes, neuron: Neuron, point: tuple[float, float] | None, arrivals: np.ndarray, colour: str
-) -> None:
+def _draw_trace(axes, neuron: Neuron, point: tuple[float, float] | None, arrivals: np.ndarray, colour: str) -> None:
     axes.axhline(THRESHOLD, color="black", lw=0.5, ls=":")
     axes.set_ylabel("u")
     if point is None:
         axes.set_title("none in this plane", fontsize="small")
         return
-    spikes, u = (
-        x[:, 0].numpy() for x in neuron.respond(*(torch.tensor([x], dtype=torch.float64) for x in point))
-    )
+    spikes, u = (x[:, 0].numpy() for x in neuron.respond(*(torch.tensor([x], dtype=torch.float64) for x in point)))
     axes.plot(u, color=colour, lw=1)
     axes.plot(arrivals, np.full(len(arrivals), u.min()), "|", color="black", ms=6)
     fired = spikes.nonzero()[0]
     axes.plot(fired, u[fired], ".", color="black", ms=4)
-    axes.set_title(
-        f"a = {point[0]:.3g}, b = {point[1]:.3g}: output spikes {int(spikes.sum())}", fontsize="small"
-    )
+    axes.set_title(f"a = {point[0]:.3g}, b = {point[1]:.3g}: output spikes {int(spikes.sum())}", fontsize="small")
 
 
 RECIPE = Figure3()

@@ -1,6 +1,5 @@
 """Deckers et al., Fig. 5: the accuracy of every seed of every network of Table 1."""
 
-
 from typing import TYPE_CHECKING
 
 from recipes import deckers_table1

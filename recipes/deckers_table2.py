@@ -82,9 +82,7 @@ GSC = dataclasses.replace(
     paper_data="GSC-35",
     rows=(dataclasses.replace(SSC.rows[0], paper={"mean": 95.38, "parameters": "0.61M"}), *SSC.rows[1:]),
     # 40 mel filters in steps of 10 ms (section 4.1); their windows of 25 ms and their range are not given
-    source_of_data=SpeechCommands(
-        MelSpectrogram(rate=16000, window=400, hop=160, bands=40, lowest=20.0, highest=8000.0)
-    ),
+    source_of_data=SpeechCommands(MelSpectrogram(rate=16000, window=400, hop=160, bands=40, lowest=20.0, highest=8000.0)),
 )
 
 

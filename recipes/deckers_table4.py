@@ -1,6 +1,5 @@
 """Deckers et al., Table 4: how many spikes the neurons of each network of Table 1 emit."""
 
-
 from typing import TYPE_CHECKING
 
 from recipes import deckers_table1

@@ -6,10 +6,7 @@ from recipes.engine.recipe import Row, TableRecipe
 
 HIDDEN = (64, 128, 256, 512, 1024)
 # The text gives two of the figure's points, both of the feed-forward network with delays.
-PAPER = {
-    ("feedforward", True, 1024): {"mean": 83.1, "std": 1.5},
-    ("feedforward", True, 256): {"mean": 81.0, "std": 0.7},
-}
+PAPER = {("feedforward", True, 1024): {"mean": 83.1, "std": 1.5}, ("feedforward", True, 256): {"mean": 81.0, "std": 0.7}}
 ARCHITECTURES = {
     "feedforward": ("2 feed-forward layers", {"layers": 2, "recurrent": False}),
     "recurrent": ("1 recurrent layer", {"layers": 1, "recurrent": True}),

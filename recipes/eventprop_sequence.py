@@ -138,9 +138,7 @@ class Sequence:
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         options.add_common(parser, self.default_out)
-        parser.add_argument(
-            "--data-dir", type=Path, metavar="DIR", help="compare with the authors' arrays in this folder"
-        )
+        parser.add_argument("--data-dir", type=Path, metavar="DIR", help="compare with the authors' arrays in this folder")
         parser.add_argument(
             "--epochs",
             type=functools.partial(options.positive, most=10_000),
@@ -168,9 +166,9 @@ class Sequence:
             checks[f"{scheme}: 100 % after {after or '-'} encounters (paper: {PAPER_ENCOUNTERS})"] = (
                 after is not None and after <= PAPER_ENCOUNTERS
             )
-            checks[f"{scheme}: signs of the four delay updates as Fig. 3's arrows"] = (
-                arrows[scheme].sign().tolist() == [list(map(float, row)) for row in ARROWS]
-            )
+            checks[f"{scheme}: signs of the four delay updates as Fig. 3's arrows"] = arrows[scheme].sign().tolist() == [
+                list(map(float, row)) for row in ARROWS
+            ]
         for key, difference in arrays.items():
             checks[f"grid: {key} equals the authors' array to 1e-6 (off by {difference:.1e})"] = difference < 1e-6
         console = Console()

@@ -50,12 +50,7 @@ RECIPE = TableRecipe(
         "readout_time": None,
     },
     training=EventPropTraining(
-        epochs=100,
-        batch_size=256,
-        learning_rate=1e-3,
-        delay_learning_rate=0.1,
-        ease_in=True,
-        patience=15,
+        epochs=100, batch_size=256, learning_rate=1e-3, delay_learning_rate=0.1, ease_in=True, patience=15
     ),
     objective=VoltageCrossEntropy,
     source_of_data=ShdEvents(

@@ -4,6 +4,7 @@
 ``snn_delay_plugins.spikingjelly`` hold the parts of each framework, ``snn_delay_plugins.functional`` the maths.
 A framework is imported when one of its names is asked for; until then torch alone is needed.
 """
+
 from __future__ import annotations
 
 import importlib

@@ -23,7 +23,7 @@ from torch import Tensor
 
 __all__ = ["FLOAT32", "FLOAT64", "SLACK", "bin_of", "check_resolution", "eps_of", "step_of", "steps_in"]
 
-SLACK = 1e-6                                           # of a bin, at least
+SLACK = 1e-6  # of a bin, at least
 FLOAT32, FLOAT64 = (torch.finfo(dtype).eps for dtype in (torch.float32, torch.float64))
 
 
@@ -74,8 +74,10 @@ def check_resolution(dtype: torch.dtype, last: float, dt: float) -> None:
     """
     eps = torch.finfo(dtype).eps
     if last * eps > dt:
-        raise ValueError(f"{dtype} does not tell times near t = {last:g} apart that differ by dt = {dt:g}: there are more "
-                         f"than {1 / eps:.0f} bins; use float64 times")
+        raise ValueError(
+            f"{dtype} does not tell times near t = {last:g} apart that differ by dt = {dt:g}: there are more "
+            f"than {1 / eps:.0f} bins; use float64 times"
+        )
 
 
 def _position(times: Tensor, dt: float, eps: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -86,5 +88,5 @@ def _position(times: Tensor, dt: float, eps: float | Tensor) -> tuple[Tensor, Te
 
 def _is_float32(number: float) -> bool:
     """Whether 24 binary digits hold the number (Veltkamp's splitting: plain arithmetic, which compilers trace)."""
-    scaled = number * (2.0 ** 29 + 1)
+    scaled = number * (2.0**29 + 1)
     return scaled - (scaled - number) == number

@@ -4,6 +4,7 @@ Networks of spiking neurons only learn where they fire, and whether they fire de
 together (:mod:`.initial_weights` has the relation for ours). Here the relation is measured: layer by layer, in the order
 in which the network runs them, the weights that feed a layer are scaled by a factor found by bisection.
 """
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """Where a warning points: at the user's line, however many frames of torch, the frameworks and this package lie between."""
+
 from __future__ import annotations
 
 import os

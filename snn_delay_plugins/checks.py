@@ -3,6 +3,7 @@
 A wrong type is a TypeError, a wrong value a ValueError; the message names the argument, what is wanted and what came.
 Whoever needs more than one argument for a check (shapes that must fit each other) does it beside its equations.
 """
+
 from __future__ import annotations
 
 import math
@@ -160,8 +161,10 @@ def check_sigma(value: object) -> float:
     number = _as_float(value)
     if number is None or not 1 / LARGEST <= number <= LARGEST:
         kind = TypeError if number is None else ValueError
-        raise kind(f"sigma must be a positive number of time steps (at most {LARGEST:g}), got "
-                   f"{_shown(value) if number is None else number}")
+        raise kind(
+            f"sigma must be a positive number of time steps (at most {LARGEST:g}), got "
+            f"{_shown(value) if number is None else number}"
+        )
     return number
 
 

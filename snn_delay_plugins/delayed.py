@@ -7,6 +7,7 @@ training and evaluation: :mod:`snn_delay_plugins.functional.delay`.
 tap at the rounded delay (Hammouamri et al., Eq. 9 and Eq. 7): :mod:`snn_delay_plugins.functional.dcls`. The parameters
 are the same in both modes.
 """
+
 from __future__ import annotations
 
 import warnings
@@ -27,12 +28,7 @@ from .checks import (
     shape_alone,
     values_known,
 )
-from .functional.dcls import (
-    SMALLEST_SIGMA,
-    gaussian_delayed_linear,
-    gaussian_delayed_linear_step,
-    gaussian_kernel,
-)
+from .functional.dcls import SMALLEST_SIGMA, gaussian_delayed_linear, gaussian_delayed_linear_step, gaussian_kernel
 from .functional.delay import (
     check_delay_options,
     check_history,
@@ -175,9 +171,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         check_delay_options(interpolation, padding, smoothing)
         check_choice("delay_gradient", delay_gradient, DELAY_GRADIENTS)
         learn_sigma = check_flag("learn_sigma", learn_sigma)
-        self.create_delay_parameters(
-            in_features, out_features, bias, max_delay, delay, delay_type, learn_delay, bound_mode
-        )
+        self.create_delay_parameters(in_features, out_features, bias, max_delay, delay, delay_type, learn_delay, bound_mode)
         self.delay_gradient, self.interpolation = delay_gradient, interpolation
         self.padding = padding or "same"
         if smoothing is not None and values_known(smoothing) and not bool(smoothing.isfinite().all()):
@@ -197,9 +191,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         """The weights of the synapses that exist, zero elsewhere."""
         return self.weight if self.mask is None else self.weight * self.mask
 
-    def sequence_currents(
-        self, spikes: Tensor, history: Tensor | None = None, support: Tensor | None = None
-    ) -> Tensor:
+    def sequence_currents(self, spikes: Tensor, history: Tensor | None = None, support: Tensor | None = None) -> Tensor:
         """Input currents of a sequence ``[T, N, in]``. ``support``: where the gradient of the spikes has an effect; where
         that is of no use (Gaussian delays, few synapses) it is computed everywhere."""
         if self.mask is not None and self.smoothing is None:
@@ -231,8 +223,15 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             before = 0
             if history is not None:
                 spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
-            current = sparse_convolution(spikes.to(compute), kernel, lag, senders, receivers, self.out_features,
-                                         after=padded_steps(self.padding, self.max_delay))[before:]
+            current = sparse_convolution(
+                spikes.to(compute),
+                kernel,
+                lag,
+                senders,
+                receivers,
+                self.out_features,
+                after=padded_steps(self.padding, self.max_delay),
+            )[before:]
             if self.bias is not None:
                 current = current + self.bias.to(compute)
         return current.to(spikes.dtype)
@@ -251,9 +250,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
                 return self._step_on_line(spikes, history, form)
         synapses, options = (self.effective_weight(), self.bounded("delay")), {"max_delay": self.max_delay}
         if self._gaussian:
-            return gaussian_delayed_linear_step(
-                spikes, history, *synapses, self.bounded("sigma"), self.bias, **options
-            )
+            return gaussian_delayed_linear_step(spikes, history, *synapses, self.bounded("sigma"), self.bias, **options)
         return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
 
     def _step_on_line(self, spikes: Tensor, history: Tensor | None, form: str) -> tuple[Tensor, Tensor]:
@@ -324,8 +321,9 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         if self.smoothing is not None:
             raise ValueError("a smoothing kernel spreads every spike over several steps: there is no discrete form")
         if shape_alone(self.weight):
-            raise RuntimeError("a list of synapses needs the values of the weights: load them first (to_empty() and "
-                               "load_state_dict())")
+            raise RuntimeError(
+                "a list of synapses needs the values of the weights: load them first (to_empty() and load_state_dict())"
+            )
         warn_of_rounding(self.effective_weight(), self.bounded("delay"), self.evaluated_as, stacklevel=6)
         return synapse_list(self.weight, self.bounded("delay"), self.max_delay, self.mask)
 
@@ -374,14 +372,10 @@ class DiscreteSynapses(nn.Module):
             layer = f"{type(self).__name__} {prefix.rstrip('.')!r}" if prefix else type(self).__name__
             error_msgs.append(f"{layer} keeps the synapses that it had: {error}")
             return
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
         delay_line.values_changed()
 
-    def sequence_currents(
-        self, spikes: Tensor, padding: str | int | None = None, history: Tensor | None = None
-    ) -> Tensor:
+    def sequence_currents(self, spikes: Tensor, padding: str | int | None = None, history: Tensor | None = None) -> Tensor:
         """Input currents of a sequence ``[T, N, in]``, after the spikes of ``history``, newest first."""
         before = 0
         if history is not None:

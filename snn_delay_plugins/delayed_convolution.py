@@ -1,4 +1,5 @@
 """What the convolutions with delays of both frameworks share: parameters, and which form of the equations they run."""
+
 from __future__ import annotations
 
 import copy

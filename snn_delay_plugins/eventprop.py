@@ -3,6 +3,7 @@
 A layer computes whole samples and keeps no state between calls, so that there is nothing to reset. The equations are
 in :mod:`snn_delay_plugins.functional.eventprop`. Times, delays and time constants share one unit, ms by convention.
 """
+
 from __future__ import annotations
 
 import math
@@ -59,8 +60,10 @@ class _EventPropLayer(BoundedModule):
         """A positive constant; a learnt one stays above a twentieth of its initial value."""
         value = _checked_constant(name, value)
         if name != "threshold" and self.spike_times == "exact" and self.dt > MOST_STEPS_PER_BIN * value:
-            raise ValueError(f"dt = {self.dt:g} is {self.dt / value:.3g} times {name} = {value:g}: the exact scheme would "
-                             "take so many steps in a bin; are the two in one unit?")
+            raise ValueError(
+                f"dt = {self.dt:g} is {self.dt / value:.3g} times {name} = {value:g}: the exact scheme would "
+                "take so many steps in a bin; are the two in one unit?"
+            )
         if check_flag(f"learn_{name}", learn):
             self.register_parameter(name, nn.Parameter(torch.tensor(value)))
             self.bound(name, value / 20, math.inf)
@@ -102,25 +105,35 @@ class _EventPropLayer(BoundedModule):
                 j, i = divmod(int(delay.detach().argmax()), delay.shape[1])
                 raise ValueError(
                     f"{name}[{j}, {i}] = {longest:g} of {type(self).__name__} exceeds max_delay = {self.max_delay:g}; "
-                    "raise max_delay, or cut the delays with snn_delay_plugins.parameters.project_")
+                    "raise max_delay, or cut the delays with snn_delay_plugins.parameters.project_"
+                )
         return delay
 
     def _options(self) -> dict:
         delay = self._delay("delay")
-        return {"delay": delay, "tau_mem": self._constant("tau_mem"), "tau_syn": self._constant("tau_syn"),
-                "dt": self.dt, "spike_times": self.spike_times}
+        return {
+            "delay": delay,
+            "tau_mem": self._constant("tau_mem"),
+            "tau_syn": self._constant("tau_syn"),
+            "dt": self.dt,
+            "spike_times": self.spike_times,
+        }
 
     def extra_repr(self) -> str:
         delays = "no delays" if self.delay is None else f"max_delay={self.max_delay:g}, delay_type={self.delay_type!r}"
-        return (f"in_features={self.in_features}, out_features={self.out_features}, {delays}, dt={self.dt:g}, "
-                f"spike_times={self.spike_times!r}")
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, {delays}, dt={self.dt:g}, "
+            f"spike_times={self.spike_times!r}"
+        )
 
 
 def _checked_constant(name: str, value: float) -> float:
     value = check_number(name, value, above=0.0)
     if not 1 / LARGEST <= value <= LARGEST:
-        raise ValueError(f"{name} must be a positive number of {1 / LARGEST:g} to {LARGEST:g}, with which float32 can "
-                         f"compute, got {value:g}")
+        raise ValueError(
+            f"{name} must be a positive number of {1 / LARGEST:g} to {LARGEST:g}, with which float32 can "
+            f"compute, got {value:g}"
+        )
     return value
 
 
@@ -224,8 +237,9 @@ class EventPropLIF(SaysSilence, _EventPropLayer):
         self.max_spikes = check_whole("max_spikes", max_spikes, least=1, most=MOST_SPIKES)
         self._create_synapses(in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init)
         if recurrent:
-            self._create_connection("recurrent_weight", "recurrent_delay", out_features, out_features, recurrent_delay,
-                                    recurrent_weight_init)
+            self._create_connection(
+                "recurrent_weight", "recurrent_delay", out_features, out_features, recurrent_delay, recurrent_weight_init
+            )
         else:
             self.recurrent_weight = self.recurrent_delay = None
         self._create_constant("tau_mem", tau_mem, learn_tau_mem)
@@ -237,14 +251,21 @@ class EventPropLIF(SaysSilence, _EventPropLayer):
         self._check_dense(input)
         if isinstance(input, Tensor) and shape_alone(input):
             if self.output == "events":
-                raise RuntimeError(f"{type(self).__name__}: how many events come out is known by running alone, not on the "
-                                   'meta device or in a FakeTensorMode; output="dense" has a shape')
+                raise RuntimeError(
+                    f"{type(self).__name__}: how many events come out is known by running alone, not on the "
+                    'meta device or in a FakeTensorMode; output="dense" has a shape'
+                )
             return self._shape(input)
         events = self._events(input)
         spikes = eventprop_lif(
-            events, self.weight, threshold=self._constant("threshold"), recurrent_weight=self.recurrent_weight,
+            events,
+            self.weight,
+            threshold=self._constant("threshold"),
+            recurrent_weight=self.recurrent_weight,
             recurrent_delay=self._delay("recurrent_delay"),
-            max_spikes=self.max_spikes, **self._options())
+            max_spikes=self.max_spikes,
+            **self._options(),
+        )
         self._warn_of_times_and_silence(events, spikes, binned=input is not events)
         if self.output == "events" or (self.output == "same" and input is events):
             return spikes
@@ -264,8 +285,10 @@ class EventPropLIF(SaysSilence, _EventPropLayer):
             return
         with torch.no_grad():  # no spike, no reset and no recurrence: the voltage is that of a readout
             peak = eventprop_li(events, self.weight, readout="maximum", **self._options())
-        drive = (f"on {len(events)} input spikes its largest membrane potential is {peak.max().item():.3g} (mean of the "
-                 f"peaks {peak.mean().item():.3g})")
+        drive = (
+            f"on {len(events)} input spikes its largest membrane potential is {peak.max().item():.3g} (mean of the "
+            f"peaks {peak.mean().item():.3g})"
+        )
         self.say_silent(
             drive, suspicion or f"{SCALE_WEIGHTS}, or set weight_init (mean now {self.weight.mean().item():.3g})."
         )
@@ -279,8 +302,10 @@ class EventPropLIF(SaysSilence, _EventPropLayer):
             why = f"The last input spike comes at {last:g} of samples that last {events.duration:g}"
         else:
             return ""
-        return (f"{why}: are their times in seconds? Times, delays and time constants share one unit, ms by convention "
-                "(SpikeEvents.from_lists has scale=1000).")
+        return (
+            f"{why}: are their times in seconds? Times, delays and time constants share one unit, ms by convention "
+            "(SpikeEvents.from_lists has scale=1000)."
+        )
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, recurrent={self.recurrent}, output={self.output!r}"

@@ -80,8 +80,15 @@ class SpikeEvents:
 
     __slots__ = ("duration", "num_units", "offsets", "potential", "times", "units")
 
-    def __init__(self, times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float,
-                 potential: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        times: Tensor,
+        units: Tensor,
+        offsets: Tensor,
+        num_units: int,
+        duration: float,
+        potential: Tensor | None = None,
+    ) -> None:
         num_units, duration = int(num_units), float(duration)
         check_types(times, units, offsets, num_units, duration, potential)
         if not duration:
@@ -99,8 +106,9 @@ class SpikeEvents:
         self.potential = potential
 
     @classmethod
-    def _trusted(cls, times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float,
-                 potential: Tensor | None = None) -> SpikeEvents:
+    def _trusted(
+        cls, times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float, potential: Tensor | None = None
+    ) -> SpikeEvents:
         """Build without checks, from parts that are valid by construction."""
         self = object.__new__(cls)
         self.times, self.units, self.offsets = times, units, offsets
@@ -134,8 +142,10 @@ class SpikeEvents:
         return self.times.numel()
 
     def __repr__(self) -> str:
-        return (f"SpikeEvents(batch_size={self.batch_size}, spikes={len(self)}, num_units={self.num_units}, "
-                f"duration={self.duration:g}, dtype={self.dtype}, device={self.device})")
+        return (
+            f"SpikeEvents(batch_size={self.batch_size}, spikes={len(self)}, num_units={self.num_units}, "
+            f"duration={self.duration:g}, dtype={self.dtype}, device={self.device})"
+        )
 
     def to(self, *args: Any, **kwargs: Any) -> SpikeEvents:
         """Move to a device and / or cast the times, with the arguments of :meth:`torch.Tensor.to`."""
@@ -143,8 +153,9 @@ class SpikeEvents:
         if not times.is_floating_point():
             raise TypeError(f"spike times must stay floating point, got {times.dtype}")
         potential = None if self.potential is None else self.potential.to(times.device, times.dtype)
-        return SpikeEvents._trusted(times, self.units.to(times.device), self.offsets.to(times.device), self.num_units,
-                                    self.duration, potential)
+        return SpikeEvents._trusted(
+            times, self.units.to(times.device), self.offsets.to(times.device), self.num_units, self.duration, potential
+        )
 
     def detach(self) -> SpikeEvents:
         """The same spikes, cut from the autograd graph."""
@@ -161,19 +172,29 @@ class SpikeEvents:
         first = batches[0]
         for other in batches[1:]:
             if (other.num_units, other.duration) != (first.num_units, first.duration):
-                raise ValueError("cannot join batches of different num_units or duration: "
-                                 f"({first.num_units}, {first.duration}) and ({other.num_units}, {other.duration})")
+                raise ValueError(
+                    "cannot join batches of different num_units or duration: "
+                    f"({first.num_units}, {first.duration}) and ({other.num_units}, {other.duration})"
+                )
             if (other.dtype, other.device) != (first.dtype, first.device):
-                raise ValueError("cannot join batches of different dtype or device: "
-                                 f"{first.dtype} on {first.device} and {other.dtype} on {other.device}; use .to()")
+                raise ValueError(
+                    "cannot join batches of different dtype or device: "
+                    f"{first.dtype} on {first.device} and {other.dtype} on {other.device}; use .to()"
+                )
         starts = [0]
         for events in batches:
             starts.append(starts[-1] + len(events))
         offsets = torch.cat([first.offsets] + [e.offsets[1:] + s for e, s in zip(batches[1:], starts[1:], strict=False)])
         potentials = [e.potential for e in batches]
         potential = torch.cat(potentials) if all(p is not None for p in potentials) else None
-        return SpikeEvents._trusted(torch.cat([e.times for e in batches]), torch.cat([e.units for e in batches]),
-                                    offsets, first.num_units, first.duration, potential)
+        return SpikeEvents._trusted(
+            torch.cat([e.times for e in batches]),
+            torch.cat([e.units for e in batches]),
+            offsets,
+            first.num_units,
+            first.duration,
+            potential,
+        )
 
     batch = cat
 
@@ -192,8 +213,14 @@ class SpikeEvents:
         self._check_offsets()
         lo, hi = int(self.offsets[start]), int(self.offsets[stop])
         potential = None if self.potential is None else self.potential[lo:hi]
-        return SpikeEvents._trusted(self.times[lo:hi], self.units[lo:hi], self.offsets[start:stop + 1] - lo,
-                                    self.num_units, self.duration, potential)
+        return SpikeEvents._trusted(
+            self.times[lo:hi],
+            self.units[lo:hi],
+            self.offsets[start : stop + 1] - lo,
+            self.num_units,
+            self.duration,
+            potential,
+        )
 
     # ---------------------------------------------------------------- views that losses use
 
@@ -230,8 +257,17 @@ class SpikeEvents:
     # ---------------------------------------------------------------- lists
 
     @classmethod
-    def from_lists(cls, times: Sequence[Any], units: Sequence[Any], *, num_units: int, duration: float, scale: float = 1.0,
-                   dtype: torch.dtype = torch.float64, device: Device = None) -> SpikeEvents:
+    def from_lists(
+        cls,
+        times: Sequence[Any],
+        units: Sequence[Any],
+        *,
+        num_units: int,
+        duration: float,
+        scale: float = 1.0,
+        dtype: torch.dtype = torch.float64,
+        device: Device = None,
+    ) -> SpikeEvents:
         """From one sequence of times and one of units per sample, as SHD's ``spikes/times`` and ``spikes/units``.
 
         ``duration`` is the length of every sample in the unit of the network (after ``scale``); no spike comes later. Rows
@@ -250,7 +286,7 @@ class SpikeEvents:
             raise ValueError(f"times holds {len(times)} samples but units holds {len(units)}")
         all_times, all_units, offsets = [], [], [0]
         for b, (t, u) in enumerate(zip(times, units, strict=False)):
-            t = torch.as_tensor(t, dtype=None if hasattr(t, "dtype") else torch.float64)     # Python numbers are float64
+            t = torch.as_tensor(t, dtype=None if hasattr(t, "dtype") else torch.float64)  # Python numbers are float64
             u = torch.as_tensor(u)
             if t.shape != u.shape or t.dim() != 1:
                 rows = "; one sequence per sample: [a[:, 0] for a in rows], [a[:, 1].astype(int) for a in rows]"
@@ -296,16 +332,19 @@ class SpikeEvents:
             times, units, offsets = dense_to_events(dense, float(dt), dtype or torch.float64)
             return cls._trusted(times, units, offsets, dense.shape[2], dense.shape[0] * float(dt))
         values = dense.detach()
-        bad = ~((values >= 0) & (values == values.floor()) & values.isfinite()) if values.is_floating_point() \
-            else values < 0
+        bad = (
+            ~((values >= 0) & (values == values.floor()) & values.isfinite()) if values.is_floating_point() else values < 0
+        )
         if bad.any():
             n, b, c = bad.nonzero()[0].tolist()
-            raise ValueError(f"dense[{n}, {b}, {c}] = {values[n, b, c].item()} is not a spike count (0, 1, 2, ...); "
-                             "graded values have no spike times: binarise them or keep the layer dense")
+            raise ValueError(
+                f"dense[{n}, {b}, {c}] = {values[n, b, c].item()} is not a spike count (0, 1, 2, ...); "
+                "graded values have no spike times: binarise them or keep the layer dense"
+            )
         steps, batch_size, num_units = dense.shape
         dtype = dtype or torch.float64
         check_resolution(dtype, (steps - 1) * dt, dt)
-        where = values.permute(1, 0, 2).nonzero()                     # sorted by sample, then bin, then unit
+        where = values.permute(1, 0, 2).nonzero()  # sorted by sample, then bin, then unit
         repeats = values.permute(1, 0, 2)[tuple(where.T)].to(torch.int64)
         sample, n, unit = torch.repeat_interleave(where, repeats, dim=0).unbind(1)
         times = _DenseToTimes.apply(dense, n, sample, unit, float(dt), dtype)
@@ -332,13 +371,21 @@ class SpikeEvents:
         if torch.compiler.is_compiling():
             from .kernels.event_bins import events_to_dense
 
-            return events_to_dense(self.times, self.units, self.offsets, self.num_units, self.duration, float(dt), steps,
-                                   dtype or self.dtype)
+            return events_to_dense(
+                self.times, self.units, self.offsets, self.num_units, self.duration, float(dt), steps, dtype or self.dtype
+            )
         bins = self.bins(dt, steps)
         if self.times.requires_grad and steps < 2 and len(self):
             raise ValueError("times require grad but the dense tensor has a single bin: there is no gradient in time")
-        return _TimesToDense.apply(self.times, bins, self.samples(), self.units, float(dt),
-                                   (steps, self.batch_size, self.num_units), dtype or self.dtype)
+        return _TimesToDense.apply(
+            self.times,
+            bins,
+            self.samples(),
+            self.units,
+            float(dt),
+            (steps, self.batch_size, self.num_units),
+            dtype or self.dtype,
+        )
 
     def _check_last(self) -> None:
         """Times may have been changed in place since they were checked."""
@@ -367,8 +414,10 @@ class SpikeEvents:
         check_resolution(self.dtype, last * dt, dt)
         if last >= steps:
             k = int(bins.argmax())
-            raise ValueError(f"a spike at t = {self.times[k].item():g} falls into bin {int(bins[k])} but num_steps = "
-                             f"{steps}; use at least {int(bins[k]) + 1} steps")
+            raise ValueError(
+                f"a spike at t = {self.times[k].item():g} falls into bin {int(bins[k])} but num_steps = "
+                f"{steps}; use at least {int(bins[k]) + 1} steps"
+            )
         return bins
 
 
@@ -377,7 +426,7 @@ class _TimesToDense(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, times, bins, samples, units, dt, shape, dtype):
-        if not torch.compiler.is_compiling():           # a negative index would count from the end
+        if not torch.compiler.is_compiling():  # a negative index would count from the end
             _check_units(units, shape[2])
             if bool((bins < 0).any()):
                 raise ValueError(f"times[{int(bins.argmin())}] = {times[bins.argmin()].item()} is negative")
@@ -438,8 +487,11 @@ def _warn_of_float16(sample: int, times: Tensor) -> None:
         return
     last = float(times.max())
     if last >= 32:
-        warnings.warn(f"sample {sample}: float16 times up to {last:g} stand {last * 2.0 ** -10:.1g} apart; if they were "
-                      "scaled from seconds, hand over the seconds and scale=1000", stacklevel=3)
+        warnings.warn(
+            f"sample {sample}: float16 times up to {last:g} stand {last * 2.0**-10:.1g} apart; if they were "
+            "scaled from seconds, hand over the seconds and scale=1000",
+            stacklevel=3,
+        )
 
 
 def _check_step(dt: float) -> None:
@@ -474,7 +526,7 @@ def check_types(times, units, offsets, num_units, duration, potential) -> None:
 def _check_values(times, units, offsets, num_units, duration) -> None:
     _check_offsets(offsets, times.numel())
     values = times.detach()
-    inside = (values >= 0) & (values <= duration)         # False for NaN
+    inside = (values >= 0) & (values <= duration)  # False for NaN
     if not bool(inside.all()):
         k = int((~inside).nonzero()[0])
         time, sample = values[k].item(), int(torch.searchsorted(offsets, k, right=True)) - 1

@@ -35,6 +35,7 @@ What is not ours knows nothing of this: ``nn.Linear`` starts from weights of sig
 even behind dense spikes, and no choice of the neuron's own parameters makes up for it without changing Eq. 1 (alpha
 scales the fluctuations down alone). :func:`snn_delay_plugins.calibrate` scales such weights to a wanted rate.
 """
+
 from __future__ import annotations
 
 import math

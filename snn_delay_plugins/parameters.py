@@ -10,6 +10,7 @@ never comes back. It is offered all the same (``mode="clamp"``), because publish
 A module that derives from :class:`BoundedModule` names its intervals once and is projected by every
 ``torch.optim`` optimizer that holds its parameters, directly after ``optimizer.step()``; nothing has to be called.
 """
+
 from __future__ import annotations
 
 import math
@@ -309,8 +310,9 @@ class AdLIFParameters(BoundedModule):
         if initial is not None:
             return torch.full(shape, initial, dtype=torch.get_default_dtype())
         if math.isinf(high - low):
-            raise ValueError(f"{name} has no initial value and its bounds [{low}, {high}] are too wide to draw one: give "
-                             f"{name}")
+            raise ValueError(
+                f"{name} has no initial value and its bounds [{low}, {high}] are too wide to draw one: give {name}"
+            )
         return torch.empty(shape).uniform_(low, high)
 
     def create_features(self, shape: tuple[int, ...]) -> None:
@@ -364,8 +366,11 @@ class AdLIFParameters(BoundedModule):
         return {name: None if getattr(self, name) is None else self.bounded(name) for name in names}
 
     def _apply(self, fn, recurse: bool = True):
-        lazy = {name: value for name in (*self._initial, "initial_u", "initial_w")
-                if (value := getattr(self, name, None)) is not None and _is_lazy(value)}
+        lazy = {
+            name: value
+            for name in (*self._initial, "initial_u", "initial_w")
+            if (value := getattr(self, name, None)) is not None and _is_lazy(value)
+        }
         super()._apply(fn, recurse)
         for name, before in lazy.items():
             value = getattr(self, name)
@@ -463,16 +468,16 @@ def delay_shape(delay_type: str, out_features: int, in_features: int) -> tuple[i
 
 def check_features(in_features: int, out_features: int) -> tuple[int, int]:
     """The sizes of a linear layer, positive whole numbers."""
-    sizes = [check_whole(name, value, least=-math.inf, most=2**31 - 1) for name, value in
-             {"in_features": in_features, "out_features": out_features}.items()]
+    sizes = [
+        check_whole(name, value, least=-math.inf, most=2**31 - 1)
+        for name, value in {"in_features": in_features, "out_features": out_features}.items()
+    ]
     if min(sizes) < 1:
         raise ValueError(f"in_features and out_features must be positive, got {sizes[0]} and {sizes[1]}")
     return sizes[0], sizes[1]
 
 
-def initial_delay(
-    delay: float | str | Tensor, shape: tuple[int, int], max_delay: float, name: str = "delay"
-) -> Tensor:
+def initial_delay(delay: float | str | Tensor, shape: tuple[int, int], max_delay: float, name: str = "delay") -> Tensor:
     """Initial delays of the given shape from a number, ``"zeros"``, ``"uniform"`` (U(0, max_delay)) or a tensor.
 
     :raises ValueError: unless all of them are finite and in ``[0, max_delay]``; the message calls them ``name``.
@@ -488,8 +493,10 @@ def initial_delay(
         raise ValueError(f"{name} must be a number or have shape {shape}, got shape {tuple(value.shape)}")
     if values_known(value) and not bool((value.isfinite() & (value >= 0) & (value <= max_delay)).all()):
         allowed = "[0, inf)" if math.isinf(max_delay) else f"[0, {max_delay:g}]"
-        raise ValueError(f"initial delays must lie in {allowed}, got {value.min():g} ... {value.max():g}"
-                         + ("" if name == "delay" else f" for {name}"))
+        raise ValueError(
+            f"initial delays must lie in {allowed}, got {value.min():g} ... {value.max():g}"
+            + ("" if name == "delay" else f" for {name}")
+        )
     return torch.empty(shape).copy_(value)
 
 
@@ -527,8 +534,10 @@ def _inside(name: str, value: float | Tensor | None, interval: tuple[float, floa
     if not torch.isfinite(given).all():
         raise ValueError(f"{name} must be finite, got {value}")
     if name in ("alpha", "beta") and not ((given >= 0) & (given <= 1)).all():
-        raise ValueError(f"{name} is a leak per time step and lies in [0, 1], got {value}; "
-                         "the number of neurons is the argument features")
+        raise ValueError(
+            f"{name} is a leak per time step and lies in [0, 1], got {value}; "
+            "the number of neurons is the argument features"
+        )
     clipped = given.clamp(*interval)
     if not torch.equal(clipped, given):
         warnings.warn(

@@ -5,6 +5,7 @@ modules that are alive are searched for its parameters; what was found is kept b
 two sides changes: other parameters in the optimizer, another parameter at its place in a module, a new module, a new
 interval. No weak reference to a parameter is kept, which ``torch.utils.swap_tensors`` would refuse.
 """
+
 from __future__ import annotations
 
 import weakref

@@ -3,6 +3,7 @@
 Neither framework has a registration API, so that this sets module attributes; :func:`unregister` takes every one back.
 Those that make snnTorch's helpers reach our modules are in :mod:`.snntorch.helpers`.
 """
+
 from __future__ import annotations
 
 import importlib

@@ -17,6 +17,7 @@ sigma falls exponentially, after every epoch, down to 0.5 steps:
 Both are functions of the number e of finished epochs and nothing else, so that a resumed training goes on as it would
 have. :func:`anneal_sigma` sets the layers of a network by hand; :func:`sigma_annealing` gives a Lightning callback.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable

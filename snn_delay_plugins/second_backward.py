@@ -3,6 +3,7 @@
 Torch frees a graph in its backward pass, and notices where an optimizer has changed a parameter that it saved. Both errors
 speak of saved tensors; the cause is nearly always a state that was carried from one batch to the next.
 """
+
 from __future__ import annotations
 
 import torch

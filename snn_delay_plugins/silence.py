@@ -3,6 +3,7 @@
 Surrogate gradients reach as far as their support, EventProp's not at all: a layer far below threshold trains nothing and
 stops every gradient on its way to the layers before it, without any error.
 """
+
 from __future__ import annotations
 
 import gc

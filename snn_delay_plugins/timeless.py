@@ -4,6 +4,7 @@ A dense spike train X[T, N, C] of events hands the gradient g = dL/dX on as dL/d
 (:mod:`snn_delay_plugins.events`). A loss of the counts sum_n X[n] has the same g at all times, and one that writes its
 gradient to the bins of the spikes alone has none beside them: every dL/dt is then zero, and nothing learns.
 """
+
 from __future__ import annotations
 
 import warnings

@@ -3,6 +3,7 @@
 Compiled operators have one rule, their gradient in reverse mode. A transform that asks for another would get a zero
 tangent, or torch's words about its internals: dispatch then takes the plain PyTorch form, and what has none refuses.
 """
+
 from __future__ import annotations
 
 import warnings
@@ -13,8 +14,10 @@ from torch.autograd import forward_ad
 
 __all__ = ["REVERSE_ALONE", "check_left_behind", "exported_step", "refuse_transforms", "transform", "vectorised"]
 
-REVERSE_ALONE = ("its derivatives exist in reverse mode alone; call it on a whole batch, and use backward(), "
-                 "torch.autograd.grad or torch.autograd.functional.jacobian")
+REVERSE_ALONE = (
+    "its derivatives exist in reverse mode alone; call it on a whole batch, and use backward(), "
+    "torch.autograd.grad or torch.autograd.functional.jacobian"
+)
 """The remedy of EventProp."""
 _NAMES = {"Vmap": "torch.func.vmap", "Grad": "torch.func.grad", "Jvp": "torch.func.jvp"}
 
@@ -57,8 +60,11 @@ def exported_step(name: str) -> bool:
     is said, and the layer keeps nothing of the tensors without values that export computes with."""
     if not torch.compiler.is_compiling() or torch.compiler.is_dynamo_compiling():
         return False
-    warnings.warn(f"torch.export records a single step of {name}: the program carries no state from call to call and "
-                  "starts anew at every one; export the form over whole sequences", stacklevel=4)
+    warnings.warn(
+        f"torch.export records a single step of {name}: the program carries no state from call to call and "
+        "starts anew at every one; export the form over whole sequences",
+        stacklevel=4,
+    )
     return True
 
 
@@ -69,6 +75,8 @@ def check_left_behind(*states: object) -> None:
     if torch.compiler.is_compiling():
         return
     if any(isinstance(x, Tensor) and torch._C._functorch.is_batchedtensor(x) for x in states) and not vectorised():
-        raise RuntimeError("a state is left behind by torch.func.vmap, which has ended: reset the network (reset_mem(), "
-                           "reset_delay(), snn_delay_plugins.snntorch.reset(net) or, in SpikingJelly, "
-                           "functional.reset_net(net)) after it, or inside of the function that vmap maps")
+        raise RuntimeError(
+            "a state is left behind by torch.func.vmap, which has ended: reset the network (reset_mem(), "
+            "reset_delay(), snn_delay_plugins.snntorch.reset(net) or, in SpikingJelly, "
+            "functional.reset_net(net)) after it, or inside of the function that vmap maps"
+        )

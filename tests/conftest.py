@@ -1,4 +1,5 @@
 """Fixtures of every test: one seed, one thread, and the folder of shared papers and data."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 A row is a call that must raise; an id reads ``who(argument=value)``. Nothing here may pass in silence.
 """
+
 from __future__ import annotations
 
 import math
@@ -73,8 +74,15 @@ SPACE, KERNEL = torch.zeros(4, 2, 3, 8), torch.ones(5, 3, 3)
 EVENTS = SpikeEvents.from_lists([[1.0, 2.0]], [[0, 1]], num_units=2, duration=10.0)
 FIRED = SpikeEvents(EVENTS.times, EVENTS.units, EVENTS.offsets, 2, 10.0, potential=torch.ones(2, dtype=torch.float64))
 TARGET = torch.tensor([1])
-TARGETS = {"number": 1, "list": [1], "shape": torch.tensor([1, 0]), "dtype": torch.tensor([1.0]),
-           "outside": torch.tensor([7]), "negative": torch.tensor([-1]), "device": torch.tensor([1], device="meta")}
+TARGETS = {
+    "number": 1,
+    "list": [1],
+    "shape": torch.tensor([1, 0]),
+    "dtype": torch.tensor([1.0]),
+    "outside": torch.tensor([7]),
+    "negative": torch.tensor([-1]),
+    "device": torch.tensor([1], device="meta"),
+}
 
 
 def with_defaults(function: Callable, **defaults) -> Callable:
@@ -84,8 +92,12 @@ def with_defaults(function: Callable, **defaults) -> Callable:
 def surrogates() -> Iterator[Row]:
     yield from rows("Boxcar", surrogate.Boxcar, width=POSITIVE | HUGE, height=POSITIVE | HUGE)
     fire = with_defaults(surrogate.fire, x=torch.zeros(3))
-    yield from cases("fire", fire, ("surrogate shortens", {"surrogate": lambda x: x[:1]}, "shape"),
-                     ("surrogate gives a number", {"surrogate": lambda x: 1.0}, "surrogate must return a tensor"))
+    yield from cases(
+        "fire",
+        fire,
+        ("surrogate shortens", {"surrogate": lambda x: x[:1]}, "shape"),
+        ("surrogate gives a number", {"surrogate": lambda x: 1.0}, "surrogate must return a tensor"),
+    )
 
 
 def adlif() -> Iterator[Row]:
@@ -120,8 +132,9 @@ def adlif() -> Iterator[Row]:
     )  # fmt: skip
     state = neurons.AdLIFState(*torch.zeros(3, 2, 3))
     step = with_defaults(neurons.adlif_step, current=current[0], state=state, alpha=alpha)
-    yield from rows("adlif_step", step, current=TENSOR, threshold=POSITIVE, variant=CHOICE,
-                    state={"None": None, "text": "x"})
+    yield from rows(
+        "adlif_step", step, current=TENSOR, threshold=POSITIVE, variant=CHOICE, state={"None": None, "text": "x"}
+    )
 
 
 def delays() -> Iterator[Row]:
@@ -158,11 +171,26 @@ def delays() -> Iterator[Row]:
         ("support of another shape", {"support": X[:1]}, "support must have the shape"),
     )  # fmt: skip
     step = with_defaults(delay.delayed_linear_step, spikes=X[0], history=None, weight=W, delay=D, max_delay=2)
-    yield from rows("delayed_linear_step", step, spikes=TENSOR, weight=TENSOR, delay=TENSOR, max_delay=STEPS,
-                    interpolation=CHOICE, history=but(TENSOR, "None"), bias=but(TENSOR, "None"))
+    yield from rows(
+        "delayed_linear_step",
+        step,
+        spikes=TENSOR,
+        weight=TENSOR,
+        delay=TENSOR,
+        max_delay=STEPS,
+        interpolation=CHOICE,
+        history=but(TENSOR, "None"),
+        bias=but(TENSOR, "None"),
+    )
     yield from cases("delayed_linear_step", step, ("history too short", {"history": torch.zeros(1, 2, 6)}, "history"))
-    yield from rows("delay_kernel", with_defaults(delay.delay_kernel, weight=W, delay=D, max_delay=2),
-                    weight=TENSOR, delay=TENSOR, max_delay=STEPS, interpolation=CHOICE)
+    yield from rows(
+        "delay_kernel",
+        with_defaults(delay.delay_kernel, weight=W, delay=D, max_delay=2),
+        weight=TENSOR,
+        delay=TENSOR,
+        max_delay=STEPS,
+        interpolation=CHOICE,
+    )
 
 
 def gaussians() -> Iterator[Row]:
@@ -177,31 +205,59 @@ def gaussians() -> Iterator[Row]:
         ("sigma of bool", {"sigma": W > 0}, "sigma"), ("sigma of another shape", {"sigma": torch.ones(3)}, "sigma"),
         ("delay too long", {"delay": 9 * D}, "max_delay=3"),
     )  # fmt: skip
-    yield from rows("gaussian_kernel", with_defaults(dcls.gaussian_kernel, weight=W, delay=D, sigma=1.0, max_delay=3),
-                    weight=TENSOR, delay=TENSOR, sigma=POSITIVE, max_delay=STEPS, shape=CHOICE)
-    step = with_defaults(dcls.gaussian_delayed_linear_step, spikes=X[0], history=None, weight=W, delay=D, sigma=1.0,
-                         max_delay=3)
+    yield from rows(
+        "gaussian_kernel",
+        with_defaults(dcls.gaussian_kernel, weight=W, delay=D, sigma=1.0, max_delay=3),
+        weight=TENSOR,
+        delay=TENSOR,
+        sigma=POSITIVE,
+        max_delay=STEPS,
+        shape=CHOICE,
+    )
+    step = with_defaults(
+        dcls.gaussian_delayed_linear_step, spikes=X[0], history=None, weight=W, delay=D, sigma=1.0, max_delay=3
+    )
     yield from rows("gaussian_delayed_linear_step", step, sigma=POSITIVE, max_delay=STEPS, history=but(TENSOR, "None"))
     yield from cases("gaussian_delayed_linear_step", step, ("history too short", {"history": X[:1]}, "history must have"))
-    ring = with_defaults(dcls.rounded_delayed_linear_step, spikes=X[0], ring=torch.zeros(3, 2, 6), newest=0, weight=W,
-                         delay=D)
+    ring = with_defaults(
+        dcls.rounded_delayed_linear_step, spikes=X[0], ring=torch.zeros(3, 2, 6), newest=0, weight=W, delay=D
+    )
     yield from rows("rounded_delayed_linear_step", ring, ring=TENSOR, newest={**WHOLE, "outside": 3}, weight=TENSOR)
     for name, argument in (("delay_from_position", "position"), ("position_from_delay", "delay")):
-        yield from rows(name, with_defaults(getattr(dcls, name), **{argument: D, "max_delay": 3}), max_delay=STEPS,
-                        **{argument: TENSOR})
+        yield from rows(
+            name, with_defaults(getattr(dcls, name), **{argument: D, "max_delay": 3}), max_delay=STEPS, **{argument: TENSOR}
+        )
     yield from rows("sigma_from_width", with_defaults(dcls.sigma_from_width, width=D), width=TENSOR, shape=CHOICE)
-    yield from rows("width_from_sigma", with_defaults(dcls.width_from_sigma, sigma=D), shape=CHOICE,
-                    sigma={**TENSOR, "small": 0.1 * D, "nan": NAN * D})
-    yield from rows("parameters_from_dcls", with_defaults(dcls.parameters_from_dcls, state={}, max_delay=3),
-                    max_delay=STEPS, shape=CHOICE)
+    yield from rows(
+        "width_from_sigma",
+        with_defaults(dcls.width_from_sigma, sigma=D),
+        shape=CHOICE,
+        sigma={**TENSOR, "small": 0.1 * D, "nan": NAN * D},
+    )
+    yield from rows(
+        "parameters_from_dcls",
+        with_defaults(dcls.parameters_from_dcls, state={}, max_delay=3),
+        max_delay=STEPS,
+        shape=CHOICE,
+    )
 
 
 def convolutions() -> Iterator[Row]:
     call = with_defaults(convolution.causal_convolution, trains=X, kernel=torch.ones(3, 5, 6))
-    yield from rows("causal_convolution", call, trains=TENSOR, method=but(CHOICE, "None"), after=WHOLE,
-                    kernel={**TENSOR, "senders": torch.ones(3, 5, 7), "taps": torch.ones(0, 5, 6), "axes": W})
-    yield from cases("causal_convolution", call, ("kernel of double", {"kernel": torch.ones(3, 5, 6).double()}, "kernel"),
-                     ("kernel elsewhere", {"kernel": torch.ones(3, 5, 6, device="meta")}, "kernel on meta"))
+    yield from rows(
+        "causal_convolution",
+        call,
+        trains=TENSOR,
+        method=but(CHOICE, "None"),
+        after=WHOLE,
+        kernel={**TENSOR, "senders": torch.ones(3, 5, 7), "taps": torch.ones(0, 5, 6), "axes": W},
+    )
+    yield from cases(
+        "causal_convolution",
+        call,
+        ("kernel of double", {"kernel": torch.ones(3, 5, 6).double()}, "kernel"),
+        ("kernel elsewhere", {"kernel": torch.ones(3, 5, 6, device="meta")}, "kernel on meta"),
+    )
     space = with_defaults(delay_convolution.delayed_convolution, spikes=SPACE, weight=KERNEL, delay=KERNEL, max_delay=2)
     pair = {"three": (1, 1, 1)}
     yield from rows(
@@ -225,13 +281,27 @@ def eventprop() -> Iterator[Row]:
     lif = with_defaults(eventprop_lif, events=EVENTS, weight=weight)
     li = with_defaults(eventprop_li, events=EVENTS, weight=weight)
     for name, call in (("eventprop_lif", lif), ("eventprop_li", li)):
-        yield from rows(name, call, events=TENSOR, weight=TENSOR, delay=but(TENSOR, "None"), tau_mem=but(POSITIVE, "two"),
-                        tau_syn=but(POSITIVE, "two"), dt=POSITIVE, spike_times=CHOICE)
-        yield from cases(name, call, ("tau_mem of complex", {"tau_mem": torch.tensor(2j)}, "tau_mem must be a real number"),
-                         ("tau_mem of bool", {"tau_mem": torch.tensor(True)}, "tau_mem must be a real number"),
-                         ("tau_syn of two", {"tau_syn": torch.ones(2)}, "tau_syn must be a single number"))
-    yield from rows("eventprop_lif", lif, threshold=but(POSITIVE, "two"), max_spikes=COUNT,
-                    recurrent_weight=but(TENSOR, "None"))
+        yield from rows(
+            name,
+            call,
+            events=TENSOR,
+            weight=TENSOR,
+            delay=but(TENSOR, "None"),
+            tau_mem=but(POSITIVE, "two"),
+            tau_syn=but(POSITIVE, "two"),
+            dt=POSITIVE,
+            spike_times=CHOICE,
+        )
+        yield from cases(
+            name,
+            call,
+            ("tau_mem of complex", {"tau_mem": torch.tensor(2j)}, "tau_mem must be a real number"),
+            ("tau_mem of bool", {"tau_mem": torch.tensor(True)}, "tau_mem must be a real number"),
+            ("tau_syn of two", {"tau_syn": torch.ones(2)}, "tau_syn must be a single number"),
+        )
+    yield from rows(
+        "eventprop_lif", lif, threshold=but(POSITIVE, "two"), max_spikes=COUNT, recurrent_weight=but(TENSOR, "None")
+    )
     yield from rows("eventprop_li", li, readout=CHOICE)
 
 
@@ -239,27 +309,63 @@ def losses_() -> Iterator[Row]:
     voltage = torch.zeros(3, 1, 2)
     voltages = {**TENSOR, "axes": voltage[0], "int": voltage.long(), "complex": voltage * 1j, "no time": voltage[:0]}
     for name, more in (("reduce_voltage", {"how": "sum"}), ("voltage_cross_entropy", {"target": TARGET})):
-        yield from rows(name, with_defaults(getattr(losses, name), voltage=voltage, **more), voltage=voltages, how=CHOICE,
-                        dt=POSITIVE)
+        yield from rows(
+            name, with_defaults(getattr(losses, name), voltage=voltage, **more), voltage=voltages, how=CHOICE, dt=POSITIVE
+        )
     yield from rows("voltage_cross_entropy", with_defaults(losses.voltage_cross_entropy, voltage=voltage), target=TARGETS)
     first = with_defaults(losses.first_spike_cross_entropy, events=EVENTS, target=TARGET)
-    yield from rows("first_spike_cross_entropy", first, events=TENSOR, tau=POSITIVE, early=NOT_NEGATIVE, tau_early=POSITIVE,
-                    target=TARGETS)
+    yield from rows(
+        "first_spike_cross_entropy",
+        first,
+        events=TENSOR,
+        tau=POSITIVE,
+        early=NOT_NEGATIVE,
+        tau_early=POSITIVE,
+        target=TARGETS,
+    )
     invariant = with_defaults(losses.time_invariant_mse, events=EVENTS, target=TARGET, delta_t=1.0)
     yield from rows("time_invariant_mse", invariant, events=TENSOR, delta_t=NOT_NEGATIVE, target=TARGETS)
     regular = with_defaults(losses.spike_count_regularisation, events=FIRED, strength=1.0)
-    yield from rows("spike_count_regularisation", regular, events=TENSOR, strength=NOT_NEGATIVE, target=NOT_NEGATIVE,
-                    mean_counts={**but(TENSOR, "None"), "shape": torch.ones(3), "nan": torch.tensor([NAN, 1.0]),
-                                 "negative": -torch.ones(2), "complex": torch.ones(2) * 1j})
+    yield from rows(
+        "spike_count_regularisation",
+        regular,
+        events=TENSOR,
+        strength=NOT_NEGATIVE,
+        target=NOT_NEGATIVE,
+        mean_counts={
+            **but(TENSOR, "None"),
+            "shape": torch.ones(3),
+            "nan": torch.tensor([NAN, 1.0]),
+            "negative": -torch.ones(2),
+            "complex": torch.ones(2) * 1j,
+        },
+    )
     yield from cases("spike_count_regularisation", regular, ("events of inputs", {"events": EVENTS}, "membrane potential"))
     bump = with_defaults(losses.bump_silent_, weight=torch.ones(3, 2), spike_counts=torch.tensor([0, 1, 2]))
-    yield from rows("bump_silent_", bump, bump=NOT_NEGATIVE, weight={**TENSOR, "axes": torch.ones(3), "int": W.long()},
-                    spike_counts={**TENSOR, "axes": torch.tensor(3), "nan": torch.full((3,), NAN),
-                                  "negative": -torch.ones(3), "bool": torch.ones(3, dtype=torch.bool)})
-    yield from cases("bump_silent_", bump,
-                     ("another layer's counts", {"spike_counts": torch.ones(4)}, "4 spike counts for 3"))
-    yield from rows("ease_in", with_defaults(losses.ease_in, batch=3), batch={**WHOLE, "huge": 10**400}, start=POSITIVE,
-                    final=POSITIVE, growth={**POSITIVE, "one": 1.0})
+    yield from rows(
+        "bump_silent_",
+        bump,
+        bump=NOT_NEGATIVE,
+        weight={**TENSOR, "axes": torch.ones(3), "int": W.long()},
+        spike_counts={
+            **TENSOR,
+            "axes": torch.tensor(3),
+            "nan": torch.full((3,), NAN),
+            "negative": -torch.ones(3),
+            "bool": torch.ones(3, dtype=torch.bool),
+        },
+    )
+    yield from cases(
+        "bump_silent_", bump, ("another layer's counts", {"spike_counts": torch.ones(4)}, "4 spike counts for 3")
+    )
+    yield from rows(
+        "ease_in",
+        with_defaults(losses.ease_in, batch=3),
+        batch={**WHOLE, "huge": 10**400},
+        start=POSITIVE,
+        final=POSITIVE,
+        growth={**POSITIVE, "one": 1.0},
+    )
     yield from cases("ease_in", losses.ease_in, ("start above final", {"batch": 1, "start": 1.0}, "final"))
 
 
@@ -274,15 +380,30 @@ class Leak(BoundedModule):
 
 def schedules() -> Iterator[Row]:
     published, plain = PublishedSigma(8, 4), ExponentialSigma(8, 4.0)
-    yield from rows("PublishedSigma", with_defaults(PublishedSigma, epochs=8, max_delay=4), epochs=COUNT, max_delay=STEPS,
-                    final={**POSITIVE, "at the offset": 0.27})
-    yield from rows("ExponentialSigma", with_defaults(ExponentialSigma, epochs=8, initial=4.0), epochs=COUNT,
-                    initial=POSITIVE, final=POSITIVE)
+    yield from rows(
+        "PublishedSigma",
+        with_defaults(PublishedSigma, epochs=8, max_delay=4),
+        epochs=COUNT,
+        max_delay=STEPS,
+        final={**POSITIVE, "at the offset": 0.27},
+    )
+    yield from rows(
+        "ExponentialSigma",
+        with_defaults(ExponentialSigma, epochs=8, initial=4.0),
+        epochs=COUNT,
+        initial=POSITIVE,
+        final=POSITIVE,
+    )
     for name, schedule in (("published", published), ("exponential", plain)):
         yield from rows(name, lambda epoch, s=schedule: s(epoch), epoch=NOT_NEGATIVE)
     anneal = with_defaults(anneal_sigma, network=torch.nn.Identity(), schedule=plain, epoch=0)
-    yield from rows("anneal_sigma", anneal, network=but(TENSOR, "list"), epoch=NOT_NEGATIVE,
-                    schedule={"number": 1.0, "class": ExponentialSigma})
+    yield from rows(
+        "anneal_sigma",
+        anneal,
+        network=but(TENSOR, "list"),
+        epoch=NOT_NEGATIVE,
+        schedule={"number": 1.0, "class": ExponentialSigma},
+    )
     yield from cases("anneal_sigma", anneal, ("no such layer", {}, "no layer with"))
     if find_spec("lightning"):
         yield from rows("sigma_annealing", sigma_annealing, schedule={"number": 1.0, "None": None})
@@ -291,11 +412,17 @@ def schedules() -> Iterator[Row]:
 def parameters() -> Iterator[Row]:
     yield from rows("preset_bounds", preset_bounds, preset=CHOICE)
     for label, bounds in BOUNDS.items():
-        yield from cases("preset_bounds", preset_bounds,
-                         (f"bounds {label}", {"preset": "lif", "overrides": {"alpha": bounds}}, "bounds of 'alpha'"))
+        yield from cases(
+            "preset_bounds",
+            preset_bounds,
+            (f"bounds {label}", {"preset": "lif", "overrides": {"alpha": bounds}}, "bounds of 'alpha'"),
+        )
         if label not in ("one", "number"):
-            yield from cases("BoundedModule.bound", lambda low, high: Leak().bound("alpha", low, high),
-                             (label, {"low": bounds[0], "high": bounds[1]}, "bounds of 'alpha'"))
+            yield from cases(
+                "BoundedModule.bound",
+                lambda low, high: Leak().bound("alpha", low, high),
+                (label, {"low": bounds[0], "high": bounds[1]}, "bounds of 'alpha'"),
+            )
     yield from cases(
         "preset_bounds", with_defaults(preset_bounds, preset="lif"),
         ("leak above 1", {"overrides": {"alpha": (0.5, 1.5)}}, "alpha is a leak"),
@@ -306,8 +433,12 @@ def parameters() -> Iterator[Row]:
     yield from rows("BoundedModule.bound", lambda mode: Leak().bound("alpha", 0.0, 1.0, mode), mode=CHOICE)
     yield from rows("project_", lambda module: project_(module), module=TENSOR)
     mask = with_defaults(connection_mask, out_features=3, in_features=8)
-    yield from rows("connection_mask", mask, density={**but(POSITIVE, "None"), "large": 1.5},
-                    synapses={**but(COUNT, "None"), "large": 9})
+    yield from rows(
+        "connection_mask",
+        mask,
+        density={**but(POSITIVE, "None"), "large": 1.5},
+        synapses={**but(COUNT, "None"), "large": 9},
+    )
     yield from cases("connection_mask", mask, ("both", {"density": 0.5, "synapses": 2}, "not both"))
 
 
@@ -327,10 +458,22 @@ def eventprop_layers() -> Iterator[Row]:
     }  # fmt: skip
     lif, li = (with_defaults(layer, in_features=6, out_features=5) for layer in (EventPropLIF, EventPropLI))
     yield from rows("EventPropLI", li, **common, readout=CHOICE)
-    yield from rows("EventPropLIF", lif, **common, threshold=POSITIVE, learn_threshold=FLAG, output=CHOICE,
-                    recurrent={**FLAG}, max_spikes={**COUNT, "huge": 1e18})
-    yield from rows("EventPropLIF", with_defaults(lif, recurrent=True), recurrent_weight_init=NORMAL,
-                    recurrent_delay=but(EVENT_DELAYS, "complex", "bool"))
+    yield from rows(
+        "EventPropLIF",
+        lif,
+        **common,
+        threshold=POSITIVE,
+        learn_threshold=FLAG,
+        output=CHOICE,
+        recurrent={**FLAG},
+        max_spikes={**COUNT, "huge": 1e18},
+    )
+    yield from rows(
+        "EventPropLIF",
+        with_defaults(lif, recurrent=True),
+        recurrent_weight_init=NORMAL,
+        recurrent_delay=but(EVENT_DELAYS, "complex", "bool"),
+    )
     for name, make in (("EventPropLIF", lif), ("EventPropLI", li)):
         extremes = {"huge": 1e300, "tiny": 1e-300, "a float32 too large": 1e38}
         yield from rows(name, make, dt=extremes, tau_mem=extremes, tau_syn=extremes)
@@ -375,8 +518,9 @@ def delay_layers(framework: str, parts, interpolation: str, step_modes: dict, se
     yield from cases(who, call, ("sigma without Gaussians", {"sigma": 1.0}, "sigma belongs to"))
     for conv, x in (("DelayedConv1d", SPACE), ("DelayedConv2d", torch.zeros(4, 2, 3, 8, 8))):
         who = f"{framework}.{conv}"
-        space = with_defaults(getattr(parts, conv), in_channels=3, out_channels=5, kernel_size=3, max_delay=4,
-                              step_mode=sequences)
+        space = with_defaults(
+            getattr(parts, conv), in_channels=3, out_channels=5, kernel_size=3, max_delay=4, step_mode=sequences
+        )
         numbers, more = but(COUNT, "list"), but({**STEPS, "unknown": "valid"}, "None", "two", "list")
         for row in rows(
             who, space, in_channels=COUNT, out_channels=COUNT, groups=COUNT, kernel_size=numbers, stride=numbers,
@@ -387,9 +531,13 @@ def delay_layers(framework: str, parts, interpolation: str, step_modes: dict, se
             yield row._replace(words=words.replace("bound_mode", "bound mode").replace("time_padding", "padding"))
         gaussian = with_defaults(space, delay_gradient="gaussian")
         yield from rows(who, gaussian, sigma=but(POSITIVE, "None"), sigma_type=CHOICE)
-        yield from cases(who, lambda x, space=space: space()(x), ("a step", {"x": x[0]}, "spikes must be"),
-                         ("spikes of int", {"x": x.long()}, "floating point"),
-                         ("channels", {"x": x[:, :, :2]}, "spikes must be"))
+        yield from cases(
+            who,
+            lambda x, space=space: space()(x),
+            ("a step", {"x": x[0]}, "spikes must be"),
+            ("spikes of int", {"x": x.long()}, "floating point"),
+            ("channels", {"x": x[:, :, :2]}, "spikes must be"),
+        )
 
 
 def snntorch_rows() -> Iterator[Row]:
@@ -420,8 +568,12 @@ def snntorch_rows() -> Iterator[Row]:
             ("double", {"x": x.double()}, "convert the module"),
         )  # fmt: skip
     neuron = parts.AdLIFPlus(features=3)
-    yield from cases("snntorch.AdLIFPlus", partial(neuron, torch.zeros(2, 3)), ("w a number", {"w": 0.0}, "w must be"),
-                     ("mem of another batch", {"mem": torch.zeros(5, 3)}, "mem has shape"))
+    yield from cases(
+        "snntorch.AdLIFPlus",
+        partial(neuron, torch.zeros(2, 3)),
+        ("w a number", {"w": 0.0}, "w must be"),
+        ("mem of another batch", {"mem": torch.zeros(5, 3)}, "mem has shape"),
+    )
     yield from cases("snntorch.AdLIFPlus", parts.AdLIFPlus, ("no reset delay", {"reset_delay": False}, "reset_delay=False"))
 
 
@@ -446,8 +598,12 @@ def spikingjelly_rows() -> Iterator[Row]:
         ("of complex", {"x": x * 1j}, "input must be floating point"), ("nan", {"x": x + NAN}, "NaN or infinite"),
         ("a number", {"x": torch.tensor(1.0)}, "input must be"), ("double", {"x": x.double()}, "convert the module"),
     )  # fmt: skip
-    yield from cases(who, make, ("tau and alpha", {"tau": 2.0, "alpha": 0.5}, "both give the leak"),
-                     ("decay_input", {"decay_input": False}, "decay_input=False"))
+    yield from cases(
+        who,
+        make,
+        ("tau and alpha", {"tau": 2.0, "alpha": 0.5}, "both give the leak"),
+        ("decay_input", {"decay_input": False}, "decay_input=False"),
+    )
 
 
 def every_row() -> list[Row]:

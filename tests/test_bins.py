@@ -1,4 +1,5 @@
 """Which bin, which step: the rule against whole numbers, for every dtype and width of the bins."""
+
 from fractions import Fraction
 
 import numpy as np
@@ -66,8 +67,9 @@ def test_times_that_cannot_tell_bins_apart_are_refused():
 def test_the_grid_scheme_does_not_depend_on_the_dtype_of_times(dt, recurrent):
     torch.manual_seed(0)
     dense = (torch.rand(300, 2, 20) < 0.05).float()
-    layer = EventPropLIF(20, 6, weight_init=(0.3, 0.1), recurrent=recurrent, tau_mem=20 * dt, tau_syn=5 * dt, dt=dt,
-                         spike_times="grid").double()
+    layer = EventPropLIF(
+        20, 6, weight_init=(0.3, 0.1), recurrent=recurrent, tau_mem=20 * dt, tau_syn=5 * dt, dt=dt, spike_times="grid"
+    ).double()
     exact = SpikeEvents.from_dense(dense, dt)
     found = []
     for events in (exact, exact.to(torch.float32), exact.to(torch.float32).to(torch.float64)):

@@ -1,4 +1,5 @@
 """Weights scaled on one batch to a wanted rate."""
+
 from __future__ import annotations
 
 import pytest
@@ -19,8 +20,12 @@ def batch(inputs: int = 50, steps: int = 40) -> torch.Tensor:
 def jelly(mode: str) -> nn.Sequential:
     from spikingjelly.activation_based import layer, neuron
 
-    net = nn.Sequential(layer.Linear(50, 40), spikingjelly.AdLIFPlusNode(), spikingjelly.DelayedLinear(40, 30, max_delay=5),
-                        neuron.LIFNode())
+    net = nn.Sequential(
+        layer.Linear(50, 40),
+        spikingjelly.AdLIFPlusNode(),
+        spikingjelly.DelayedLinear(40, 30, max_delay=5),
+        neuron.LIFNode(),
+    )
     framework.functional.set_step_mode(net, mode)
     return net
 
@@ -30,8 +35,12 @@ def snn(steps: bool) -> nn.Sequential:
 
     if not steps:
         return nn.Sequential(nn.Linear(50, 40), snntorch.StateAdLIFPlus(), nn.Linear(40, 30), snntorch.StateAdLIFPlus())
-    return nn.Sequential(nn.Linear(50, 40), snntorch.AdLIFPlus(init_hidden=True),
-                         snntorch.DelayedLinear(40, 30, max_delay=5), theirs.Leaky(beta=0.9, init_hidden=True))
+    return nn.Sequential(
+        nn.Linear(50, 40),
+        snntorch.AdLIFPlus(init_hidden=True),
+        snntorch.DelayedLinear(40, 30, max_delay=5),
+        theirs.Leaky(beta=0.9, init_hidden=True),
+    )
 
 
 @pytest.mark.parametrize(

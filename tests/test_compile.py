@@ -3,6 +3,7 @@
 The suite trains most of them with ``aot_eager`` and a few with ``inductor``, which compiles C++. The whole matrix of
 docs/compile.md: ``SNN_DELAY_PLUGINS_COMPILE=all python -m pytest tests/test_compile.py``.
 """
+
 from __future__ import annotations
 
 import copy
@@ -176,14 +177,16 @@ def outcome(module: nn.Module, case: Case, x: Tensor | SpikeEvents, call: Callab
     else:
         leaf = (x * scale).requires_grad_()
         out = torch.stack([call(step) for step in leaf]) if case.by_steps else call(leaf)
-    outputs = [out.times, out.units, out.offsets] if isinstance(out, SpikeEvents) else [*out] if isinstance(out, tuple) \
-        else [out]
+    outputs = (
+        [out.times, out.units, out.offsets] if isinstance(out, SpikeEvents) else [*out] if isinstance(out, tuple) else [out]
+    )
     wanted = [p for p in (leaf, *module.parameters()) if p.requires_grad]
     differentiable = [value for value in outputs if value.requires_grad]
     if not differentiable:
         return outputs
-    loss = sum((value * torch.cos(torch.arange(value.numel(), dtype=value.dtype)).view_as(value)).sum()
-               for value in differentiable)
+    loss = sum(
+        (value * torch.cos(torch.arange(value.numel(), dtype=value.dtype)).view_as(value)).sum() for value in differentiable
+    )
     gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
     return [*(value.detach() for value in outputs), *(torch.zeros(()) if g is None else g for g in gradients)]
 

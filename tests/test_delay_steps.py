@@ -1,5 +1,6 @@
 """Layers with delays one step at a time: the values and gradients of the sequence, at a cost that does not grow, and
 states that nobody sees change."""
+
 from __future__ import annotations
 
 import copy
@@ -42,9 +43,7 @@ def by_steps(layer, x):
 
 
 def gradients(loss, layer, x, **options):
-    return torch.autograd.grad(
-        loss, [x, *layer.parameters()], allow_unused=True, materialize_grads=True, **options
-    )
+    return torch.autograd.grad(loss, [x, *layer.parameters()], allow_unused=True, materialize_grads=True, **options)
 
 
 def assert_same(one, two, atol=1e-10):

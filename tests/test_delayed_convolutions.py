@@ -1,4 +1,5 @@
 """Convolutions with a delay per connection, in both frameworks, against sums of shifted ordinary convolutions."""
+
 from __future__ import annotations
 
 import copy

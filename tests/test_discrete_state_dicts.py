@@ -1,4 +1,5 @@
 """State dicts of frozen layers with delays: what does not fit is refused, and the layer stays as it was."""
+
 import importlib
 
 import pytest
@@ -27,8 +28,9 @@ def run(layer, spikes):
 
 
 def unchanged(layer, before, spikes, current):
-    return (all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
-            and torch.equal(run(layer, spikes), current))
+    return all(torch.equal(value, before[name]) for name, value in layer.state_dict().items()) and torch.equal(
+        run(layer, spikes), current
+    )
 
 
 @pytest.mark.parametrize("assign", [False, True])
@@ -67,8 +69,11 @@ def test_the_layer_inside_a_network_is_named_and_parts_alone_are_checked_with_th
 def test_parts_of_another_number_or_kind_are_refused_together(frozen):
     before = {k: v.clone() for k, v in frozen.state_dict().items()}
     spikes, current = torch.ones(9, 2, 5), frozen(torch.ones(9, 2, 5))
-    fewer = {**before, "starts": torch.zeros(6, dtype=torch.int64),
-             **{name: before[name][:0] for name in ("targets", "delays", "weights")}}
+    fewer = {
+        **before,
+        "starts": torch.zeros(6, dtype=torch.int64),
+        **{name: before[name][:0] for name in ("targets", "delays", "weights")},
+    }
     for state, assign, message in (
         (fewer, False, r"targets has shape \(0,\) but the layer needs \(20,\)"),
         ({**before, "delays": before["delays"] + 0.5}, False, r"delays must be torch.int32, got torch.float32"),

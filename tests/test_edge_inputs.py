@@ -1,4 +1,5 @@
 """Inputs at the edge that make sense: no time steps, no samples, other types of numbers, views. Their right answers."""
+
 from __future__ import annotations
 
 import math
@@ -91,8 +92,11 @@ def test_losses_of_an_empty_batch_are_zero():
     events = SpikeEvents(*(torch.zeros(0, requires_grad=True), torch.zeros(0).long(), torch.zeros(1).long()), 3, 10.0)
     none = torch.zeros(0).long()
     voltage = torch.zeros(4, 0, 3, requires_grad=True)
-    for loss in (losses.first_spike_cross_entropy(events, none, early=1.0), losses.time_invariant_mse(events, none, 1.0),
-                 losses.voltage_cross_entropy(voltage, none)):
+    for loss in (
+        losses.first_spike_cross_entropy(events, none, early=1.0),
+        losses.time_invariant_mse(events, none, 1.0),
+        losses.voltage_cross_entropy(voltage, none),
+    ):
         assert loss.item() == 0.0
         loss.backward()
 
@@ -100,8 +104,10 @@ def test_losses_of_an_empty_batch_are_zero():
 def test_the_mean_over_the_samples_is_still_the_mean():
     events = SpikeEvents.from_lists([[1.0, 4.0], [2.0]], [[0, 1], [1]], num_units=3, duration=10.0)
     target, times = torch.tensor([0, 2]), torch.tensor([[1.0, 4.0, 10.0], [10.0, 2.0, 10.0]], dtype=torch.float64)
-    expected = torch.nn.functional.cross_entropy(-times / 2, target) + 0.5 * torch.expm1(
-        torch.tensor([1.0, 10.0], dtype=torch.float64) / 3).mean()
+    expected = (
+        torch.nn.functional.cross_entropy(-times / 2, target)
+        + 0.5 * torch.expm1(torch.tensor([1.0, 10.0], dtype=torch.float64) / 3).mean()
+    )
     got = losses.first_spike_cross_entropy(events, target, tau=2.0, early=0.5, tau_early=3.0)
     torch.testing.assert_close(got, expected)
 

@@ -1,5 +1,6 @@
 """EventProp: exact against an independent simulator, the plain PyTorch form and finite differences; the grid scheme
 against its authors' arrays, the plain form, and the exact derivatives it approximates."""
+
 import math
 
 import numpy as np
@@ -70,13 +71,30 @@ def simulate(times, units, p, duration, step=0.02):
     return found
 
 
-def network(seed, *, recurrent=False, tau=(20.0, 5.0), n_in=3, n_out=4, spikes=14, duration=40.0, batch=2, delay=12.0,
-            recurrent_delay=12.0, inhibition=1.5):
+def network(
+    seed,
+    *,
+    recurrent=False,
+    tau=(20.0, 5.0),
+    n_in=3,
+    n_out=4,
+    spikes=14,
+    duration=40.0,
+    batch=2,
+    delay=12.0,
+    recurrent_delay=12.0,
+    inhibition=1.5,
+):
     g = np.random.default_rng(seed)
     times = [np.sort(g.uniform(0, duration, spikes)) for _ in range(batch)]
     units = [g.integers(0, n_in, spikes) for _ in range(batch)]
-    p = {"weight": g.normal(2.0, inhibition, (n_out, n_in)), "delay": g.uniform(0, delay, (n_out, n_in)),
-         "tau_mem": tau[0], "tau_syn": tau[1], "threshold": 1.0}
+    p = {
+        "weight": g.normal(2.0, inhibition, (n_out, n_in)),
+        "delay": g.uniform(0, delay, (n_out, n_in)),
+        "tau_mem": tau[0],
+        "tau_syn": tau[1],
+        "threshold": 1.0,
+    }
     if recurrent:
         p["recurrent_weight"] = g.normal(0.1, 0.5, (n_out, n_out))
         p["recurrent_delay"] = g.uniform(0, recurrent_delay, (n_out, n_out))
@@ -106,7 +124,7 @@ def gradients(out, p):
 
 def assert_same_gradients(got, wanted, tolerance):
     for k, g in wanted.items():
-        if g is None:                                          # the plain form never used it
+        if g is None:  # the plain form never used it
             assert got[k] is None or not got[k].any(), k
         else:
             assert (got[k] - g).abs().max() <= tolerance * max(g.abs().max(), 1e-12), k
@@ -150,15 +168,22 @@ def test_gradients_equal_differences_of_an_independent_simulation(recurrent):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**31), st.booleans(), st.sampled_from(TAUS), st.sampled_from([0.3, 1.0, 7.0, 100.0]),
-       st.sampled_from([0.0, 0.4, 12.0]), st.sampled_from([0.0, 12.0, 60.0]))
+@given(
+    st.integers(0, 2**31),
+    st.booleans(),
+    st.sampled_from(TAUS),
+    st.sampled_from([0.3, 1.0, 7.0, 100.0]),
+    st.sampled_from([0.0, 0.4, 12.0]),
+    st.sampled_from([0.0, 12.0, 60.0]),
+)
 def test_kernel_equals_the_plain_form(seed, recurrent, tau, dt, recurrent_delay, delay):
     """Delays of zero, beyond the end, recurrent delays shorter than dt, self-connections, dt above every tau."""
-    args = network(seed, recurrent=recurrent, tau=tau, recurrent_delay=recurrent_delay, delay=delay, n_out=3, spikes=8,
-                   duration=30.0)
+    args = network(
+        seed, recurrent=recurrent, tau=tau, recurrent_delay=recurrent_delay, delay=delay, n_out=3, spikes=8, duration=30.0
+    )
     try:
         got, p = run(*args, dt=dt, max_spikes=60)
-    except RuntimeError:                                       # runaway excitation: the plain form must see it too
+    except RuntimeError:  # runaway excitation: the plain form must see it too
         with pytest.raises(RuntimeError, match="max_spikes"):
             run(*args, dt=dt, max_spikes=60, function=eventprop_lif_reference)
         return
@@ -186,7 +211,7 @@ def test_constants_and_input_times_against_differences_of_the_forward_pass(tau, 
     times, units, p, n_in, duration = network(3, recurrent=recurrent, tau=tau, batch=2, n_out=3)
     out, leaves = run(times, units, p, n_in, duration)
     got = gradients(out, leaves)
-    h = 1e-7                     # some spikes come close to grazing: larger steps differ by their curvature
+    h = 1e-7  # some spikes come close to grazing: larger steps differ by their curvature
 
     def loss(p, times):
         changed, _ = run(times, units, p, n_in, duration, differentiable=())
@@ -251,7 +276,7 @@ def test_a_sample_alone_equals_itself_in_a_batch(mode):
     whole, q = run(times, units, p, n_in, duration, differentiable=names, spike_times=mode)
     total = None
     for b in range(5):
-        alone, r = run(times[b:b + 1], units[b:b + 1], p, n_in, duration, differentiable=names, spike_times=mode)
+        alone, r = run(times[b : b + 1], units[b : b + 1], p, n_in, duration, differentiable=names, spike_times=mode)
         assert torch.equal(alone.times, whole[b].times) and torch.equal(alone.units, whole[b].units)
         alone.times.square().sum().backward()
         total = {k: r[k].grad + (total[k] if total else 0) for k in names}
@@ -362,8 +387,11 @@ def test_bad_arguments_raise_and_say_which():
         (ValueError, "without recurrent_weight", {"recurrent_delay": torch.zeros(3, 3)}),
         (ValueError, r"recurrent_weight must be \[3, 3\]", {"recurrent_weight": torch.zeros(3, 2)}),
         (ValueError, "max_spikes", {"max_spikes": 0}),
-        (ValueError, "grid scheme has no gradient",
-         {"tau_mem": torch.tensor(20.0, requires_grad=True), "spike_times": "grid"}),
+        (
+            ValueError,
+            "grid scheme has no gradient",
+            {"tau_mem": torch.tensor(20.0, requires_grad=True), "spike_times": "grid"},
+        ),
     ):
         with pytest.raises(error, match=message):
             eventprop_lif(events, **{"weight": w, "delay": d, **kwargs})
@@ -381,6 +409,7 @@ def test_second_derivatives_raise():
 
 
 # ------------------------------------------------------------------------------------------------ readout
+
 
 @pytest.mark.parametrize("tau", TAUS)
 @pytest.mark.parametrize("dt", [0.4, 1.0, 12.0])
@@ -404,16 +433,20 @@ def test_readout_reductions_equal_fine_sums_and_have_their_gradients(readout, ta
     times, units, p, n_in, duration = network(6, tau=tau, n_out=3, delay=40.0)
     del p["threshold"]
     y, q = run(times, units, p, n_in, duration, function=eventprop_li, readout=readout)
-    fine = eventprop_li_reference(SpikeEvents.from_lists(times, units, num_units=n_in, duration=duration), **p,
-                                  readout=readout)
+    fine = eventprop_li_reference(
+        SpikeEvents.from_lists(times, units, num_units=n_in, duration=duration), **p, readout=readout
+    )
     assert torch.allclose(y, fine, rtol=1e-5, atol=1e-6)
     c = torch.linspace(-1, 2, 6, dtype=torch.float64).view(2, 3)
     (c * y).sum().backward()
     h = 1e-5
 
     def loss(p, times):
-        return (c * run(times, units, p, n_in, duration, function=eventprop_li, differentiable=(), readout=readout)[0]
-                ).sum().item()
+        return (
+            (c * run(times, units, p, n_in, duration, function=eventprop_li, differentiable=(), readout=readout)[0])
+            .sum()
+            .item()
+        )
 
     for name, value in p.items():
         flat = value.view(-1)
@@ -438,12 +471,13 @@ def test_readout_reductions_do_not_depend_on_dt(readout):
 
 # ------------------------------------------------------------------------------------------------ beside other layers
 
+
 def test_count_regularisation_reaches_the_weights():
     times, units, p, n_in, duration = network(9)
     for target, sign in ((0.0, 1.0), (100.0, -1.0)):
         out, q = run(times, units, p, n_in, duration, differentiable=("weight",))
         spike_count_regularisation(out, 0.1, target=target).backward()
-        assert sign * q["weight"].grad.sum() > 0            # too many spikes: a step down lowers the weights
+        assert sign * q["weight"].grad.sum() > 0  # too many spikes: a step down lowers the weights
 
 
 def test_layers_stack_through_dense_code():
@@ -455,8 +489,8 @@ def test_layers_stack_through_dense_code():
     w2 = torch.full((2, 6), 0.3, dtype=torch.float64)
     through = eventprop_li(SpikeEvents.from_dense(hidden.to_dense(0.05), 0.05), w2, readout="weighted_integral").sum()
     direct = eventprop_li(hidden, w2, readout="weighted_integral").sum()
-    g_through, = torch.autograd.grad(through, w1, retain_graph=True)
-    g_direct, = torch.autograd.grad(direct, w1)
+    (g_through,) = torch.autograd.grad(through, w1, retain_graph=True)
+    (g_direct,) = torch.autograd.grad(direct, w1)
     assert g_direct.abs().max() > 0
     assert torch.nn.functional.cosine_similarity(g_through.flatten(), g_direct.flatten(), dim=0) > 0.99
 
@@ -469,8 +503,9 @@ PARAMETERS = ("weight", "delay", "recurrent_weight", "recurrent_delay")
 def sequence_task(delay):
     """Section 2.1: class 1 spikes at 0 ms from the first input and at 10 ms from the second, class 2 the reverse."""
     events = SpikeEvents.from_lists([[0.0, 10.0], [0.0, 10.0]], [[0, 1], [1, 0]], num_units=2, duration=40.0)
-    voltage = eventprop_li(events, torch.ones(2, 2, dtype=torch.float64), delay, tau_mem=10.0, tau_syn=5.0,
-                           spike_times="grid")
+    voltage = eventprop_li(
+        events, torch.ones(2, 2, dtype=torch.float64), delay, tau_mem=10.0, tau_syn=5.0, spike_times="grid"
+    )
     return voltage, torch.nn.functional.cross_entropy(voltage.amax(0), torch.tensor([0, 1]))
 
 
@@ -514,8 +549,9 @@ def test_the_arrows_of_figure_3():
     for mode in ("grid", "exact"):
         d = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
         readout = "maximum"
-        y = eventprop_li(events, torch.ones(2, 2, dtype=torch.float64), d, tau_mem=10.0, tau_syn=5.0, spike_times=mode,
-                         readout=readout)
+        y = eventprop_li(
+            events, torch.ones(2, 2, dtype=torch.float64), d, tau_mem=10.0, tau_syn=5.0, spike_times=mode, readout=readout
+        )
         torch.nn.functional.cross_entropy(y, torch.tensor([0])).backward()
         update = -d.grad
         assert update[0, 0] > 0 > update[0, 1] and update[1, 0] < 0 < update[1, 1]
@@ -529,8 +565,9 @@ def test_the_sequence_task_is_learnt_from_the_worst_delays(mode):
     events = SpikeEvents.from_lists([[0.0, 10.0], [0.0, 10.0]], [[0, 1], [1, 0]], num_units=2, duration=40.0)
     right = []
     for _ in range(7):
-        y = eventprop_li(events, torch.ones(2, 2, dtype=torch.float64), d, tau_mem=10.0, tau_syn=5.0, spike_times=mode,
-                         readout="maximum")
+        y = eventprop_li(
+            events, torch.ones(2, 2, dtype=torch.float64), d, tau_mem=10.0, tau_syn=5.0, spike_times=mode, readout="maximum"
+        )
         right.append(int((y.argmax(1) == torch.tensor([0, 1])).sum()))
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(y, torch.tensor([0, 1])).backward()
@@ -541,8 +578,14 @@ def test_the_sequence_task_is_learnt_from_the_worst_delays(mode):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**31), st.booleans(), st.sampled_from(TAUS), st.sampled_from([0.3, 1.0, 7.0, 50.0]),
-       st.sampled_from([0.0, 12.0, 60.0]), st.sampled_from([1, 3, 4, 5, 8, 9]))
+@given(
+    st.integers(0, 2**31),
+    st.booleans(),
+    st.sampled_from(TAUS),
+    st.sampled_from([0.3, 1.0, 7.0, 50.0]),
+    st.sampled_from([0.0, 12.0, 60.0]),
+    st.sampled_from([1, 3, 4, 5, 8, 9]),
+)
 def test_grid_kernel_equals_the_plain_form(seed, recurrent, tau, dt, delay, n_out):
     args = network(seed, recurrent=recurrent, tau=tau, delay=delay, n_out=n_out, spikes=10, duration=35.0)
     got, p = run(*args, dt=dt, spike_times="grid", differentiable=PARAMETERS)
@@ -559,8 +602,7 @@ def test_grid_readout_kernel_equals_the_plain_form(tau, dt, n_out):
     del p["threshold"]
     results = []
     for function in (eventprop_li, eventprop_li_reference):
-        v, q = run(times, units, p, n_in, duration, function=function, dt=dt, spike_times="grid",
-                   differentiable=PARAMETERS)
+        v, q = run(times, units, p, n_in, duration, function=function, dt=dt, spike_times="grid", differentiable=PARAMETERS)
         (v * torch.sin(torch.arange(v.numel(), dtype=v.dtype)).view(v.shape)).sum().backward()
         results.append((v, {k: q[k].grad for k in ("weight", "delay")}))
     (got, g), (wanted, h) = results
@@ -688,10 +730,12 @@ def changeable():
     return SpikeEvents(times, torch.tensor([0, 1, 1, 1]), torch.tensor([0, 3, 4]), 2, 20.0)
 
 
-LAYERS = [pytest.param(lambda e: eventprop_lif(e, torch.full((3, 2), 8.0)), id="lif"),
-          pytest.param(lambda e: eventprop_li(e, torch.ones(3, 2)), id="li"),
-          pytest.param(lambda e: eventprop_li(e, torch.ones(3, 2), readout="integral"), id="integral"),
-          pytest.param(lambda e: eventprop_lif(e, torch.full((3, 2), 8.0), spike_times="grid"), id="grid")]
+LAYERS = [
+    pytest.param(lambda e: eventprop_lif(e, torch.full((3, 2), 8.0)), id="lif"),
+    pytest.param(lambda e: eventprop_li(e, torch.ones(3, 2)), id="li"),
+    pytest.param(lambda e: eventprop_li(e, torch.ones(3, 2), readout="integral"), id="integral"),
+    pytest.param(lambda e: eventprop_lif(e, torch.full((3, 2), 8.0), spike_times="grid"), id="grid"),
+]
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -775,5 +819,6 @@ def test_steps_too_short_for_the_duration_are_refused_by_name(scheme, name, valu
         with pytest.raises(ValueError, match=rf"{name} = {value:g}.*(steps: tables of 8 neurons would|more than .* bins)"):
             layer(changeable(), torch.ones(3, 2), spike_times=scheme, **{name: value})
     with pytest.raises(ValueError, match=r"tables of 304 neurons would|more than .* bins"):
-        eventprop_lif(changeable(), torch.ones(300, 2), recurrent_weight=torch.ones(300, 300), spike_times=scheme,
-                      **{name: value})
+        eventprop_lif(
+            changeable(), torch.ones(300, 2), recurrent_weight=torch.ones(300, 300), spike_times=scheme, **{name: value}
+        )

@@ -1,4 +1,5 @@
 """EventProp against gradients that an independent event-exact simulator made by finite differences."""
+
 import numpy as np
 import pytest
 import torch
@@ -23,17 +24,12 @@ def gold(shared, name, dtype):
 
 @pytest.mark.parametrize("dt", [0.1, 1.0, 5.0])
 @pytest.mark.parametrize(
-    ("dtype", "in_time", "in_loss", "in_gradient"),
-    [(torch.float64, 1e-9, 1e-9, 1e-5), (torch.float32, 1e-3, 1e-4, 1e-2)],
+    ("dtype", "in_time", "in_loss", "in_gradient"), [(torch.float64, 1e-9, 1e-9, 1e-5), (torch.float32, 1e-3, 1e-4, 1e-2)]
 )
 @pytest.mark.parametrize("name", NETWORKS)
-def test_spike_times_loss_and_every_gradient_equal_the_exact_ones(
-    shared, name, dtype, in_time, in_loss, in_gradient, dt
-):
+def test_spike_times_loss_and_every_gradient_equal_the_exact_ones(shared, name, dtype, in_time, in_loss, in_gradient, dt):
     arrays, events, p = gold(shared, name, dtype)
-    hidden = eventprop_lif(
-        events, p["W"], p["D"], dt=dt, recurrent_weight=p.get("Wr"), recurrent_delay=p.get("Dr")
-    )
+    hidden = eventprop_lif(events, p["W"], p["D"], dt=dt, recurrent_weight=p.get("Wr"), recurrent_delay=p.get("Dr"))
     integral = eventprop_li(hidden, p["Wo"], p["Do"], dt=dt, readout="integral")
     loss = (torch.tensor(arrays["c"], dtype=dtype) * integral[0]).sum()
     loss.backward()

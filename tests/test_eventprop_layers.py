@@ -1,4 +1,5 @@
 """EventPropLIF and EventPropLI: framework-free, and as parts of snnTorch and SpikingJelly."""
+
 import copy
 import importlib.util
 import io
@@ -35,8 +36,14 @@ def spikes(steps=60, batch=3, units=12, rate=0.1) -> torch.Tensor:
 
 
 def lif(door, **options):
-    options = {"recurrent": True, "weight_init": (0.8, 0.3), "recurrent_weight_init": (0.1, 0.2), "delay": "uniform",
-               "recurrent_delay": "uniform", "max_delay": 8.0} | options
+    options = {
+        "recurrent": True,
+        "weight_init": (0.8, 0.3),
+        "recurrent_weight_init": (0.1, 0.2),
+        "delay": "uniform",
+        "recurrent_delay": "uniform",
+        "max_delay": 8.0,
+    } | options
     return door.EventPropLIF(12, 7, **options).double()
 
 
@@ -44,8 +51,13 @@ def test_a_layer_is_the_function_of_its_parameters(door):
     hidden, readout = lif(door), door.EventPropLI(7, 4, delay=2.5).double()
     events = SpikeEvents.from_dense(spikes(), 1.0)
     out = hidden(events)
-    same = eventprop_lif(events, hidden.weight, hidden.delay, recurrent_weight=hidden.recurrent_weight,
-                         recurrent_delay=hidden.recurrent_delay)
+    same = eventprop_lif(
+        events,
+        hidden.weight,
+        hidden.delay,
+        recurrent_weight=hidden.recurrent_weight,
+        recurrent_delay=hidden.recurrent_delay,
+    )
     assert len(out) > 20
     assert torch.equal(out.times, same.times) and torch.equal(out.units, same.units)
     assert torch.equal(readout(out), eventprop_li(same, readout.weight, readout.delay))
@@ -74,8 +86,9 @@ def test_dt_is_the_width_of_a_bin(door):
     assert readout(x).shape == (60, 3, 2)
 
 
-@pytest.mark.parametrize("readout, shape", [("voltage", (60, 3, 4)), ("integral", (3, 4)), ("weighted_integral", (3, 4)),
-                                            ("maximum", (3, 4))])
+@pytest.mark.parametrize(
+    "readout, shape", [("voltage", (60, 3, 4)), ("integral", (3, 4)), ("weighted_integral", (3, 4)), ("maximum", (3, 4))]
+)
 def test_readouts_come_in_the_dtype_of_the_weight(door, readout, shape):
     layer = door.EventPropLI(12, 4, readout=readout)
     y = layer(spikes().float())
@@ -124,7 +137,7 @@ def test_delay_types(door, delay_type, shape):
     layer = lif(door, delay_type=delay_type, recurrent=False)
     assert layer.delay.shape == shape
     t = layer(spikes())
-    (t.times ** 2).sum().backward()
+    (t.times**2).sum().backward()
     assert layer.delay.grad.shape == shape and layer.delay.grad.abs().max() > 0
 
 
@@ -176,21 +189,24 @@ def test_a_silent_layer_warns_once_and_only_in_training(door):
         layer(spikes())
         quiet = lif(door, weight_init=(0.0, 0.001)).eval()
         quiet(spikes())
-        lif(door)(torch.zeros(10, 2, 12))       # nothing came in: nothing to say
+        lif(door)(torch.zeros(10, 2, 12))  # nothing came in: nothing to say
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"output": "sparse"}, "output must be one of"),
-    ({"max_delay": -1.0}, "max_delay"),
-    ({"delay": -1.0}, "initial delays"),
-    ({"delay": float("nan")}, "initial delays"),
-    ({"delay": 9.0}, "initial delays"),
-    ({"max_delay": float("inf")}, "finite max_delay"),
-    ({"recurrent_delay": "random"}, "recurrent_delay must be"),
-    ({"delay_type": "somatic"}, "delay_type"),
-    ({"tau_mem": 0.0}, "tau_mem must be positive"),
-    ({"threshold": float("nan")}, "threshold must be positive"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"output": "sparse"}, "output must be one of"),
+        ({"max_delay": -1.0}, "max_delay"),
+        ({"delay": -1.0}, "initial delays"),
+        ({"delay": float("nan")}, "initial delays"),
+        ({"delay": 9.0}, "initial delays"),
+        ({"max_delay": float("inf")}, "finite max_delay"),
+        ({"recurrent_delay": "random"}, "recurrent_delay must be"),
+        ({"delay_type": "somatic"}, "delay_type"),
+        ({"tau_mem": 0.0}, "tau_mem must be positive"),
+        ({"threshold": float("nan")}, "threshold must be positive"),
+    ],
+)
 def test_options_that_cannot_be_meant(door, options, message):
     with pytest.raises(ValueError, match=message):
         lif(door, **options)
@@ -252,7 +268,11 @@ def test_mixed_with_snntorchs_own_layers_it_trains():
     door = importlib.import_module("snn_delay_plugins.snntorch")
     net = nn.Sequential(
         door.EventPropLIF(2, 16, weight_init=(4.0, 2.0), delay="uniform", max_delay=15.0, output="dense"),
-        nn.Linear(16, 16), snn.StateLeaky(beta=0.9, channels=16), _First(), nn.Linear(16, 2), _Last(),
+        nn.Linear(16, 16),
+        snn.StateLeaky(beta=0.9, channels=16),
+        _First(),
+        nn.Linear(16, 2),
+        _Last(),
     )
     before, after = _timing_task(net)
     assert after < 0.5 * before
@@ -262,12 +282,15 @@ def test_mixed_with_snntorchs_own_layers_it_trains():
 def test_mixed_with_spikingjellys_own_layers_it_trains():
     activation_based = pytest.importorskip("spikingjelly.activation_based")
     from spikingjelly.activation_based import functional, layer, neuron
+
     assert activation_based
     door = importlib.import_module("snn_delay_plugins.spikingjelly")
     net = nn.Sequential(
-        layer.Linear(2, 16), neuron.LIFNode(tau=5.0),
+        layer.Linear(2, 16),
+        neuron.LIFNode(tau=5.0),
         door.EventPropLIF(16, 16, weight_init=(2.0, 1.0), delay="uniform", max_delay=15.0, output="dense"),
-        layer.Linear(16, 2), _Last(),
+        layer.Linear(16, 2),
+        _Last(),
     )
     with torch.no_grad():
         net[0].weight.copy_(torch.rand(16, 2) * 20)
@@ -290,6 +313,7 @@ def test_mixed_with_spikingjellys_own_layers_it_trains():
 def test_spikingjellys_single_step_mode_is_refused():
     pytest.importorskip("spikingjelly.activation_based")
     from spikingjelly.activation_based import functional
+
     door = importlib.import_module("snn_delay_plugins.spikingjelly")
     layer = door.EventPropLIF(3, 2)
     assert layer.step_mode == "m"
@@ -301,6 +325,7 @@ def test_spikingjellys_single_step_mode_is_refused():
 
 def test_top_level_names_are_the_framework_free_layers():
     from snn_delay_plugins import eventprop
+
     assert EventPropLI is eventprop.EventPropLI and EventPropLIF is eventprop.EventPropLIF
 
 

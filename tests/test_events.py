@@ -1,4 +1,5 @@
 """SpikeEvents: construction, batching, and gradients across the border to dense tensors."""
+
 import math
 
 import pytest
@@ -52,8 +53,13 @@ def test_unsorted_input_is_sorted_within_samples_and_keeps_its_gradient():
     ],
 )
 def test_invalid_parts_raise_and_name_the_value(change, error, message):
-    parts = {"times": torch.tensor([0.5, 1.0]), "units": torch.tensor([0, 1]), "offsets": torch.tensor([0, 2]),
-             "num_units": 2, "duration": 10.0}
+    parts = {
+        "times": torch.tensor([0.5, 1.0]),
+        "units": torch.tensor([0, 1]),
+        "offsets": torch.tensor([0, 2]),
+        "num_units": 2,
+        "duration": 10.0,
+    }
     SpikeEvents(**parts)
     with pytest.raises(error, match=message):
         SpikeEvents(**{**parts, **change})
@@ -90,8 +96,13 @@ def test_first_spike_times_are_differentiable_and_silent_units_constant():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 6), st.integers(0, 3), st.integers(1, 4), st.sampled_from([0.1, 0.3, 1.0, 1 / 3, 5.0]),
-       st.integers(0, 2**31))
+@given(
+    st.integers(0, 6),
+    st.integers(0, 3),
+    st.integers(1, 4),
+    st.sampled_from([0.1, 0.3, 1.0, 1 / 3, 5.0]),
+    st.integers(0, 2**31),
+)
 def test_dense_to_events_and_back_is_the_identity(steps, batch, units, dt, seed):
     generator = torch.Generator().manual_seed(seed)
     dense = torch.randint(0, 4, (steps, batch, units), generator=generator).float()

@@ -1,4 +1,5 @@
 """Fresh layers fire: rates of every layer at the start, without any help of the user."""
+
 from __future__ import annotations
 
 from itertools import pairwise

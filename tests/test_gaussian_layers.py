@@ -1,4 +1,5 @@
 """Layers that learn delays through a Gaussian, sparse connections and frozen layers, in both frameworks."""
+
 from __future__ import annotations
 
 import copy

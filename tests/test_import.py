@@ -1,4 +1,5 @@
 """What importing the package touches, and what is said where a framework is missing."""
+
 from __future__ import annotations
 
 import ast
@@ -26,9 +27,7 @@ sys.meta_path.insert(0, Blocker({names!r}))
 def python(code: str, blocked: tuple[str, ...] = ()) -> str:
     """Run ``code`` in a fresh interpreter and return what it prints."""
     code = BLOCK.replace("{names!r}", repr(set(blocked))) + code if blocked else code
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -104,8 +103,9 @@ def test_one_framework_is_enough_and_register_serves_it(framework):
     out = python(
         "import importlib.util; find = importlib.util.find_spec\n"
         f"importlib.util.find_spec = lambda name: None if name == {other!r} else find(name)\n"
-        "import snn_delay_plugins; print(all(name.startswith(FRAMEWORK) for name in snn_delay_plugins.register()))"
-        .replace("FRAMEWORK", repr(framework)),
+        "import snn_delay_plugins; print(all(name.startswith(FRAMEWORK) for name in snn_delay_plugins.register()))".replace(
+            "FRAMEWORK", repr(framework)
+        ),
         blocked=(other,),
     )
     assert out == "True"

@@ -1,4 +1,5 @@
 """Losses and helpers of the EventProp papers, against the formulas and autograd."""
+
 import math
 
 import pytest
@@ -21,8 +22,12 @@ from snn_delay_plugins.functional.losses import (
 def test_voltage_losses_follow_their_formulas(how):
     v = torch.randn(7, 3, 4, dtype=torch.float64)
     n = torch.arange(7, dtype=torch.float64)[:, None, None]
-    wanted = {"sum": v.sum(0) * 0.5, "mean": v.mean(0), "maximum": v.max(0).values,
-              "exponential": (torch.exp(-n * 0.5 / 3.5) * v).sum(0) * 0.5}[how]
+    wanted = {
+        "sum": v.sum(0) * 0.5,
+        "mean": v.mean(0),
+        "maximum": v.max(0).values,
+        "exponential": (torch.exp(-n * 0.5 / 3.5) * v).sum(0) * 0.5,
+    }[how]
     assert torch.allclose(reduce_voltage(v, how, dt=0.5), wanted)
     target = torch.tensor([0, 3, 1])
     assert torch.allclose(voltage_cross_entropy(v, target, how, dt=0.5), F.cross_entropy(wanted, target))
@@ -114,7 +119,7 @@ def test_ease_in_compounds_and_ends_at_the_final_rate():
     rate, batch = 1e-5, 0
     while rate < 1e-3:
         assert ease_in(batch) == pytest.approx(rate)
-        rate *= 1.05**(batch + 1)
+        rate *= 1.05 ** (batch + 1)
         batch += 1
     assert batch == 14 and ease_in(batch) == ease_in(10**6) == 1e-3
     assert math.isfinite(ease_in(10**9))

@@ -1,4 +1,5 @@
 """What a new user runs into, and what is said then."""
+
 from __future__ import annotations
 
 import warnings

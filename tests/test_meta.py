@@ -1,4 +1,5 @@
 """Tensors without values: shapes pass through every layer on the meta device and in a FakeTensorMode."""
+
 from __future__ import annotations
 
 import warnings

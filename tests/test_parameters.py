@@ -1,4 +1,5 @@
 """Bounds that hold after every optimizer step, presets, and lazy parameters; no framework is needed here."""
+
 from __future__ import annotations
 
 import copy
@@ -594,9 +595,7 @@ def test_a_lif_neuron_starts_without_an_adaptation_current():
 # ---------------------------------------------------------------- delays
 
 
-@pytest.mark.parametrize(
-    ("delay_type", "shape"), [("synaptic", (4, 3)), ("axonal", (1, 3)), ("dendritic", (4, 1))]
-)
+@pytest.mark.parametrize(("delay_type", "shape"), [("synaptic", (4, 3)), ("axonal", (1, 3)), ("dendritic", (4, 1))])
 def test_delays_have_the_shape_of_their_type(delay_type, shape):
     synapses = Synapses(3, 4, delay_type=delay_type, delay="uniform")
     assert synapses.delay.shape == shape

@@ -1,4 +1,5 @@
 """The code of README.md runs as it stands, and learns."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """Our names in the frameworks' namespaces: set, found again, and all taken back."""
+
 from __future__ import annotations
 
 import pytest

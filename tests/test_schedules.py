@@ -1,4 +1,5 @@
 """Sigma annealing: as the published code does it, as the text reads, by hand and in Lightning."""
+
 import math
 from itertools import pairwise
 

@@ -1,4 +1,5 @@
 """A forgotten reset in training is told in a user's words, and nothing else is refused."""
+
 from __future__ import annotations
 
 import pytest

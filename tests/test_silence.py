@@ -1,4 +1,5 @@
 """A spiking layer that fires nothing during a whole batch of training says so, once."""
+
 from __future__ import annotations
 
 import copy

@@ -1,4 +1,5 @@
 """A loss of spike counts has no gradient in time: said where it shows, and nowhere else."""
+
 from __future__ import annotations
 
 import warnings

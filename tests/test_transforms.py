@@ -2,6 +2,7 @@
 
 Tangents are held against gradients in reverse mode, <c, J v> = <J^T c, v>, which the compiled operators compute.
 """
+
 from __future__ import annotations
 
 import warnings
@@ -34,10 +35,12 @@ def layers() -> dict:
             "snn DelayedLinear": lambda: s.DelayedLinear(IN, OUT, **LINEAR, step_mode=False),
             "snn DelayedLinear sparse": lambda: s.DelayedLinear(IN, OUT, **LINEAR, synapses=1, step_mode=False),
             "snn DelayedLinear gaussian": lambda: s.DelayedLinear(IN, OUT, **LINEAR, **GAUSSIAN, step_mode=False),
-            "snn DelayedLinear sparse gaussian": lambda: s.DelayedLinear(IN, OUT, **LINEAR, **GAUSSIAN, synapses=1,
-                                                                         step_mode=False),
-            "snn DelayedLinear smoothing": lambda: s.DelayedLinear(IN, OUT, **LINEAR, step_mode=False,
-                                                                   smoothing=torch.tensor([0.7, 0.3])),
+            "snn DelayedLinear sparse gaussian": lambda: s.DelayedLinear(
+                IN, OUT, **LINEAR, **GAUSSIAN, synapses=1, step_mode=False
+            ),
+            "snn DelayedLinear smoothing": lambda: s.DelayedLinear(
+                IN, OUT, **LINEAR, step_mode=False, smoothing=torch.tensor([0.7, 0.3])
+            ),
             "snn DelayedConv1d": lambda: Conv(s.DelayedConv1d(1, 2, 2, **LINEAR, step_mode=False)),
             "snn DelayedConv1d gaussian": lambda: Conv(s.DelayedConv1d(1, 2, 2, **LINEAR, **GAUSSIAN, step_mode=False)),
             "AdLIFPlus": lambda: Steps(s.AdLIFPlus(features=IN, init_hidden=True), "reset_mem"),
@@ -166,7 +169,8 @@ def test_a_hessian_is_that_of_the_plain_form():
     w, d, s = (torch.rand(*shape, dtype=torch.float64) for shape in ((OUT, IN), (OUT, IN), (STEPS, 1, IN)))
     found = hessian(lambda w: delayed_linear(s, w, d, max_delay=2).pow(3).sum())(w)
     expected = torch.autograd.functional.hessian(
-        lambda w: delayed_linear(s, w, d, max_delay=2, method="direct").pow(3).sum(), w)
+        lambda w: delayed_linear(s, w, d, max_delay=2, method="direct").pow(3).sum(), w
+    )
     torch.testing.assert_close(found, expected)
 
 

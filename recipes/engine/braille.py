@@ -173,9 +173,7 @@ class Braille(Source):
     @property
     def settings(self) -> dict:
         # Not allow_silence: it changes no number of data that can be read without it.
-        return {
-            "braille": {"encoding": self.encoding, "resolution": self.resolution, "split_seed": self.split_seed}
-        }
+        return {"braille": {"encoding": self.encoding, "resolution": self.resolution, "split_seed": self.split_seed}}
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
@@ -255,9 +253,7 @@ class MiniatureBraille(Source):
         traces = np.round(100 + 20 * np.exp(-0.5 * ((frames - when[:, None]) / 3) ** 2)).astype(np.uint8)
         threshold = min(4.0, float(self.of.encoding.removeprefix("theta").removeprefix("th")))
         samples = sigma_delta(traces, threshold, 1000 / RATE)
-        return split(
-            EventRecordings.of(samples, labels, 2 * TAXELS, 76 * 1000 / RATE), "miniature", protocol, self.seed
-        )
+        return split(EventRecordings.of(samples, labels, 2 * TAXELS, 76 * 1000 / RATE), "miniature", protocol, self.seed)
 
 
 def read(path: Path, encoding: str, allow_silence: bool = False) -> EventRecordings:

@@ -114,10 +114,7 @@ class BinnedCounts(Source):
     names_speakers = True
 
     def __init__(
-        self,
-        binning: Binning,
-        published: downloads.Published = downloads.SHD,
-        paper_criterion: str = "test_accuracy",
+        self, binning: Binning, published: downloads.Published = downloads.SHD, paper_criterion: str = "test_accuracy"
     ):
         self.binning = binning
         self.published = published
@@ -141,9 +138,7 @@ class BinnedCounts(Source):
         return find_files(data_dir)[0]
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
-        return load_splits(
-            data_dir, protocol, self._read, self.binning.channels, paper_criterion=self.paper_criterion
-        )
+        return load_splits(data_dir, protocol, self._read, self.binning.channels, paper_criterion=self.paper_criterion)
 
     def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:
         return speaker_groups(data_dir, self._read, count)
@@ -309,9 +304,7 @@ def _length(dataset: h5py.Dataset) -> int:
 
 def _whole_numbers(path: Path, file: Hdf5File, name: str, dataset: h5py.Dataset) -> np.ndarray:
     if dataset.ndim != 1 or not np.issubdtype(dataset.dtype, np.integer):
-        raise DataError(
-            f"{path}: {name} must be one integer per sample, not {dataset.dtype} of shape {dataset.shape}"
-        )
+        raise DataError(f"{path}: {name} must be one integer per sample, not {dataset.dtype} of shape {dataset.shape}")
     return file.values(name, dataset).astype(np.int64)
 
 
@@ -329,14 +322,10 @@ def _check_arrays(path: Path, times: h5py.Dataset, units: h5py.Dataset) -> None:
         held = h5py.check_vlen_dtype(dataset.dtype)
         if held is None or not np.issubdtype(held, kind) or dataset.ndim != 1:
             word = "floats (seconds)" if kind is np.floating else "integers"
-            raise DataError(
-                f"{path}: {name} must hold one array of {word} per sample, not {held or dataset.dtype}"
-            )
+            raise DataError(f"{path}: {name} must hold one array of {word} per sample, not {held or dataset.dtype}")
 
 
-def _checked_chunk(
-    path: Path, which: slice, times: np.ndarray, units: np.ndarray, below: int, rate: int | None
-) -> Chunk:
+def _checked_chunk(path: Path, which: slice, times: np.ndarray, units: np.ndarray, below: int, rate: int | None) -> Chunk:
     lengths = np.array([len(sample) for sample in times])
     wrong = np.flatnonzero(lengths != [len(sample) for sample in units])
     if len(wrong):

@@ -57,9 +57,7 @@ class Distribution:
 def neuron_parameters(run: dict, state: dict[str, Tensor], layer: int) -> list[Distribution]:
     """alpha, beta, a and b (as many as the neuron model has) of hidden layer ``layer``, from 0."""
     bounds = ADLIF_PRESETS[run["settings"]["network"]["preset"]].bounds
-    return [
-        Distribution(name, state[f"hidden.{layer}.neuron.{name}"], *interval) for name, interval in bounds.items()
-    ]
+    return [Distribution(name, state[f"hidden.{layer}.neuron.{name}"], *interval) for name, interval in bounds.items()]
 
 
 def table_of_neurons(view: View, runs: list[dict], store: RunStore, *, layer: int, paper: dict[str, str]) -> Sheet:
@@ -104,9 +102,7 @@ def draw_neurons(view: View, runs: list[dict], store: RunStore, *, layer: int) -
 
     run = best_run(runs)
     found = neuron_parameters(run, weights(view.of, store, run), layer)
-    figure, panels = plt.subplots(
-        1, len(found), figsize=(3.2 * len(found), 3.2), squeeze=False, layout="constrained"
-    )
+    figure, panels = plt.subplots(1, len(found), figsize=(3.2 * len(found), 3.2), squeeze=False, layout="constrained")
     for axes, of in zip(panels[0], found, strict=True):
         axes.hist(of.values.numpy(), bins=BINS, range=(of.low, of.high), color="tab:blue")
         axes.axhline(len(of.values) / BINS, color="black", ls="--", lw=0.8)

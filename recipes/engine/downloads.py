@@ -74,13 +74,7 @@ def _heidelberg(name: str, md5: str) -> RemoteFile:
     if not name.endswith(".zip"):
         return RemoteFile(name, urls, f"md5:{md5}")
     plain = name.removesuffix(".zip")
-    return RemoteFile(
-        name,
-        urls,
-        f"md5:{md5}",
-        makes=(plain,),
-        unpack=functools.partial(_unpack_file, plain),
-    )
+    return RemoteFile(name, urls, f"md5:{md5}", makes=(plain,), unpack=functools.partial(_unpack_file, plain))
 
 
 SHD = Published(

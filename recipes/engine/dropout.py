@@ -35,7 +35,7 @@ class Dropout(nn.Dropout):
         """Which entries the last call has kept, if that is known."""
         if self._drawn is None:
             return None
-        numbers = self._drawn.numbers.numpy()   # torch compares bytes one by one
+        numbers = self._drawn.numbers.numpy()  # torch compares bytes one by one
         return torch.from_numpy(numbers >= numbers.dtype.type(self._drawn.least))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class _Kept(torch.autograd.Function):
 @njit(nogil=True, cache=True)
 def _keep(begin, end, x, numbers, least, scale, out):
     zero = x.dtype.type(0)
-    x, numbers, out = x[begin:end], numbers[begin:end], out[begin:end]   # from 0 on, or loops are not vectorised
+    x, numbers, out = x[begin:end], numbers[begin:end], out[begin:end]  # from 0 on, or loops are not vectorised
     for k in range(out.shape[0]):
         out[k] = x[k] * (scale if numbers[k] >= least else zero)
 

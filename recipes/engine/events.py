@@ -110,9 +110,7 @@ def read(path: Path, sampling: Sampling, allow_silence: bool = False) -> EventRe
     arrays = cache.cached(path, kept, lambda sink: _read(sink, path, sampling), ("times", "units"))
     data.check_silence(path, arrays["silent"], sampling.duration / 1000, allow_silence)
     names = ("times", "units", "offsets", "labels")
-    return EventRecordings(
-        *(arrays[name] for name in names), sampling.units, sampling.duration, arrays.get("speakers")
-    )
+    return EventRecordings(*(arrays[name] for name in names), sampling.units, sampling.duration, arrays.get("speakers"))
 
 
 def _read(sink: cache.Sink, path: Path, sampling: Sampling) -> None:
@@ -175,9 +173,7 @@ class ShdEvents(Source):
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "--augmentation",
-            choices=list(self.augmentations),
-            help=f"of training samples (default {self.augmentation})",
+            "--augmentation", choices=list(self.augmentations), help=f"of training samples (default {self.augmentation})"
         )
         data.add_silence_option(parser)
 

@@ -105,8 +105,10 @@ class Hdf5File:
         size = self._raw.seek(0, 2)
         if needed.sum() > size:
             longest = int(needed.argmax())
-            raise DataError(f"{self.path}: {name} declares {needed.sum()} bytes (sample {longest} has {needed[longest]} of "
-                            f"them) in a file of {size}")
+            raise DataError(
+                f"{self.path}: {name} declares {needed.sum()} bytes (sample {longest} has {needed[longest]} of "
+                f"them) in a file of {size}"
+            )
 
     def _resolved(self, name: str) -> str | None:
         """The path of hard links alone that a name stands for; None where it stands for nothing."""
@@ -158,8 +160,10 @@ class Hdf5File:
         if dataset.compression:
             stored = max((dataset.id.get_chunk_info(i).size for i in range(dataset.id.get_num_chunks())), default=0)
             if stored > min(size + size // 10 + 1024, _MOST_STORED_OF_A_CHUNK):
-                raise DataError(f"{self.path}: {name} has a chunk of {size} bytes that is compressed to {stored}; it must "
-                                f"be smaller than what it holds, and than {_MOST_STORED_OF_A_CHUNK}")
+                raise DataError(
+                    f"{self.path}: {name} has a chunk of {size} bytes that is compressed to {stored}; it must "
+                    f"be smaller than what it holds, and than {_MOST_STORED_OF_A_CHUNK}"
+                )
 
     def _lengths(self, name: str, dataset: h5py.Dataset) -> np.ndarray:
         """Of all lists, from their descriptors: a length of 4 bytes, an address, an index of 4 bytes."""

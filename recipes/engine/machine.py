@@ -31,11 +31,7 @@ def versions() -> dict[str, str]:
 
 def describe() -> dict[str, object]:
     """Processor, cores and operating system; no host name."""
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
+    return {"processor": _processor(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
 
 
 def _processor() -> str:

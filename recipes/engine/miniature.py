@@ -33,18 +33,14 @@ def make(folder: Path | None = None, seed: int = 0, sizes: dict[str, int] | None
         if not path.exists():
             split_number = list(SIZES).index(split)
             with atomic.replacing(path) as part:
-                _write(
-                    part, *_recordings(samples, _SPEAKERS[split], np.random.default_rng([seed, split_number]))
-                )
+                _write(part, *_recordings(samples, _SPEAKERS[split], np.random.default_rng([seed, split_number])))
     return Path(folder)
 
 
 def _recordings(samples: int, speakers: range, rng: np.random.Generator):
     labels = rng.permutation(np.arange(samples) % CLASSES)
     who = rng.choice(list(speakers), samples)
-    times, units = zip(
-        *(_sample(label, speaker, rng) for label, speaker in zip(labels, who, strict=True)), strict=True
-    )
+    times, units = zip(*(_sample(label, speaker, rng) for label, speaker in zip(labels, who, strict=True)), strict=True)
     return times, units, labels, who
 
 

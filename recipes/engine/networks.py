@@ -84,8 +84,7 @@ class DeckersNetwork(nn.Module):
             for before, width in pairwise(widths)
         )
         self.readout = nn.Sequential(
-            _connection(widths[-1], classes, max_delay, initial_delay),
-            NormOverTime(classes, momentum=norm_momentum),
+            _connection(widths[-1], classes, max_delay, initial_delay), NormOverTime(classes, momentum=norm_momentum)
         )
         for block in self.hidden:  # with delays, too many gradients have an effect before the last layer for it to pay
             block.neuron.store_support = max_delay is None or block is self.hidden[-1]

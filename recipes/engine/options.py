@@ -115,17 +115,10 @@ def add_common(parser: argparse.ArgumentParser, *out: str) -> None:
     """The options of every recipe: where results go, how much of the machine is used, and the quick look."""
     folder = " / ".join(out)
     parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help=f"folder for results (default {folder}; -smoke is added with --smoke)",
+        "--out", type=Path, metavar="DIR", help=f"folder for results (default {folder}; -smoke is added with --smoke)"
     )
-    parser.add_argument(
-        "--threads", type=_few, metavar="N", help="processor threads (default: torch's choice)"
-    )
-    parser.add_argument(
-        "--smoke", action="store_true", help="a quick look in under a minute, without any download"
-    )
+    parser.add_argument("--threads", type=_few, metavar="N", help="processor threads (default: torch's choice)")
+    parser.add_argument("--smoke", action="store_true", help="a quick look in under a minute, without any download")
 
 
 def add_data(parser: argparse.ArgumentParser, folder: str | None, *published: Published | None) -> None:
@@ -149,10 +142,7 @@ def add_data(parser: argparse.ArgumentParser, folder: str | None, *published: Pu
 def add_training(parser: argparse.ArgumentParser, epochs: str, batch_size: str, protocol: str) -> None:
     """The options of every recipe that trains; the last three are its defaults."""
     parser.add_argument(
-        "--seeds",
-        type=seeds,
-        metavar="N",
-        help="number of seeds, or a list like 0,1,2 (default as the paper)",
+        "--seeds", type=seeds, metavar="N", help="number of seeds, or a list like 0,1,2 (default as the paper)"
     )
     parser.add_argument("--epochs", type=positive, metavar="N", help=f"(default {epochs})")
     parser.add_argument("--batch-size", type=positive, metavar="N", help=f"(default {batch_size})")
@@ -181,8 +171,7 @@ def add_training(parser: argparse.ArgumentParser, epochs: str, batch_size: str, 
     parser.add_argument(
         "--protocol",
         choices=PROTOCOLS,
-        help="clean: choose the epoch on held-out samples; paper: as published "
-        f"(default {protocol})",
+        help=f"clean: choose the epoch on held-out samples; paper: as published (default {protocol})",
     )
 
 

@@ -51,8 +51,7 @@ def accuracy(recipe, runs: list[dict]) -> Figure:
             axes.hlines(row["test"]["mean"], x + 0.0, x + 0.3, color="tab:blue")
     axes.plot([], [], "o-", color="tab:blue", label=f"ours: each seed and mean, {data}, protocol {protocol}")
     axes.set_xticks(
-        range(len(rows)),
-        [row["name"].replace("Synaptic delay ", "Synaptic delay\n").replace(", ", ",\n") for row in rows],
+        range(len(rows)), [row["name"].replace("Synaptic delay ", "Synaptic delay\n").replace(", ", ",\n") for row in rows]
     )
     axes.set(ylabel="test accuracy (%)", title=recipe.title)
     axes.grid(axis="y", alpha=0.3)
@@ -92,9 +91,7 @@ def learning_curves(recipe, runs: list[dict]) -> Figure:
     )
     for axes, name in zip(grid[0], sets, strict=True):
         for number, row in enumerate(recipe.rows):
-            curves = [
-                [e[f"{name}_accuracy"] for e in run["history"]] for run in runs if run["network"] == row.key
-            ]
+            curves = [[e[f"{name}_accuracy"] for e in run["history"]] for run in runs if run["network"] == row.key]
             if not curves:
                 continue
             for curve in curves:
@@ -131,9 +128,7 @@ def accuracy_over_hidden(recipe, runs: list[dict]) -> Figure:
         for size in sizes:
             axes.plot([size] * len(points[size]), points[size], ".", color=f"C{number}", alpha=0.4)
     axes.set(
-        xlabel="hidden neurons (per layer)",
-        ylabel=f"test accuracy (%), {runs[0]['data']['name']}",
-        title=recipe.title,
+        xlabel="hidden neurons (per layer)", ylabel=f"test accuracy (%), {runs[0]['data']['name']}", title=recipe.title
     )
     sizes = sorted({size for points in curves.values() for size in points})
     if sizes[-1] >= 8 * sizes[0]:  # 64, 128, ... 1024

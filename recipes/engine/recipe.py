@@ -105,11 +105,7 @@ class TableRecipe:
             "The numbers here are the paper's" + (" but for those in the last line:" if self.paper_instead else ":"),
             f"  seeds {self.seeds}",
         ]
-        for part in (
-            dataclasses.asdict(self.training),
-            self.network_settings,
-            *self.source_of_data.settings.values(),
-        ):
+        for part in (dataclasses.asdict(self.training), self.network_settings, *self.source_of_data.settings.values()):
             lines.append("  " + ", ".join(f"{name} {value}" for name, value in part.items()))
         if self.paper_instead:
             lines.append("The paper instead: " + ", ".join(f"{name} {value}" for name, value in self.paper_instead.items()))
@@ -233,9 +229,7 @@ class TableRecipe:
                     )
                 if not options.fits(value, kind):
                     needed = _needed(name, value, before, kind)
-                    raise OptionError(
-                        f"--set {name}={json.dumps(value)}: needs {needed} (default {json.dumps(before)})"
-                    )
+                    raise OptionError(f"--set {name}={json.dumps(value)}: needs {needed} (default {json.dumps(before)})")
                 try:
                     limits.check({name: value})
                 except ValueError as error:
@@ -477,9 +471,7 @@ class TableRecipe:
 
 def _progress(runs: int) -> Progress:
     done = TextColumn(f"{{task.completed:.2f}}/{tables.counted(runs, 'run')}")
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), done, TimeElapsedColumn(), TimeRemainingColumn()
-    )
+    return Progress(TextColumn("{task.description}"), BarColumn(), done, TimeElapsedColumn(), TimeRemainingColumn())
 
 
 def _needed(name: str, value: object, before: object, kind: Any) -> str:
@@ -499,11 +491,7 @@ def _needed(name: str, value: object, before: object, kind: Any) -> str:
 def _progress_text(run: Run, epoch: dict | None) -> str:
     if epoch is None:
         return f"{run.network} seed {run.seed} epoch 1"
-    shown = next(
-        f"{name} {epoch[f'{name}_accuracy']:.1f} %"
-        for name in ("valid", "test")
-        if f"{name}_accuracy" in epoch
-    )
+    shown = next(f"{name} {epoch[f'{name}_accuracy']:.1f} %" for name in ("valid", "test") if f"{name}_accuracy" in epoch)
     return f"{run.network} seed {run.seed} epoch {epoch['epoch'] + 1} ({shown})"
 
 

@@ -63,9 +63,7 @@ def load_splits(
         raise DataError(f"{data_dir}: {missing} is missing, on which the paper chose its epoch")
     else:
         train, valid, who = _hold_out_speakers(files["train"], train, held_out, split_seed)
-        validation = (
-            f"speakers {', '.join(map(str, who))} held out of {files['train'].name} ({len(valid)} samples)"
-        )
+        validation = f"speakers {', '.join(map(str, who))} held out of {files['train'].name} ({len(valid)} samples)"
     digest = _digest(*(part for part in (train, valid, test) if part is not None))
     return Splits(name, protocol, train, valid, test, inputs, classes, validation, digest, paper_criterion)
 
@@ -114,9 +112,7 @@ def find_files(data_dir: Path) -> tuple[str, dict[str, Path]]:
     else:
         raise DataError(f"{data_dir}: no such folder")
     if not names:
-        raise DataError(
-            f"{folder}: no spike recordings here; expected NAME_train.h5[.gz] and NAME_test.h5[.gz]"
-        )
+        raise DataError(f"{folder}: no spike recordings here; expected NAME_train.h5[.gz] and NAME_test.h5[.gz]")
     if len(names) > 1:
         choices = ", ".join(str(folder / name) for name in names)
         raise DataError(f"{folder}: several data sets; name one of {choices}")
@@ -178,7 +174,5 @@ def _leave_out(path: Path, train, speakers):
     out = np.isin(train.speakers, speakers)
     missing = np.setdiff1d(train.labels, train.labels[~out])
     if len(missing):
-        raise DataError(
-            f"{path}: holding out speakers {list(speakers)} leaves no training sample of class {missing[0]}"
-        )
+        raise DataError(f"{path}: holding out speakers {list(speakers)} leaves no training sample of class {missing[0]}")
     return train.take(np.flatnonzero(~out)), train.take(np.flatnonzero(out))

@@ -139,9 +139,7 @@ def notes(recipe, runs: list[dict]) -> list[str]:
     hyper = settings["training"]
     sizes = ", ".join(f"{split} {count}" for split, count in samples.items())
     machines = "; ".join(sorted({_where(run) for run in runs}))
-    versions = sorted(
-        {", ".join(f"{name} {number}" for name, number in run["versions"].items()) for run in runs}
-    )
+    versions = sorted({", ".join(f"{name} {number}" for name, number in run["versions"].items()) for run in runs})
     return [
         f"Paper: {recipe.source}, measured on {recipe.paper_data} ({recipe.paper_protocol}).",
         f"Ours: measured on {data['name']} ({sizes} samples), {counted(hyper['epochs'], 'epoch')}, "

@@ -113,12 +113,7 @@ class _EpochShuffle(Sampler):
 
 
 def batches(
-    part: Part,
-    batch_size: int,
-    shuffle_seed: int | None = None,
-    epoch: int = 0,
-    process: int = 0,
-    processes: int = 1,
+    part: Part, batch_size: int, shuffle_seed: int | None = None, epoch: int = 0, process: int = 0, processes: int = 1
 ) -> DataLoader:
     """:class:`Batch` after batch of a part, the last one smaller where it has to be; unshuffled without a seed.
     ``epoch`` is the first to come. ``process`` of ``processes`` gets its rows of each."""
@@ -222,12 +217,7 @@ class _Training(lightning.LightningModule):
         inputs, labels, share = batch
         with parallel.holding(share):
             measured = self.objective.measure(inputs, labels)
-        tally.add(
-            len(labels),
-            loss=measured.loss * len(labels),
-            accuracy=measured.correct * 100.0,
-            spikes=measured.spikes,
-        )
+        tally.add(len(labels), loss=measured.loss * len(labels), accuracy=measured.correct * 100.0, spikes=measured.spikes)
         return measured.loss
 
 
@@ -401,10 +391,7 @@ def _train(
                 module,
                 # Lightning tells the sampler the epoch too late on a resume: it has drawn the first batches by then.
                 batches(splits.train, hyper.batch_size, shuffle_seed=seed, epoch=len(history), **share),
-                [
-                    batches(part, _evaluation_batch(len(part), hardware.devices), **share)
-                    for part in evaluated.values()
-                ],
+                [batches(part, _evaluation_batch(len(part), hardware.devices), **share) for part in evaluated.values()],
                 ckpt_path=checkpoint if resumed else None,
                 weights_only=True,
             )
@@ -536,9 +523,7 @@ class _quiet(warnings.catch_warnings):
 
     def __enter__(self):
         super().__enter__()
-        self._levels = {
-            name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")
-        }
+        self._levels = {name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric")}
         for name in self._levels:
             logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=r"lightning\..*")

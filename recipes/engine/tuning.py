@@ -95,9 +95,7 @@ def sheet(recipe, runs: list[dict], folds: list[tuple[int, ...]]) -> tables.Shee
         *tables.other_settings(recipe, runs, varied),
     ]
     facts = {"folds": folds, "data": data, "notes": remarks, "rows": rows}
-    return tables.Sheet(
-        f"{recipe.name}_tuning", f"{recipe.title}: cross-validation", headings, cells, remarks, facts
-    )
+    return tables.Sheet(f"{recipe.name}_tuning", f"{recipe.title}: cross-validation", headings, cells, remarks, facts)
 
 
 def _rows(recipe, runs: list[dict]) -> list[dict]:

@@ -23,11 +23,7 @@ def which_class(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Class of each point of the disk. Yin: the upper half without the right-hand half-size disk, with the left-hand
     one; the dots, and then their rims, cut out of both."""
     from_left, from_right = np.hypot(x - RADIUS / 2, y - RADIUS), np.hypot(x - 3 * RADIUS / 2, y - RADIUS)
-    yin = (
-        (from_right <= DOT)
-        | ((from_left > DOT) & (from_left <= RADIUS / 2))
-        | ((y > RADIUS) & (from_right > RADIUS / 2))
-    )
+    yin = (from_right <= DOT) | ((from_left > DOT) & (from_left <= RADIUS / 2)) | ((y > RADIUS) & (from_right > RADIUS / 2))
     return np.where((from_left < DOT) | (from_right < DOT), DOTS, np.where(yin, YIN, YANG))
 
 

@@ -19,6 +19,7 @@ Without ``beta, a, b`` both are a LIF neuron with leak alpha. Time runs in steps
 
 Shapes: current ``[T, N, *]`` (one step: ``[N, *]``), states ``[N, *]``, parameters any shape that broadcasts to ``*``.
 """
+
 from __future__ import annotations
 
 import math
@@ -289,9 +290,7 @@ def _step(neuron: _Neuron, current: Tensor, state: AdLIFState) -> AdLIFState:
     return AdLIFState(u_new, w_new, s_new)
 
 
-def _neuron(
-    current, features, alpha, beta, a, b, threshold, surrogate, variant, reset, detach_reset
-) -> _Neuron:
+def _neuron(current, features, alpha, beta, a, b, threshold, surrogate, variant, reset, detach_reset) -> _Neuron:
     if not current.is_floating_point():
         raise TypeError(f"current must be floating point, got {current.dtype}; convert it, e.g. current.float()")
     check_choice("variant", variant, VARIANTS)
@@ -334,8 +333,7 @@ def _check_parameter(name: str, value: Tensor, current: Tensor, features: torch.
         raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
     if torch.promote_types(value.dtype, current.dtype) != value.dtype:
         raise TypeError(
-            f"current is {current.dtype} but {name} only {value.dtype}; convert the module (e.g. .double()) "
-            "or the current"
+            f"current is {current.dtype} but {name} only {value.dtype}; convert the module (e.g. .double()) or the current"
         )
 
 

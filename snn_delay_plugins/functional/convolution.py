@@ -20,6 +20,7 @@ are faster than fast Fourier transforms, which spend their time on moving memory
 
 Shapes: trains ``[T, N, in]``, kernel ``[taps, out, in]``, output ``[T, N, out]``.
 """
+
 from __future__ import annotations
 
 import math
@@ -70,8 +71,10 @@ def _check(trains: Tensor, kernel: Tensor) -> None:
     if check_tensor("trains", trains).dim() != 3:
         raise ValueError(f"trains must be [T, N, in], got shape {tuple(trains.shape)}")
     if check_tensor("kernel", kernel).dim() != 3 or kernel.shape[0] < 1 or kernel.shape[2] != trains.shape[2]:
-        raise ValueError(f"kernel must be [taps, out, {trains.shape[2]}] with at least one tap for trains of shape "
-                         f"{tuple(trains.shape)}, got {tuple(kernel.shape)}")
+        raise ValueError(
+            f"kernel must be [taps, out, {trains.shape[2]}] with at least one tap for trains of shape "
+            f"{tuple(trains.shape)}, got {tuple(kernel.shape)}"
+        )
     if trains.device != kernel.device:
         raise ValueError(f"trains are on {trains.device} but kernel on {kernel.device}; move one of them")
     if trains.dtype != kernel.dtype:

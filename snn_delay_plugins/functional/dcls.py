@@ -27,6 +27,7 @@ halfway between two): the discrete kernel is the limit for whole delays alone. :
 Shapes: spikes ``[T, N, in]``, weight, delay and sigma ``[out, in]`` (delay also ``[1, in]``, ``[out, 1]``; sigma also a
 number), output ``[T, N, out]``.
 """
+
 from __future__ import annotations
 
 import math
@@ -62,9 +63,7 @@ SMALLEST_SIGMA = {"gauss": 0.27, "max": 1.0}
 _SIGMA_THAT_LOSES_WEIGHT = 0.5 / math.sqrt(-2 * math.log(EPSILON))  # exp(-(1/2 / sigma)^2 / 2) = eps
 
 
-def gaussian_kernel(
-    weight: Tensor, delay: Tensor, sigma: float | Tensor, max_delay: int, shape: str = "gauss"
-) -> Tensor:
+def gaussian_kernel(weight: Tensor, delay: Tensor, sigma: float | Tensor, max_delay: int, shape: str = "gauss") -> Tensor:
     """The kernels of Eq. 9 and 10 by lag.
 
     :param weight: of any shape, one per synapse.

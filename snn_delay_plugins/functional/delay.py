@@ -25,6 +25,7 @@ taps (:mod:`.convolution`).
 Shapes: spikes ``[T, N, in]``, weight ``[out, in]``, delay ``[out, in]`` (synaptic), ``[1, in]`` (axonal) or
 ``[out, 1]`` (dendritic), output ``[T, N, out]``.
 """
+
 from __future__ import annotations
 
 import math
@@ -248,9 +249,7 @@ def compute_dtype(spikes: Tensor, weight: Tensor) -> torch.dtype:
     return torch.promote_types(torch.promote_types(spikes.dtype, weight.dtype), torch.float32)
 
 
-def smoothed_kernel(
-    weight: Tensor, delay: Tensor, max_delay: int, interpolation: str, smoothing: Tensor | None
-) -> Tensor:
+def smoothed_kernel(weight: Tensor, delay: Tensor, max_delay: int, interpolation: str, smoothing: Tensor | None) -> Tensor:
     """The delay kernel after eps_d: convolutions commute, so the kernel is smoothed in place of every train."""
     kernel = delay_kernel(weight, delay, max_delay, interpolation)
     if smoothing is None:
@@ -355,8 +354,9 @@ def check_past(history: Tensor, spikes: Tensor) -> None:
     """The spikes ``[H, N, ...]`` before a sequence ``[T, N, ...]``."""
     check_real("history", check_tensor("history", history))
     if history.shape[1:] != spikes.shape[1:] or history.dim() != spikes.dim():
-        raise ValueError(f"history must be [H, {', '.join(map(str, spikes.shape[1:]))}] for this input, got shape "
-                         f"{tuple(history.shape)}")
+        raise ValueError(
+            f"history must be [H, {', '.join(map(str, spikes.shape[1:]))}] for this input, got shape {tuple(history.shape)}"
+        )
     if history.device != spikes.device:
         raise ValueError(f"history is on {history.device} but spikes on {spikes.device}; move one of them")
 

@@ -9,6 +9,7 @@ convolution with one more axis.
 Shapes: spikes ``[T, N, C, L]`` or ``[T, N, C, H, W]``; weight and delay ``[out, C / groups, *kernel]``; output
 ``[T, N, out, *positions]``.
 """
+
 from __future__ import annotations
 
 import torch
@@ -17,16 +18,7 @@ from torch import Tensor
 
 from ..checks import check_spikes, check_tensor, check_whole
 from .dcls import gaussian_kernel
-from .delay import (
-    autocasts,
-    check_bias,
-    check_past,
-    check_real,
-    compute_dtype,
-    delay_kernel,
-    full_precision,
-    padded_steps,
-)
+from .delay import autocasts, check_bias, check_past, check_real, compute_dtype, delay_kernel, full_precision, padded_steps
 
 __all__ = ["delayed_convolution"]
 

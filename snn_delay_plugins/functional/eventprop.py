@@ -53,10 +53,20 @@ SPIKE_TIMES = ("exact", "grid")
 READOUTS = ("voltage", "integral", "weighted_integral", "maximum")
 
 
-def eventprop_lif(events: SpikeEvents, weight: Tensor, delay: Tensor | None = None, *, tau_mem: float | Tensor = 20.0,
-                  tau_syn: float | Tensor = 5.0, threshold: float | Tensor = 1.0, dt: float = 1.0,
-                  spike_times: SpikeTimes = "exact", recurrent_weight: Tensor | None = None,
-                  recurrent_delay: Tensor | None = None, max_spikes: int = 10_000) -> SpikeEvents:
+def eventprop_lif(
+    events: SpikeEvents,
+    weight: Tensor,
+    delay: Tensor | None = None,
+    *,
+    tau_mem: float | Tensor = 20.0,
+    tau_syn: float | Tensor = 5.0,
+    threshold: float | Tensor = 1.0,
+    dt: float = 1.0,
+    spike_times: SpikeTimes = "exact",
+    recurrent_weight: Tensor | None = None,
+    recurrent_delay: Tensor | None = None,
+    max_spikes: int = 10_000,
+) -> SpikeEvents:
     r"""A layer of leaky integrate-and-fire neurons with exponential synapses and delays (module heading).
 
     Parameters
@@ -115,21 +125,44 @@ def eventprop_lif(events: SpikeEvents, weight: Tensor, delay: Tensor | None = No
     syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt, spike_times)
     max_spikes = check_whole("max_spikes", max_spikes, least=1, most=2**31 - 1)
     if shape_alone(events.times):
-        raise RuntimeError("eventprop_lif: how many spikes come out is known by running alone, not on the meta device or "
-                           "in a FakeTensorMode")
+        raise RuntimeError(
+            "eventprop_lif: how many spikes come out is known by running alone, not on the meta device or "
+            "in a FakeTensorMode"
+        )
     if events.duration == 0:  # a dense sequence of no steps
         empty = syn.nothing((0,))
         return SpikeEvents._trusted(empty, events.units[:0], torch.zeros_like(events.offsets), weight.shape[0], 0.0, empty)
     tell_counters("eventprop_lif")
     times, potential, units, offsets, *_ = operators.eventprop_lif(
-        events.times, events.units, events.offsets, syn.weight, syn.delay, syn.recurrent_weight, syn.recurrent_delay,
-        syn.tau_mem, syn.tau_syn, syn.threshold, events.duration, float(dt), spike_times == "grid", max_spikes)
+        events.times,
+        events.units,
+        events.offsets,
+        syn.weight,
+        syn.delay,
+        syn.recurrent_weight,
+        syn.recurrent_delay,
+        syn.tau_mem,
+        syn.tau_syn,
+        syn.threshold,
+        events.duration,
+        float(dt),
+        spike_times == "grid",
+        max_spikes,
+    )
     return SpikeEvents._trusted(times, units, offsets, weight.shape[0], events.duration, potential)
 
 
-def eventprop_li(events: SpikeEvents, weight: Tensor, delay: Tensor | None = None, *, tau_mem: float | Tensor = 20.0,
-                 tau_syn: float | Tensor = 5.0, dt: float = 1.0, spike_times: SpikeTimes = "exact",
-                 readout: Readout = "voltage") -> Tensor:
+def eventprop_li(
+    events: SpikeEvents,
+    weight: Tensor,
+    delay: Tensor | None = None,
+    *,
+    tau_mem: float | Tensor = 20.0,
+    tau_syn: float | Tensor = 5.0,
+    dt: float = 1.0,
+    spike_times: SpikeTimes = "exact",
+    readout: Readout = "voltage",
+) -> Tensor:
     r"""A readout of leaky integrators: the module heading's equations without a threshold.
 
     Parameters
@@ -212,15 +245,19 @@ def _reduce_steps(voltage: Tensor, dt: float, duration: float, readout: Readout)
 
 # ------------------------------------------------------------------------------------------------ checks
 
+
 class _Checked:
     """The arguments of a layer, their types and shapes checked; constants as 0-dimensional tensors, delays as given or
     zeros. Values are checked by the operators, so that compiled code refuses the same."""
 
-    def __init__(self, events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt,
-                 spike_times) -> None:
+    def __init__(
+        self, events, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, dt, spike_times
+    ) -> None:
         if not isinstance(events, SpikeEvents):
-            raise TypeError(f"events must be SpikeEvents, got {type(events).__name__}; "
-                            "dense spikes become events with SpikeEvents.from_dense(spikes, dt)")
+            raise TypeError(
+                f"events must be SpikeEvents, got {type(events).__name__}; "
+                "dense spikes become events with SpikeEvents.from_dense(spikes, dt)"
+            )
         if not torch.compiler.is_compiling():
             check_types(events.times, events.units, events.offsets, events.num_units, events.duration, events.potential)
         check_choice("spike_times", spike_times, SPIKE_TIMES)
@@ -249,14 +286,23 @@ class _Checked:
 
     def nothing(self, shape: tuple[int, ...]) -> Tensor:
         """Zeros, whose gradients are zeros of everything that the layer reads."""
-        read = (self.weight, self.delay, self.recurrent_weight, self.recurrent_delay, self.tau_mem, self.tau_syn,
-                self.threshold, self.times)
+        read = (
+            self.weight,
+            self.delay,
+            self.recurrent_weight,
+            self.recurrent_delay,
+            self.tau_mem,
+            self.tau_syn,
+            self.threshold,
+            self.times,
+        )
         dtype = torch.promote_types(self.times.dtype, self.weight.dtype)
         return (0 * sum(value.sum().to(self.weight) for value in read if value is not None)).to(dtype).expand(shape)
 
     def check_values(self) -> None:
-        operators.check_values(self.weight, self.delay, self.recurrent_weight, self.recurrent_delay, self.tau_mem,
-                               self.tau_syn, self.threshold)
+        operators.check_values(
+            self.weight, self.delay, self.recurrent_weight, self.recurrent_delay, self.tau_mem, self.tau_syn, self.threshold
+        )
 
 
 def _checked_weight(name: str, weight: Tensor, events: SpikeEvents) -> Tensor:
@@ -280,8 +326,9 @@ def _checked_delay(name: str, delay: Tensor | None, weight: Tensor) -> Tensor:
     if not isinstance(delay, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(delay).__name__}")
     if tuple(delay.shape) not in ((n_out, n_in), (1, n_in), (n_out, 1)):
-        raise ValueError(f"{name} must be [{n_out}, {n_in}], axonal [1, {n_in}] or dendritic [{n_out}, 1], "
-                         f"got {tuple(delay.shape)}")
+        raise ValueError(
+            f"{name} must be [{n_out}, {n_in}], axonal [1, {n_in}] or dendritic [{n_out}, 1], got {tuple(delay.shape)}"
+        )
     if delay.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name} must be float32 or float64, got {delay.dtype}")
     if delay.device != weight.device:
@@ -301,6 +348,7 @@ def _checked_constant(name: str, value: float | Tensor) -> Tensor:
 
 # ------------------------------------------------------------------------------------------------ plain PyTorch form
 
+
 def _decay(x: Tensor, tau: Tensor) -> Tensor:
     return torch.exp(-x / tau)
 
@@ -315,11 +363,20 @@ def _response(x: Tensor, tau_m: Tensor, tau_s: Tensor) -> Tensor:
     return x / tau_m * torch.exp(-x / tau_m) * phi
 
 
-def eventprop_lif_reference(events: SpikeEvents, weight: Tensor, delay: Tensor | None = None, *,
-                            tau_mem: float | Tensor = 20.0, tau_syn: float | Tensor = 5.0,
-                            threshold: float | Tensor = 1.0, dt: float = 1.0, spike_times: SpikeTimes = "exact",
-                            recurrent_weight: Tensor | None = None, recurrent_delay: Tensor | None = None,
-                            max_spikes: int = 10_000) -> SpikeEvents:
+def eventprop_lif_reference(
+    events: SpikeEvents,
+    weight: Tensor,
+    delay: Tensor | None = None,
+    *,
+    tau_mem: float | Tensor = 20.0,
+    tau_syn: float | Tensor = 5.0,
+    threshold: float | Tensor = 1.0,
+    dt: float = 1.0,
+    spike_times: SpikeTimes = "exact",
+    recurrent_weight: Tensor | None = None,
+    recurrent_delay: Tensor | None = None,
+    max_spikes: int = 10_000,
+) -> SpikeEvents:
     """:func:`eventprop_lif` in plain PyTorch, for float64 and small networks.
 
     Exact scheme: the order of the spikes is searched event by event without gradient. Then every spike time satisfies
@@ -339,15 +396,26 @@ def eventprop_lif_reference(events: SpikeEvents, weight: Tensor, delay: Tensor |
     for sample in range(events.batch_size):
         e = events[sample]
         t_in = e.times.double()
-        found = _search(t_in.tolist(), e.units.tolist(), w, d, wr, dr, float(syn.tau_mem.detach()),
-                        float(syn.tau_syn.detach()), float(syn.threshold.detach()), e.duration, max_spikes)
+        found = _search(
+            t_in.tolist(),
+            e.units.tolist(),
+            w,
+            d,
+            wr,
+            dr,
+            float(syn.tau_mem.detach()),
+            float(syn.tau_syn.detach()),
+            float(syn.threshold.detach()),
+            e.duration,
+            max_spikes,
+        )
         done: list[Tensor] = []
         own: dict[int, list[Tensor]] = {}
         for t_k, j in found:
             arrivals = t_in + d[j, e.units]
             weights = w[j, e.units]
             if wr is not None and done:
-                senders = torch.tensor([u for _, u in found[:len(done)]])
+                senders = torch.tensor([u for _, u in found[: len(done)]])
                 arrivals = torch.cat([arrivals, torch.stack(done) + dr[j, senders]])
                 weights = torch.cat([weights, wr[j, senders]])
             seen = arrivals.detach() < t_k
@@ -365,8 +433,9 @@ def eventprop_lif_reference(events: SpikeEvents, weight: Tensor, delay: Tensor |
         offsets.append(len(times))
     dtype = torch.promote_types(events.dtype, weight.dtype)
     stacked = torch.stack(times).to(dtype) if times else torch.zeros(0, dtype=dtype)
-    return SpikeEvents._trusted(stacked, torch.tensor(units, dtype=torch.int64), torch.tensor(offsets),
-                                weight.shape[0], events.duration)
+    return SpikeEvents._trusted(
+        stacked, torch.tensor(units, dtype=torch.int64), torch.tensor(offsets), weight.shape[0], events.duration
+    )
 
 
 def _search(times, units, w, d, wr, dr, tm, ts, theta, duration, max_spikes) -> list[tuple[float, int]]:
@@ -375,7 +444,7 @@ def _search(times, units, w, d, wr, dr, tm, ts, theta, duration, max_spikes) -> 
     w, d = w.detach().tolist(), d.detach().tolist()
     wr, dr = (wr.detach().tolist(), dr.detach().tolist()) if wr is not None else (None, None)
     pending = [sorted((t + d[j][u], w[j][u]) for t, u in zip(times, units, strict=False)) for j in range(n_out)]
-    state = [(0.0, 0.0, 0.0)] * n_out                                           # time, V, I
+    state = [(0.0, 0.0, 0.0)] * n_out  # time, V, I
     upcoming = [_crossing(state[j], pending[j], tm, ts, theta, duration) for j in range(n_out)]
     found: list[tuple[float, int]] = []
     counts = [0] * n_out
@@ -446,9 +515,17 @@ def _maximum(v, i, length, tm, ts) -> float:
     return 0.5 * (lo + hi)
 
 
-def eventprop_li_reference(events: SpikeEvents, weight: Tensor, delay: Tensor | None = None, *,
-                           tau_mem: float | Tensor = 20.0, tau_syn: float | Tensor = 5.0, dt: float = 1.0,
-                           spike_times: SpikeTimes = "exact", readout: Readout = "voltage") -> Tensor:
+def eventprop_li_reference(
+    events: SpikeEvents,
+    weight: Tensor,
+    delay: Tensor | None = None,
+    *,
+    tau_mem: float | Tensor = 20.0,
+    tau_syn: float | Tensor = 5.0,
+    dt: float = 1.0,
+    spike_times: SpikeTimes = "exact",
+    readout: Readout = "voltage",
+) -> Tensor:
     """:func:`eventprop_li` in plain PyTorch: V(t) = sum w K(t - s) over the arrivals, differentiated by autograd.
 
     The integrals are trapezoidal sums over 200 points per dt and therefore approximate; the maximum is the largest of
@@ -469,7 +546,7 @@ def eventprop_li_reference(events: SpikeEvents, weight: Tensor, delay: Tensor | 
     samples = []
     for sample in range(events.batch_size):
         e = events[sample]
-        arrivals = e.times.double() + syn.delay.double().expand_as(weight)[:, e.units]               # [out, n]
+        arrivals = e.times.double() + syn.delay.double().expand_as(weight)[:, e.units]  # [out, n]
         samples.append((_response(at[:, None, None] - arrivals, tm, ts) * weight.double()[:, e.units]).sum(-1))
     voltage = torch.stack(samples, 1)
     if readout == "maximum":
@@ -487,6 +564,7 @@ def eventprop_li_reference(events: SpikeEvents, weight: Tensor, delay: Tensor | 
 #     at a spike lambda_V <- lambda_V + (theta lambda_V + received) / (I - V)
 # and gradients read lambda[n] at the arrival step n, after all of this.
 
+
 def _grid_lambda_step(lam_v, lam_i, drive, tm, ts, dt):
     alpha, beta = math.exp(-dt / tm), math.exp(-dt / ts)
     delta = 1 / tm - 1 / ts
@@ -502,7 +580,7 @@ class _GridDrive(torch.autograd.Function):
     @staticmethod
     def forward(ctx, times, weight, delay, events, dt, steps, tm, ts):
         n = step_of(times, dt)[:, None] + 1 + torch.floor(delay.double().t()[events.units] / dt + 0.5).long()
-        inside = n < steps                                                                          # [events, out]
+        inside = n < steps  # [events, out]
         event, j = inside.nonzero().unbind(1)
         n, sample, i = n[inside], events.samples()[event], events.units[event]
         drive = torch.zeros(2, steps, events.batch_size, weight.shape[0], dtype=torch.float64)
@@ -624,5 +702,12 @@ class _LifGridReference(torch.autograd.Function):
                             grad_d[m, j] += wr[m, j] * difference
                 lam_v[b, j] += (theta * lam_v[b, j] + received) / ctx.slope[b, n, j]
             history[0, n], history[1, n] = lam_v, lam_i
-        return (history, grad_w.to(wr) if wr is not None else None, grad_d.to(dr) if dr is not None else None,
-                None, None, None, None)
+        return (
+            history,
+            grad_w.to(wr) if wr is not None else None,
+            grad_d.to(dr) if dr is not None else None,
+            None,
+            None,
+            None,
+            None,
+        )

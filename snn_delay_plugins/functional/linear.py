@@ -8,6 +8,7 @@ that fired them is not zero (``support``).
 
 Shapes: spikes ``[*, in]``, weight ``[out, in]``, output ``[*, out]``.
 """
+
 from __future__ import annotations
 
 import torch

@@ -15,6 +15,7 @@ are one term, :math:`B_0 (I[t] - x_1[t-1])`.
 
 Shapes: current ``[T, N, *]`` (one step: ``[N, *]``), states ``[N, *]``, coefficients any shape that broadcasts to ``*``.
 """
+
 from __future__ import annotations
 
 import math
@@ -269,8 +270,10 @@ def _compute_dtype(current: Tensor, named: dict[str, Number]) -> torch.dtype:
         if value.device != current.device and value.dim() > 0:
             raise ValueError(f"{name} is on {value.device} but current on {current.device}; move one of them")
         if torch.promote_types(value.dtype, current.dtype) != value.dtype:
-            raise TypeError(f"current is {current.dtype} but {name} only {value.dtype}; convert the module "
-                            "(e.g. .double()) or the current")
+            raise TypeError(
+                f"current is {current.dtype} but {name} only {value.dtype}; convert the module "
+                "(e.g. .double()) or the current"
+            )
         dtype = torch.promote_types(dtype, value.dtype)
     return dtype
 
@@ -284,8 +287,9 @@ def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
 
 def _check_state(state: LinearState, structure: Structure, shape: torch.Size) -> None:
     if (state.x1 is not None) != structure.two:
-        raise ValueError(f"state x1 must {'be given' if structure.two else 'be None'}: the neuron has "
-                         f"{1 + structure.two} state(s)")
+        raise ValueError(
+            f"state x1 must {'be given' if structure.two else 'be None'}: the neuron has {1 + structure.two} state(s)"
+        )
     for name, value in zip(LinearState._fields, state, strict=True):
         if value is not None and value.shape != shape:
             raise ValueError(f"state {name} has shape {tuple(value.shape)}, the input needs {tuple(shape)}")
@@ -297,5 +301,7 @@ def _check_finite(state: LinearState) -> None:
         return
     for name, value in (("first", state.x0), ("second", state.x1)):
         if value is not None and value.numel() and (value.detach() * 0).sum().item() != 0:  # NaN and infinity times zero
-            raise ValueError(f"the {name} state became NaN or infinite: look for NaN or infinite input currents or "
-                             "parameters, or for an unstable neuron")
+            raise ValueError(
+                f"the {name} state became NaN or infinite: look for NaN or infinite input currents or "
+                "parameters, or for an unstable neuron"
+            )

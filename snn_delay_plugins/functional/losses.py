@@ -28,8 +28,15 @@ from torch.nn import functional as F
 from ..checks import check_choice, check_number, check_tensor, check_whole, values_known
 from ..events import SpikeEvents
 
-__all__ = ["bump_silent_", "ease_in", "first_spike_cross_entropy", "reduce_voltage", "spike_count_regularisation",
-           "time_invariant_mse", "voltage_cross_entropy"]
+__all__ = [
+    "bump_silent_",
+    "ease_in",
+    "first_spike_cross_entropy",
+    "reduce_voltage",
+    "spike_count_regularisation",
+    "time_invariant_mse",
+    "voltage_cross_entropy",
+]
 
 Reduction = Literal["sum", "mean", "exponential", "maximum"]
 _REDUCTIONS = ("sum", "mean", "exponential", "maximum")
@@ -69,8 +76,9 @@ def voltage_cross_entropy(voltage: Tensor, target: Tensor, how: Reduction = "exp
     return _mean(F.cross_entropy(scores, _checked_target(target, scores), reduction="none"))
 
 
-def first_spike_cross_entropy(events: SpikeEvents, target: Tensor, *, tau: float = 1.0, early: float = 0.0,
-                              tau_early: float = 1.0) -> Tensor:
+def first_spike_cross_entropy(
+    events: SpikeEvents, target: Tensor, *, tau: float = 1.0, early: float = 0.0, tau_early: float = 1.0
+) -> Tensor:
     r"""Cross-entropy on first-spike times: the earlier the spike of a class, the more likely the class.
 
         L = mean_N [ -log softmax(-t / tau)[c] + early (exp(t_c / tau_early) - 1) ]
@@ -110,8 +118,9 @@ def time_invariant_mse(events: SpikeEvents, target: Tensor, delta_t: float) -> T
     return 0.5 * _mean((gap.square() * wrong).sum(1))
 
 
-def spike_count_regularisation(events: SpikeEvents, strength: float, *, target: float = 14.0,
-                               mean_counts: Tensor | None = None) -> Tensor:
+def spike_count_regularisation(
+    events: SpikeEvents, strength: float, *, target: float = 14.0, mean_counts: Tensor | None = None
+) -> Tensor:
     r"""Pull every hidden neuron's mean spike count per sample, S_j / N, towards a target nu.
 
         L = strength / 2 sum_j (S_j / N - nu)^2
@@ -128,15 +137,18 @@ def spike_count_regularisation(events: SpikeEvents, strength: float, *, target: 
     gradient is then, like that of a mean over the share, to be weighed by the share's size.
     """
     if _checked_events(events).potential is None:
-        raise ValueError("spike_count_regularisation needs the events returned by an EventProp LIF layer: these carry no "
-                         "membrane potential (input spikes, or cut by detach() or dense conversion)")
+        raise ValueError(
+            "spike_count_regularisation needs the events returned by an EventProp LIF layer: these carry no "
+            "membrane potential (input spikes, or cut by detach() or dense conversion)"
+        )
     strength, target = check_number("strength", strength, least=0.0), check_number("target", target, least=0.0)
     if mean_counts is not None:
         _check_counts("mean_counts", mean_counts)
         if mean_counts.shape != (events.num_units,):
             raise ValueError(f"mean_counts has shape {tuple(mean_counts.shape)}, expected [{events.num_units}]")
-    return _SpikeCount.apply(events.potential, events.units, events.num_units, events.batch_size, strength, target,
-                             mean_counts)
+    return _SpikeCount.apply(
+        events.potential, events.units, events.num_units, events.batch_size, strength, target, mean_counts
+    )
 
 
 class _SpikeCount(torch.autograd.Function):
@@ -206,8 +218,10 @@ def ease_in(batch: int, final: float = 1e-3, *, start: float = 1e-5, growth: flo
 
 def _checked_events(events: SpikeEvents) -> SpikeEvents:
     if not isinstance(events, SpikeEvents):
-        raise TypeError(f"events must be SpikeEvents, got {type(events).__name__}; the loss reads spike times: let the "
-                        'layer return them, output="events"')
+        raise TypeError(
+            f"events must be SpikeEvents, got {type(events).__name__}; the loss reads spike times: let the "
+            'layer return them, output="events"'
+        )
     return events
 
 

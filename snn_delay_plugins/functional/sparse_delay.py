@@ -8,6 +8,7 @@ the activity. Nothing here is differentiable; to train sparse connections see ``
 Shapes: spikes ``[T, N, in]``, output ``[T, N, out]``; the synapses of sender j are the entries
 ``starts[j] : starts[j + 1]`` of ``targets``, ``delays`` and ``weights``.
 """
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -158,9 +159,7 @@ def _senders(synapses: SynapseList) -> int:
 
 def _plain(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int) -> Tensor:
     count = spikes.shape[0]
-    sender = torch.repeat_interleave(
-        torch.arange(_senders(synapses), device=spikes.device), synapses.starts.diff()
-    )
+    sender = torch.repeat_interleave(torch.arange(_senders(synapses), device=spikes.device), synapses.starts.diff())
     current = spikes.new_zeros(steps, spikes.shape[1], out_features)
     for delay in synapses.delays.unique().tolist():
         these = synapses.delays == delay

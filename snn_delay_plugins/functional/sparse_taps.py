@@ -9,6 +9,7 @@ number of synapses, where the dense forms compute with all possible ones.
 Shapes: trains ``[T, N, in]``, kernel ``[synapses, width]``, lag, senders and receivers int64 ``[synapses]``, ordered by
 receiver; output ``[T + after, N, out]``.
 """
+
 from __future__ import annotations
 
 import math

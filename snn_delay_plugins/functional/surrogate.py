@@ -6,6 +6,7 @@ A neuron fires where its membrane potential reaches the threshold (Deckers et al
 
 Any callable ``x -> spikes`` of snnTorch or SpikingJelly serves as a surrogate; :class:`Boxcar` is the papers' own.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -5,6 +5,7 @@
 :mod:`.adlif_numba` on the CPU and :mod:`.adlif_triton` on CUDA. Shapes: current ``[T, M]`` (M = samples x neurons),
 states ``[M]``, parameters ``[F]``.
 """
+
 from __future__ import annotations
 
 import torch
@@ -75,8 +76,9 @@ def adlif(
 
 
 @adlif.register_fake
-def _(current, u, w, s, alpha, beta, a, b, theta, adaptive, symplectic, reset, detach_reset, traces, support, width,
-      height):
+def _(
+    current, u, w, s, alpha, beta, a, b, theta, adaptive, symplectic, reset, detach_reset, traces, support, width, height
+):
     spikes = torch.empty_like(current, memory_format=torch.contiguous_format)
     steps = current.shape[0] if traces or current.is_cuda else (current.shape[0] - 1) // EVERY
     u_seq = current.new_empty(steps, current.shape[1])

@@ -15,6 +15,7 @@ depend neither on the number of threads nor on how columns are grouped.
 What these loops wait for is memory. Forward therefore keeps the states of one step of :data:`~.adlif.EVERY` alone; backward
 computes the traces of u and w between two of them anew, block of columns by block, into buffers that stay in the cache.
 """
+
 from __future__ import annotations
 
 from functools import cache

@@ -3,6 +3,7 @@
 A program owns a block of columns (samples x neurons) and runs them through time with their states in registers; no two
 programs touch the same element, so that results repeat. Products and sums are not fused, as in the plain form.
 """
+
 from __future__ import annotations
 
 import torch

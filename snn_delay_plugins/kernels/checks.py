@@ -4,6 +4,7 @@ Loops are compiled without checks of their own, and an operator can be called wi
 a state dict, through a list of events that somebody changed. So every operator checks first, on every device, that all
 sizes, dtypes and devices follow from its first tensor, and that indices and delays lie where they point to.
 """
+
 from __future__ import annotations
 
 import os
@@ -87,6 +88,7 @@ def _memory() -> int:
 
 # ------------------------------------------------------------------------------------------------- lists of synapses
 
+
 def check_synapse_list(
     starts: Tensor, targets: Tensor, delays: Tensor, weights: Tensor, out_features: int, longest: int = LONGEST
 ) -> None:
@@ -121,8 +123,10 @@ def check_offsets(name: str, offsets: Tensor, count: int, what: str) -> None:
         raise ValueError(f"{name} must rise from 0 to {what}, {count}, but run from {first} to {last}")
     if fall:
         k = int((offsets[1:] < offsets[:-1]).nonzero()[0]) + 1
-        raise ValueError(f"{name} must rise from 0 to {what}, {count}, but {name}[{k}] = {int(offsets[k])} comes after "
-                         f"{int(offsets[k - 1])}")
+        raise ValueError(
+            f"{name} must rise from 0 to {what}, {count}, but {name}[{k}] = {int(offsets[k])} comes after "
+            f"{int(offsets[k - 1])}"
+        )
 
 
 def check_windows(
@@ -142,5 +146,7 @@ def check_windows(
     falls = receivers[1:] < receivers[:-1]
     if falls.any():
         k = int(falls.nonzero()[0]) + 1
-        raise ValueError(f"synapses must be ordered by receiver, but receivers[{k}] = {int(receivers[k])} comes after "
-                         f"{int(receivers[k - 1])}")
+        raise ValueError(
+            f"synapses must be ordered by receiver, but receivers[{k}] = {int(receivers[k])} comes after "
+            f"{int(receivers[k - 1])}"
+        )

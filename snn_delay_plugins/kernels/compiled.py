@@ -4,6 +4,7 @@ numba fails at the first call where it finds no folder that can be written, wher
 the cache is cut or overwritten. Here the loops are then compiled anew in every process, which gives the same numbers,
 and one warning says what to set.
 """
+
 from __future__ import annotations
 
 import hashlib

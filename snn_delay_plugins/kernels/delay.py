@@ -4,6 +4,7 @@ On the CPU both run :mod:`.delay_numba`, pass by pass in the form that :mod:`.di
 input; on CUDA :mod:`.delay_triton`. Shapes: trains ``[T, N, in]``, weight and delay ``[out, in]``, output
 ``[steps, N, out]``.
 """
+
 from __future__ import annotations
 
 import torch

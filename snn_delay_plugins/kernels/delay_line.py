@@ -13,6 +13,7 @@ new line from its history, which is an ordinary differentiable tensor.
 
 Shapes: spikes ``[N, in]``, history ``[H, N, in]`` newest first, current ``[N, out]`` (convolutions: positions behind).
 """
+
 from __future__ import annotations
 
 import weakref
@@ -88,8 +89,10 @@ def silent_history(spikes: Tensor, length: int) -> Tensor:
     :raises ValueError: for more than the memory holds, with the page that the line keeps.
     """
     if spikes.is_cpu and not torch.compiler.is_compiling():
-        check_room(f"the history of {length} steps of {' x '.join(map(str, spikes.shape))} spikes",
-                   3 * length * spikes.numel() * spikes.itemsize)
+        check_room(
+            f"the history of {length} steps of {' x '.join(map(str, spikes.shape))} spikes",
+            3 * length * spikes.numel() * spikes.itemsize,
+        )
     return spikes.new_zeros(length, *spikes.shape)
 
 

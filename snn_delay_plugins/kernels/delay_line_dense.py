@@ -4,6 +4,7 @@ A step's spikes meet all taps at once: taps are channels. Shapes: kernel
 ``[taps, out, in / groups, *places]``, spikes of a step ``[N, in, *positions]``, what is on its way
 ``[N, out, length, *positions out]``.
 """
+
 from __future__ import annotations
 
 import torch
@@ -34,8 +35,11 @@ class DenseSynapses:
         with torch.no_grad():
             one = self._all(spikes[:1])
         if one.is_cpu:
-            check_room(f"currents on their way over {self.reach} steps, of {spikes.shape[0]} x {tuple(one.shape[1:])} taps "
-                       "and receivers,", one[0].numel() // self.width * self.length * spikes.shape[0] * one.itemsize)
+            check_room(
+                f"currents on their way over {self.reach} steps, of {spikes.shape[0]} x {tuple(one.shape[1:])} taps "
+                "and receivers,",
+                one[0].numel() // self.width * self.length * spikes.shape[0] * one.itemsize,
+            )
         return one.new_zeros(spikes.shape[0], self.receivers, self.length, *one.shape[2:])
 
     def offset(self, bias: Tensor | None) -> Tensor | None:

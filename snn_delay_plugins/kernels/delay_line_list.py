@@ -1,4 +1,5 @@
 """Synapses of a line as a list, in compiled loops on the CPU (:mod:`.delay_line`): spikes visit their synapses."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -58,8 +59,11 @@ class ListedSynapses:
 
     def silence(self, spikes: Tensor) -> np.ndarray:
         """Nothing on its way, for spikes of a step ``[N, in]``."""
-        check_room(f"currents on their way over delays up to {self.reach - self.width}, of {spikes.shape[0]} x "
-                   f"{self.receivers} receivers,", self.size(spikes.shape[0]))
+        check_room(
+            f"currents on their way over delays up to {self.reach - self.width}, of {spikes.shape[0]} x "
+            f"{self.receivers} receivers,",
+            self.size(spikes.shape[0]),
+        )
         return np.zeros((spikes.shape[0], self.receivers, self.length), self.weights.dtype)
 
     def size(self, samples: int) -> int:

@@ -5,6 +5,7 @@ Currents to come and gradients from later lie along time, ``[N, out, length]``: 
 the present, the first tap of synapse s falls on entry ``places[s]`` = receiver * length + lag, the others behind it.
 Work is split by samples or by senders, no sum depends on the number of threads.
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -205,8 +206,14 @@ def leave(first, last, starts, places, taps, lanes, now, out):
                 end, s, total = np.uint64(starts[j + 1]), reached[j], sums[j]
                 while width == 2 and s + _4 <= end and places[s + _3] < until:
                     add_pairs(
-                        total, weights, s * _2, rows, np.uint64(places[s]) * _LANES, np.uint64(places[s + _1]) * _LANES,
-                        np.uint64(places[s + _2]) * _LANES, np.uint64(places[s + _3]) * _LANES,
+                        total,
+                        weights,
+                        s * _2,
+                        rows,
+                        np.uint64(places[s]) * _LANES,
+                        np.uint64(places[s + _1]) * _LANES,
+                        np.uint64(places[s + _2]) * _LANES,
+                        np.uint64(places[s + _3]) * _LANES,
                     )
                     s += _4
                 while s < end and places[s] < until:

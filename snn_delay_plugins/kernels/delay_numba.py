@@ -14,6 +14,7 @@ With :math:`C^0_{ij} = \sum_t g_i[t]\, a_j[t-k]` and :math:`C^1_{ij} = \sum_t g_
 Arrays are [T, N, features], weights [out, in]. Events are ordered by sample, time and unit, work is split by samples,
 by blocks of receivers or by senders: no sum depends on the number of threads.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """Linear layers with a delay per synapse on CUDA: the ``"shifted"`` form of :mod:`.delay_numba`, whose head has the
 equations. Every program owns its outputs, so that results repeat; time does not depend on the longest delay.
 """
+
 from __future__ import annotations
 
 import torch
@@ -81,9 +82,7 @@ def _shifted_sums(source: Tensor, lag: Tensor, now: Tensor, later: Tensor, steps
     return out.permute(2, 0, 1).contiguous()
 
 
-def forward(
-    trains: Tensor, weight: Tensor, delay: Tensor, interpolation: str, max_delay: int, steps: int
-) -> Tensor:
+def forward(trains: Tensor, weight: Tensor, delay: Tensor, interpolation: str, max_delay: int, steps: int) -> Tensor:
     """``[steps, N, out]``. Delays outside of the sequence reach nothing; nothing is read outside of memory."""
     k, now, later = _taps(weight.detach(), delay.detach(), interpolation)
     return _shifted_sums(_by_unit(trains), -k - 1, later, now, steps)
@@ -102,9 +101,7 @@ def backward(
         met = [torch.empty(k.shape, dtype=torch.float64, device=k.device) for _ in range(2)]
         samples, senders, length = source.shape
         grid = (senders, triton.cdiv(k.shape[0], _ROWS))
-        _correlations_kernel[grid](
-            source, -k - 1, g, *met, samples, k.shape[0], senders, length, g.shape[2], _ROWS, _STEPS
-        )
+        _correlations_kernel[grid](source, -k - 1, g, *met, samples, k.shape[0], senders, length, g.shape[2], _ROWS, _STEPS)
         fraction = delay - k if interpolation == "linear" else torch.zeros_like(delay)
         g_weight = ((1 - fraction) * met[0] + fraction * met[1]).to(weight.dtype)
         g_delay = (weight * (met[1] - met[0])).to(weight.dtype)

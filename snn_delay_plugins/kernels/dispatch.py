@@ -5,6 +5,7 @@ The choice can be overridden per call (argument ``method``) or for the whole pro
 convolutions). What was chosen is logged at debug level under the logger ``snn_delay_plugins``; where a kernel was
 expected and a slow form runs, one warning says why.
 """
+
 from __future__ import annotations
 
 import logging

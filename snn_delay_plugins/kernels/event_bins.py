@@ -5,6 +5,7 @@ times are binned without it), and cannot trace the checks of values. Compiled co
 :meth:`~snn_delay_plugins.events.SpikeEvents.to_dense` and ``from_dense`` through these operators, which run the same code
 uncompiled; how many events come out is known only then.
 """
+
 from __future__ import annotations
 
 import torch

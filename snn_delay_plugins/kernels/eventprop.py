@@ -25,8 +25,8 @@ from .first_order import first_order_only
 
 __all__ = ["KINDS", "eventprop_arrivals", "eventprop_li", "eventprop_lif"]
 
-_MOST_CELLS = 1 << 29           # neurons times steps: a step has two rows, delays double them, and rows count to 2^31
-_CELL_BYTES = 56                # of two rows: a bucket, its inhibition and its chain
+_MOST_CELLS = 1 << 29  # neurons times steps: a step has two rows, delays double them, and rows count to 2^31
+_CELL_BYTES = 56  # of two rows: a bucket, its inhibition and its chain
 
 KINDS = ("voltage", "final", "maximum")
 """What eventprop_li returns: V at the samples [T, N, out], (V, I) at the end [N, out, 2], the largest V [N, out]."""
@@ -54,19 +54,34 @@ def _device_kernels(tensor: Tensor):
 
 @cache
 def _warn_of_copies(device: str, what: str) -> None:
-    warnings.warn(f"EventProp has no {device} kernel{what}: spikes and parameters are copied to the CPU, computed there in "
-                  "float64 and copied back", stacklevel=6)
+    warnings.warn(
+        f"EventProp has no {device} kernel{what}: spikes and parameters are copied to the CPU, computed there in "
+        "float64 and copied back",
+        stacklevel=6,
+    )
 
 
 # ------------------------------------------------------------------------------------------------ checks
 
-def check_values(weight: Tensor, delay: Tensor, recurrent_weight: Tensor | None, recurrent_delay: Tensor | None,
-                 tau_mem: Tensor | float, tau_syn: Tensor | float, threshold: Tensor | float) -> None:
+
+def check_values(
+    weight: Tensor,
+    delay: Tensor,
+    recurrent_weight: Tensor | None,
+    recurrent_delay: Tensor | None,
+    tau_mem: Tensor | float,
+    tau_syn: Tensor | float,
+    threshold: Tensor | float,
+) -> None:
     """
     :raises ValueError: for weights and delays that are not finite, negative delays, constants that are not positive.
     """
-    for name, tensor in {"weight": weight, "delay": delay, "recurrent_weight": recurrent_weight,
-                         "recurrent_delay": recurrent_delay}.items():
+    for name, tensor in {
+        "weight": weight,
+        "delay": delay,
+        "recurrent_weight": recurrent_weight,
+        "recurrent_delay": recurrent_delay,
+    }.items():
         if tensor is not None:
             _check_finite(name, tensor.detach())
             if name.endswith("delay"):
@@ -75,8 +90,9 @@ def check_values(weight: Tensor, delay: Tensor, recurrent_weight: Tensor | None,
         _check_positive(name, float(value.detach() if isinstance(value, Tensor) else value))
 
 
-def _checked_events(times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float,
-                    step: float | None = None) -> Tensor:
+def _checked_events(
+    times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float, step: float | None = None
+) -> Tensor:
     """SpikeEvents checks what it is built from; since then the tensors may have been changed, by an optimizer or by whoever
     else holds them, and the loops rely on them. The order of times inside a sample makes no difference here.
 
@@ -89,9 +105,11 @@ def _checked_events(times: Tensor, units: Tensor, offsets: Tensor, num_units: in
     if not times.numel():
         return times
     first, last = _range(times.detach())
-    if not (first >= 0 and last <= duration * (1 + 1e-6)):           # rounded to float32, the last one may lie beyond
-        raise ValueError(f"spike times from {first:g} to {last:g} are not within [0, duration = {duration:g}]; if they "
-                         "are learned, clamp them and build the SpikeEvents anew after each update")
+    if not (first >= 0 and last <= duration * (1 + 1e-6)):  # rounded to float32, the last one may lie beyond
+        raise ValueError(
+            f"spike times from {first:g} to {last:g} are not within [0, duration = {duration:g}]; if they "
+            "are learned, clamp them and build the SpikeEvents anew after each update"
+        )
     if step is not None:
         check_resolution(times.dtype, last, step)
     return times.clamp(max=duration) if last > duration else times
@@ -113,8 +131,14 @@ def _check_event_tensors(times: Tensor, units: Tensor, offsets: Tensor, num_unit
     check_indices("units", units, num_units, "num_units")
 
 
-def _check_layer(times: Tensor, weight: Tensor, delay: Tensor, recurrent_weight: Tensor | None = None,
-                 recurrent_delay: Tensor | None = None, **constants: Tensor) -> None:
+def _check_layer(
+    times: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    recurrent_weight: Tensor | None = None,
+    recurrent_delay: Tensor | None = None,
+    **constants: Tensor,
+) -> None:
     """
     :raises TypeError, ValueError: for dtypes, shapes and devices that do not fit to one another.
     """
@@ -143,8 +167,9 @@ def _check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
-def _check_steps(tau_mem: float, tau_syn: float, duration: float, dt: float, grid: bool, sampled: bool,
-                 columns: int) -> None:
+def _check_steps(
+    tau_mem: float, tau_syn: float, duration: float, dt: float, grid: bool, sampled: bool, columns: int
+) -> None:
     """
     :param columns: neurons whose tables exist at one time.
     :raises ValueError: for so many steps that tables would not fit, into memory or the integers that count their rows.
@@ -153,8 +178,10 @@ def _check_steps(tau_mem: float, tau_syn: float, duration: float, dt: float, gri
         _check_positive(name, value)
     step = dt if grid else min(dt, 0.5 * min(tau_mem, tau_syn))
     steps = max(duration, dt if sampled else 0.0) / step + 1 if step else math.inf
-    what = (f"dt = {dt:g}, tau_mem = {tau_mem:g} and tau_syn = {tau_syn:g} cut the duration of {duration:g} into "
-            f"{steps:.3g} steps: tables of {columns} neurons")
+    what = (
+        f"dt = {dt:g}, tau_mem = {tau_mem:g} and tau_syn = {tau_syn:g} cut the duration of {duration:g} into "
+        f"{steps:.3g} steps: tables of {columns} neurons"
+    )
     if not columns * steps < _MOST_CELLS:
         raise ValueError(f"{what} would be too long; take larger ones")
     check_room(what, int(_CELL_BYTES * columns * steps))
@@ -175,6 +202,7 @@ def _check_delay(name: str, delay: Tensor) -> None:
 
 # ------------------------------------------------------------------------------------------------ tensors and arrays
 
+
 def _array(tensor: Tensor, shape: tuple[int, ...] | None = None, dtype: torch.dtype = torch.float64) -> np.ndarray:
     tensor = tensor.detach().to("cpu", dtype)
     return (tensor if shape is None else tensor.expand(shape)).contiguous().numpy()
@@ -183,8 +211,9 @@ def _array(tensor: Tensor, shape: tuple[int, ...] | None = None, dtype: torch.dt
 def _spikes(times: Tensor, units: Tensor, offsets: Tensor, what: str = ""):
     if times.device.type != "cpu":
         _warn_of_copies(times.device.type, what if _has_triton() else " without triton")
-    return _cpu().spikes(_array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy(),
-                         times.dtype == torch.float32)
+    return _cpu().spikes(
+        _array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy(), times.dtype == torch.float32
+    )
 
 
 def _home(tensor: Tensor) -> torch.device:
@@ -227,8 +256,16 @@ def _empty_gradient(wanted: bool, tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format) if wanted else tensor.new_empty(0)
 
 
-def _neuron(threshold: float, tau_mem: Tensor, tau_syn: Tensor, duration: float, dt: float, grid: bool, sampled: bool,
-            columns: int = 8):
+def _neuron(
+    threshold: float,
+    tau_mem: Tensor,
+    tau_syn: Tensor,
+    duration: float,
+    dt: float,
+    grid: bool,
+    sampled: bool,
+    columns: int = 8,
+):
     _check_steps(float(tau_mem), float(tau_syn), duration, dt, grid, sampled, columns)
     constants = threshold, float(tau_mem), float(tau_syn), dt, duration
     return _cpu().grid_neuron(*constants) if grid else _cpu().exact_neuron(*constants, sampled)
@@ -242,10 +279,24 @@ def _synapses(weight: Tensor, delay: Tensor):
 
 # ------------------------------------------------------------------------------------------------ LIF
 
-def _checked_lif(times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold,
-                 duration, step: float | None = None) -> Tensor:
-    _check_layer(times, weight, delay, recurrent_weight, recurrent_delay, tau_mem=tau_mem, tau_syn=tau_syn,
-                 threshold=threshold)
+
+def _checked_lif(
+    times,
+    units,
+    offsets,
+    weight,
+    delay,
+    recurrent_weight,
+    recurrent_delay,
+    tau_mem,
+    tau_syn,
+    threshold,
+    duration,
+    step: float | None = None,
+) -> Tensor:
+    _check_layer(
+        times, weight, delay, recurrent_weight, recurrent_delay, tau_mem=tau_mem, tau_syn=tau_syn, threshold=threshold
+    )
     check_values(weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold)
     return _checked_events(times, units, offsets, weight.shape[1], duration, step)
 
@@ -257,14 +308,26 @@ def _columns(weight: Tensor, recurrent_weight: Tensor | None) -> int:
 
 @torch.library.custom_op("snn_delay_plugins::eventprop_lif", mutates_args=())
 def eventprop_lif(
-    times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, recurrent_weight: Tensor | None,
-    recurrent_delay: Tensor | None, tau_mem: Tensor, tau_syn: Tensor, threshold: Tensor,
-    duration: float, dt: float, grid: bool, max_spikes: int,
+    times: Tensor,
+    units: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    recurrent_weight: Tensor | None,
+    recurrent_delay: Tensor | None,
+    tau_mem: Tensor,
+    tau_syn: Tensor,
+    threshold: Tensor,
+    duration: float,
+    dt: float,
+    grid: bool,
+    max_spikes: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Spikes of the layer: times, potential, units, offsets; then times in float64 and tau_m dV/dt at each of them."""
     step = dt if grid else None
-    times = _checked_lif(times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn,
-                         threshold, duration, step)
+    times = _checked_lif(
+        times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, duration, step
+    )
     if max_spikes < 1:
         raise ValueError(f"max_spikes must be positive, got {max_spikes}")
     neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, False, _columns(weight, recurrent_weight))
@@ -275,8 +338,9 @@ def eventprop_lif(
         out, slope = kernels.lif_forward(_events(times, units, offsets), layer, recurrent, neuron, grid, max_spikes)
         exact, out_units, out_offsets = out[:3]
     else:
-        out, slope = _cpu().lif_forward(_spikes(times, units, offsets), layer, recurrent, neuron, grid, max_spikes,
-                                        torch.get_num_threads())
+        out, slope = _cpu().lif_forward(
+            _spikes(times, units, offsets), layer, recurrent, neuron, grid, max_spikes, torch.get_num_threads()
+        )
         out_units, out_offsets = (torch.from_numpy(x).to(times.device) for x in (out.units, out.offsets))
         exact, slope = (torch.from_numpy(x).to(_home(times)) for x in (out.times, slope))
     spike_times = exact.to(times.device, torch.promote_types(times.dtype, weight.dtype), copy=True)
@@ -284,35 +348,83 @@ def eventprop_lif(
 
 
 @eventprop_lif.register_fake
-def _(times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, duration, dt,
-      grid, max_spikes):
+def _(
+    times,
+    units,
+    offsets,
+    weight,
+    delay,
+    recurrent_weight,
+    recurrent_delay,
+    tau_mem,
+    tau_syn,
+    threshold,
+    duration,
+    dt,
+    grid,
+    max_spikes,
+):
     spikes = torch.library.get_ctx().new_dynamic_size()
     out = times.new_empty(spikes, dtype=torch.promote_types(times.dtype, weight.dtype))
     exact = times.new_empty(spikes, dtype=torch.float64, device=_home(times))
-    return (out, torch.empty_like(out), units.new_empty(spikes), torch.empty_like(offsets), exact,
-            torch.empty_like(exact))
+    return (out, torch.empty_like(out), units.new_empty(spikes), torch.empty_like(offsets), exact, torch.empty_like(exact))
 
 
 @torch.library.custom_op("snn_delay_plugins::eventprop_lif_backward", mutates_args=())
 def eventprop_lif_backward(
-    g_time: Tensor | None, g_potential: Tensor | None, times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor,
-    delay: Tensor, recurrent_weight: Tensor | None, recurrent_delay: Tensor | None, tau_mem: Tensor, tau_syn: Tensor,
-    threshold: Tensor, out_units: Tensor, out_offsets: Tensor, exact: Tensor, slope: Tensor,
-    duration: float, dt: float, grid: bool, for_times: bool, for_synapses: bool, for_tau: bool,
+    g_time: Tensor | None,
+    g_potential: Tensor | None,
+    times: Tensor,
+    units: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    recurrent_weight: Tensor | None,
+    recurrent_delay: Tensor | None,
+    tau_mem: Tensor,
+    tau_syn: Tensor,
+    threshold: Tensor,
+    out_units: Tensor,
+    out_offsets: Tensor,
+    exact: Tensor,
+    slope: Tensor,
+    duration: float,
+    dt: float,
+    grid: bool,
+    for_times: bool,
+    for_synapses: bool,
+    for_tau: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, recurrent weight and delay, tau_mem, tau_syn, threshold; empty where not asked
     for (``for_synapses``: all weights and delays)."""
-    times = _checked_lif(times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn,
-                         threshold, duration)
+    times = _checked_lif(
+        times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, duration
+    )
     exact = _checked_spikes(exact, out_units, out_offsets, slope, times, offsets, weight, duration)
     for name, g in {"g_time": g_time, "g_potential": g_potential}.items():
         if g is not None:
             check_tensor(name, g, tuple(exact.shape), FLOATS, times.device)
     _check_slope(slope, exact, out_units)
     if not _finite(g_time, g_potential):
-        return _not_a_number(_lif_gradients(
-            g_time, g_potential, times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn,
-            threshold, for_times, for_synapses, for_tau))
+        return _not_a_number(
+            _lif_gradients(
+                g_time,
+                g_potential,
+                times,
+                units,
+                offsets,
+                weight,
+                delay,
+                recurrent_weight,
+                recurrent_delay,
+                tau_mem,
+                tau_syn,
+                threshold,
+                for_times,
+                for_synapses,
+                for_tau,
+            )
+        )
     neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, False, _columns(weight, recurrent_weight))
     kernels = None if for_tau else _device_kernels(times)
     make = kernels.synapses if kernels else _synapses
@@ -321,29 +433,68 @@ def eventprop_lif_backward(
     if kernels:
         by_time, by_potential = (torch.zeros_like(slope) if g is None else g.to(slope) for g in (g_time, g_potential))
         grads = kernels.backward(
-            _events(times, units, offsets), layer, recurrent, neuron, grid, kernels.Events(exact, out_units, out_offsets),
-            slope, by_time, by_potential, slope.new_empty((0, *end_shape[:2])), slope.new_zeros(end_shape), for_times)
+            _events(times, units, offsets),
+            layer,
+            recurrent,
+            neuron,
+            grid,
+            kernels.Events(exact, out_units, out_offsets),
+            slope,
+            by_time,
+            by_potential,
+            slope.new_empty((0, *end_shape[:2])),
+            slope.new_zeros(end_shape),
+            for_times,
+        )
     else:
         slopes = slope.cpu().numpy()
         by_time, by_potential = (np.zeros_like(slopes) if g is None else _array(g) for g in (g_time, g_potential))
         grads = _cpu().backward(
-            _spikes(times, units, offsets, " for gradients of tau_mem and tau_syn"), layer, recurrent, neuron, grid,
-            _cpu().Spikes(*(x.cpu().numpy() for x in (exact, out_units, out_offsets))), slopes, by_time, by_potential,
-            np.empty((0, 0)), np.zeros(end_shape), for_times, for_tau, True, torch.get_num_threads())
+            _spikes(times, units, offsets, " for gradients of tau_mem and tau_syn"),
+            layer,
+            recurrent,
+            neuron,
+            grid,
+            _cpu().Spikes(*(x.cpu().numpy() for x in (exact, out_units, out_offsets))),
+            slopes,
+            by_time,
+            by_potential,
+            np.empty((0, 0)),
+            np.zeros(end_shape),
+            for_times,
+            for_tau,
+            True,
+            torch.get_num_threads(),
+        )
     nothing = times.new_empty(0)
     return (
-        _gradient(for_times, grads.times, times), _gradient(for_synapses, grads.weight, weight),
+        _gradient(for_times, grads.times, times),
+        _gradient(for_synapses, grads.weight, weight),
         _gradient(for_synapses, grads.delay, delay),
-        *((nothing, nothing.clone()) if recurrent is None else (
-            _gradient(for_synapses, grads.recurrent_weight, recurrent_weight),
-            _gradient(for_synapses, grads.recurrent_delay, recurrent_delay))),
-        _gradient(for_tau, grads.tau_mem, tau_mem), _gradient(for_tau, grads.tau_syn, tau_syn),
+        *(
+            (nothing, nothing.clone())
+            if recurrent is None
+            else (
+                _gradient(for_synapses, grads.recurrent_weight, recurrent_weight),
+                _gradient(for_synapses, grads.recurrent_delay, recurrent_delay),
+            )
+        ),
+        _gradient(for_tau, grads.tau_mem, tau_mem),
+        _gradient(for_tau, grads.tau_syn, tau_syn),
         _gradient(True, grads.theta, threshold),
     )
 
 
-def _checked_spikes(exact: Tensor, units: Tensor, offsets: Tensor, slope: Tensor, times: Tensor, of_times: Tensor,
-                    weight: Tensor, duration: float) -> Tensor:
+def _checked_spikes(
+    exact: Tensor,
+    units: Tensor,
+    offsets: Tensor,
+    slope: Tensor,
+    times: Tensor,
+    of_times: Tensor,
+    weight: Tensor,
+    duration: float,
+) -> Tensor:
     """What a forward pass returned: its spikes, by sample and time, and tau_m dV/dt at each."""
     for name, tensor in {"exact": exact, "slope": slope}.items():
         check_tensor(name, tensor, tuple(exact.shape), (torch.float64,), _home(times))
@@ -360,19 +511,43 @@ def _checked_spikes(exact: Tensor, units: Tensor, offsets: Tensor, slope: Tensor
 def _check_slope(slope: Tensor, times: Tensor, units: Tensor) -> None:
     if slope.numel() and not bool((slope > 0).all()):
         k = int(slope.argmin())
-        raise RuntimeError(f"the spike of neuron {units[k].item()} at t = {times[k].item():g} only grazes the threshold "
-                           f"(I - threshold = {slope[k].item():g}): its time has no gradient")
+        raise RuntimeError(
+            f"the spike of neuron {units[k].item()} at t = {times[k].item():g} only grazes the threshold "
+            f"(I - threshold = {slope[k].item():g}): its time has no gradient"
+        )
 
 
 @eventprop_lif_backward.register_fake
-def _lif_gradients(g_time, g_potential, times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem,
-                   tau_syn, threshold, *rest):
+def _lif_gradients(
+    g_time,
+    g_potential,
+    times,
+    units,
+    offsets,
+    weight,
+    delay,
+    recurrent_weight,
+    recurrent_delay,
+    tau_mem,
+    tau_syn,
+    threshold,
+    *rest,
+):
     for_times, for_synapses, for_tau = rest[-3:]
-    recurrent = ((times.new_empty(0), times.new_empty(0)) if recurrent_weight is None else (
-        _empty_gradient(for_synapses, recurrent_weight), _empty_gradient(for_synapses, recurrent_delay)))
-    return (_empty_gradient(for_times, times), _empty_gradient(for_synapses, weight),
-            _empty_gradient(for_synapses, delay), *recurrent, _empty_gradient(for_tau, tau_mem),
-            _empty_gradient(for_tau, tau_syn), torch.empty_like(threshold))
+    recurrent = (
+        (times.new_empty(0), times.new_empty(0))
+        if recurrent_weight is None
+        else (_empty_gradient(for_synapses, recurrent_weight), _empty_gradient(for_synapses, recurrent_delay))
+    )
+    return (
+        _empty_gradient(for_times, times),
+        _empty_gradient(for_synapses, weight),
+        _empty_gradient(for_synapses, delay),
+        *recurrent,
+        _empty_gradient(for_tau, tau_mem),
+        _empty_gradient(for_tau, tau_syn),
+        torch.empty_like(threshold),
+    )
 
 
 def _lif_context(ctx, inputs, output) -> None:
@@ -396,9 +571,11 @@ first_order_only(eventprop_lif_backward, "an EventProp layer")
 
 # ------------------------------------------------------------------------------------------------ LI
 
-def _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind,
-                step: float | None = None) -> Tensor:
-    check_kind("kind", kind, KINDS if step is None else KINDS[:1])    # the grid scheme computes V at its steps, no more
+
+def _checked_li(
+    times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind, step: float | None = None
+) -> Tensor:
+    check_kind("kind", kind, KINDS if step is None else KINDS[:1])  # the grid scheme computes V at its steps, no more
     _check_layer(times, weight, delay, tau_mem=tau_mem, tau_syn=tau_syn)
     check_values(weight, delay, None, None, tau_mem, tau_syn, 1.0)
     return _checked_events(times, units, offsets, weight.shape[1], duration, step)
@@ -406,8 +583,17 @@ def _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration
 
 @torch.library.custom_op("snn_delay_plugins::eventprop_li", mutates_args=())
 def eventprop_li(
-    times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, tau_mem: Tensor, tau_syn: Tensor,
-    duration: float, dt: float, grid: bool, kind: str,
+    times: Tensor,
+    units: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    tau_mem: Tensor,
+    tau_syn: Tensor,
+    duration: float,
+    dt: float,
+    grid: bool,
+    kind: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The readout (:data:`KINDS`); then, for the maximum, its time, the event at whose arrival V has a kink there (or
     -1) and V' before it, each [N, out]."""
@@ -419,17 +605,26 @@ def eventprop_li(
     dtype = torch.promote_types(times.dtype, weight.dtype)
     kernels = None if kind == "maximum" else _device_kernels(times)
     if kernels:
-        voltage, final = kernels.li_forward(_events(times, units, offsets), kernels.synapses(weight, delay), neuron, grid,
-                                            samples)
+        voltage, final = kernels.li_forward(
+            _events(times, units, offsets), kernels.synapses(weight, delay), neuron, grid, samples
+        )
         nothing = final.new_zeros(final.shape[:2])
         result = voltage if kind == "voltage" else final
         return result.to(dtype), nothing, nothing.long() - 1, nothing.clone()
     voltage, final, peak = _cpu().li_forward(
-        _spikes(times, units, offsets, " for the maximum"), _synapses(weight, delay), neuron, grid, samples,
-        kind == "maximum", torch.get_num_threads())
+        _spikes(times, units, offsets, " for the maximum"),
+        _synapses(weight, delay),
+        neuron,
+        grid,
+        samples,
+        kind == "maximum",
+        torch.get_num_threads(),
+    )
     result = {"voltage": voltage, "final": final, "maximum": peak.value}[kind]
-    return (torch.from_numpy(result).to(times.device, dtype),
-            *(torch.from_numpy(x).to(_home(times)) for x in (peak.time, peak.event, peak.slope)))
+    return (
+        torch.from_numpy(result).to(times.device, dtype),
+        *(torch.from_numpy(x).to(_home(times)) for x in (peak.time, peak.event, peak.slope)),
+    )
 
 
 @eventprop_li.register_fake
@@ -445,9 +640,24 @@ def _(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, dt, grid
 
 @torch.library.custom_op("snn_delay_plugins::eventprop_li_backward", mutates_args=())
 def eventprop_li_backward(
-    grad: Tensor, times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, tau_mem: Tensor,
-    tau_syn: Tensor, peak_time: Tensor, peak_event: Tensor, peak_slope: Tensor, duration: float, dt: float, grid: bool,
-    kind: str, for_times: bool, for_synapses: bool, for_tau: bool,
+    grad: Tensor,
+    times: Tensor,
+    units: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    tau_mem: Tensor,
+    tau_syn: Tensor,
+    peak_time: Tensor,
+    peak_event: Tensor,
+    peak_slope: Tensor,
+    duration: float,
+    dt: float,
+    grid: bool,
+    kind: str,
+    for_times: bool,
+    for_synapses: bool,
+    for_tau: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, tau_mem, tau_syn; empty where not asked for."""
     times = _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind, dt if grid else None)
@@ -458,25 +668,50 @@ def eventprop_li_backward(
     if kind == "maximum":
         _check_peaks(peak_time, peak_event, peak_slope, shape[kind], times, neuron)
     if not _finite(grad):
-        return _not_a_number(_li_gradients(grad, times, units, offsets, weight, delay, tau_mem, tau_syn, for_times,
-                                           for_synapses, for_tau))
+        return _not_a_number(
+            _li_gradients(grad, times, units, offsets, weight, delay, tau_mem, tau_syn, for_times, for_synapses, for_tau)
+        )
     kernels = None if kind == "maximum" or for_tau else _device_kernels(times)
     if kernels:
-        grads = _li_backward_on_device(kernels, grad.detach().to(torch.float64), _events(times, units, offsets),
-                                       kernels.synapses(weight, delay), neuron, grid, kind, for_times)
+        grads = _li_backward_on_device(
+            kernels,
+            grad.detach().to(torch.float64),
+            _events(times, units, offsets),
+            kernels.synapses(weight, delay),
+            neuron,
+            grid,
+            kind,
+            for_times,
+        )
     else:
         peak = (x.cpu().numpy() for x in (peak_time, peak_event, peak_slope))
         what = " for the maximum" if kind == "maximum" else " for gradients of tau_mem and tau_syn"
-        grads = _li_backward_on_cpu(grad, _spikes(times, units, offsets, what), _synapses(weight, delay), neuron, grid,
-                                    kind, *peak, for_times, for_tau)
-    return (_gradient(for_times, grads.times, times), _gradient(for_synapses, grads.weight, weight),
-            _gradient(for_synapses, grads.delay, delay), _gradient(for_tau, grads.tau_mem, tau_mem),
-            _gradient(for_tau, grads.tau_syn, tau_syn))
+        grads = _li_backward_on_cpu(
+            grad,
+            _spikes(times, units, offsets, what),
+            _synapses(weight, delay),
+            neuron,
+            grid,
+            kind,
+            *peak,
+            for_times,
+            for_tau,
+        )
+    return (
+        _gradient(for_times, grads.times, times),
+        _gradient(for_synapses, grads.weight, weight),
+        _gradient(for_synapses, grads.delay, delay),
+        _gradient(for_tau, grads.tau_mem, tau_mem),
+        _gradient(for_tau, grads.tau_syn, tau_syn),
+    )
 
 
 def _check_peaks(time: Tensor, event: Tensor, slope: Tensor, shape: tuple[int, int], times: Tensor, neuron) -> None:
-    for name, tensor, dtype in (("peak_time", time, torch.float64), ("peak_event", event, torch.int64),
-                                ("peak_slope", slope, torch.float64)):
+    for name, tensor, dtype in (
+        ("peak_time", time, torch.float64),
+        ("peak_event", event, torch.int64),
+        ("peak_slope", slope, torch.float64),
+    ):
         check_tensor(name, tensor, shape, (dtype,), _home(times))
     if not bool(((time >= 0) & (time <= neuron.steps * neuron.dt * (1 + 1e-9))).all()):
         raise ValueError(f"peak_time must lie in [0, duration = {neuron.duration:g}]")
@@ -505,14 +740,32 @@ def _li_backward_on_cpu(grad, spikes, synapses, neuron, grid, kind, peak_time, p
         source = g.reshape(g.shape[0], n * n_out)
     elif kind == "final":
         end = g
-    else:                       # V at a given time: dL/dV jumps there; one instant per output, in order of time
+    else:  # V at a given time: dL/dV jumps there; one instant per output, in order of time
         order = np.argsort(peak_time, axis=1, kind="stable")
-        instants = cpu.Spikes(np.take_along_axis(peak_time, order, 1).ravel(), order.ravel().astype(np.int64),
-                              np.arange(n + 1, dtype=np.int64) * n_out)
+        instants = cpu.Spikes(
+            np.take_along_axis(peak_time, order, 1).ravel(),
+            order.ravel().astype(np.int64),
+            np.arange(n + 1, dtype=np.int64) * n_out,
+        )
         jump = np.ascontiguousarray(np.take_along_axis(g, order, 1).ravel())
-    grads = cpu.backward(spikes, synapses, None, neuron, grid, instants, np.ones_like(jump), np.zeros_like(jump), jump,
-                         source, end, for_times, for_tau, False, torch.get_num_threads())
-    if kind == "maximum":       # a maximum at the arrival of an inhibitory spike moves with it: dV = V' ds
+    grads = cpu.backward(
+        spikes,
+        synapses,
+        None,
+        neuron,
+        grid,
+        instants,
+        np.ones_like(jump),
+        np.zeros_like(jump),
+        jump,
+        source,
+        end,
+        for_times,
+        for_tau,
+        False,
+        torch.get_num_threads(),
+    )
+    if kind == "maximum":  # a maximum at the arrival of an inhibitory spike moves with it: dV = V' ds
         b, j = np.nonzero(peak_event >= 0)
         event, shift = peak_event[b, j], g[b, j] * peak_slope[b, j]
         np.add.at(grads.delay, (j, spikes.units[event]), shift)
@@ -524,8 +777,13 @@ def _li_backward_on_cpu(grad, spikes, synapses, neuron, grid, kind, peak_time, p
 @eventprop_li_backward.register_fake
 def _li_gradients(grad, times, units, offsets, weight, delay, tau_mem, tau_syn, *rest):
     for_times, for_synapses, for_tau = rest[-3:]
-    return (_empty_gradient(for_times, times), _empty_gradient(for_synapses, weight),
-            _empty_gradient(for_synapses, delay), _empty_gradient(for_tau, tau_mem), _empty_gradient(for_tau, tau_syn))
+    return (
+        _empty_gradient(for_times, times),
+        _empty_gradient(for_synapses, weight),
+        _empty_gradient(for_synapses, delay),
+        _empty_gradient(for_tau, tau_mem),
+        _empty_gradient(for_tau, tau_syn),
+    )
 
 
 def _li_context(ctx, inputs, output) -> None:
@@ -551,6 +809,7 @@ first_order_only(eventprop_li_backward, "an EventProp layer")
 
 # ------------------------------------------------------------------------------------------------ discounted arrivals
 
+
 def _checked_arrivals(times, units, offsets, weight, delay, rate, duration) -> Tensor:
     if not (math.isfinite(rate) and rate >= 0):
         raise ValueError(f"rate must be finite and not negative, got {rate}")
@@ -560,8 +819,9 @@ def _checked_arrivals(times, units, offsets, weight, delay, rate, duration) -> T
 
 
 @torch.library.custom_op("snn_delay_plugins::eventprop_arrivals", mutates_args=())
-def eventprop_arrivals(times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, rate: float,
-                       duration: float) -> Tensor:
+def eventprop_arrivals(
+    times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, rate: float, duration: float
+) -> Tensor:
     """[N, out]: sum of w exp(-rate s) over the arrivals s <= duration."""
     times = _checked_arrivals(times, units, offsets, weight, delay, rate, duration)
     kernels = _device_kernels(times)
@@ -581,8 +841,15 @@ def _(times, units, offsets, weight, delay, rate, duration):
 
 @torch.library.custom_op("snn_delay_plugins::eventprop_arrivals_backward", mutates_args=())
 def eventprop_arrivals_backward(
-    grad: Tensor, times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, rate: float,
-    duration: float, for_times: bool,
+    grad: Tensor,
+    times: Tensor,
+    units: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    delay: Tensor,
+    rate: float,
+    duration: float,
+    for_times: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of times (empty if not asked for), weight and delay."""
     times = _checked_arrivals(times, units, offsets, weight, delay, rate, duration)
@@ -590,12 +857,18 @@ def eventprop_arrivals_backward(
     kernels = _device_kernels(times)
     if kernels:
         grad_w, grad_d, grad_t = kernels.arrivals_backward(
-            _events(times, units, offsets), kernels.synapses(weight, delay), rate, duration,
-            grad.detach().to(torch.float64).contiguous(), for_times)
+            _events(times, units, offsets),
+            kernels.synapses(weight, delay),
+            rate,
+            duration,
+            grad.detach().to(torch.float64).contiguous(),
+            for_times,
+        )
         return _gradient(for_times, grad_t, times), _like(grad_w, weight), _like(grad_d, delay)
     arrays = _array(weight), _array(delay, tuple(weight.shape))
-    grad_w, grad_d, grad_t = _cpu().arrivals_backward(_spikes(times, units, offsets), *arrays, rate, duration,
-                                                      _array(grad), for_times, torch.get_num_threads())
+    grad_w, grad_d, grad_t = _cpu().arrivals_backward(
+        _spikes(times, units, offsets), *arrays, rate, duration, _array(grad), for_times, torch.get_num_threads()
+    )
     return _gradient(for_times, grad_t, times), _like(grad_w, weight), _like(grad_d, delay)
 
 

@@ -21,8 +21,8 @@ from ..bins import FLOAT32, FLOAT64, steps_in
 from . import eventprop_numba as loops
 from .threads import pool
 
-_TIME_CHUNKS = 8            # neurons are split into this many runs when derivatives by event times are summed over them
-_GROUP_EVENTS = 1 << 18     # and samples into groups of about this many events, which bounds the memory of that sum
+_TIME_CHUNKS = 8  # neurons are split into this many runs when derivatives by event times are summed over them
+_GROUP_EVENTS = 1 << 18  # and samples into groups of about this many events, which bounds the memory of that sum
 _NOTHING = np.empty(0)
 
 
@@ -42,7 +42,7 @@ class Spikes:
     def part(self, lo: int, hi: int) -> Spikes:
         """Samples lo..hi-1."""
         e0, e1 = self.offsets[lo], self.offsets[hi]
-        return Spikes(self.times[e0:e1], self.units[e0:e1], self.offsets[lo:hi + 1] - e0, self.eps)
+        return Spikes(self.times[e0:e1], self.units[e0:e1], self.offsets[lo : hi + 1] - e0, self.eps)
 
 
 def spikes(times: np.ndarray, units: np.ndarray, offsets: np.ndarray, single: bool) -> Spikes:
@@ -89,6 +89,7 @@ class TooManySpikes(RuntimeError):
 
 # ---------------------------------------------------------------------------------------------------- threads
 
+
 def _run(tasks: Sequence[Callable[[], Any]], threads: int) -> list[Any]:
     if threads <= 1 or len(tasks) <= 1:
         return [task() for task in tasks]
@@ -110,6 +111,7 @@ def _sample_groups(offsets: np.ndarray) -> list[tuple[int, int]]:
 
 
 # ---------------------------------------------------------------------------------------------------- synapses
+
 
 @dataclass(frozen=True)
 class Synapses:
@@ -162,8 +164,16 @@ def _event_tables(spikes: Spikes, n_units: int, neuron: Neuron, grid: bool) -> t
 
 # ---------------------------------------------------------------------------------------------------- LIF
 
-def lif_forward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neuron: Neuron, grid: bool,
-                max_spikes: int, threads: int) -> tuple[Spikes, np.ndarray]:
+
+def lif_forward(
+    spikes: Spikes,
+    synapses: Synapses,
+    recurrent: Synapses | None,
+    neuron: Neuron,
+    grid: bool,
+    max_spikes: int,
+    threads: int,
+) -> tuple[Spikes, np.ndarray]:
     """Spikes of the layer and tau_m dV/dt at each of them."""
     forward = _feedforward if recurrent is None else _recurrent_forward
     offsets, out = forward(spikes, synapses, recurrent, neuron, grid, max_spikes, threads)
@@ -200,11 +210,26 @@ def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, th
 
     def task(lo, hi):
         if grid:
-            return loops.lif_grid_recurrent_forward(*events, spikes.eps, lo, hi, synapses.weight, synapses.delay, *tables_r,
-                                                    *constants, max_spikes)
+            return loops.lif_grid_recurrent_forward(
+                *events, spikes.eps, lo, hi, synapses.weight, synapses.delay, *tables_r, *constants, max_spikes
+            )
         return loops.lif_exact_recurrent_forward(
-            *events, lo, hi, synapses.weight, synapses.delay, tables[0], tables[2], recurrent.weight, recurrent.delay,
-            tables_r[0], tables_r[2], *constants, rows, neuron.duration, max_spikes)
+            *events,
+            lo,
+            hi,
+            synapses.weight,
+            synapses.delay,
+            tables[0],
+            tables[2],
+            recurrent.weight,
+            recurrent.delay,
+            tables_r[0],
+            tables_r[2],
+            *constants,
+            rows,
+            neuron.duration,
+            max_spikes,
+        )
 
     ranges = _ranges(spikes.batch_size, _pieces(threads, spikes.batch_size))
     parts = _run([partial(task, *part) for part in ranges], threads)
@@ -228,7 +253,8 @@ def check_spikes(outcome: tuple[int, int, int], neuron: Neuron, max_spikes: int)
         raise TooManySpikes(
             f"neuron {unit} in sample {sample} fires more than max_spikes = {max_spikes} spikes within "
             f"{neuron.duration:g} time units: runaway activity, usually recurrent excitation with short delays. "
-            "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant")
+            "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant"
+        )
 
 
 @dataclass
@@ -245,9 +271,23 @@ class Gradients:
     tau_syn: float = 0.0
 
 
-def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neuron: Neuron, grid: bool, out: Spikes,
-             slope: np.ndarray, g_time: np.ndarray, g_jump: np.ndarray, source: np.ndarray, end: np.ndarray,
-             need_times: bool, need_tau: bool, resets: bool, threads: int) -> Gradients:
+def backward(
+    spikes: Spikes,
+    synapses: Synapses,
+    recurrent: Synapses | None,
+    neuron: Neuron,
+    grid: bool,
+    out: Spikes,
+    slope: np.ndarray,
+    g_time: np.ndarray,
+    g_jump: np.ndarray,
+    source: np.ndarray,
+    end: np.ndarray,
+    need_times: bool,
+    need_tau: bool,
+    resets: bool,
+    threads: int,
+) -> Gradients:
     """Backward pass of a LIF layer (``out`` its spikes) or an LI readout (``out`` the instants of dL/dV jumps).
 
     source [T, N * out]: dL/dV at the samples, or no rows; end [N, out, 2]: dL/d(V, I) at the end.
@@ -261,7 +301,7 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
     groups = _sample_groups(spikes.offsets)
     layer_r = recurrent or synapses.none()
     scheme = constants if grid else (*constants, _rows(neuron, synapses, recurrent))
-    sum_type = np.float64 if len(groups) > 1 else synapses.weight.dtype     # one group adds once to every gradient
+    sum_type = np.float64 if len(groups) > 1 else synapses.weight.dtype  # one group adds once to every gradient
     grads = [np.zeros(x.shape, sum_type) for x in (synapses, synapses, layer_r, layer_r)]
     before = np.zeros(synapses.blocks)
     grad_t = np.zeros(spikes.times.size if need_times else 0)
@@ -277,8 +317,18 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
         if not grid:
             of_jumps.append(np.empty((order.size, 5)))
 
-        def task(first, last, by_time, events=events, jumps=jumps, of_jumps=of_jumps, inputs=inputs, instants=instants,
-                 lo=lo, hi=hi):
+        def task(
+            first,
+            last,
+            by_time,
+            events=events,
+            jumps=jumps,
+            of_jumps=of_jumps,
+            inputs=inputs,
+            instants=instants,
+            lo=lo,
+            hi=hi,
+        ):
             layer = inputs.offsets, events, lo, synapses.weight, synapses.delay, first, last
             rest = layer_r.weight, layer_r.delay, *scheme, *grads, by_time, before
             if grid:
@@ -290,11 +340,12 @@ def backward(spikes: Spikes, synapses: Synapses, recurrent: Synapses | None, neu
         by_time = [np.zeros(inputs.times.size if need_times else 0) for _ in ranges]
         _run([partial(task, *blocks, part) for blocks, part in zip(ranges, by_time, strict=True)], threads)
         for part in by_time if need_times else ():
-            grad_t[spikes.offsets[lo]:spikes.offsets[hi]] += part
+            grad_t[spikes.offsets[lo] : spikes.offsets[hi]] += part
     gradients = Gradients(*grads, grad_t, -float(before.sum()))
     if need_tau:
-        _tau_gradient(gradients, spikes, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end,
-                      resets, threads)
+        _tau_gradient(
+            gradients, spikes, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end, resets, threads
+        )
     return gradients
 
 
@@ -310,29 +361,57 @@ def _recurrent_jumps(fired, recurrent, neuron, grid, slope, g_time, g_jump, thre
         if grid:
             loops.grid_recurrent_jumps(*fired, lo, hi, slope, g_time, g_jump, *tables, *constants, mu)
         else:
-            loops.recurrent_jumps(*fired, lo, hi, slope, g_time, g_jump, recurrent.weight, recurrent.delay, *tables[:2],
-                                  *constants, rows, mu)
+            loops.recurrent_jumps(
+                *fired, lo, hi, slope, g_time, g_jump, recurrent.weight, recurrent.delay, *tables[:2], *constants, rows, mu
+            )
 
     _run([partial(task, *part) for part in _ranges(samples, min(threads, samples))], threads)
     return mu
 
 
-def _tau_gradient(gradients, spikes, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end, resets,
-                  threads) -> None:
+def _tau_gradient(
+    gradients, spikes, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end, resets, threads
+) -> None:
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
     rows = _rows(neuron, synapses, recurrent)
     if recurrent is None and fired[0].size:
         mu = np.empty(fired[0].size)
-        loops.feedforward_jumps(*fired, 0, spikes.batch_size, slope, g_time, g_jump, synapses.shape[0], *constants, source,
-                                neuron.every, end, mu)
+        loops.feedforward_jumps(
+            *fired,
+            0,
+            spikes.batch_size,
+            slope,
+            g_time,
+            g_jump,
+            synapses.shape[0],
+            *constants,
+            source,
+            neuron.every,
+            end,
+            mu,
+        )
     layers = []
     for layer in (synapses, recurrent or synapses.none()):
         layers.append((layer.weight, layer.delay, *layer.tables(neuron, rows)))
 
     def task(b):
         return loops.exact_tau_gradient(
-            spikes.times, spikes.units, spikes.offsets, *layers[0], end, source, neuron.every, *fired, b, b + 1, mu, resets,
-            *layers[1], *constants, rows)
+            spikes.times,
+            spikes.units,
+            spikes.offsets,
+            *layers[0],
+            end,
+            source,
+            neuron.every,
+            *fired,
+            b,
+            b + 1,
+            mu,
+            resets,
+            *layers[1],
+            *constants,
+            rows,
+        )
 
     for by_mem, by_syn in _run([partial(task, b) for b in range(spikes.batch_size)], threads):
         gradients.tau_mem += by_mem
@@ -340,6 +419,7 @@ def _tau_gradient(gradients, spikes, synapses, recurrent, neuron, fired, slope, 
 
 
 # ---------------------------------------------------------------------------------------------------- LI
+
 
 @dataclass
 class Peak:
@@ -352,8 +432,9 @@ class Peak:
     slope: np.ndarray
 
 
-def li_forward(spikes: Spikes, synapses: Synapses, neuron: Neuron, grid: bool, samples: int, find_peak: bool,
-               threads: int) -> tuple[np.ndarray, np.ndarray, Peak]:
+def li_forward(
+    spikes: Spikes, synapses: Synapses, neuron: Neuron, grid: bool, samples: int, find_peak: bool, threads: int
+) -> tuple[np.ndarray, np.ndarray, Peak]:
     """Voltage [samples, N, out], final (V, I) [N, out, 2], largest voltage."""
     n_out, n_in = synapses.shape
     n = spikes.batch_size
@@ -371,34 +452,77 @@ def li_forward(spikes: Spikes, synapses: Synapses, neuron: Neuron, grid: bool, s
             if grid:
                 loops.li_grid_forward(*layer, first, last, *constants, voltage)
             else:
-                loops.li_exact_forward(*layer, first, last, *constants, rows, neuron.every, voltage, final, find_peak,
-                                       peak.value, peak.time, peak.event, peak.slope)
+                loops.li_exact_forward(
+                    *layer,
+                    first,
+                    last,
+                    *constants,
+                    rows,
+                    neuron.every,
+                    voltage,
+                    final,
+                    find_peak,
+                    peak.value,
+                    peak.time,
+                    peak.event,
+                    peak.slope,
+                )
 
         _run([partial(task, *blocks) for blocks in ranges], threads)
         peak.event[lo:hi][peak.event[lo:hi] >= 0] += spikes.offsets[lo]
     return voltage, final, peak
 
 
-def arrivals_forward(spikes: Spikes, weight: np.ndarray, delay: np.ndarray, rate: float, duration: float,
-                     threads: int) -> np.ndarray:
+def arrivals_forward(
+    spikes: Spikes, weight: np.ndarray, delay: np.ndarray, rate: float, duration: float, threads: int
+) -> np.ndarray:
     """[N, out]: sum of w exp(-rate s) over the arrivals s <= duration."""
     n = spikes.batch_size
     total = np.zeros((n, weight.shape[0]))
-    _run([lambda lo=lo, hi=hi: loops.discounted_arrivals(spikes.times, spikes.units, spikes.offsets, lo, hi, weight,
-                                                         delay, rate, duration, total)
-          for lo, hi in _ranges(n, min(threads, max(n, 1)))], threads)
+    _run(
+        [
+            lambda lo=lo, hi=hi: loops.discounted_arrivals(
+                spikes.times, spikes.units, spikes.offsets, lo, hi, weight, delay, rate, duration, total
+            )
+            for lo, hi in _ranges(n, min(threads, max(n, 1)))
+        ],
+        threads,
+    )
     return total
 
 
-def arrivals_backward(spikes: Spikes, weight: np.ndarray, delay: np.ndarray, rate: float, duration: float,
-                      grad: np.ndarray, need_times: bool, threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def arrivals_backward(
+    spikes: Spikes,
+    weight: np.ndarray,
+    delay: np.ndarray,
+    rate: float,
+    duration: float,
+    grad: np.ndarray,
+    need_times: bool,
+    threads: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n_out = weight.shape[0]
     grad_w, grad_d = np.zeros(weight.shape), np.zeros(weight.shape)
     grad_t = np.zeros(spikes.times.size if need_times else 0)
 
     def task(lo, hi, first, last, part):
-        loops.discounted_arrivals_backward(spikes.times, spikes.units, spikes.offsets, lo, hi, weight, delay, rate,
-                                           duration, first, last, grad, grad_w, grad_d, part)
+        loops.discounted_arrivals_backward(
+            spikes.times,
+            spikes.units,
+            spikes.offsets,
+            lo,
+            hi,
+            weight,
+            delay,
+            rate,
+            duration,
+            first,
+            last,
+            grad,
+            grad_w,
+            grad_d,
+            part,
+        )
 
     for lo, hi in _sample_groups(spikes.offsets):
         ranges = _ranges(n_out, min(n_out, _TIME_CHUNKS))

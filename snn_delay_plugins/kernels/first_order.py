@@ -1,4 +1,5 @@
 """Backward passes of compiled operators, which have no derivative of their own."""
+
 from __future__ import annotations
 
 from torch.library import CustomOpDef
@@ -13,7 +14,9 @@ def first_order_only(backward: CustomOpDef, name: str, remedy: str = "it has fir
     """Let a second differentiation of ``name`` say what can be done, in place of torch's words about its internals."""
 
     def refuse(ctx, *gradients):
-        raise RuntimeError(f"the gradient of {name} is compiled and cannot be differentiated again (double backward, "
-                           f"create_graph=True): {remedy}")
+        raise RuntimeError(
+            f"the gradient of {name} is compiled and cannot be differentiated again (double backward, "
+            f"create_graph=True): {remedy}"
+        )
 
     backward.register_autograd(refuse)

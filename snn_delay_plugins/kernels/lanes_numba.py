@@ -1,4 +1,5 @@
 """Numbers side by side, added as one: what compilers do not find in loops over as many as a register holds."""
+
 from __future__ import annotations
 
 from llvmlite import ir
@@ -20,9 +21,7 @@ def add_pairs(typingctx, total, weights, first, rows, p0, p1, p2, p3):
     def codegen(context, builder, signature, args):
         kind = signature.args[0].dtype
         lanes, size = ir.VectorType(context.get_data_type(kind), LANES), kind.bitwidth // 8
-        to, of_weights, of_rows = (
-            context.make_array(signature.args[k])(context, builder, args[k]).data for k in (0, 1, 3)
-        )
+        to, of_weights, of_rows = (context.make_array(signature.args[k])(context, builder, args[k]).data for k in (0, 1, 3))
         of_weights = builder.gep(of_weights, [args[2]])
 
         def place(pointer, more=0):

@@ -1,4 +1,5 @@
 """Where a row of numbers is not zero: compiled, for the loops over spikes."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,4 +1,5 @@
 """SpikingJelly's ``op_counter`` beside our operators, of which it knows no rule and counts zero."""
+
 from __future__ import annotations
 
 import torch

@@ -3,6 +3,7 @@ its single step. Shapes: :mod:`snn_delay_plugins.functional.sparse_delay`.
 
 The loops check each synapse that a spike visits: a look at the whole list would cost more than the few visits of a step.
 """
+
 from __future__ import annotations
 
 import torch
@@ -13,6 +14,8 @@ from .compiled import njit
 from .threads import over_ranges
 
 __all__ = ["sparse_delayed_linear", "sparse_delayed_linear_step"]
+
+
 @torch.library.custom_op("snn_delay_plugins::sparse_delayed_linear", mutates_args=())
 def sparse_delayed_linear(
     spikes: Tensor, starts: Tensor, targets: Tensor, delays: Tensor, weights: Tensor, out_features: int, steps: int,
@@ -67,8 +70,9 @@ def _check_types(spikes: Tensor, starts: Tensor, targets: Tensor, delays: Tensor
         check_tensor(name, values, (weights.shape[0],), (torch.int32,), spikes.device)
 
 
-def _over_samples(loop, spikes: Tensor, synapses: tuple[Tensor, ...], into: Tensor, samples: int, longest: int,
-                  *more: int) -> None:
+def _over_samples(
+    loop, spikes: Tensor, synapses: tuple[Tensor, ...], into: Tensor, samples: int, longest: int, *more: int
+) -> None:
     """
     :raises ValueError: if spikes visit synapses that do not fit.
     """

@@ -3,6 +3,7 @@
 Every pass visits the entries that are not zero alone (:mod:`.sparse_linear_numba`) where they are few enough for that
 to be faster, else it is a product of matrices; :mod:`.dispatch` decides. Shapes: x ``[R, in]``, weight ``[out, in]``.
 """
+
 from __future__ import annotations
 
 import torch

@@ -9,6 +9,7 @@ Rows are neuron-steps of a batch, x [R, in]; weights come transposed, [in, out],
 the last only where it is wanted. Every pass finds the spikes of a row and uses them while the row is in the cache: what
 these loops wait for is memory. Work is split by rows or by receivers: no sum depends on the number of threads.
 """
+
 from __future__ import annotations
 
 import numpy as np

@@ -8,6 +8,7 @@ nor with the longest delay. Synapses are ordered by receiver. Shapes: :mod:`snn_
 Every sample's trains are laid out along time with silence around them, so that all loops run over the whole sequence,
 four taps at once. Work is split by samples or by receivers: no sum depends on the number of threads.
 """
+
 from __future__ import annotations
 
 import numpy as np

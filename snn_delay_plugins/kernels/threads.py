@@ -4,6 +4,7 @@ an output, so that results do not depend on the number of threads.
 Python threads serve, because the loops release the interpreter lock; numba's own pool would abort the process where
 two threads of a program call it at once, and it changes torch's number of threads.
 """
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """Neuron models as data: one file a family, each with its equation, its source, its parameters and their coefficients."""
+
 from __future__ import annotations
 
 from .adlif import ADLIF_PLUS, SE_ADLIF

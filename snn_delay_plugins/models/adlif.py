@@ -1,4 +1,5 @@
 r"""Adaptive LIF neurons whose adaptation current is subtracted from the input."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 r"""LIF neurons whose threshold rises with their own spikes."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 r"""LIF neurons: one leak, and a synaptic current before it."""
+
 from __future__ import annotations
 
 import math

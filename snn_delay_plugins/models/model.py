@@ -5,6 +5,7 @@ A :class:`LinearModel` maps its parameters to the coefficients of a linear syste
 doors and the conformance tests know no more of it. A :class:`StepModel` is not linear: it gives one step in plain
 PyTorch and runs in that form.
 """
+
 from __future__ import annotations
 
 import math
@@ -69,8 +70,9 @@ class NeuronModel:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or not self.states:
-            raise ValueError(f"a model needs a name that can be a class's and at least one state, got {self.name!r} "
-                             f"and {self.states}")
+            raise ValueError(
+                f"a model needs a name that can be a class's and at least one state, got {self.name!r} and {self.states}"
+            )
         unknown = sorted(set(self.resets) - set(RESETS))
         if unknown or not self.resets:
             raise ValueError(f"resets of {self.name} must be of {RESETS}, got {self.resets}")

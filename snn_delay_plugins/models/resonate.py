@@ -1,4 +1,5 @@
 r"""Resonate-and-fire neurons: a damped rotation of (real part, imaginary part)."""
+
 from __future__ import annotations
 
 import torch

@@ -1,4 +1,5 @@
 r"""SiLIF and C-SiLIF: leaks by their logarithms, and a learned time step."""
+
 from __future__ import annotations
 
 import math

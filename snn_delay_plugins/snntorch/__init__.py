@@ -1,4 +1,5 @@
 """Adaptive neurons, delays and EventProp as native snnTorch parts."""
+
 try:
     import snntorch  # noqa: F401
 except ModuleNotFoundError as error:

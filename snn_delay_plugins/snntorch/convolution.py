@@ -1,4 +1,5 @@
 """Convolutions with delays for snnTorch."""
+
 from __future__ import annotations
 
 from torch import Tensor

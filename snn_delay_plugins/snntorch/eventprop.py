@@ -3,6 +3,7 @@
 snnTorch's contract for a module that takes whole sequences is (T, B, C) in and out and nothing else; the layers keep no
 state, so that ``utils.reset`` has nothing to do for them.
 """
+
 from ..eventprop import EventPropLI, EventPropLIF
 
 __all__ = ["EventPropLI", "EventPropLIF"]

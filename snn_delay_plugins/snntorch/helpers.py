@@ -6,6 +6,7 @@ in their place so that ours are met too, in functions that a user imported befor
 ``snntorch.backprop``. Networks without our modules are treated as ever. :func:`snn_delay_plugins.register` sets the names,
 :func:`~snn_delay_plugins.unregister` puts the old ones back.
 """
+
 from __future__ import annotations
 
 import functools

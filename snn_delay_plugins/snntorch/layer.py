@@ -1,4 +1,5 @@
 """Layers with delays for snnTorch, in the vocabulary of its coming ``SynapticDelay``."""
+
 from __future__ import annotations
 
 from torch import Tensor

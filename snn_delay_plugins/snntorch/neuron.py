@@ -1,4 +1,5 @@
 """AdLIF+ as snnTorch neurons: one step per call, and a whole sequence per call."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable

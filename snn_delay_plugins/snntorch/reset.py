@@ -1,4 +1,5 @@
 """Resetting and detaching networks that hold our modules at any depth."""
+
 from __future__ import annotations
 
 from torch import nn

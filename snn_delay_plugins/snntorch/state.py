@@ -1,4 +1,5 @@
 """States that a module carries from step to step, as plain attributes."""
+
 from __future__ import annotations
 
 import torch

@@ -4,6 +4,7 @@ snnTorch's networks reset their neurons one by one (``reset_mem()``, ``utils.res
 through a delay would then reach the next sequence, in evaluation without any sign of it. Links are made by the tensors
 that go from the layer to the neuron, so that networks side by side know nothing of each other.
 """
+
 from __future__ import annotations
 
 import warnings

@@ -1,4 +1,5 @@
 """Adaptive neurons, delays and EventProp as native SpikingJelly parts."""
+
 try:
     import spikingjelly.activation_based  # noqa: F401
 except ModuleNotFoundError as error:

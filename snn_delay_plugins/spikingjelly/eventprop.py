@@ -1,4 +1,5 @@
 """EventProp layers for SpikingJelly: multi-step modules."""
+
 from __future__ import annotations
 
 from spikingjelly.activation_based.base import StepModule

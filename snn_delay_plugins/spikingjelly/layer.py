@@ -1,4 +1,5 @@
 """Layers with delays for SpikingJelly."""
+
 from __future__ import annotations
 
 from torch import Tensor

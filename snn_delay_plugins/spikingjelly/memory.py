@@ -1,4 +1,5 @@
 """Memories as SpikingJelly keeps them, with states that may be views."""
+
 from __future__ import annotations
 
 import torch

@@ -1,4 +1,5 @@
 """AdLIF+ as a SpikingJelly neuron."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable

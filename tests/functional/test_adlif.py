@@ -1,4 +1,5 @@
 """AdLIF neurons against scalar loops written from the papers' equations alone."""
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -53,11 +54,7 @@ def random_neurons(steps, batch, features, dtype=torch.float64, seed=0, adaptive
     state = AdLIFState(draw(batch, *features), draw(batch, *features), draw(batch, *features).round())
     parameters = {"alpha": draw(*features, low=0.36, high=0.96)}
     if adaptive:
-        parameters |= {
-            "beta": draw(*features, low=0.96, high=0.99),
-            "a": draw(*features),
-            "b": draw(*features, high=2.0),
-        }
+        parameters |= {"beta": draw(*features, low=0.96, high=0.99), "a": draw(*features), "b": draw(*features, high=2.0)}
     return current, state, parameters
 
 
@@ -79,10 +76,18 @@ def test_a_sequence_equals_the_equations_computed_by_a_scalar_loop(method, varia
             else:
                 expected = se_adlif_by_hand(column, *start, *values, threshold)
             assert spikes[:, n, f].tolist() == expected[0]
-            torch.testing.assert_close(u[:, n, f].double(), torch.tensor(expected[1], dtype=torch.float64),
-                                       rtol=0, atol=tolerance * 10 if dtype == torch.float32 else tolerance)
-            torch.testing.assert_close(w[:, n, f].double(), torch.tensor(expected[2], dtype=torch.float64),
-                                       rtol=0, atol=tolerance * 10 if dtype == torch.float32 else tolerance)
+            torch.testing.assert_close(
+                u[:, n, f].double(),
+                torch.tensor(expected[1], dtype=torch.float64),
+                rtol=0,
+                atol=tolerance * 10 if dtype == torch.float32 else tolerance,
+            )
+            torch.testing.assert_close(
+                w[:, n, f].double(),
+                torch.tensor(expected[2], dtype=torch.float64),
+                rtol=0,
+                atol=tolerance * 10 if dtype == torch.float32 else tolerance,
+            )
     assert torch.equal(final.u, u[-1]) and torch.equal(final.w, w[-1]) and torch.equal(final.s, spikes[-1])
 
 

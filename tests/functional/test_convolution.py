@@ -1,4 +1,5 @@
 """The spectral convolution against the direct one and against loops."""
+
 import pytest
 import torch
 from hypothesis import given, settings

@@ -1,4 +1,5 @@
 """Gaussian delay kernels against the dcls package, against loops over Eq. 7-10, and in the limit of one tap."""
+
 import math
 import warnings
 
@@ -51,9 +52,7 @@ def kernel_by_loops(weight, delay, sigma, taps):
     method=st.sampled_from(["direct", "fft"]),
     seed=st.integers(0, 1000),
 )
-def test_value_and_all_gradients_are_those_of_the_dcls_package(
-    shape, steps, batch, inputs, out, taps, right, method, seed
-):
+def test_value_and_all_gradients_are_those_of_the_dcls_package(shape, steps, batch, inputs, out, taps, right, method, seed):
     torch.manual_seed(seed)
     theirs = dcls_layer(inputs, out, taps, shape)
     weight = theirs.weight.detach()[..., 0].clone().requires_grad_()
@@ -61,9 +60,7 @@ def test_value_and_all_gradients_are_those_of_the_dcls_package(
     sigma = sigma_from_width(theirs.SIG.detach()[0, ..., 0], shape).requires_grad_()
     spikes = torch.randn(steps, batch, inputs, dtype=torch.float64)
     x, y = spikes.clone().requires_grad_(), spikes.clone().requires_grad_()
-    ours = gaussian_delayed_linear(
-        x, weight, delay, sigma, max_delay=taps - 1, shape=shape, padding=right, method=method
-    )
+    ours = gaussian_delayed_linear(x, weight, delay, sigma, max_delay=taps - 1, shape=shape, padding=right, method=method)
     reference = theirs(torch.nn.functional.pad(y.permute(1, 2, 0), (taps - 1, right))).permute(2, 0, 1)
     torch.testing.assert_close(ours, reference, **EXACT)
     g = torch.randn_like(ours)
@@ -80,9 +77,7 @@ def test_value_and_all_gradients_are_those_of_the_dcls_package(
     steps=st.integers(0, 8), batch=st.integers(0, 2), inputs=st.integers(1, 3), out=st.integers(1, 3),
     max_delay=st.integers(0, 9), right=st.integers(0, 4), shared=st.booleans(), seed=st.integers(0, 1000),
 )  # fmt: skip
-def test_currents_are_those_of_loops_over_equations_8_to_10(
-    steps, batch, inputs, out, max_delay, right, shared, seed
-):
+def test_currents_are_those_of_loops_over_equations_8_to_10(steps, batch, inputs, out, max_delay, right, shared, seed):
     torch.manual_seed(seed)
     taps = max_delay + 1
     weight = torch.randn(out, inputs, dtype=torch.float64)

@@ -1,4 +1,5 @@
 """Delayed linear layers against triple loops over Eq. 7 and the SLAYER rule."""
+
 import math
 
 import pytest
@@ -6,12 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_delay_plugins.functional.delay import (
-    delay_kernel,
-    delayed_linear,
-    delayed_linear_step,
-    history_after,
-)
+from snn_delay_plugins.functional.delay import delay_kernel, delayed_linear, delayed_linear_step, history_after
 
 KINDS = {"synaptic": lambda o, i: (o, i), "axonal": lambda o, i: (1, i), "dendritic": lambda o, i: (o, 1)}
 
@@ -93,9 +89,7 @@ def test_values_and_gradients_equal_a_triple_loop(
     def grad(shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    expected, g, gradients = by_loops(
-        spikes, weight, delay, bias, max_delay, interpolation, padding, smoothing, grad
-    )
+    expected, g, gradients = by_loops(spikes, weight, delay, bias, max_delay, interpolation, padding, smoothing, grad)
     leaves = [x.clone().requires_grad_() for x in (spikes, weight, delay, bias)]
     current = delayed_linear(
         *leaves, max_delay=max_delay, interpolation=interpolation, padding=padding, smoothing=smoothing, method=method

@@ -1,15 +1,12 @@
 """Lists of synapses with whole delays: plain form and kernel against the dense layer."""
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snn_delay_plugins.functional.delay import delayed_linear
-from snn_delay_plugins.functional.sparse_delay import (
-    sparse_delayed_linear,
-    sparse_delayed_linear_step,
-    synapse_list,
-)
+from snn_delay_plugins.functional.sparse_delay import sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -39,9 +36,7 @@ def test_both_forms_are_the_dense_layer_with_rounded_delays(
     synapses = synapse_list(weight, delay, max_delay, mask)
     assert synapses.weights.numel() == mask.sum()
     for method in ("torch", None):
-        current = sparse_delayed_linear(
-            spikes, synapses, out, bias, max_delay=max_delay, padding=padding, method=method
-        )
+        current = sparse_delayed_linear(spikes, synapses, out, bias, max_delay=max_delay, padding=padding, method=method)
         torch.testing.assert_close(current, dense, rtol=1e-5, atol=1e-5)
     pending, currents = spikes.new_zeros(max_delay + 1, batch, out), []
     for t, step in enumerate(spikes):

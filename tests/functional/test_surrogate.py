@@ -1,4 +1,5 @@
 """Surrogate gradients of the spike."""
+
 import pytest
 import torch
 

@@ -1,4 +1,5 @@
 """Shared by the tests of kernels. The interpreter's run in a process of their own: test_triton_kernels.py starts it."""
+
 import os
 import subprocess
 import sys

@@ -1,4 +1,5 @@
 """EventProp's Triton kernels against the CPU's, as operators and in the interpreter; test_eventprop_triton.py starts it."""
+
 import os
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "run with TRITON_INTERPRET=1"
@@ -41,6 +42,7 @@ TAUS = (10.0, 4.0)
 @pytest.fixture
 def in_triton(monkeypatch):
     """Calls a function with the operators running the Triton kernels, whatever the device."""
+
     def call(function, *args, quick=True, **kwargs):
         with monkeypatch.context() as patch:
             patch.setattr(operators, "_device_kernels", lambda tensor: eventprop_triton)
@@ -51,8 +53,19 @@ def in_triton(monkeypatch):
     return call
 
 
-def network(seed=0, counts=(3, 0, 2), n_in=3, n_out=5, duration=6.0, mean=5.0, spread=3.0, delay=3.0, recurrent=None,
-            grid_times=None, dtype=torch.float64):
+def network(
+    seed=0,
+    counts=(3, 0, 2),
+    n_in=3,
+    n_out=5,
+    duration=6.0,
+    mean=5.0,
+    spread=3.0,
+    delay=3.0,
+    recurrent=None,
+    grid_times=None,
+    dtype=torch.float64,
+):
     """Input events and parameters; recurrent: the longest recurrent delay. Every neuron has a synapse to itself."""
     g = np.random.default_rng(seed)
     times = [np.sort(g.uniform(0, duration, n)) for n in counts]
@@ -63,8 +76,13 @@ def network(seed=0, counts=(3, 0, 2), n_in=3, n_out=5, duration=6.0, mean=5.0, s
     if recurrent is not None:
         p["recurrent_weight"] = g.normal(0.3, 0.8, (n_out, n_out))
         p["recurrent_delay"] = g.uniform(0, recurrent, (n_out, n_out)) if recurrent else np.zeros((n_out, n_out))
-    events = SpikeEvents.from_lists([torch.tensor(t, dtype=dtype) for t in times], [u.tolist() for u in units],
-                                    num_units=n_in, duration=duration, dtype=dtype)
+    events = SpikeEvents.from_lists(
+        [torch.tensor(t, dtype=dtype) for t in times],
+        [u.tolist() for u in units],
+        num_units=n_in,
+        duration=duration,
+        dtype=dtype,
+    )
     return events, {k: torch.tensor(v, dtype=dtype) for k, v in p.items()}
 
 
@@ -72,8 +90,9 @@ def layer_and_gradients(events, p, **options):
     """Spikes of a layer, its own slopes included, and the gradients of some loss by everything."""
     leaves = {k: v.clone().requires_grad_() for k, v in p.items()}
     leaves["threshold"] = torch.tensor(options.pop("threshold", 1.0), dtype=torch.float64, requires_grad=True)
-    inputs = SpikeEvents(events.times.clone().requires_grad_(), events.units, events.offsets, events.num_units,
-                         events.duration)
+    inputs = SpikeEvents(
+        events.times.clone().requires_grad_(), events.units, events.offsets, events.num_units, events.duration
+    )
     out = eventprop_lif(inputs, **leaves, **options)
     k = torch.arange(len(out), dtype=out.dtype)
     loss = (torch.cos(1.7 * k) * out.times + torch.sin(k) * out.potential).sum()
@@ -195,8 +214,9 @@ def test_a_batch_of_one_equals_the_same_sample_in_a_batch(in_triton, recurrent):
 
 def readout_and_gradients(events, p, **options):
     leaves = {k: v.clone().requires_grad_() for k, v in p.items()}
-    inputs = SpikeEvents(events.times.clone().requires_grad_(), events.units, events.offsets, events.num_units,
-                         events.duration)
+    inputs = SpikeEvents(
+        events.times.clone().requires_grad_(), events.units, events.offsets, events.num_units, events.duration
+    )
     out = eventprop_li(inputs, **leaves, **options)
     loss = (torch.cos(torch.arange(out.numel(), dtype=out.dtype)).view(out.shape) * out).sum()
     return out, *torch.autograd.grad(loss, [*leaves.values(), inputs.times])
@@ -220,8 +240,12 @@ def test_readout(in_triton, monkeypatch, spike_times, readout, dt, shape):
 def test_gold(in_triton, shared, name):
     arrays = np.load(shared / "fixtures" / "eventprop_gold" / f"{name}.npz")
     p = {k: torch.tensor(arrays[k].T.copy(), requires_grad=True) for k in ("W", "D", "Wr", "Dr", "Wo", "Do") if k in arrays}
-    events = SpikeEvents.from_lists([torch.tensor(arrays["input_times"])], [arrays["input_units"].tolist()],
-                                    num_units=arrays["W"].shape[0], duration=100.0)
+    events = SpikeEvents.from_lists(
+        [torch.tensor(arrays["input_times"])],
+        [arrays["input_units"].tolist()],
+        num_units=arrays["W"].shape[0],
+        duration=100.0,
+    )
 
     def run():
         hidden = eventprop_lif(events, p["W"], p["D"], dt=5.0, recurrent_weight=p.get("Wr"), recurrent_delay=p.get("Dr"))

@@ -7,6 +7,7 @@ thorough: every form of the loops, which takes minutes to compile.
 Every call must return, twice the same, or raise one of EXPECTED. It runs in a process of its own, with numba's bounds check
 compiled into the loops: an IndexError is memory that would have been read or written outside of an array.
 """
+
 from __future__ import annotations
 
 import faulthandler
@@ -38,16 +39,25 @@ THOROUGH = "thorough" in sys.argv
 
 # ------------------------------------------------------------------------------------------------ arguments that fit
 
+
 def adlif(r: random.Random) -> dict:
     steps, features, samples = r.choice([1, 3, 31, 33, 70]), r.randint(1, 5), r.randint(0, 3)
     columns = features * samples
     parameters = {name: torch.rand(features, dtype=F64) for name in ("alpha", "beta", "a", "b", "theta")}
     adaptive, symplectic = r.random() < 0.5 or not THOROUGH, r.random() < 0.5 and THOROUGH
-    return {"current": 3 * torch.randn(steps, columns, dtype=F64),
-            **{name: torch.rand(columns, dtype=F64) for name in "uws"}, **parameters,
-            "adaptive": adaptive, "symplectic": symplectic, "reset": r.choice(["subtract", "zero", "none"]),
-            "detach_reset": r.random() < 0.5, "traces": r.random() < 0.5, "support": r.random() < 0.5,
-            "width": 0.5, "height": 0.5}
+    return {
+        "current": 3 * torch.randn(steps, columns, dtype=F64),
+        **{name: torch.rand(columns, dtype=F64) for name in "uws"},
+        **parameters,
+        "adaptive": adaptive,
+        "symplectic": symplectic,
+        "reset": r.choice(["subtract", "zero", "none"]),
+        "detach_reset": r.random() < 0.5,
+        "traces": r.random() < 0.5,
+        "support": r.random() < 0.5,
+        "width": 0.5,
+        "height": 0.5,
+    }
 
 
 def adlif_backward(r: random.Random) -> dict:
@@ -59,19 +69,32 @@ def adlif_backward(r: random.Random) -> dict:
     of_traces = {name: torch.randn_like(current) if traces and r.random() < 0.5 else None for name in ("g_u", "g_w")}
     of_last = {f"g_{name}T": torch.randn_like(g) if r.random() < 0.5 else None for name, g in zip("uws", last, strict=True)}
     phi = torch.rand_like(current) if traces and r.random() < 0.5 else None
-    return {"g_spikes": torch.randn_like(spikes), **of_traces, **of_last, "phi": phi, "current": current, "u_seq": u_seq,
-            "w_seq": w_seq, **inputs}
+    return {
+        "g_spikes": torch.randn_like(spikes),
+        **of_traces,
+        **of_last,
+        "phi": phi,
+        "current": current,
+        "u_seq": u_seq,
+        "w_seq": w_seq,
+        **inputs,
+    }
 
 
 def delayed_linear(r: random.Random) -> dict:
     steps, samples, senders, receivers = r.choice([1, 5, 40]), r.randint(1, 5), r.randint(1, 6), r.choice([1, 3, 35])
     max_delay = r.choice([0, 3, 60])
     trains = torch.rand(steps, samples, senders, dtype=F64) * (torch.rand(steps, samples, senders) < 0.3)
-    return {"trains": trains, "weight": torch.randn(receivers, senders, dtype=F64),
-            "delay": torch.rand(receivers, senders, dtype=F64) * max_delay,
-            "support": torch.rand(trains.shape) < 0.5 if r.random() < 0.5 else None,
-            "interpolation": r.choice(["linear", "round", "floor"]), "max_delay": max_delay,
-            "steps": steps + r.choice([0, 0, 7, max_delay]), "method": r.choice(["events", "shifted", "auto"])}
+    return {
+        "trains": trains,
+        "weight": torch.randn(receivers, senders, dtype=F64),
+        "delay": torch.rand(receivers, senders, dtype=F64) * max_delay,
+        "support": torch.rand(trains.shape) < 0.5 if r.random() < 0.5 else None,
+        "interpolation": r.choice(["linear", "round", "floor"]),
+        "max_delay": max_delay,
+        "steps": steps + r.choice([0, 0, 7, max_delay]),
+        "method": r.choice(["events", "shifted", "auto"]),
+    }
 
 
 def delayed_linear_backward(r: random.Random) -> dict:
@@ -83,9 +106,13 @@ def delayed_linear_backward(r: random.Random) -> dict:
 def sparse_linear(r: random.Random) -> dict:
     rows, inputs, outputs = r.choice([1, 5, 70]), r.choice([1, 4, 19]), r.choice([1, 4, 130])
     x = torch.rand(rows, inputs, dtype=F64) * (torch.rand(rows, inputs) < 0.3)
-    return {"x": x, "weight": torch.randn(outputs, inputs, dtype=F64),
-            "bias": torch.randn(outputs, dtype=F64) if r.random() < 0.5 else None,
-            "support": torch.rand(x.shape) < 0.5 if r.random() < 0.5 else None, "method": r.choice(["events", "auto"])}
+    return {
+        "x": x,
+        "weight": torch.randn(outputs, inputs, dtype=F64),
+        "bias": torch.randn(outputs, dtype=F64) if r.random() < 0.5 else None,
+        "support": torch.rand(x.shape) < 0.5 if r.random() < 0.5 else None,
+        "method": r.choice(["events", "auto"]),
+    }
 
 
 def sparse_linear_backward(r: random.Random) -> dict:
@@ -99,18 +126,29 @@ def _synapse_list(r: random.Random, max_delay: int) -> tuple[dict, int, int]:
     senders, receivers = r.randint(1, 6), r.randint(1, 6)
     sizes = torch.tensor([r.randint(0, 4) for _ in range(senders)])
     count = int(sizes.sum())
-    return {"starts": torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)]),
+    return (
+        {
+            "starts": torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)]),
             "targets": torch.randint(receivers, (count,), dtype=torch.int32),
             "delays": torch.randint(max_delay + 1, (count,), dtype=torch.int32),
-            "weights": torch.randn(count, dtype=F64)}, senders, receivers
+            "weights": torch.randn(count, dtype=F64),
+        },
+        senders,
+        receivers,
+    )
 
 
 def sparse_delayed_linear(r: random.Random) -> dict:
     max_delay, steps = r.choice([0, 3, 60]), r.choice([1, 5, 40])
     synapses, senders, receivers = _synapse_list(r, max_delay)
     spikes = torch.rand(steps, r.randint(0, 4), senders, dtype=F64)
-    return {"spikes": spikes * (spikes < 0.5), **synapses, "out_features": receivers, "steps": steps + r.choice([0, 7]),
-            "max_delay": r.choice([None, max_delay])}
+    return {
+        "spikes": spikes * (spikes < 0.5),
+        **synapses,
+        "out_features": receivers,
+        "steps": steps + r.choice([0, 7]),
+        "max_delay": r.choice([None, max_delay]),
+    }
 
 
 def sparse_delayed_linear_step(r: random.Random) -> dict:
@@ -124,10 +162,15 @@ def sparse_delayed_linear_step(r: random.Random) -> dict:
 def sparse_taps(r: random.Random) -> dict:
     steps, senders, receivers, count = r.choice([1, 5, 40]), r.randint(1, 6), r.randint(1, 6), r.randint(0, 12)
     trains = torch.rand(steps, r.randint(0, 4), senders, dtype=F64)
-    return {"trains": trains * (trains < 0.5), "kernel": torch.randn(count, r.randint(0, 9), dtype=F64),
-            "lag": torch.randint(r.choice([1, 4, 60]), (count,)), "senders": torch.randint(senders, (count,)),
-            "receivers": torch.randint(receivers, (count,)).sort().values, "out_features": receivers,
-            "steps": steps + r.choice([0, 7])}
+    return {
+        "trains": trains * (trains < 0.5),
+        "kernel": torch.randn(count, r.randint(0, 9), dtype=F64),
+        "lag": torch.randint(r.choice([1, 4, 60]), (count,)),
+        "senders": torch.randint(senders, (count,)),
+        "receivers": torch.randint(receivers, (count,)).sort().values,
+        "out_features": receivers,
+        "steps": steps + r.choice([0, 7]),
+    }
 
 
 def sparse_taps_backward(r: random.Random) -> dict:
@@ -139,14 +182,19 @@ def sparse_taps_backward(r: random.Random) -> dict:
 def _events(r: random.Random, units: int, duration: float) -> dict:
     counts = torch.tensor([r.choice([0, 3, 12]) for _ in range(r.randint(0, 3))], dtype=torch.int64)
     times = [torch.rand(int(n), dtype=F64).sort().values * duration for n in counts]
-    return {"times": torch.cat([torch.empty(0, dtype=F64), *times]), "units": torch.randint(units, (int(counts.sum()),)),
-            "offsets": torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])}
+    return {
+        "times": torch.cat([torch.empty(0, dtype=F64), *times]),
+        "units": torch.randint(units, (int(counts.sum()),)),
+        "offsets": torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)]),
+    }
 
 
 def _layer(r: random.Random, prefix: str, n_out: int, n_in: int) -> dict:
     shape = r.choice([(n_out, n_in), (1, n_in), (n_out, 1), (1, 1)])
-    return {f"{prefix}weight": 4 * torch.randn(n_out, n_in, dtype=F64) + 2 * (not prefix),
-            f"{prefix}delay": r.choice([0.0, 5.0, 100.0]) * torch.rand(shape, dtype=F64)}
+    return {
+        f"{prefix}weight": 4 * torch.randn(n_out, n_in, dtype=F64) + 2 * (not prefix),
+        f"{prefix}delay": r.choice([0.0, 5.0, 100.0]) * torch.rand(shape, dtype=F64),
+    }
 
 
 def _constants(r: random.Random, *names: str) -> dict:
@@ -158,9 +206,16 @@ def eventprop_lif(r: random.Random) -> dict:
     recurrent = {"recurrent_weight": None, "recurrent_delay": None}
     if THOROUGH and r.random() < 0.5:
         recurrent = _layer(r, "recurrent_", n_out, n_out)
-    return {**_events(r, n_in, duration), **_layer(r, "", n_out, n_in), **recurrent,
-            **_constants(r, "tau_mem", "tau_syn", "threshold"), "duration": duration, "dt": r.choice([0.7, 1.0, 10.0]),
-            "grid": r.random() < 0.5, "max_spikes": r.choice([40, 1000])}
+    return {
+        **_events(r, n_in, duration),
+        **_layer(r, "", n_out, n_in),
+        **recurrent,
+        **_constants(r, "tau_mem", "tau_syn", "threshold"),
+        "duration": duration,
+        "dt": r.choice([0.7, 1.0, 10.0]),
+        "grid": r.random() < 0.5,
+        "max_spikes": r.choice([40, 1000]),
+    }
 
 
 def eventprop_lif_backward(r: random.Random) -> dict:
@@ -170,17 +225,33 @@ def eventprop_lif_backward(r: random.Random) -> dict:
     del inputs["max_spikes"]
     options = {name: inputs.pop(name) for name in ("duration", "dt", "grid")}
     gradients = {name: torch.randn_like(times) if r.random() < 0.8 else None for name in ("g_time", "g_potential")}
-    return {**gradients, **inputs, "out_units": units, "out_offsets": offsets, "exact": exact, "slope": slope, **options,
-            "for_times": r.random() < 0.7, "for_synapses": r.random() < 0.7,
-            "for_tau": THOROUGH and not options["grid"] and r.random() < 0.3}
+    return {
+        **gradients,
+        **inputs,
+        "out_units": units,
+        "out_offsets": offsets,
+        "exact": exact,
+        "slope": slope,
+        **options,
+        "for_times": r.random() < 0.7,
+        "for_synapses": r.random() < 0.7,
+        "for_tau": THOROUGH and not options["grid"] and r.random() < 0.3,
+    }
 
 
 def eventprop_li(r: random.Random) -> dict:
     n_in, n_out, duration = r.randint(1, 4), r.choice([1, 3, 9]), r.choice([5.0, 30.0])
     grid = r.random() < 0.3
     kind = "voltage" if grid else r.choice(["voltage", "final", "maximum"])
-    return {**_events(r, n_in, duration), **_layer(r, "", n_out, n_in), **_constants(r, "tau_mem", "tau_syn"),
-            "duration": duration, "dt": r.choice([0.7, 1.0, 10.0]), "grid": grid, "kind": kind}
+    return {
+        **_events(r, n_in, duration),
+        **_layer(r, "", n_out, n_in),
+        **_constants(r, "tau_mem", "tau_syn"),
+        "duration": duration,
+        "dt": r.choice([0.7, 1.0, 10.0]),
+        "grid": grid,
+        "kind": kind,
+    }
 
 
 def eventprop_li_backward(r: random.Random) -> dict:
@@ -188,8 +259,15 @@ def eventprop_li_backward(r: random.Random) -> dict:
     result, *peak = OPERATORS.eventprop_li(**inputs)
     options = {name: inputs.pop(name) for name in ("duration", "dt", "grid", "kind")}
     peaks = dict(zip(("peak_time", "peak_event", "peak_slope"), peak, strict=True))
-    return {"grad": torch.randn_like(result), **inputs, **peaks, **options, "for_times": r.random() < 0.7,
-            "for_synapses": r.random() < 0.7, "for_tau": THOROUGH and r.random() < 0.3}
+    return {
+        "grad": torch.randn_like(result),
+        **inputs,
+        **peaks,
+        **options,
+        "for_times": r.random() < 0.7,
+        "for_synapses": r.random() < 0.7,
+        "for_tau": THOROUGH and r.random() < 0.3,
+    }
 
 
 def eventprop_arrivals(r: random.Random) -> dict:
@@ -199,8 +277,11 @@ def eventprop_arrivals(r: random.Random) -> dict:
 
 def eventprop_arrivals_backward(r: random.Random) -> dict:
     inputs = eventprop_arrivals(r)
-    return {"grad": torch.randn(OPERATORS.eventprop_arrivals(**inputs).shape, dtype=F64), **inputs,
-            "for_times": r.random() < 0.7}
+    return {
+        "grad": torch.randn(OPERATORS.eventprop_arrivals(**inputs).shape, dtype=F64),
+        **inputs,
+        "for_times": r.random() < 0.7,
+    }
 
 
 FITTING = {f.__name__: f for f in (
@@ -211,6 +292,7 @@ FITTING = {f.__name__: f for f in (
 
 
 # ------------------------------------------------------------------------------------------------ and that do not
+
 
 def changed(value, name: str, r: random.Random):
     """Another value in its place."""
@@ -234,8 +316,13 @@ def _reshaped(x: Tensor, name: str, r: random.Random) -> Tensor:
     shapes = [lambda: x.flatten(), lambda: x[None], lambda: x.new_zeros(()), lambda: x.new_zeros(0)]
     if x.dim():
         size = x.shape[dim]
-        shapes += [lambda: x.narrow(dim, 0, max(size - 1, 0)), lambda: torch.cat([x, x], dim), lambda: x.narrow(dim, 0, 0),
-                   lambda: torch.cat([x, x.narrow(dim, 0, min(size, 1))], dim), lambda: x.transpose(0, -1)]
+        shapes += [
+            lambda: x.narrow(dim, 0, max(size - 1, 0)),
+            lambda: torch.cat([x, x], dim),
+            lambda: x.narrow(dim, 0, 0),
+            lambda: torch.cat([x, x.narrow(dim, 0, min(size, 1))], dim),
+            lambda: x.transpose(0, -1),
+        ]
     return r.choice(shapes)()
 
 
@@ -277,6 +364,7 @@ def _must_be_refused(name: str, before, after) -> bool:
 
 # ------------------------------------------------------------------------------------------------ calls
 
+
 def _called(operator: str, arguments: dict) -> list[Tensor]:
     own = {name: value.clone() if name == "pending" else value for name, value in arguments.items()}
     result = getattr(OPERATORS, operator)(**own)
@@ -290,8 +378,14 @@ def _description(operator: str, arguments: dict) -> str:
 def fuzz(operator: str, calls: int) -> Counter:
     outcomes = Counter()
 
-    @settings(max_examples=calls, derandomize=True, database=None, deadline=None, phases=[Phase.generate],
-              suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=calls,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(seed=st.integers(0, 2**32 - 1), changes=st.integers(0, 3))
     def run(seed: int, changes: int) -> None:
         r = random.Random(seed)
@@ -325,8 +419,13 @@ def fuzz(operator: str, calls: int) -> Counter:
             return
         for one, other in zip(first, second, strict=True):
             assert torch.equal(one.nan_to_num(), other.nan_to_num()), "two calls differ"
-        broken = [name for name in arguments if isinstance(arguments[name], Tensor) and isinstance(fitting[name], Tensor)
-                  and _must_be_refused(name, fitting[name], arguments[name])]
+        broken = [
+            name
+            for name in arguments
+            if isinstance(arguments[name], Tensor)
+            and isinstance(fitting[name], Tensor)
+            and _must_be_refused(name, fitting[name], arguments[name])
+        ]
         assert not broken, f"{broken} should have been refused"
 
     run()

@@ -1,4 +1,5 @@
 """Triton kernels against the CPU kernels, in the interpreter; test_triton_kernels.py starts it."""
+
 import os
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "run with TRITON_INTERPRET=1"
@@ -58,9 +59,7 @@ def test_delayed_linear(interpolation, steps, after, samples, inputs, out, max_d
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
     grad = torch.randn_like(expected)
     for support in (None, draw(steps, samples, inputs) < 0.5):
-        expected = delay.delayed_linear_backward(
-            grad, trains, weight, delays, support, *options, "shifted", True, True
-        )
+        expected = delay.delayed_linear_backward(grad, trains, weight, delays, support, *options, "shifted", True, True)
         actual = delay_triton.backward(grad, trains, weight, delays, support, *options, True, True)
         for x, y in zip(actual, expected, strict=True):
             torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-12)

@@ -33,9 +33,7 @@ def test_opcheck(options, traces):
     out = operator(*inputs, *options, traces, False, 0.5, 0.5)
     gradients = [torch.randn_like(x) for x in out[:6]]
     for phi in (None, torch.rand_like(inputs[0])):
-        torch.library.opcheck(
-            adlif_backward, (*gradients, phi, inputs[0], *out[1:3], *inputs[1:], *options, 0.5, 0.5)
-        )
+        torch.library.opcheck(adlif_backward, (*gradients, phi, inputs[0], *out[1:3], *inputs[1:], *options, 0.5, 0.5))
 
 
 @pytest.mark.parametrize("variant", ["adlif", "symplectic"])

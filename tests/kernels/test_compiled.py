@@ -1,4 +1,5 @@
 """Compiled loops where numba's cache on disk is missing, full, read-only or damaged: same numbers, one warning."""
+
 from __future__ import annotations
 
 import errno

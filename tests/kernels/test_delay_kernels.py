@@ -1,4 +1,5 @@
 """The compiled delay layers against the plain convolution: values and all gradients, edge cases, threads, operators."""
+
 import logging
 import subprocess
 import sys

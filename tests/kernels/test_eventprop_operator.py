@@ -1,4 +1,5 @@
 """EventProp as torch operators: registrations, torch.compile, autocast, data-parallel training, memory."""
+
 import subprocess
 import sys
 

@@ -1,4 +1,5 @@
 """EventProp in Triton: equal to the CPU kernels in the interpreter; compiled for a GPU that is not here; on one at hand."""
+
 import re
 
 import pytest
@@ -76,7 +77,7 @@ def test_on_the_device_they_equal_the_cpu_kernels(spike_times, recurrent):
     results = []
     for device in ("cpu", "cuda"):
         leaves = [x.to(device).requires_grad_() for x in (*weights, *delays)]
-        w, d = leaves[:len(shapes)], leaves[len(shapes):]
+        w, d = leaves[: len(shapes)], leaves[len(shapes) :]
         again = {"recurrent_weight": w[1], "recurrent_delay": d[1]} if recurrent else {}
         hidden = eventprop_lif(events.to(device), w[0], d[0], spike_times=spike_times, **again)
         loss = eventprop_li(hidden, w[-1], d[-1], spike_times=spike_times, readout="voltage").square().sum()

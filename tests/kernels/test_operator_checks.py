@@ -1,4 +1,5 @@
 """What operators refuse, by torch.ops: arguments that fit, one of them changed."""
+
 import math
 
 import pytest
@@ -25,8 +26,19 @@ def whole(*values, dtype=torch.int64):
 
 def adlif():
     parameters = {name: 0.5 * ones(2) for name in ("alpha", "beta", "a", "b", "theta")}
-    return {"current": ones(5, 6), **{name: ones(6) for name in "uws"}, **parameters, "adaptive": True, "symplectic": False,
-            "reset": "subtract", "detach_reset": False, "traces": False, "support": False, "width": 0.5, "height": 0.5}
+    return {
+        "current": ones(5, 6),
+        **{name: ones(6) for name in "uws"},
+        **parameters,
+        "adaptive": True,
+        "symplectic": False,
+        "reset": "subtract",
+        "detach_reset": False,
+        "traces": False,
+        "support": False,
+        "width": 0.5,
+        "height": 0.5,
+    }
 
 
 def adlif_backward():
@@ -38,8 +50,16 @@ def adlif_backward():
 
 
 def delayed_linear():
-    return {"trains": ones(5, 2, 3), "weight": ones(4, 3), "delay": ones(4, 3), "support": None, "interpolation": "linear",
-            "max_delay": 7, "steps": 6, "method": "shifted"}
+    return {
+        "trains": ones(5, 2, 3),
+        "weight": ones(4, 3),
+        "delay": ones(4, 3),
+        "support": None,
+        "interpolation": "linear",
+        "max_delay": 7,
+        "steps": 6,
+        "method": "shifted",
+    }
 
 
 def delayed_linear_backward():
@@ -58,8 +78,12 @@ def sparse_linear_backward():
 
 
 def synapse_list():
-    return {"starts": whole(0, 2, 3), "targets": whole(0, 1, 1, dtype=torch.int32),
-            "delays": whole(2, 0, 1, dtype=torch.int32), "weights": ones(3)}
+    return {
+        "starts": whole(0, 2, 3),
+        "targets": whole(0, 1, 1, dtype=torch.int32),
+        "delays": whole(2, 0, 1, dtype=torch.int32),
+        "weights": ones(3),
+    }
 
 
 def sparse_delayed_linear():
@@ -71,30 +95,63 @@ def sparse_delayed_linear_step():
 
 
 def sparse_taps():
-    return {"trains": ones(5, 3, 2), "kernel": ones(3, 2), "lag": whole(2, 0, 1), "senders": whole(0, 1, 1),
-            "receivers": whole(0, 0, 1), "out_features": 2, "steps": 6}
+    return {
+        "trains": ones(5, 3, 2),
+        "kernel": ones(3, 2),
+        "lag": whole(2, 0, 1),
+        "senders": whole(0, 1, 1),
+        "receivers": whole(0, 0, 1),
+        "out_features": 2,
+        "steps": 6,
+    }
 
 
 def sparse_taps_backward():
     inputs = sparse_taps()
-    return {"grad": ones(inputs.pop("steps"), 3, inputs.pop("out_features")), **inputs, "for_trains": True,
-            "for_kernel": True}
+    return {
+        "grad": ones(inputs.pop("steps"), 3, inputs.pop("out_features")),
+        **inputs,
+        "for_trains": True,
+        "for_kernel": True,
+    }
 
 
 def eventprop_lif():
     constants = {"tau_mem": 20 * ones(), "tau_syn": 5 * ones(), "threshold": ones()}
-    return {"times": torch.tensor([1.0, 4.0, 2.0], dtype=F64), "units": whole(0, 1, 1), "offsets": whole(0, 2, 3),
-            "weight": 8 * ones(3, 2), "delay": ones(3, 2), "recurrent_weight": None, "recurrent_delay": None, **constants,
-            "duration": 30.0, "dt": 1.0, "grid": False, "max_spikes": 100}
+    return {
+        "times": torch.tensor([1.0, 4.0, 2.0], dtype=F64),
+        "units": whole(0, 1, 1),
+        "offsets": whole(0, 2, 3),
+        "weight": 8 * ones(3, 2),
+        "delay": ones(3, 2),
+        "recurrent_weight": None,
+        "recurrent_delay": None,
+        **constants,
+        "duration": 30.0,
+        "dt": 1.0,
+        "grid": False,
+        "max_spikes": 100,
+    }
 
 
 def eventprop_lif_backward():
     inputs = eventprop_lif()
     del inputs["max_spikes"]
-    spikes = {"out_units": whole(0, 2, 1), "out_offsets": whole(0, 2, 3),
-              "exact": torch.tensor([3.0, 5.0, 4.0], dtype=F64), "slope": ones(3)}
-    return {"g_time": ones(3), "g_potential": None, **inputs, **spikes, "for_times": True, "for_synapses": True,
-            "for_tau": False}
+    spikes = {
+        "out_units": whole(0, 2, 1),
+        "out_offsets": whole(0, 2, 3),
+        "exact": torch.tensor([3.0, 5.0, 4.0], dtype=F64),
+        "slope": ones(3),
+    }
+    return {
+        "g_time": ones(3),
+        "g_potential": None,
+        **inputs,
+        **spikes,
+        "for_times": True,
+        "for_synapses": True,
+        "for_tau": False,
+    }
 
 
 def eventprop_li():
@@ -118,9 +175,24 @@ def eventprop_arrivals_backward():
     return {"grad": ones(2, 3), **eventprop_arrivals(), "for_times": True}
 
 
-FITTING = [adlif, adlif_backward, delayed_linear, delayed_linear_backward, sparse_linear, sparse_linear_backward,
-           sparse_delayed_linear, sparse_delayed_linear_step, sparse_taps, sparse_taps_backward, eventprop_lif,
-           eventprop_lif_backward, eventprop_li, eventprop_li_backward, eventprop_arrivals, eventprop_arrivals_backward]
+FITTING = [
+    adlif,
+    adlif_backward,
+    delayed_linear,
+    delayed_linear_backward,
+    sparse_linear,
+    sparse_linear_backward,
+    sparse_delayed_linear,
+    sparse_delayed_linear_step,
+    sparse_taps,
+    sparse_taps_backward,
+    eventprop_lif,
+    eventprop_lif_backward,
+    eventprop_li,
+    eventprop_li_backward,
+    eventprop_arrivals,
+    eventprop_arrivals_backward,
+]
 
 
 def refused(fitting, message, **changes):
@@ -128,8 +200,12 @@ def refused(fitting, message, **changes):
         getattr(OPERATORS, fitting.__name__)(**{**fitting(), **changes})
 
 
-TENSORS = [pytest.param(f, name, id=f"{f.__name__}-{name}") for f in FITTING for name, value in f().items()
-           if isinstance(value, torch.Tensor) and value.dim()]
+TENSORS = [
+    pytest.param(f, name, id=f"{f.__name__}-{name}")
+    for f in FITTING
+    for name, value in f().items()
+    if isinstance(value, torch.Tensor) and value.dim()
+]
 
 
 @pytest.mark.parametrize(("fitting", "name"), TENSORS)
@@ -146,8 +222,14 @@ def test_a_tensor_of_another_length_dtype_or_dimension_is_refused(fitting, name)
         refused(fitting, "must be|rise|columns|is outside", **{name: fewer})
 
 
-INDICES = {"units": "num_units = 2", "out_units": "num_units = 3", "targets": "out_features = 2",
-           "delays": r"max_delay \+ 1", "senders": "the number of inputs = 2", "receivers": "out_features = 2"}
+INDICES = {
+    "units": "num_units = 2",
+    "out_units": "num_units = 3",
+    "targets": "out_features = 2",
+    "delays": r"max_delay \+ 1",
+    "senders": "the number of inputs = 2",
+    "receivers": "out_features = 2",
+}
 
 
 @pytest.mark.parametrize(("fitting", "name"), [p for p in TENSORS if p.values[1] in INDICES])
@@ -157,8 +239,11 @@ def test_an_index_that_does_not_fit_is_refused_and_named(fitting, name, value):
     indices[-1] = value
     if name == "delays" and "steps" in fitting() and value > 0:  # it arrives after the last step
         return
-    refused(fitting, rf"{'units' if name == 'out_units' else name}\[2\] = {value} is outside \[0, {INDICES[name]}",
-            **{name: indices})
+    refused(
+        fitting,
+        rf"{'units' if name == 'out_units' else name}\[2\] = {value} is outside \[0, {INDICES[name]}",
+        **{name: indices},
+    )
 
 
 @pytest.mark.parametrize(("fitting", "name"), [p for p in TENSORS if p.values[1] in ("starts", "offsets", "out_offsets")])

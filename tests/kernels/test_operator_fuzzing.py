@@ -1,4 +1,5 @@
 """Operators called by torch.ops with arguments that do not fit: nothing is read or written outside of an array."""
+
 import json
 import os
 import subprocess
@@ -20,11 +21,21 @@ GROUPS = {
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_call_of_an_operator_leaves_its_arrays(group, tmp_path):
-    checked = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1",
-               "PYTHONPATH": str(DRIVER.parents[2])}
+    checked = {
+        "NUMBA_BOUNDSCHECK": "1",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(DRIVER.parents[2]),
+    }
     operators = GROUPS[group]
-    run = subprocess.run([sys.executable, str(DRIVER), operators, str(CALLS)], env={**os.environ, **checked},
-                         capture_output=True, text=True, cwd=DRIVER.parents[2], timeout=1800)
+    run = subprocess.run(
+        [sys.executable, str(DRIVER), operators, str(CALLS)],
+        env={**os.environ, **checked},
+        capture_output=True,
+        text=True,
+        cwd=DRIVER.parents[2],
+        timeout=1800,
+    )
     calls = run.stderr.split("\0")
     assert run.returncode == 0, f"{run.returncode}: {calls[-1][-3000:]}\nafter the call {calls[-2:-1]}"
     counts = {name: count for line in run.stdout.splitlines() for name, count in json.loads(line).items()}

@@ -1,4 +1,5 @@
 """Linear layers on spikes against the product of matrices: values and gradients, edge cases, threads, operator."""
+
 import logging
 from itertools import product
 

@@ -1,4 +1,5 @@
 """Training over a list of synapses: the compiled form against the plain one, and both against the dense layers."""
+
 import pytest
 import torch
 from hypothesis import given

@@ -1,4 +1,5 @@
 """The Triton kernels: their logic in Triton's interpreter, on CPU tensors; on a GPU where one is at hand."""
+
 import re
 
 import pytest

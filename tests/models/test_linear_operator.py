@@ -1,4 +1,5 @@
 """The operator of linear neurons: compiled code passes through it, and it refuses what its loops could not read."""
+
 import pytest
 import torch
 
@@ -11,9 +12,18 @@ STRUCTURE = ADLIF_PLUS.coefficients(dict.fromkeys(("alpha", "beta", "a", "b"), t
 
 def arguments(**changes):
     code = STRUCTURE.structure.code
-    fitting = {"current": torch.rand(5, 6), "x0": torch.rand(6), "x1": torch.rand(6), "s": torch.zeros(6),
-               "coefficients": torch.rand(7, 3), "code": code, "traces": False, "support": True, "width": 0.5,
-               "height": 0.5}
+    fitting = {
+        "current": torch.rand(5, 6),
+        "x0": torch.rand(6),
+        "x1": torch.rand(6),
+        "s": torch.zeros(6),
+        "coefficients": torch.rand(7, 3),
+        "code": code,
+        "traces": False,
+        "support": True,
+        "width": 0.5,
+        "height": 0.5,
+    }
     return fitting | changes
 
 

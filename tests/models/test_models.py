@@ -1,4 +1,5 @@
 """Every neuron model against a scalar loop over its equation, written without the package."""
+
 import cmath
 import math
 

@@ -130,9 +130,7 @@ TABLE = ("run", "deckers_table1")
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_an_impossible_command_is_one_clear_line_before_any_work(
-    capsys, monkeypatch, tmp_path, arguments, message
-):
+def test_an_impossible_command_is_one_clear_line_before_any_work(capsys, monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("recipes.engine.data.read", lambda *_: pytest.fail("work began"))
     assert message in refused(capsys, *arguments)
@@ -193,8 +191,7 @@ def test_a_missing_extra_is_one_line_that_names_it(tmp_path):
     )
     assert (
         done.returncode == 1
-        and done.stderr.strip()
-        == "python -m recipes: h5py is missing: pip install 'snn_delay_plugins[recipes]'"
+        and done.stderr.strip() == "python -m recipes: h5py is missing: pip install 'snn_delay_plugins[recipes]'"
     )
 
 
@@ -231,9 +228,7 @@ def test_the_table_can_be_cut_to_some_networks_and_seeds(table, tmp_path, capsys
     assert "no finished runs" in refused(
         capsys.readouterr() and capsys, "table", "deckers_table1", "--out", table, "--seeds", "4,5"
     )
-    assert "no finished runs" in refused(
-        capsys, "table", "deckers_table1", "--out", table, "--protocol", "paper"
-    )
+    assert "no finished runs" in refused(capsys, "table", "deckers_table1", "--out", table, "--protocol", "paper")
 
 
 def test_runs_with_different_settings_do_not_share_a_table(table, capsys):
@@ -244,18 +239,7 @@ def test_runs_with_different_settings_do_not_share_a_table(table, capsys):
 
 
 def test_the_paper_protocol_can_be_run(tmp_path):
-    arguments = [
-        *TABLE,
-        "--smoke",
-        "--epochs",
-        "1",
-        "--only",
-        "lif",
-        "--protocol",
-        "paper",
-        "--out",
-        str(tmp_path),
-    ]
+    arguments = [*TABLE, "--smoke", "--epochs", "1", "--only", "lif", "--protocol", "paper", "--out", str(tmp_path)]
     assert main(arguments) == 0
     assert "Protocol paper" in (tmp_path / "deckers_table1.md").read_text()
 

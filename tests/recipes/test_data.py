@@ -61,9 +61,7 @@ def events(rng, samples=9, longest=300, end=1.7):
 
 
 @pytest.mark.parametrize("late", ["drop", "last bin"])
-@pytest.mark.parametrize(
-    "steps, group, duration", [(100, 5, 1.0), (100, 5, 1.4), (7, 1, 0.5), (250, 700, 1.0)]
-)
+@pytest.mark.parametrize("steps, group, duration", [(100, 5, 1.0), (100, 5, 1.4), (7, 1, 0.5), (250, 700, 1.0)])
 def test_binning_counts_the_raw_events(tmp_path, late, steps, group, duration):
     times, units = events(np.random.default_rng(steps))
     path = write(tmp_path / "x_train.h5", times, units, np.zeros(9, int))
@@ -137,9 +135,7 @@ def test_an_unpacked_file_is_preferred_to_the_gzipped_one(tmp_path):
 def shd_like(folder, train_labels, test_labels, speakers=None):
     for split, labels in (("train", train_labels), ("test", test_labels)):
         who = speakers if split == "train" else None
-        write(
-            folder / f"shd_{split}.h5", [[0.1]] * len(labels), [[i] for i in range(len(labels))], labels, who
-        )
+        write(folder / f"shd_{split}.h5", [[0.1]] * len(labels), [[i] for i in range(len(labels))], labels, who)
     return folder
 
 
@@ -201,9 +197,7 @@ def test_the_second_reading_comes_from_the_cache(small_data, monkeypatch):
 @pytest.mark.parametrize("change", [{"steps": 50}, {"group": 7}, {"late": "last bin"}, {"duration": 0.5}])
 def test_other_settings_have_another_cache_file(small_data, change):
     path = small_data / "miniature_test.h5.gz"
-    assert data._entry(path, Binning()) != data._entry(
-        path, dataclasses.replace(Binning(), **change)
-    )
+    assert data._entry(path, Binning()) != data._entry(path, dataclasses.replace(Binning(), **change))
 
 
 def test_a_changed_file_is_binned_anew(tmp_path):
@@ -259,6 +253,4 @@ def test_real_recordings_are_binned_like_their_raw_events(tmp_path):
                 0
             ]  # histogram closes the last bin
             np.testing.assert_array_equal(binned.counts[i : i + 1][0], expected)
-        assert (
-            binned.labels[399] == file["labels"][399] and binned.speakers[399] == file["extra/speaker"][399]
-        )
+        assert binned.labels[399] == file["labels"][399] and binned.speakers[399] == file["extra/speaker"][399]

@@ -1,4 +1,5 @@
 """The networks and recipes of Hammouamri et al.: sizes, published models, training, annealing, resume, audio."""
+
 from __future__ import annotations
 
 import argparse
@@ -205,9 +206,7 @@ def test_the_other_sigma_schedules(sigma, middle):
         DclsTraining(epochs=4, batch_size=8, sigma="no")
 
 
-@pytest.mark.parametrize(
-    "variant", ["sparse-decreasing", "sparse-fixed-delays", "sparse-fixed-weights", "full-no-delays"]
-)
+@pytest.mark.parametrize("variant", ["sparse-decreasing", "sparse-fixed-delays", "sparse-fixed-weights", "full-no-delays"])
 def test_a_training_step_changes_what_is_learned_and_nothing_else(variant):
     row = next(row for row in dcls_fig5.RECIPE.rows if row.key == variant)
     torch.manual_seed(0)
@@ -252,9 +251,7 @@ def test_a_run_that_was_stopped_while_sigma_shrinks_ends_with_the_same_weights(t
         run(tmp_path / "stopped", 0.3)
     resumed = run(tmp_path / "stopped")
     assert resumed["resumed"]
-    weights = [
-        torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("whole", "stopped")
-    ]
+    weights = [torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("whole", "stopped")]
     assert weights[0].keys() == weights[1].keys()
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name

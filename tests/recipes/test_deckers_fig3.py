@@ -48,9 +48,7 @@ def test_the_unstable_region_lies_at_negative_a_and_none_where_adlif_plus_works(
     assert all(deckers_fig3.checks(a, b, counts).values())
     wild = deckers_fig3.unstable(counts)
     assert 0.1 < wild[:, a < 0].double().mean() < 0.9 and not wild[:, a >= 0].any()
-    assert (
-        (counts == 6).any() and (counts == 1).any() and counts[0, 20] == 12
-    )  # the parametrisations that the paper marks
+    assert (counts == 6).any() and (counts == 1).any() and counts[0, 20] == 12  # the parametrisations that the paper marks
 
 
 def test_a_check_can_fail():
@@ -71,10 +69,5 @@ def test_smoke_prints_the_checks_and_writes_table_and_picture(tmp_path, capsys):
 
 
 def test_a_plane_that_is_not_as_the_paper_says_is_told_by_the_exit_code(tmp_path, capsys):
-    assert (
-        main(
-            ["table", "deckers_fig3", "--smoke", "--alpha", "0.36", "--beta", "0.96", "--out", str(tmp_path)]
-        )
-        == 1
-    )
+    assert main(["table", "deckers_fig3", "--smoke", "--alpha", "0.36", "--beta", "0.96", "--out", str(tmp_path)]) == 1
     assert "NO  nothing is unstable at a, b >= 0" in capsys.readouterr().out

@@ -7,13 +7,7 @@ from spikingjelly.activation_based import functional
 from recipes.deckers_table1 import ROWS
 from recipes.engine import losses, training
 from recipes.engine.hyperparameters import Hyperparameters
-from recipes.engine.networks import (
-    ChannelShift,
-    DeckersNetwork,
-    SpikeLinear,
-    as_input,
-    count_parameters,
-)
+from recipes.engine.networks import ChannelShift, DeckersNetwork, SpikeLinear, as_input, count_parameters
 from recipes.engine.objectives import SummedSoftmax, parameter_groups
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
 
@@ -65,9 +59,7 @@ def test_the_spikes_are_counted_per_hidden_neuron_and_sample():
     for layer in network.hidden:
         layer.neuron.register_forward_hook(lambda module, inputs, spikes: recorded.append(spikes))
     response = network(input_counts())
-    by_hand = [
-        sum(s[:, n].sum() for s in recorded).item() / 9 for n in range(7)
-    ]  # before dropout, 5 + 4 neurons
+    by_hand = [sum(s[:, n].sum() for s in recorded).item() / 9 for n in range(7)]  # before dropout, 5 + 4 neurons
     assert response.spikes.tolist() == pytest.approx(by_hand)
     assert sum(by_hand) > 0 and not response.spikes.requires_grad
 
@@ -116,17 +108,13 @@ def test_delays_learn_ten_times_as_fast():
     groups = parameter_groups(network, Hyperparameters(1, 1, 0.01, delay_rate_factor=10.0))
     assert [group["lr"] for group in groups] == pytest.approx([0.01, 0.1])
     assert [len(group["params"]) for group in groups] == [len(list(network.parameters())) - 3, 3]
-    assert {id(p) for p in groups[1]["params"]} == {
-        id(m.delay) for m in network.modules() if isinstance(m, DelayedLinear)
-    }
+    assert {id(p) for p in groups[1]["params"]} == {id(m.delay) for m in network.modules() if isinstance(m, DelayedLinear)}
     assert len(parameter_groups(small(max_delay=None), Hyperparameters(1, 1, 0.01))) == 1
 
 
 def test_delays_and_neuron_parameters_stay_in_their_bounds():
     network = small().train()
-    optimizer = torch.optim.Adam(
-        parameter_groups(network, Hyperparameters(1, 1, 5.0, delay_rate_factor=10.0))
-    )
+    optimizer = torch.optim.Adam(parameter_groups(network, Hyperparameters(1, 1, 5.0, delay_rate_factor=10.0)))
     for _ in range(3):
         optimizer.zero_grad()
         losses.summed_softmax_cross_entropy(network(input_counts()).membrane, torch.arange(7) % 3).backward()
@@ -160,16 +148,11 @@ def test_the_loss_is_equations_3_and_4():
     labels = torch.tensor([0, 2, 1, 1])
     total = 0.0
     for n in range(4):
-        u = [
-            sum(membrane[t, n, c].exp().item() / membrane[t, n].exp().sum().item() for t in range(5))
-            for c in range(3)
-        ]
+        u = [sum(membrane[t, n, c].exp().item() / membrane[t, n].exp().sum().item() for t in range(5)) for c in range(3)]
         e = torch.tensor(u, dtype=torch.float64).exp()
         total -= (e[labels[n]] / e.sum()).log().item()
     assert losses.summed_softmax_cross_entropy(membrane, labels).item() == pytest.approx(total / 4)
-    torch.testing.assert_close(
-        losses.summed_softmax(membrane).sum(1), torch.full((4,), 5.0, dtype=torch.float64)
-    )
+    torch.testing.assert_close(losses.summed_softmax(membrane).sum(1), torch.full((4,), 5.0, dtype=torch.float64))
 
 
 def test_stored_counts_become_time_first_numbers():
@@ -228,8 +211,15 @@ def test_a_training_begun_with_other_random_numbers_is_not_continued(tmp_path):
     network = DeckersNetwork(6, 3)
     objective = SummedSoftmax(network, Hyperparameters(epochs=2, batch_size=4, learning_rate=0.1))
     history = [{"epoch": 1, "valid_accuracy": 0.5, "learning_rate": 0.1, "seconds": 1.0}]
-    kept = {"objective": {}, "history": history, "epoch": 0, "optimizer_states": [], "lr_schedulers": [], "loops": {},
-            "state_dict": {f"network.{name}": value for name, value in network.state_dict().items()}}
+    kept = {
+        "objective": {},
+        "history": history,
+        "epoch": 0,
+        "optimizer_states": [],
+        "lr_schedulers": [],
+        "loops": {},
+        "state_dict": {f"network.{name}": value for name, value in network.state_dict().items()},
+    }
     torch.save(kept, tmp_path / "last.ckpt")
     with pytest.raises(training.RunError, match=r"earlier version.*delete .* to begin the run anew"):
         training._history_of(tmp_path / "last.ckpt", objective, "valid_accuracy")

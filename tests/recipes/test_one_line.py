@@ -40,7 +40,7 @@ def test_the_hidden_size():
 
 
 def test_the_delay_cap():
-    recipe = changed(deckers_table1, "MAX_DELAY = 25  # time steps of 10 ms; \"Delay caps\" in Table 3", "MAX_DELAY = 40")
+    recipe = changed(deckers_table1, 'MAX_DELAY = 25  # time steps of 10 ms; "Delay caps" in Table 3', "MAX_DELAY = 40")
     for row in recipe.rows:
         found = layers(network(recipe, row.key, hidden=[6, 5]), DelayedLinear)
         assert {layer.max_delay for layer in found} == ({40} if "delays" in row.key else set())

@@ -81,9 +81,7 @@ def test_rounding_moves_no_more_than_biases_that_are_normalised_away(trained):
     for single, double in zip(one["history"], two["history"], strict=True):
         assert double["train_loss"] == pytest.approx(single["train_loss"], rel=1e-5)
         assert double["train_accuracy"] == single["train_accuracy"]
-    first, second = (
-        torch.load(f / "last.ckpt", weights_only=True)["state_dict"] for f in (folder_of_one, folder_of_two)
-    )
+    first, second = (torch.load(f / "last.ckpt", weights_only=True)["state_dict"] for f in (folder_of_one, folder_of_two))
     free = {"network.readout.0.bias", *(f"network.hidden.{i}.connection.bias" for i in (0, 1))}
     for key in first.keys() - free:
         if not key.endswith("running_mean"):

@@ -77,10 +77,7 @@ def in_blocks():
     objects = np.empty((2, 3), object)
     for i, sample in enumerate(SAMPLES):
         objects[0, i], objects[1, i] = sample["letter"], sample["events"]
-    blocks = [
-        {"values": np.arange(3)[None], "mgr_locs": slice(1, 2, 1)},
-        {"values": objects, "mgr_locs": np.array([0, 2])},
-    ]
+    blocks = [{"values": np.arange(3)[None], "mgr_locs": slice(1, 2, 1)}, {"values": objects, "mgr_locs": np.array([0, 2])}]
     table = frame()
     table.mgr = manager()
     table.mgr.state = ([columns, rows], [], [], {"0.14.1": {"axes": [columns, rows], "blocks": blocks}})

@@ -16,13 +16,7 @@ from recipes.eventprop_yinyang import RECIPE as YIN_YANG
 
 def run(network, seed, valid, test, protocol="clean", **changes):
     history = [
-        {
-            "epoch": i + 1,
-            "train_accuracy": 90.0,
-            "valid_accuracy": v,
-            "test_accuracy": t,
-            "test_spikes": 2.0 + i,
-        }
+        {"epoch": i + 1, "train_accuracy": 90.0, "valid_accuracy": v, "test_accuracy": t, "test_spikes": 2.0 + i}
         for i, (v, t) in enumerate(zip(valid, test, strict=True))
     ]
     at_valid, at_test = (max(history, key=lambda e: e[name]) for name in ("valid_accuracy", "test_accuracy"))
@@ -31,11 +25,7 @@ def run(network, seed, valid, test, protocol="clean", **changes):
         "network": network,
         "seed": seed,
         "settings": {"protocol": protocol, "training": {"epochs": len(valid), "batch_size": 128}},
-        "data": {
-            "name": "DSP20",
-            "samples": {"train": 2200, "valid": 400, "test": 400},
-            "validation": "dsp20_valid.h5.gz",
-        },
+        "data": {"name": "DSP20", "samples": {"train": 2200, "valid": 400, "test": 400}, "validation": "dsp20_valid.h5.gz"},
         "parameters": 37948,
         "history": history,
         "best": {"clean": at_valid, "paper": at_test},
@@ -58,9 +48,7 @@ def runs():
 
 def test_the_statistics_are_over_the_epochs_that_the_protocol_chose(runs):
     lif, *_, delays, _, _ = tables.summarise(RECIPE, runs)
-    assert (
-        lif["test"]["values"] == [52.0, 58.0] and lif["test"]["mean"] == 55.0 and lif["test"]["max"] == 58.0
-    )
+    assert lif["test"]["values"] == [52.0, 58.0] and lif["test"]["mean"] == 55.0 and lif["test"]["max"] == 58.0
     assert lif["test"]["std"] == pytest.approx(math.sqrt(18.0))
     assert lif["best_test"]["values"] == [70.0, 58.0] and lif["valid"]["values"] == [60.0, 70.0]
     assert lif["epoch"] == [2, 3] and lif["spikes_per_neuron"]["mean"] == 3.5
@@ -97,9 +85,10 @@ def test_a_network_without_a_run_keeps_its_row(runs):
 
 
 def test_networks_that_failed_are_not_said_to_be_not_run(runs):
-    assert "Not run: adlif-plus, lif-delays, adlif-plus-uniform-delays." in tables.sheet(
-        RECIPE, runs, {"adlif", "adlif-plus-uniform-delays-shifts"}
-    ).remarks
+    assert (
+        "Not run: adlif-plus, lif-delays, adlif-plus-uniform-delays."
+        in tables.sheet(RECIPE, runs, {"adlif", "adlif-plus-uniform-delays-shifts"}).remarks
+    )
 
 
 def with_settings(key, training=None, **changes):
@@ -170,11 +159,7 @@ def test_the_table_is_written_as_markdown_csv_and_json(runs, tmp_path):
     assert f"- {absent}" in markdown and "Synaptic delay LIF" in paths[0].read_text()
     with open(paths[1], newline="") as file:
         heads, *rows = csv.reader(file)
-    assert (
-        len(rows) == 5
-        and all(len(row) == len(heads) for row in rows)
-        and rows[0][0] == "Basic LIF"
-    )
+    assert len(rows) == 5 and all(len(row) == len(heads) for row in rows) and rows[0][0] == "Basic LIF"
     stored = json.loads(paths[2].read_text())
     assert len(stored["rows"]) == len(RECIPE.rows) and absent in stored["notes"]
     assert stored["rows"][0]["test"]["mean"] == 55.0 and stored["rows"][0]["paper"]["mean"] == 84.49
@@ -184,10 +169,7 @@ def test_the_table_is_written_as_markdown_csv_and_json(runs, tmp_path):
 
 def test_the_plots_are_drawn_and_written(runs, tmp_path):
     paths = plots.write(RECIPE, runs, tmp_path)
-    assert [path.name for path in paths] == [
-        "deckers_table1_accuracy.png",
-        "deckers_table1_learning_curves.png",
-    ]
+    assert [path.name for path in paths] == ["deckers_table1_accuracy.png", "deckers_table1_learning_curves.png"]
     assert all(path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for path in paths)
 
 

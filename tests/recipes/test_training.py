@@ -20,9 +20,7 @@ from recipes.engine.runs import Run, RunStore
 
 # patience 0 and a small factor: the learning rate falls within four epochs, so that a resume has a scheduler
 # to get wrong
-HYPER = Hyperparameters(
-    4, 16, 0.02, delay_rate_factor=10.0, plateau_factor=0.3, plateau_patience=0, min_learning_rate=1e-6
-)
+HYPER = Hyperparameters(4, 16, 0.02, delay_rate_factor=10.0, plateau_factor=0.3, plateau_patience=0, min_learning_rate=1e-6)
 network = functools.partial(DeckersNetwork, 140, 4, hidden=(8, 8), max_delay=3)
 
 
@@ -62,9 +60,7 @@ def test_a_run_stopped_anywhere_ends_where_the_uninterrupted_one_does(small_spli
     for name, value in weights(tmp_path).items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
     for name, value in torch.load(tmp_path / "best.pt", weights_only=True).items():
-        torch.testing.assert_close(
-            value, torch.load(whole[1] / "best.pt", weights_only=True)[name], rtol=0, atol=0
-        )
+        torch.testing.assert_close(value, torch.load(whole[1] / "best.pt", weights_only=True)[name], rtol=0, atol=0)
 
 
 def test_the_log_of_a_resumed_run_holds_every_epoch_once(small_splits, tmp_path):
@@ -151,9 +147,7 @@ HISTORY = [
 
 def test_the_clean_protocol_takes_the_test_accuracy_of_the_best_validation_epoch():
     chosen = training.chosen_epochs(HISTORY, {"paper": "test_accuracy", "clean": "valid_accuracy"})
-    assert (
-        chosen["clean"] == HISTORY[1]
-    )  # the first of equals; the better test accuracy of epoch 3 plays no part
+    assert chosen["clean"] == HISTORY[1]  # the first of equals; the better test accuracy of epoch 3 plays no part
     assert chosen["paper"] == HISTORY[2]
 
 
@@ -218,11 +212,7 @@ def test_a_result_is_there_whole_or_not_at_all(tmp_path):
         store.finish(run, {"accuracy": float("nan")})
     assert store.result(run) is None and store.results("table") == []
     store.finish(run, {"accuracy": 1.0})
-    assert (
-        store.result(run)["accuracy"] == 1.0
-        and len(store.results("table")) == 1
-        and store.results("other") == []
-    )
+    assert store.result(run)["accuracy"] == 1.0 and len(store.results("table")) == 1 and store.results("other") == []
 
 
 @pytest.mark.parametrize("text", ['{"recipe": "table", ', "[1]", '{"recipe": "table"}'])

@@ -1,4 +1,5 @@
 """Two ranks train windows of one long sequence; each prints how far its spikes are from those without the wrapper."""
+
 import sys
 
 import torch

@@ -1,4 +1,5 @@
 """One neuron and one layer, four ways to run each: snnTorch by steps and sequences, SpikingJelly 's' and 'm'."""
+
 from __future__ import annotations
 
 import pytest
@@ -165,9 +166,7 @@ def test_delayed_layers_give_the_currents_and_gradients_of_the_function_four_way
     source = layers["snnTorch, steps"].double()
     x = (torch.rand(STEPS, BATCH, 5) < 0.3).double().requires_grad_()
     leaves = [x, source.weight, source.delay, source.bias]
-    current = delayed_linear(
-        *leaves, max_delay=7, interpolation=interpolation, smoothing=source.smoothing, method="direct"
-    )
+    current = delayed_linear(*leaves, max_delay=7, interpolation=interpolation, smoothing=source.smoothing, method="direct")
     weights = torch.randn(current.shape, dtype=torch.float64)
     expected = torch.autograd.grad((current * weights).sum(), leaves)
     for name, layer in layers.items():

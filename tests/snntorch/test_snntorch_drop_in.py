@@ -1,4 +1,5 @@
 """Networks as snnTorch's tutorials write them for ``snn.Synaptic``, run with only the neuron's name changed."""
+
 from __future__ import annotations
 
 import warnings

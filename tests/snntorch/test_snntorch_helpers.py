@@ -1,4 +1,5 @@
 """snnTorch's utils.reset and backprop over networks of our modules: what they train is what a loop by hand trains."""
+
 from __future__ import annotations
 
 import copy

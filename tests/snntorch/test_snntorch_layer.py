@@ -1,4 +1,5 @@
 """DelayedLinear as a snnTorch module."""
+
 from __future__ import annotations
 
 import copy

@@ -1,4 +1,5 @@
 """AdLIFPlus and StateAdLIFPlus as snnTorch modules."""
+
 from __future__ import annotations
 
 import copy
@@ -301,8 +302,9 @@ def test_state_quantisation_is_applied_to_both_states_and_neurons_still_fire(var
 
 def test_identity_quantisation_changes_nothing():
     for variant in ("adlif", "symplectic"):
-        plain, quantised = AdLIFPlus(features=5, variant=variant), AdLIFPlus(
-            features=5, variant=variant, state_quant=lambda x: x
+        plain, quantised = (
+            AdLIFPlus(features=5, variant=variant),
+            AdLIFPlus(features=5, variant=variant, state_quant=lambda x: x),
         )
         quantised.load_state_dict(plain.state_dict())
         current = currents(dtype=torch.float32)
@@ -378,9 +380,7 @@ def test_an_optimizer_made_before_the_first_forward_trains_the_lazy_parameters()
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
 @pytest.mark.parametrize("forward_first", [False, True])
 @pytest.mark.parametrize("features", [None, NEURONS])
-def test_copies_before_and_after_a_forward_pass_with_gradients_continue_like_the_original(
-    copied, forward_first, features
-):
+def test_copies_before_and_after_a_forward_pass_with_gradients_continue_like_the_original(copied, forward_first, features):
     neuron = AdLIFPlus(features=features, init_hidden=True, output=True, init_state="uniform").eval()
     current = currents(dtype=torch.float32)
     if forward_first:

@@ -1,4 +1,5 @@
 """The states of AdLIFPlus: not mistaken for something learned, moved and copied with the module, freed with it."""
+
 from __future__ import annotations
 
 import copy

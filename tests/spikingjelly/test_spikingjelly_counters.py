@@ -1,4 +1,5 @@
 """SpikingJelly's op_counter and checkpoints around our modules: said or refused, never silently wrong."""
+
 from __future__ import annotations
 
 import warnings

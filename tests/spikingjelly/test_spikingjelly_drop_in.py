@@ -1,4 +1,5 @@
 """Networks as SpikingJelly's tutorials write them for ``neuron.LIFNode``, run with only the neuron's name changed."""
+
 from __future__ import annotations
 
 import pytest
@@ -60,9 +61,7 @@ def train(net, forward, epochs, lr=2e-2):
 def test_the_single_layer_network_of_the_first_tutorial_trains(name):
     Node = getattr(neuron, name)
     net = nn.Sequential(
-        layer.Flatten(),
-        layer.Linear(64, CLASSES, bias=False),
-        Node(tau=2.0, surrogate_function=surrogate.ATan()),
+        layer.Flatten(), layer.Linear(64, CLASSES, bias=False), Node(tau=2.0, surrogate_function=surrogate.ATan())
     )
     encoder = encoding.PoissonEncoder()
 

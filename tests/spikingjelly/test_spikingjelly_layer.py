@@ -1,4 +1,5 @@
 """DelayedLinear as a SpikingJelly layer."""
+
 from __future__ import annotations
 
 import copy
@@ -48,9 +49,7 @@ def gradients(layer, current, extra):
 @pytest.mark.parametrize("interpolation", ["linear", "round", "floor"])
 @pytest.mark.parametrize("delay_type", ["synaptic", "axonal", "dendritic"])
 def test_steps_parts_and_whole_sequences_agree_in_currents_and_gradients(delay_type, interpolation, max_delay):
-    single, multi = twins(
-        delay_type=delay_type, interpolation=interpolation, max_delay=max_delay, smoothing=EPS
-    )
+    single, multi = twins(delay_type=delay_type, interpolation=interpolation, max_delay=max_delay, smoothing=EPS)
     single.double()
     multi.double()
     x = spikes(dtype=torch.float64).requires_grad_()

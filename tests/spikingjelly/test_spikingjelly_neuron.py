@@ -1,4 +1,5 @@
 """AdLIFPlusNode as a SpikingJelly neuron."""
+
 from __future__ import annotations
 
 import copy
@@ -220,7 +221,7 @@ def test_the_functional_form_computes_the_same_and_leaves_the_memories_alone(ste
         (got,), states = forward((piece,), states)
         assert torch.equal(got, spikes)
     for one, two in zip(states, after, strict=True):
-        assert torch.equal(torch.as_tensor(one), torch.as_tensor(two))     # histories, and where they begin
+        assert torch.equal(torch.as_tensor(one), torch.as_tensor(two))  # histories, and where they begin
     assert not any(isinstance(memory, torch.Tensor) for memory in base.memories(net))
 
 

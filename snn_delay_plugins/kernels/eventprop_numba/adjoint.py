@@ -10,8 +10,31 @@ from .tables import block_positions, by_unit, fixed_point, split_buffers, tables
 
 
 @njit(**OPTIONS)
-def adjoint(rows_p, after, grid, base, steps, dt, end, source, every, column, t, mu, slope, g_time, g_jump, lo, hi, given,
-             theta, tm, forth, back, flow):
+def adjoint(
+    rows_p,
+    after,
+    grid,
+    base,
+    steps,
+    dt,
+    end,
+    source,
+    every,
+    column,
+    t,
+    mu,
+    slope,
+    g_time,
+    g_jump,
+    lo,
+    hi,
+    given,
+    theta,
+    tm,
+    forth,
+    back,
+    flow,
+):
     """p of one neuron at the grid points, backwards; returns the sum of p before its spikes (-dL/d theta).
 
     end = (dL/dV, dL/dI) at the last grid point; source[n, column] = dL/dV(n every dt) (no rows: none). Spikes lo..hi-1
@@ -127,8 +150,28 @@ def _gather_aside(aside, em, k, es, rows_p, rows, sums, et, delay, neuron, t, af
 
 
 @njit(**OPTIONS)
-def _gather_times(start, position, em, k, es, where, factor, rows_p, rows, et, weight, delay, neuron, t, after, back,
-                  order, grad_t, tm, ts):
+def _gather_times(
+    start,
+    position,
+    em,
+    k,
+    es,
+    where,
+    factor,
+    rows_p,
+    rows,
+    et,
+    weight,
+    delay,
+    neuron,
+    t,
+    after,
+    back,
+    order,
+    grad_t,
+    tm,
+    ts,
+):
     """Add to grad_t the derivative by the time of each event, w (p_I / tau_s - p_V / tau_m) at its arrivals."""
     n_out = delay.shape[0]
     for i in range(where.shape[0]):
@@ -147,9 +190,40 @@ def _gather_times(start, position, em, k, es, where, factor, rows_p, rows, et, w
 
 
 @njit(**OPTIONS)
-def exact_backward(offsets, events, first, weight, delay, block_lo, block_hi, end, source, every, spike_offsets, spikes,
-                   slope, g_time, g_jump, given, mu_all, after_all, weight_r, delay_r, theta, tm, ts, dt, steps, rows,
-                   grad_w, grad_d, grad_wr, grad_dr, grad_t, before_spikes):
+def exact_backward(
+    offsets,
+    events,
+    first,
+    weight,
+    delay,
+    block_lo,
+    block_hi,
+    end,
+    source,
+    every,
+    spike_offsets,
+    spikes,
+    slope,
+    g_time,
+    g_jump,
+    given,
+    mu_all,
+    after_all,
+    weight_r,
+    delay_r,
+    theta,
+    tm,
+    ts,
+    dt,
+    steps,
+    rows,
+    grad_w,
+    grad_d,
+    grad_wr,
+    grad_dr,
+    grad_t,
+    before_spikes,
+):
     """Blocks block_lo..block_hi-1 of a layer, all samples of a part of the batch that begins with sample ``first``.
 
     events and spikes (of the layer, or any instants of jumps): event_tables; slope, g_time, g_jump, mu_all and
@@ -173,7 +247,7 @@ def exact_backward(offsets, events, first, weight, delay, block_lo, block_hi, en
         if recurrent:
             block_positions(delay_r, block, dt, tm, ts, steps, rows, buffers_r, where_r, factor_r)
             sums_r[:] = 0
-        rows_p[2 * rows * max(n_out - neuron, 0):] = 0
+        rows_p[2 * rows * max(n_out - neuron, 0) :] = 0
         for b in range(offsets.size - 1):
             order, start, et, position, eem, ek, ees = tables_of_sample(events, offsets, b)
             _order, s_start, t, s_position, sem, sk, ses = tables_of_sample(spikes, spike_offsets, b)
@@ -182,16 +256,58 @@ def exact_backward(offsets, events, first, weight, delay, block_lo, block_hi, en
             for lane in range(min(LANES, n_out - neuron)):
                 j = neuron + lane
                 before_spikes[block] += adjoint(
-                    rows_p, after, no_grid, lane * rows, steps, dt, end[b, j], source, every, (first + b) * n_out + j, t,
-                    mu, slope[s0:s1], g_time[s0:s1], g_jump[s0:s1], s_start[j], s_start[j + 1], given, theta, tm, forth,
-                    back, flow)
+                    rows_p,
+                    after,
+                    no_grid,
+                    lane * rows,
+                    steps,
+                    dt,
+                    end[b, j],
+                    source,
+                    every,
+                    (first + b) * n_out + j,
+                    t,
+                    mu,
+                    slope[s0:s1],
+                    g_time[s0:s1],
+                    g_jump[s0:s1],
+                    s_start[j],
+                    s_start[j + 1],
+                    given,
+                    theta,
+                    tm,
+                    forth,
+                    back,
+                    flow,
+                )
             _gather(start, position, eem, ek, ees, where, rows_p, rows, sums, et, delay, neuron, t, after, back)
             if grad_t.size > 0:
-                _gather_times(start, position, eem, ek, ees, where, factor, rows_p, rows, et, weight, delay, neuron, t,
-                              after, back, order, grad_t, tm, ts)
+                _gather_times(
+                    start,
+                    position,
+                    eem,
+                    ek,
+                    ees,
+                    where,
+                    factor,
+                    rows_p,
+                    rows,
+                    et,
+                    weight,
+                    delay,
+                    neuron,
+                    t,
+                    after,
+                    back,
+                    order,
+                    grad_t,
+                    tm,
+                    ts,
+                )
             if recurrent:
-                _gather(s_start, s_position, sem, sk, ses, where_r, rows_p, rows, sums_r, t, delay_r, neuron, t, after,
-                        back)
+                _gather(
+                    s_start, s_position, sem, sk, ses, where_r, rows_p, rows, sums_r, t, delay_r, neuron, t, after, back
+                )
         _finish(sums, factor, weight, neuron, tm, ts, grad_w, grad_d)
         if recurrent:
             _finish(sums_r, factor_r, weight_r, neuron, tm, ts, grad_wr, grad_dr)
@@ -210,8 +326,27 @@ def _finish(sums, factor, weight, neuron, tm, ts, grad_w, grad_d):
 
 
 @njit(**OPTIONS)
-def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_jump, weight_r, delay_r, where_r, factor_r,
-                    theta, tm, ts, dt, steps, rows, mu_out):
+def recurrent_jumps(
+    spike_t,
+    spike_u,
+    spike_offsets,
+    lo,
+    hi,
+    slope,
+    g_time,
+    g_jump,
+    weight_r,
+    delay_r,
+    where_r,
+    factor_r,
+    theta,
+    tm,
+    ts,
+    dt,
+    steps,
+    rows,
+    mu_out,
+):
     """mu of every spike of a recurrent layer, backwards in time: dL/dt_k has also what its own targets send back."""
     n_out = delay_r.shape[0]
     rows_p = np.zeros(2 * where_r.shape[0] * LANES * rows)
@@ -284,8 +419,26 @@ def recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_ju
 
 
 @njit(**OPTIONS)
-def feedforward_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_jump, n_out, theta, tm, ts, dt, steps,
-                      source, every, end, mu_out):
+def feedforward_jumps(
+    spike_t,
+    spike_u,
+    spike_offsets,
+    lo,
+    hi,
+    slope,
+    g_time,
+    g_jump,
+    n_out,
+    theta,
+    tm,
+    ts,
+    dt,
+    steps,
+    source,
+    every,
+    end,
+    mu_out,
+):
     """mu of every spike of a feed-forward layer, as exact_backward finds them."""
     rows_p, no_grid = np.zeros(2 * (2 * steps + 3)), np.empty((0, 2))
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
@@ -294,6 +447,29 @@ def feedforward_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_
         t, mu, after = spike_t[order], np.empty(order.size), np.empty((order.size, 5))
         x, gt, gj = slope[order], g_time[order], g_jump[order]
         for j in range(n_out):
-            adjoint(rows_p, after, no_grid, 0, steps, dt, end[b, j], source, every, b * n_out + j, t, mu, x, gt, gj,
-                     start[j], start[j + 1], False, theta, tm, forth, back, flow)
+            adjoint(
+                rows_p,
+                after,
+                no_grid,
+                0,
+                steps,
+                dt,
+                end[b, j],
+                source,
+                every,
+                b * n_out + j,
+                t,
+                mu,
+                x,
+                gt,
+                gj,
+                start[j],
+                start[j + 1],
+                False,
+                theta,
+                tm,
+                forth,
+                back,
+                flow,
+            )
         mu_out[order] = mu

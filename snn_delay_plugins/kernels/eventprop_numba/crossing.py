@@ -35,7 +35,7 @@ def _first_crossing(v, i, length, theta, tm, flow):
         if u + step * 0.5 <= u or step < 1e-17 * tm:
             return (u, iu) if iu > theta else (-1.0, 0.0)
         u += step
-    return -1.0, 0.0            # 200 steps without progress: V touches theta from below within rounding
+    return -1.0, 0.0  # 200 steps without progress: V touches theta from below within rounding
 
 
 @njit(**OPTIONS)
@@ -173,7 +173,7 @@ def quiet_steps(bucket, inhibition, inhibited, base, n, until, state, at, forth,
         c = c if c > 0.0 else 0.0
         if (low - v) * c + (low - v2) * a <= a * c:
             below = (low - v) / a if low > v and a > 0 else 0.0
-            below = below if below < 1.0 else 1.0       # also where both overflowed
+            below = below if below < 1.0 else 1.0  # also where both overflowed
             break
         v = v2
         i = i2 + di

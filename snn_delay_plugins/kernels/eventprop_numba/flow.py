@@ -6,10 +6,10 @@ import numpy as np
 
 from ..compiled import njit
 
-LANES = 8           # neurons that share one pass over the events, each with its column of buckets
-_CELLS = 32         # cells per dt of the table behind propagate
+LANES = 8  # neurons that share one pass over the events, each with its column of buckets
+_CELLS = 32  # cells per dt of the table behind propagate
 _LAST_CELL = 2.0 * _CELLS + 1
-_TERMS = 7          # of its series within a cell: the next one is below 1e-16
+_TERMS = 7  # of its series within a cell: the next one is below 1e-16
 OK, TOO_MANY_SPIKES = 0, 1
 OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
@@ -18,8 +18,35 @@ OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model"
 def expm1(x):
     """exp(x) - 1 for |x| <= 2: Taylor series of x/8, doubled three times; free of branches, so loops vectorise."""
     r = 0.125 * x
-    q = r * (1 + r * (1 / 2) * (1 + r * (1 / 3) * (1 + r * (1 / 4) * (1 + r * (1 / 5) * (1 + r * (1 / 6) * (
-        1 + r * (1 / 7) * (1 + r * (1 / 8) * (1 + r * (1 / 9) * (1 + r * (1 / 10) * (1 + r * (1 / 11)))))))))))
+    q = r * (
+        1
+        + r
+        * (1 / 2)
+        * (
+            1
+            + r
+            * (1 / 3)
+            * (
+                1
+                + r
+                * (1 / 4)
+                * (
+                    1
+                    + r
+                    * (1 / 5)
+                    * (
+                        1
+                        + r
+                        * (1 / 6)
+                        * (
+                            1
+                            + r * (1 / 7) * (1 + r * (1 / 8) * (1 + r * (1 / 9) * (1 + r * (1 / 10) * (1 + r * (1 / 11)))))
+                        )
+                    )
+                )
+            )
+        )
+    )
     q = q * (q + 2)
     q = q * (q + 2)
     return q * (q + 2)
@@ -102,7 +129,7 @@ def _psi(z):
 def propagator_by_tau(h, tm, ts):
     """(d em/d tau_m, dK/d tau_m, dK/d tau_s, d es/d tau_s) for |h| <= 2 min(tau_m, tau_s)."""
     em, k, es = propagator(h, tm, ts)
-    m = k * tm                                          # K = m / tau_m, m = integral of exp(-(h-u)/tm - u/ts)
-    dm_dbeta = -em * h * h * _psi(h * (1 / tm - 1 / ts))          # by 1 / tau_s
-    dm_dalpha = -h * m - dm_dbeta                                 # by 1 / tau_m
+    m = k * tm  # K = m / tau_m, m = integral of exp(-(h-u)/tm - u/ts)
+    dm_dbeta = -em * h * h * _psi(h * (1 / tm - 1 / ts))  # by 1 / tau_s
+    dm_dalpha = -h * m - dm_dbeta  # by 1 / tau_m
     return em * h / (tm * tm), -(m + dm_dalpha / tm) / (tm * tm), -dm_dbeta / (tm * ts * ts), es * h / (ts * ts)

@@ -10,7 +10,7 @@ from .crossing import grown
 from .flow import LANES, OK, OPTIONS, TOO_MANY_SPIKES, propagator_any
 from .tables import by_unit, by_unit_into
 
-GROUP = 4   # neurons that share one pass over the events: their columns fit the innermost cache
+GROUP = 4  # neurons that share one pass over the events: their columns fit the innermost cache
 
 
 @njit(**OPTIONS)
@@ -224,8 +224,9 @@ def lif_grid_forward(offsets, events, weight, delay, block_lo, block_hi, theta, 
 
 
 @njit(**OPTIONS)
-def lif_grid_recurrent_forward(times, units, offsets, eps, lo, hi, weight, delay, where_r, value_r, theta, tm, ts, dt,
-                               steps, max_spikes):
+def lif_grid_recurrent_forward(
+    times, units, offsets, eps, lo, hi, weight, delay, where_r, value_r, theta, tm, ts, dt, steps, max_spikes
+):
     """Recurrent LIF layer on the grid, step by step; where_r, value_r: grid_tables of the recurrent synapses.
 
     What all neurons receive in a step lies side by side, so that they advance in vector instructions; a spike writes to the
@@ -235,7 +236,7 @@ def lif_grid_recurrent_forward(times, units, offsets, eps, lo, hi, weight, delay
     count = np.zeros(hi - lo, np.int64)
     out = np.empty((3, 1024))
     total = 0
-    drive = np.zeros((steps + 1, n_out))                 # the last row takes arrivals past the end
+    drive = np.zeros((steps + 1, n_out))  # the last row takes arrivals past the end
     blocks = (n_out + LANES - 1) // LANES
     where = np.empty((blocks, LANES // GROUP, n_in, GROUP), np.int64)
     value = np.empty(where.shape)
@@ -312,9 +313,36 @@ def li_grid_forward(offsets, events, first, weight, delay, block_lo, block_hi, t
 
 
 @njit(**OPTIONS)
-def grid_backward(offsets, events, first, weight, delay, block_lo, block_hi, source, spike_offsets, spikes, slope, g_time,
-                  g_jump, given, mu, weight_r, delay_r, theta, tm, ts, dt, steps, grad_w, grad_d, grad_wr, grad_dr, grad_t,
-                  before_spikes):
+def grid_backward(
+    offsets,
+    events,
+    first,
+    weight,
+    delay,
+    block_lo,
+    block_hi,
+    source,
+    spike_offsets,
+    spikes,
+    slope,
+    g_time,
+    g_jump,
+    given,
+    mu,
+    weight_r,
+    delay_r,
+    theta,
+    tm,
+    ts,
+    dt,
+    steps,
+    grad_w,
+    grad_d,
+    grad_wr,
+    grad_dr,
+    grad_t,
+    before_spikes,
+):
     """The published backward pass, blocks block_lo..block_hi-1; arguments as in exact_backward, events
     and spikes: all_grid_events."""
     n_out, n_in = weight.shape
@@ -323,7 +351,7 @@ def grid_backward(offsets, events, first, weight, delay, block_lo, block_hi, sou
     where, value = _block_buffers(n_in)
     where_r, value_r = _block_buffers(n_r)
     sums, sums_r = np.empty((*where.shape, 2)), np.empty((*where_r.shape, 2))
-    p, sent = np.zeros((GROUP, _rows(steps), 2)), np.zeros((GROUP, _rows(steps)))      # zero from the end on
+    p, sent = np.zeros((GROUP, _rows(steps), 2)), np.zeros((GROUP, _rows(steps)))  # zero from the end on
     by_time = np.empty(0)
     em, k, es = propagator_any(dt, tm, ts)
     drive_v, drive_i = grid_drive(dt, tm, ts)
@@ -344,7 +372,7 @@ def grid_backward(offsets, events, first, weight, delay, block_lo, block_hi, sou
             for lane in range(min(LANES, n_out - neuron)):
                 j, group, place = neuron + lane, lane // GROUP, lane % GROUP
                 if place == 0 and j + GROUP > n_out:
-                    p[:] = 0                             # of the neurons that are not there
+                    p[:] = 0  # of the neurons that are not there
                 v = q = 0.0
                 spike, earliest = s_start[j + 1] - 1, s_start[j]
                 for n in range(steps - 1, -1, -1):
@@ -386,11 +414,12 @@ def grid_drive(dt, tm, ts):
 
 
 @njit(**OPTIONS)
-def grid_recurrent_jumps(spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_jump, where_r, value_r, theta, tm, ts,
-                         dt, steps, mu_out):
+def grid_recurrent_jumps(
+    spike_t, spike_u, spike_offsets, lo, hi, slope, g_time, g_jump, where_r, value_r, theta, tm, ts, dt, steps, mu_out
+):
     """mu of every spike of a recurrent layer on the grid."""
     n_out = where_r.shape[0]
-    sent = np.zeros((steps + 1, n_out))                  # what an arrival sends back, p_I / tau_s - p_V / tau_m
+    sent = np.zeros((steps + 1, n_out))  # what an arrival sends back, p_I / tau_s - p_V / tau_m
     v, q = np.empty(n_out), np.empty(n_out)
     em, k, es = propagator_any(dt, tm, ts)
     for b in range(lo, hi):

@@ -20,14 +20,15 @@ from .tables import (
 
 
 @njit(**OPTIONS)
-def lif_exact_forward(times, units, offsets, factors, weight, delay, block_lo, block_hi, theta, tm, ts, dt, steps, rows,
-                      duration, max_spikes):
+def lif_exact_forward(
+    times, units, offsets, factors, weight, delay, block_lo, block_hi, theta, tm, ts, dt, steps, rows, duration, max_spikes
+):
     """Feed-forward LIF layer, blocks block_lo..block_hi-1 of its neurons, all samples; factors: event_factors.
 
     Returns columns (time, unit, I - theta, sample) of all spikes, and (status, sample, neuron).
     """
     n_out, n_in = weight.shape
-    found = np.empty((4, 1024))                      # time, unit, I - theta, sample
+    found = np.empty((4, 1024))  # time, unit, I - theta, sample
     total = 0
     bucket, head, inhibition = np.zeros(2 * LANES * rows), np.empty(LANES * rows, np.int32), np.zeros(LANES * rows)
     longest = 0
@@ -57,14 +58,31 @@ def lif_exact_forward(times, units, offsets, factors, weight, delay, block_lo, b
                 state[:] = 0
                 n = 0
                 while True:
-                    n, below = quiet_steps(bucket, inhibition, inhibited, base, n, steps, state, 0, forth, back,
-                                           dt / tm, theta)
+                    n, below = quiet_steps(
+                        bucket, inhibition, inhibited, base, n, steps, state, 0, forth, back, dt / tm, theta
+                    )
                     if n >= steps:
                         break
                     t, end = (n + below) * dt, min((n + 1) * dt, duration)
                     em, k, es = propagate(below * dt, flow)
-                    v, i, m = arrivals_of_step(head, chain, base, lane, n, et, eu, weight[j], delay[j], t, end,
-                                               em * state[0] + k * state[1], es * state[1], s, w, flow)
+                    v, i, m = arrivals_of_step(
+                        head,
+                        chain,
+                        base,
+                        lane,
+                        n,
+                        et,
+                        eu,
+                        weight[j],
+                        delay[j],
+                        t,
+                        end,
+                        em * state[0] + k * state[1],
+                        es * state[1],
+                        s,
+                        w,
+                        flow,
+                    )
                     a = 0
                     reset = 0.0
                     while True:
@@ -80,7 +98,7 @@ def lif_exact_forward(times, units, offsets, factors, weight, delay, block_lo, b
                         qm, _qk, _qs = propagate((n + 1) * dt - t, flow)
                         reset += theta * qm
                         v = 0.0
-                        high = max(i, 0.0)                      # V <= high (end - t) / tau_m until the end of the step
+                        high = max(i, 0.0)  # V <= high (end - t) / tau_m until the end of the step
                         for later in range(a, m):
                             high += max(w[later], 0.0)
                         if high * (end - t) < theta * tm * (1 - 1e-9):
@@ -92,8 +110,33 @@ def lif_exact_forward(times, units, offsets, factors, weight, delay, block_lo, b
 
 
 @njit(**OPTIONS)
-def _recurrent_crossing(head, chain, echo, rows, entry, n, j, times, units, weight, delay, out, first,
-                        weight_r, delay_r, since, t, end, v, i, s, w, theta, tm, flow):
+def _recurrent_crossing(
+    head,
+    chain,
+    echo,
+    rows,
+    entry,
+    n,
+    j,
+    times,
+    units,
+    weight,
+    delay,
+    out,
+    first,
+    weight_r,
+    delay_r,
+    since,
+    t,
+    end,
+    v,
+    i,
+    s,
+    w,
+    theta,
+    tm,
+    flow,
+):
     """Next crossing of neuron j in step n, given all arrivals known so far: (time, I there), time inf if none.
 
     From state (v, i) at time t; arrivals before since are in it already. Chains lead through input events (nodes below
@@ -145,8 +188,29 @@ def _send(bucket, inhibition, head, echo, node, name, n, t, j, where_r, kick_r, 
 
 
 @njit(**OPTIONS)
-def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, where, kick, weight_r, delay_r, where_r,
-                                kick_r, theta, tm, ts, dt, steps, rows, duration, max_spikes):
+def lif_exact_recurrent_forward(
+    times,
+    units,
+    offsets,
+    lo,
+    hi,
+    weight,
+    delay,
+    where,
+    kick,
+    weight_r,
+    delay_r,
+    where_r,
+    kick_r,
+    theta,
+    tm,
+    ts,
+    dt,
+    steps,
+    rows,
+    duration,
+    max_spikes,
+):
     """Recurrent LIF layer, samples lo..hi-1; where and kick: synapse_tables, those of the recurrent synapses by the
     sender, [block, from, lane]. Returns spikes per sample, (times, units, I - theta) of all spikes, and
     (status, sample, neuron).
@@ -160,7 +224,7 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
     count = np.zeros(hi - lo, np.int64)
     out = np.empty((3, 1024))
     total = 0
-    size = LANES * rows                                  # of a block
+    size = LANES * rows  # of a block
     bucket, inhibition = np.zeros(2 * blocks * size), np.zeros(blocks * size)
     head = np.empty(blocks * size, np.int32)
     longest = 0
@@ -180,15 +244,25 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
     inhibitory = np.empty(n_in, np.bool_)
     for b in range(lo, hi):
         first = total
-        et, eu = times[offsets[b]:offsets[b + 1]], units[offsets[b]:offsets[b + 1]]
+        et, eu = times[offsets[b] : offsets[b + 1]], units[offsets[b] : offsets[b + 1]]
         position, eem, ek, ees = event_factors(et, dt, tm, ts)
         bucket[:] = 0
         inhibition[:] = 0
         head[:] = -1
         for block in range(blocks):
             here = slice(block * size, (block + 1) * size)
-            scatter(eu, position, eem, ek, ees, where[block], kick[block], bucket[2 * here.start:2 * here.stop],
-                    head[here], chain[block * longest:(block + 1) * longest])
+            scatter(
+                eu,
+                position,
+                eem,
+                ek,
+                ees,
+                where[block],
+                kick[block],
+                bucket[2 * here.start : 2 * here.stop],
+                head[here],
+                chain[block * longest : (block + 1) * longest],
+            )
             if find_inhibitory(weight, block * LANES, inhibitory):
                 scatter_negative(eu, position, where[block], inhibitory, weight, block * LANES, inhibition[here])
         state[:] = 0
@@ -198,14 +272,15 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
             candidates = 0
             for j in range(n_out):
                 changed[j] = j
-            reached = n_out                              # at the start of a step every neuron may have a new crossing
+            reached = n_out  # at the start of a step every neuron may have a new crossing
             while True:
                 for c in range(reached):
                     m = changed[c]
                     if not listed[m]:
                         trial[0], trial[1] = state[2 * m], state[2 * m + 1]
-                        after, _below = quiet_steps(bucket, inhibition, inhibited, m * rows, n, n + 1, trial, 0, forth,
-                                                    back, dt / tm, theta)
+                        after, _below = quiet_steps(
+                            bucket, inhibition, inhibited, m * rows, n, n + 1, trial, 0, forth, back, dt / tm, theta
+                        )
                         if after > n:
                             continue
                         listed[m], reset[m], since[m] = True, 0.0, -1.0
@@ -213,10 +288,32 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
                         candidates += 1
                     spiked = since[m] >= 0
                     cross[m], cross_i[m] = _recurrent_crossing(
-                        head, chain, echo, rows, m // LANES * longest, n, m, et, eu, weight, delay, out, first,
-                        weight_r, delay_r, since[m], since[m] if spiked else begin, end,
-                        0.0 if spiked else state[2 * m], last_i[m] if spiked else state[2 * m + 1],
-                        s, w, theta, tm, flow)
+                        head,
+                        chain,
+                        echo,
+                        rows,
+                        m // LANES * longest,
+                        n,
+                        m,
+                        et,
+                        eu,
+                        weight,
+                        delay,
+                        out,
+                        first,
+                        weight_r,
+                        delay_r,
+                        since[m],
+                        since[m] if spiked else begin,
+                        end,
+                        0.0 if spiked else state[2 * m],
+                        last_i[m] if spiked else state[2 * m + 1],
+                        s,
+                        w,
+                        theta,
+                        tm,
+                        flow,
+                    )
                 if candidates == 0:
                     break
                 j = active[0]
@@ -242,8 +339,23 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
                     longer[:node] = echo
                     echo = longer
                     s, w = np.empty(longest + 2 * node + 2), np.empty(longest + 2 * node + 2)
-                _send(bucket, inhibition, head, echo, node, np.int32(et.size + node), n, t, j, where_r, kick_r,
-                      weight_r, rows, dt, flow)
+                _send(
+                    bucket,
+                    inhibition,
+                    head,
+                    echo,
+                    node,
+                    np.int32(et.size + node),
+                    n,
+                    t,
+                    j,
+                    where_r,
+                    kick_r,
+                    weight_r,
+                    rows,
+                    dt,
+                    flow,
+                )
                 reached = 0
                 for m in range(n_out):
                     arrival = t + delay_r[m, j]
@@ -257,7 +369,7 @@ def lif_exact_recurrent_forward(times, units, offsets, lo, hi, weight, delay, wh
                 state[2 * j] -= reset[j]
                 listed[j] = False
         count[b - lo] = total - first
-        for k in range(first + 1, total):           # in order already, but for rounding of simultaneous spikes
+        for k in range(first + 1, total):  # in order already, but for rounding of simultaneous spikes
             if out[0, k] < out[0, k - 1]:
                 sort_by_time(out, first, total)
                 break

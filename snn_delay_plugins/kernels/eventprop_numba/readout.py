@@ -11,8 +11,30 @@ from .tables import block_kicks, by_unit, clear, scatter, split_buffers
 
 
 @njit(**OPTIONS)
-def li_exact_forward(times, units, offsets, factors, first, weight, delay, block_lo, block_hi, tm, ts, dt, steps, rows,
-                     every, voltage, final, find_peak, peak, peak_time, peak_event, peak_slope):
+def li_exact_forward(
+    times,
+    units,
+    offsets,
+    factors,
+    first,
+    weight,
+    delay,
+    block_lo,
+    block_hi,
+    tm,
+    ts,
+    dt,
+    steps,
+    rows,
+    every,
+    voltage,
+    final,
+    find_peak,
+    peak,
+    peak_time,
+    peak_event,
+    peak_slope,
+):
     """Leaky-integrator readout, blocks block_lo..block_hi-1 of its outputs, all samples of a part of the batch that begins
     with sample ``first``; factors: event_factors.
 
@@ -51,7 +73,8 @@ def li_exact_forward(times, units, offsets, factors, first, weight, delay, block
                     voltage[n, first + b, j] = at[n * every, 0]
                 if find_peak:
                     peak[first + b, j], peak_time[first + b, j], e, peak_slope[first + b, j] = _peak(
-                        at, head, chain, lane * rows, lane, et, eu, weight[j], delay[j], dt, steps, s, w, tm, ts, flow)
+                        at, head, chain, lane * rows, lane, et, eu, weight[j], delay[j], dt, steps, s, w, tm, ts, flow
+                    )
                     peak_event[first + b, j] = offsets[b] + e if e >= 0 else -1
 
 
@@ -61,7 +84,7 @@ def _peak(at, head, chain, base, lane, times, units, weight, delay, dt, steps, s
     least = 0.0
     for n in range(steps + 1):
         least = max(least, at[n, 0])
-    least -= 1e-12 * (1 + least)                    # grid values carry rounding
+    least -= 1e-12 * (1 + least)  # grid values carry rounding
     best, when, slope = 0.0, 0.0, 0.0
     for n in range(steps):
         v, i = at[n, 0], at[n, 1]
@@ -77,7 +100,7 @@ def _peak(at, head, chain, base, lane, times, units, weight, delay, dt, steps, s
         v, i, m = arrivals_of_step(head, chain, base, lane, n, times, units, weight, delay, t, end, v, i, s, w, flow)
         for a in range(m + 1):
             until = s[a] if a < m else end
-            if i > v and i > 0:                     # V' has the sign of I - V; from here it may fall through zero once
+            if i > v and i > 0:  # V' has the sign of I - V; from here it may fall through zero once
                 u = _extremum(v, i, until - t, tm, ts, flow)
                 if u >= 0:
                     em, k, es = propagate(u, flow)
@@ -147,8 +170,9 @@ def discounted_arrivals(times, units, offsets, lo, hi, weight, delay, rate, dura
 
 
 @njit(**OPTIONS)
-def discounted_arrivals_backward(times, units, offsets, lo, hi, weight, delay, rate, duration, out_lo, out_hi, grad,
-                                 grad_w, grad_d, grad_t):
+def discounted_arrivals_backward(
+    times, units, offsets, lo, hi, weight, delay, rate, duration, out_lo, out_hi, grad, grad_w, grad_d, grad_t
+):
     """Adds the gradient of discounted_arrivals for outputs out_lo..out_hi-1; grad_t, from offsets[lo] on, or empty."""
     _n_out, n_in = weight.shape
     for b in range(lo, hi):

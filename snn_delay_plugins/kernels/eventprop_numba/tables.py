@@ -7,7 +7,7 @@ import numpy as np
 from ..compiled import njit
 from .flow import LANES, OPTIONS, expm1
 
-_FRACTION = 2.0 ** 32
+_FRACTION = 2.0**32
 
 
 @njit(**OPTIONS)
@@ -41,7 +41,7 @@ def _split_row(d, dt, tm, ts, steps, buffers):
         whole[i] = n
         f[i] = max(min(d[i], most * dt) - n * dt, 0.0)
     for i in range(d.size):
-        fraction[i] = np.int32(f[i] * (inv_dt * 2.0 ** 30))
+        fraction[i] = np.int32(f[i] * (inv_dt * 2.0**30))
     for i in range(d.size):
         em[i] = 1 + expm1(f[i] * inv_tm)
     for i in range(d.size):
@@ -78,7 +78,7 @@ def block_kicks(weight, delay, block, dt, tm, ts, steps, rows, buffers, where, k
         j = block * LANES + lane
         if j >= delay.shape[0]:
             where[:, lane] = np.int64(lane * rows) << 32
-            kick[:, 2 * lane:2 * lane + 2] = 0
+            kick[:, 2 * lane : 2 * lane + 2] = 0
             continue
         _split_row(delay[j], dt, tm, ts, steps, buffers)
         for i in range(delay.shape[1]):
@@ -129,7 +129,7 @@ def event_factors(times, dt, tm, ts):
     n = times.size
     position, em, k, es = np.empty(n, np.int64), np.empty(n), np.empty(n), np.empty(n)
     for e in range(n):
-        position[e] = fixed_point(times[e] / dt) + (np.int64(2) << 32)     # bucket b lies in row b + 2
+        position[e] = fixed_point(times[e] / dt) + (np.int64(2) << 32)  # bucket b lies in row b + 2
     delta = 1 / tm - 1 / ts
     equal = abs(delta) * tm < 1e-14
     gain = 0.0 if equal else 1 / (tm * delta)
@@ -180,8 +180,8 @@ def clear(bucket, head, steps, rows):
     """Empty the buckets of a block, but for those past the end, which nobody reads."""
     for lane in range(LANES):
         first = lane * rows
-        bucket[2 * first:2 * (first + 2 * steps + 3)] = 0
-        head[first:first + 2 * steps + 3] = -1
+        bucket[2 * first : 2 * (first + 2 * steps + 3)] = 0
+        head[first : first + 2 * steps + 3] = -1
 
 
 @njit(**OPTIONS)

@@ -12,8 +12,31 @@ from .tables import clear, event_tables, scatter
 
 
 @njit(**OPTIONS)
-def _gather_tau(start, position, es_e, k_e, em_e, by_tau, where, factor, weight, delay, rows_p, rows, et, grid, t, mu,
-                spike_start, neuron, n_out, dt, tm, ts, total):
+def _gather_tau(
+    start,
+    position,
+    es_e,
+    k_e,
+    em_e,
+    by_tau,
+    where,
+    factor,
+    weight,
+    delay,
+    rows_p,
+    rows,
+    et,
+    grid,
+    t,
+    mu,
+    spike_start,
+    neuron,
+    n_out,
+    dt,
+    tm,
+    ts,
+    total,
+):
     """Add to total = (d/d tau_m, d/d tau_s) what the arrivals' own propagators P(h) (0, w) contribute."""
     for i in range(where.shape[0]):
         if start[i] == start[i + 1]:
@@ -30,7 +53,7 @@ def _gather_tau(start, position, es_e, k_e, em_e, by_tau, where, factor, weight,
                     a0 += by_tau[e, 0] * v
                     a1 += by_tau[e, 1] * v
                     a2 += by_tau[e, 2] * v + by_tau[e, 3] * q
-                elif not 0 <= q < t.size:                 # p overflowed
+                elif not 0 <= q < t.size:  # p overflowed
                     total[:] = np.nan
                 else:
                     n = (r - j * rows - 1) // 2
@@ -39,8 +62,7 @@ def _gather_tau(start, position, es_e, k_e, em_e, by_tau, where, factor, weight,
                     total[0] += w * dm_k * grid[j, n + 1, 0]
                     total[1] += w * (ds_k * grid[j, n + 1, 0] + ds_es * grid[j, n + 1, 1])
                     spike = np.int64(q)
-                    while spike < spike_start[neuron + j + 1] and (
-                            t[spike] < (n + 1) * dt or n + 3 == grid.shape[1]):
+                    while spike < spike_start[neuron + j + 1] and (t[spike] < (n + 1) * dt or n + 3 == grid.shape[1]):
                         if t[spike] > s:
                             _, dm_k, ds_k, ds_es = propagator_by_tau(t[spike] - s, tm, ts)
                             total[0] += w * mu[spike] * dm_k
@@ -65,14 +87,43 @@ def _events_by_tau(times, dt, tm, ts):
 def _tables_of(times, units, lo, hi, n_units, dt, tm, ts):
     """event_tables of one sample."""
     order, start, t, position, em, k, es = event_tables(
-        times[lo:hi], units[lo:hi], np.array([0, hi - lo]), n_units, dt, tm, ts)
+        times[lo:hi], units[lo:hi], np.array([0, hi - lo]), n_units, dt, tm, ts
+    )
     return order, start[0], t, position, em, k, es
 
 
 @njit(**OPTIONS)
-def exact_tau_gradient(times, units, offsets, weight, delay, where, factor, kick,
-                       end, source, every, spike_t, spike_u, spike_offsets, lo, hi, mu_given, resets,
-                       weight_r, delay_r, where_r, factor_r, kick_r, theta, tm, ts, dt, steps, rows):
+def exact_tau_gradient(
+    times,
+    units,
+    offsets,
+    weight,
+    delay,
+    where,
+    factor,
+    kick,
+    end,
+    source,
+    every,
+    spike_t,
+    spike_u,
+    spike_offsets,
+    lo,
+    hi,
+    mu_given,
+    resets,
+    weight_r,
+    delay_r,
+    where_r,
+    factor_r,
+    kick_r,
+    theta,
+    tm,
+    ts,
+    dt,
+    steps,
+    rows,
+):
     """(dL/d tau_m, dL/d tau_s) with the jumps mu of all spikes given; spikes reset V where resets is true.
 
     dL/d tau = sum of p(end) dP(length)/d tau x(start) over all pieces of free evolution: state from grid point to grid
@@ -90,7 +141,7 @@ def exact_tau_gradient(times, units, offsets, weight, delay, where, factor, kick
     total, state, nothing = np.zeros(2), np.empty(2), np.empty(0)
     for b in range(lo, hi):
         order, start, et, position, eem, ek, ees = _tables_of(times, units, offsets[b], offsets[b + 1], n_in, dt, tm, ts)
-        eu = units[offsets[b]:offsets[b + 1]][order]
+        eu = units[offsets[b] : offsets[b + 1]][order]
         by_tau = _events_by_tau(et, dt, tm, ts)
         s0, s1 = spike_offsets[b], spike_offsets[b + 1]
         s_order, s_start, t, s_position, sem, sk, ses = _tables_of(spike_t, spike_u, s0, s1, n_out, dt, tm, ts)
@@ -105,8 +156,31 @@ def exact_tau_gradient(times, units, offsets, weight, delay, where, factor, kick
                 scatter(su, s_position, sem, sk, ses, where_r[block], kick_r[block], bucket, head, chain)
             for lane in range(min(LANES, n_out - neuron)):
                 j = neuron + lane
-                adjoint(rows_p, after, grid[lane], lane * rows, steps, dt, end[b, j], source, every, b * n_out + j,
-                         t, mu, nothing, nothing, nothing, s_start[j], s_start[j + 1], True, theta, tm, forth, back, flow)
+                adjoint(
+                    rows_p,
+                    after,
+                    grid[lane],
+                    lane * rows,
+                    steps,
+                    dt,
+                    end[b, j],
+                    source,
+                    every,
+                    b * n_out + j,
+                    t,
+                    mu,
+                    nothing,
+                    nothing,
+                    nothing,
+                    s_start[j],
+                    s_start[j + 1],
+                    True,
+                    theta,
+                    tm,
+                    forth,
+                    back,
+                    flow,
+                )
                 state[:] = 0
                 spike, stop = s_start[j], s_start[j + 1]
                 for n in range(steps):
@@ -139,9 +213,55 @@ def exact_tau_gradient(times, units, offsets, weight, delay, where, factor, kick
                         total[1] += (v * back_by[2] + q * back_by[3]) * y
                     advance(bucket, n, lane * rows, state, 0, forth, back)
                     state[0] -= reset
-            _gather_tau(start, position, ees, ek, eem, by_tau, where[block], factor[block], weight, delay, rows_p, rows, et,
-                        grid, t, mu, s_start, neuron, n_out, dt, tm, ts, total)
+            _gather_tau(
+                start,
+                position,
+                ees,
+                ek,
+                eem,
+                by_tau,
+                where[block],
+                factor[block],
+                weight,
+                delay,
+                rows_p,
+                rows,
+                et,
+                grid,
+                t,
+                mu,
+                s_start,
+                neuron,
+                n_out,
+                dt,
+                tm,
+                ts,
+                total,
+            )
             if delay_r.shape[0] > 0:
-                _gather_tau(s_start, s_position, ses, sk, sem, s_by_tau, where_r[block], factor_r[block], weight_r, delay_r,
-                            rows_p, rows, t, grid, t, mu, s_start, neuron, n_out, dt, tm, ts, total)
+                _gather_tau(
+                    s_start,
+                    s_position,
+                    ses,
+                    sk,
+                    sem,
+                    s_by_tau,
+                    where_r[block],
+                    factor_r[block],
+                    weight_r,
+                    delay_r,
+                    rows_p,
+                    rows,
+                    t,
+                    grid,
+                    t,
+                    mu,
+                    s_start,
+                    neuron,
+                    n_out,
+                    dt,
+                    tm,
+                    ts,
+                    total,
+                )
     return total[0], total[1]

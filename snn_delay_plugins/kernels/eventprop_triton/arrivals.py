@@ -70,14 +70,16 @@ def arrivals_forward(events: Events, layer: Synapses, rate: float, duration: flo
     if total.numel():
         times, units, offsets, _ = events
         constants = _constants(rate, duration, total)
-        _forward_kernel[events.batch_size, blocks(n_out)](times, units, offsets, *layer, constants, total, n_out, LANES,
-                                                          num_warps=1)
+        _forward_kernel[events.batch_size, blocks(n_out)](
+            times, units, offsets, *layer, constants, total, n_out, LANES, num_warps=1
+        )
     return total
 
 
 @where_the_events_are
-def arrivals_backward(events: Events, layer: Synapses, rate: float, duration: float, grad: Tensor,
-                      need_times: bool) -> tuple[Tensor, Tensor, Tensor]:
+def arrivals_backward(
+    events: Events, layer: Synapses, rate: float, duration: float, grad: Tensor, need_times: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """By weights and delays [out, in], by times (empty if not asked for)."""
     n_in, n_out = layer.shape
     constants = _constants(rate, duration, grad)
@@ -85,11 +87,13 @@ def arrivals_backward(events: Events, layer: Synapses, rate: float, duration: fl
     by_time = grad.new_empty(events.times.numel() if need_times else 0)
     if events.times.numel():
         order, start, sample = by_unit(events, n_in)
-        _weight_kernel[n_in, blocks(n_out)](start, sample, events.times[order], layer.delay, grad, constants, by_weight,
-                                            n_out, LANES, num_warps=1)
+        _weight_kernel[n_in, blocks(n_out)](
+            start, sample, events.times[order], layer.delay, grad, constants, by_weight, n_out, LANES, num_warps=1
+        )
         if need_times:
-            _times_kernel[(events.times.numel(),)](events.units, events.samples(), events.times, *layer, grad, constants,
-                                                   by_time, n_out, LANES, num_warps=1)
+            _times_kernel[(events.times.numel(),)](
+                events.units, events.samples(), events.times, *layer, grad, constants, by_time, n_out, LANES, num_warps=1
+            )
     return by_weight.t().contiguous(), (-rate * layer.weight * by_weight).t().contiguous(), by_time
 
 

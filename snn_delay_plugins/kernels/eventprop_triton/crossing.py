@@ -14,8 +14,26 @@ from .flow import any_of, other_than, propagate
 
 
 @triton.jit
-def next_arrival(node, chain, node_t, node_u, weight, delay, j, n_out, since, t, v, i, end, inv_tm, delta, gain, equal,
-                 ENTER: tl.constexpr):
+def next_arrival(
+    node,
+    chain,
+    node_t,
+    node_u,
+    weight,
+    delay,
+    j,
+    n_out,
+    since,
+    t,
+    v,
+    i,
+    end,
+    inv_tm,
+    delta,
+    gain,
+    equal,
+    ENTER: tl.constexpr,
+):
     """The first arrival after t and before end, its time (inf if none) and weight; arrivals at the same time are one.
     With ENTER, arrivals from `since` up to t enter the state (v, i) at t. node: the head of the chain, or -1 in lanes
     that are not asked."""
@@ -69,8 +87,9 @@ def free_crossing(lanes, v, i, length, theta, tm, inv_tm, delta, gain, equal):
 
 
 @triton.jit
-def next_crossing(lanes, head, chain, node_t, node_u, weight, delay, j, n_out, since, t, v, i, end, theta, tm, inv_tm,
-                  delta, gain, equal):
+def next_crossing(
+    lanes, head, chain, node_t, node_u, weight, delay, j, n_out, since, t, v, i, end, theta, tm, inv_tm, delta, gain, equal
+):
     """From state (v, i) at time t through the arrivals of a step to the first crossing before end: its time (inf if there
     is none) and I there. head: pointers to the lanes' chains; arrivals before `since` are in the state already.
 
@@ -78,13 +97,14 @@ def next_crossing(lanes, head, chain, node_t, node_u, weight, delay, j, n_out, s
     """
     crossing, at = tl.zeros_like(v) + float("inf"), tl.zeros_like(v)
     first = tl.load(head, lanes, -1)
-    arrival, arriving, v, i = next_arrival(first, chain, node_t, node_u, weight, delay, j, n_out, since, t, v, i, end,
-                                           inv_tm, delta, gain, equal, True)
+    arrival, arriving, v, i = next_arrival(
+        first, chain, node_t, node_u, weight, delay, j, n_out, since, t, v, i, end, inv_tm, delta, gain, equal, True
+    )
     while any_of(lanes):
         until = tl.minimum(arrival, end)
         length = tl.where(lanes, until - t, 0.0)
         found, u, current = free_crossing(lanes, v, i, length, theta, tm, inv_tm, delta, gain, equal)
-        after = (t.to(tl.int64, bitcast=True) + 1).to(tl.float64, bitcast=True)         # the next number: later than t
+        after = (t.to(tl.int64, bitcast=True) + 1).to(tl.float64, bitcast=True)  # the next number: later than t
         crossing = tl.where(found, tl.minimum(tl.maximum(t + u, after), until), crossing)
         at = tl.where(found, current, at)
         lanes = lanes & other_than(found) & (arrival < end)
@@ -92,6 +112,24 @@ def next_crossing(lanes, head, chain, node_t, node_u, weight, delay, j, n_out, s
         v = em * v + k * i
         i = es * i + tl.where(lanes, arriving, 0.0)
         t = tl.where(lanes, until, t)
-        arrival, arriving, v, i = next_arrival(tl.where(lanes, first, -1), chain, node_t, node_u, weight, delay, j, n_out,
-                                               since, t, v, i, end, inv_tm, delta, gain, equal, False)
+        arrival, arriving, v, i = next_arrival(
+            tl.where(lanes, first, -1),
+            chain,
+            node_t,
+            node_u,
+            weight,
+            delay,
+            j,
+            n_out,
+            since,
+            t,
+            v,
+            i,
+            end,
+            inv_tm,
+            delta,
+            gain,
+            equal,
+            False,
+        )
     return crossing, at

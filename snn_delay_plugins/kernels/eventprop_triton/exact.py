@@ -24,14 +24,15 @@ from .tables import (
     synapse_table,
 )
 
-_NODES = 8          # spikes of a recurrent layer in a sample, per neuron, that there is room for at first
+_NODES = 8  # spikes of a recurrent layer in a sample, per neuron, that there is room for at first
 
 
 class Buckets:
     """What the arrivals of every step amount to at its end, and their chains (-1: empty)."""
 
-    def __init__(self, samples: int, nodes: int, steps: int, n_out: int, inhibited: bool, chained: bool,
-                 device: torch.device) -> None:
+    def __init__(
+        self, samples: int, nodes: int, steps: int, n_out: int, inhibited: bool, chained: bool, device: torch.device
+    ) -> None:
         shape = samples, steps, n_out
         self.current, self.voltage = (torch.zeros(shape, dtype=torch.float64, device=device) for _ in range(2))
         self.inhibition = torch.zeros(shape if inhibited else 0, dtype=torch.float64, device=device)
@@ -64,11 +65,11 @@ class ExactScheme:
         self.device, self.n_out = layer.weight.device, layer.shape[1]
         self.constants = exact_constants(neuron, self.device)
         self.table = synapse_table(layer, neuron)
-        self.forward_bytes = 28 * neuron.steps * self.n_out, 4 * self.n_out          # of a sample, of an event
+        self.forward_bytes = 28 * neuron.steps * self.n_out, 4 * self.n_out  # of a sample, of an event
         self.backward_bytes = 20 * neuron.steps * self.n_out, 0
         if recurrent is not None:
             self.table_r = synapse_table(recurrent, neuron)
-            self.forward_bytes = self.forward_bytes[0] + 4 * _NODES * self.n_out ** 2, self.forward_bytes[1]
+            self.forward_bytes = self.forward_bytes[0] + 4 * _NODES * self.n_out**2, self.forward_bytes[1]
 
     def _events(self, events: Events) -> EventTable:
         return event_table(events.times, events.units, exact_steps(events.times, self.neuron.dt), self.neuron)
@@ -82,8 +83,22 @@ class ExactScheme:
         self._scatter(part, _ranges(part, 0), buckets, self.layer, self.table, inhibited, True)
         found = Found.room(samples, capacity, n_out, self.device)
         exact_kernels.lif_kernel[samples, blocks(n_out)](
-            *buckets.all(), part.times, part.units, *self.layer, self.constants, found.times, found.slope, found.count,
-            steps, n_out, capacity, max_spikes, inhibited, LANES, num_warps=1)
+            *buckets.all(),
+            part.times,
+            part.units,
+            *self.layer,
+            self.constants,
+            found.times,
+            found.slope,
+            found.count,
+            steps,
+            n_out,
+            capacity,
+            max_spikes,
+            inhibited,
+            LANES,
+            num_warps=1,
+        )
         return found
 
     def _recurrent_spikes(self, part: Events, capacity: int, max_spikes: int) -> Found:
@@ -99,9 +114,28 @@ class ExactScheme:
             self._scatter(nodes, ranges, buckets, both, table, inhibited, True)
             sent = torch.empty(samples, dtype=torch.int64, device=self.device)
             exact_kernels.recurrent_kernel[(samples,)](
-                *buckets.all(), ranges, nodes.times, nodes.units, *both, table.position, table.k, table.es, self.constants,
-                found.times, found.slope, found.count, sent, steps, n_in, n_out, capacity, room, max_spikes, inhibited,
-                **lanes_of_layer(n_out))
+                *buckets.all(),
+                ranges,
+                nodes.times,
+                nodes.units,
+                *both,
+                table.position,
+                table.k,
+                table.es,
+                self.constants,
+                found.times,
+                found.slope,
+                found.count,
+                sent,
+                steps,
+                n_in,
+                n_out,
+                capacity,
+                room,
+                max_spikes,
+                inhibited,
+                **lanes_of_layer(n_out),
+            )
             if int(sent.max()) < room or int(found.count.max()) > max_spikes:
                 return found
             room *= 4
@@ -112,15 +146,48 @@ class ExactScheme:
         buckets = Buckets(samples, 0, steps, n_out, False, False, self.device)
         self._scatter(part, _ranges(part, 0), buckets, self.layer, self.table, False, False)
         exact_kernels.li_kernel[samples, blocks(n_out)](
-            buckets.current, buckets.voltage, self.constants, voltage, final, steps, self.neuron.every, voltage.shape[0],
-            n_out, voltage.stride(1), voltage.stride(0), LANES, num_warps=1)
+            buckets.current,
+            buckets.voltage,
+            self.constants,
+            voltage,
+            final,
+            steps,
+            self.neuron.every,
+            voltage.shape[0],
+            n_out,
+            voltage.stride(1),
+            voltage.stride(0),
+            LANES,
+            num_warps=1,
+        )
 
-    def _scatter(self, events: Events, ranges: Tensor, buckets: Buckets, layer: Synapses, table: SynapseTable,
-                 inhibited: bool, chained: bool) -> None:
+    def _scatter(
+        self,
+        events: Events,
+        ranges: Tensor,
+        buckets: Buckets,
+        layer: Synapses,
+        table: SynapseTable,
+        inhibited: bool,
+        chained: bool,
+    ) -> None:
         of_events = self._events(events)
         exact_kernels.scatter_kernel[ranges.shape[0], blocks(self.n_out)](
-            *of_events[1:], ranges, table.position, table.k, table.es, layer.weight, self.constants, *buckets.all(),
-            self.neuron.steps, self.n_out, inhibited, chained, LANES, num_warps=1)
+            *of_events[1:],
+            ranges,
+            table.position,
+            table.k,
+            table.es,
+            layer.weight,
+            self.constants,
+            *buckets.all(),
+            self.neuron.steps,
+            self.n_out,
+            inhibited,
+            chained,
+            LANES,
+            num_warps=1,
+        )
 
     def adjoint(self, spikes: Events, of_spikes: list[Tensor], source: Tensor, end: Tensor, before: Tensor) -> Adjoint:
         """of_spikes: slope, dL/dt, dL/dpotential; source [T, samples, out]: dL/dV every `every` steps, or no rows; end
@@ -131,18 +198,57 @@ class ExactScheme:
         adjoint = Adjoint(samples, steps, n_out, spikes.times[order], _follow(spikes, step, order, n_out))
         if self.recurrent is None:
             exact_adjoint_kernels.adjoint_kernel[samples, blocks(n_out)](
-                start, step[order], adjoint.times, *(x[order] for x in of_spikes), end, source, self.constants, *adjoint.p,
-                adjoint.first, adjoint.mu, before, steps, self.neuron.every, n_out, source.shape[0], source.stride(1),
-                source.stride(0), source.shape[0] > 0, LANES, num_warps=1)
+                start,
+                step[order],
+                adjoint.times,
+                *(x[order] for x in of_spikes),
+                end,
+                source,
+                self.constants,
+                *adjoint.p,
+                adjoint.first,
+                adjoint.mu,
+                before,
+                steps,
+                self.neuron.every,
+                n_out,
+                source.shape[0],
+                source.stride(1),
+                source.stride(0),
+                source.shape[0] > 0,
+                LANES,
+                num_warps=1,
+            )
             return adjoint
         place = torch.empty_like(order)
         place[order] = torch.arange(order.numel(), device=self.device)
         of_events = event_table(spikes.times, spikes.units, step, self.neuron)
         exact_adjoint_kernels.recurrent_adjoint_kernel[(samples,)](
-            spikes.offsets, place, spikes.units, step, *of_events.arrivals(), self.table_r.position,
-            self.recurrent.delay, self.table_r.em, self.table_r.k, self.table_r.es, self.recurrent.weight, *of_spikes,
-            start, step[order], adjoint.times, adjoint.follow, self.constants, *adjoint.p, adjoint.first, adjoint.mu,
-            before, steps, n_out, **lanes_of_layer(n_out))
+            spikes.offsets,
+            place,
+            spikes.units,
+            step,
+            *of_events.arrivals(),
+            self.table_r.position,
+            self.recurrent.delay,
+            self.table_r.em,
+            self.table_r.k,
+            self.table_r.es,
+            self.recurrent.weight,
+            *of_spikes,
+            start,
+            step[order],
+            adjoint.times,
+            adjoint.follow,
+            self.constants,
+            *adjoint.p,
+            adjoint.first,
+            adjoint.mu,
+            before,
+            steps,
+            n_out,
+            **lanes_of_layer(n_out),
+        )
         return adjoint
 
     def gather(self, adjoint: Adjoint, events: Events, sums: Sums, recurrent: bool = False) -> None:
@@ -151,9 +257,23 @@ class ExactScheme:
         n_in, n_out = layer.shape
         order, start, sample = by_unit(events, n_in)
         exact_adjoint_kernels.gather_kernel[n_in, blocks(n_out)](
-            start, sample, *self._arrivals(events, recurrent).arrivals(order), table.position, layer.delay,
-            table.em, table.k, table.es, *adjoint.all(), self.constants, sums.v, sums.i, self.neuron.steps, n_out, LANES,
-            num_warps=1)
+            start,
+            sample,
+            *self._arrivals(events, recurrent).arrivals(order),
+            table.position,
+            layer.delay,
+            table.em,
+            table.k,
+            table.es,
+            *adjoint.all(),
+            self.constants,
+            sums.v,
+            sums.i,
+            self.neuron.steps,
+            n_out,
+            LANES,
+            num_warps=1,
+        )
 
     def _arrivals(self, events: Events, own: bool) -> EventTable:
         """own: of spikes of the layer, all of which lie in a step."""
@@ -164,9 +284,23 @@ class ExactScheme:
     def gather_times(self, adjoint: Adjoint, events: Events, grad: Tensor) -> None:
         table = self.table
         exact_adjoint_kernels.gather_times_kernel[(events.times.numel(),)](
-            events.units, events.samples(), *self._arrivals(events, False).arrivals(), table.position, self.layer.delay,
-            table.em, table.k, table.es, self.layer.weight, *adjoint.all(), self.constants, grad, self.neuron.steps,
-            self.n_out, LANES, num_warps=1)
+            events.units,
+            events.samples(),
+            *self._arrivals(events, False).arrivals(),
+            table.position,
+            self.layer.delay,
+            table.em,
+            table.k,
+            table.es,
+            self.layer.weight,
+            *adjoint.all(),
+            self.constants,
+            grad,
+            self.neuron.steps,
+            self.n_out,
+            LANES,
+            num_warps=1,
+        )
 
 
 def _follow(spikes: Events, step: Tensor, order: Tensor, n_out: int) -> Tensor:

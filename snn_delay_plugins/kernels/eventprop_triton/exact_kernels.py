@@ -33,8 +33,31 @@ from .flow import (
 
 @triton.jit
 def add_arrivals(
-    b, node, unit, position, em_e, k_e, es_e, where, k_d, es_d, weight, current, voltage, inhibition, head, chain, j,
-    inside, bm, bk, bs, steps, n_out, INHIBITED: tl.constexpr, CHAINED: tl.constexpr,
+    b,
+    node,
+    unit,
+    position,
+    em_e,
+    k_e,
+    es_e,
+    where,
+    k_d,
+    es_d,
+    weight,
+    current,
+    voltage,
+    inhibition,
+    head,
+    chain,
+    j,
+    inside,
+    bm,
+    bk,
+    bs,
+    steps,
+    n_out,
+    INHIBITED: tl.constexpr,
+    CHAINED: tl.constexpr,
 ):
     """Arrivals of one event at all lanes: w P(2 dt - ft) P(-fd) (0, 1), as seen from the grid point after the next or, if
     the fractions carry, from the next; put at the head of the step's chain."""
@@ -71,8 +94,27 @@ def may_cross(v, i, di, dv, down, em, k, es, bs, rate, theta):
 
 @triton.jit
 def scatter_kernel(
-    units, position, em_e, k_e, es_e, ranges, where, k_d, es_d, weight, constants, current, voltage, inhibition, head,
-    chain, steps, n_out, INHIBITED: tl.constexpr, CHAINED: tl.constexpr, BLOCK: tl.constexpr,
+    units,
+    position,
+    em_e,
+    k_e,
+    es_e,
+    ranges,
+    where,
+    k_d,
+    es_d,
+    weight,
+    constants,
+    current,
+    voltage,
+    inhibition,
+    head,
+    chain,
+    steps,
+    n_out,
+    INHIBITED: tl.constexpr,
+    CHAINED: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """The buckets of all arrivals; inhibition[b, n, j] = sum of |w| of the negative ones."""
     b = tl.program_id(0).to(tl.int64)
@@ -80,15 +122,56 @@ def scatter_kernel(
     inside = j < n_out
     bm, bk, bs = tl.load(constants + BACK_EM), tl.load(constants + BACK_K), tl.load(constants + BACK_ES)
     for e in range(tl.load(ranges + 2 * b), tl.load(ranges + 2 * b + 1)):
-        add_arrivals(b, e, tl.load(units + e), tl.load(position + e), tl.load(em_e + e), tl.load(k_e + e),
-                     tl.load(es_e + e), where, k_d, es_d, weight, current, voltage, inhibition, head, chain, j, inside,
-                     bm, bk, bs, steps, n_out, INHIBITED, CHAINED)
+        add_arrivals(
+            b,
+            e,
+            tl.load(units + e),
+            tl.load(position + e),
+            tl.load(em_e + e),
+            tl.load(k_e + e),
+            tl.load(es_e + e),
+            where,
+            k_d,
+            es_d,
+            weight,
+            current,
+            voltage,
+            inhibition,
+            head,
+            chain,
+            j,
+            inside,
+            bm,
+            bk,
+            bs,
+            steps,
+            n_out,
+            INHIBITED,
+            CHAINED,
+        )
 
 
 @triton.jit
 def lif_kernel(
-    current, voltage, inhibition, head, chain, times, units, weight, delay, constants, found_t, found_slope, count,
-    steps, n_out, capacity, max_spikes, INHIBITED: tl.constexpr, BLOCK: tl.constexpr,
+    current,
+    voltage,
+    inhibition,
+    head,
+    chain,
+    times,
+    units,
+    weight,
+    delay,
+    constants,
+    found_t,
+    found_slope,
+    count,
+    steps,
+    n_out,
+    capacity,
+    max_spikes,
+    INHIBITED: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """From grid point to grid point; in a step in which a bound says that a neuron may spike its arrivals are looked at one
     by one. Spikes (time, I - theta) as in grid_kernels.lif_kernel."""
@@ -98,8 +181,7 @@ def lif_kernel(
     theta, tm, dt = tl.load(constants + THETA), tl.load(constants + TAU_MEM), tl.load(constants + DT)
     inv_tm, delta = tl.load(constants + INV_TAU_MEM), tl.load(constants + DELTA)
     gain, equal = tl.load(constants + GAIN), tl.load(constants + EQUAL)
-    em, k, es, bs = (tl.load(constants + EM), tl.load(constants + K), tl.load(constants + ES),
-                     tl.load(constants + BACK_ES))
+    em, k, es, bs = (tl.load(constants + EM), tl.load(constants + K), tl.load(constants + ES), tl.load(constants + BACK_ES))
     duration = tl.load(constants + DURATION)
     v, i, down = tl.zeros((BLOCK,), tl.float64), tl.zeros((BLOCK,), tl.float64), tl.zeros((BLOCK,), tl.float64)
     fired = tl.zeros((BLOCK,), tl.int32)
@@ -115,8 +197,28 @@ def lif_kernel(
         later = (n + 1) * dt
         end = tl.minimum(later, duration)
         while any_of(lanes):
-            t, now_i = next_crossing(lanes, head + at, chain, times, units, weight, delay, j, n_out, since, t, now_v, now_i,
-                                     end, theta, tm, inv_tm, delta, gain, equal)
+            t, now_i = next_crossing(
+                lanes,
+                head + at,
+                chain,
+                times,
+                units,
+                weight,
+                delay,
+                j,
+                n_out,
+                since,
+                t,
+                now_v,
+                now_i,
+                end,
+                theta,
+                tm,
+                inv_tm,
+                delta,
+                gain,
+                equal,
+            )
             lanes = lanes & (t <= end)
             t = tl.where(lanes, t, end)
             place = (b * capacity + fired) * n_out + j
@@ -128,7 +230,7 @@ def lif_kernel(
             reset += tl.where(lanes, theta * decay, 0.0)
             now_v = tl.zeros((BLOCK,), tl.float64)
             since = t
-            high = tl.maximum(now_i, 0.0) + tl.maximum((di + down) * bs, 0.0)       # no more than V can reach
+            high = tl.maximum(now_i, 0.0) + tl.maximum((di + down) * bs, 0.0)  # no more than V can reach
             lanes = lanes & (fired <= max_spikes) & (high * (end - t) >= theta * tm * (1 - 1e-9))
         v = em * v + k * i + dv - reset
         i = es * i + di
@@ -136,8 +238,9 @@ def lif_kernel(
 
 
 @triton.jit
-def li_kernel(current, bucket_v, constants, voltage, final, steps, every, samples, n_out, of_sample, of_step,
-              BLOCK: tl.constexpr):
+def li_kernel(
+    current, bucket_v, constants, voltage, final, steps, every, samples, n_out, of_sample, of_step, BLOCK: tl.constexpr
+):
     """V(n every dt) of the readout to voltage[n, b, j], n < samples; (V, I) at the end to final[b, j]."""
     b = tl.program_id(0).to(tl.int64)
     j = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -146,7 +249,7 @@ def li_kernel(current, bucket_v, constants, voltage, final, steps, every, sample
     v, i = tl.zeros((BLOCK,), tl.float64), tl.zeros((BLOCK,), tl.float64)
     for n in range(steps):
         sampled = tl.where((n % every == 0) & (n // every < samples), inside, False)
-        row = b * 0 + n // every                                                    # 64 bits
+        row = b * 0 + n // every  # 64 bits
         tl.store(voltage + row * of_step + b * of_sample + j, v, sampled)
         at = (b * steps + n) * n_out + j
         v = em * v + k * i + tl.load(bucket_v + at, inside, 0)
@@ -157,8 +260,32 @@ def li_kernel(current, bucket_v, constants, voltage, final, steps, every, sample
 
 @triton.jit
 def recurrent_kernel(
-    current, voltage, inhibition, head, chain, ranges, node_t, node_u, weight, delay, where, k_d, es_d, constants, found_t,
-    found_slope, count, sent, steps, n_in, n_out, capacity, nodes, max_spikes, INHIBITED: tl.constexpr, BLOCK: tl.constexpr,
+    current,
+    voltage,
+    inhibition,
+    head,
+    chain,
+    ranges,
+    node_t,
+    node_u,
+    weight,
+    delay,
+    where,
+    k_d,
+    es_d,
+    constants,
+    found_t,
+    found_slope,
+    count,
+    sent,
+    steps,
+    n_in,
+    n_out,
+    capacity,
+    nodes,
+    max_spikes,
+    INHIBITED: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """As lif_kernel, all neurons of a sample in one program. The synapses are [in + out, out]: a spike of neuron j is an
     event of unit in + j and takes the next free node of the sample, after the nodes of its input events. There are `nodes`
@@ -195,8 +322,27 @@ def recurrent_kernel(
         crossing, at_crossing = reset + float("inf"), reset
         if any_of(listed):
             crossing, at_crossing = next_crossing(
-                listed, head + at, chain, node_t, node_u, weight, delay, j, n_out, since, from_t, from_v, from_i, end,
-                theta, tm, inv_tm, delta, gain, equal)
+                listed,
+                head + at,
+                chain,
+                node_t,
+                node_u,
+                weight,
+                delay,
+                j,
+                n_out,
+                since,
+                from_t,
+                from_v,
+                from_i,
+                end,
+                theta,
+                tm,
+                inv_tm,
+                delta,
+                gain,
+                equal,
+            )
         t = tl.min(crossing, 0)
         while (t <= end) & open_:
             sender = tl.min(tl.where(crossing == t, j, BLOCK), 0)
@@ -217,8 +363,33 @@ def recurrent_kernel(
             em_e, k_e, es_e = propagate(2 * dt - fraction, inv_tm, delta, gain, equal)
             unit = (n_in + sender).to(tl.int64)
             tl.debug_barrier()
-            add_arrivals(b, node, unit, position, em_e, k_e, es_e, where, k_d, es_d, weight, current, voltage, inhibition,
-                         head, chain, j, inside, bm, bk, bs, steps, n_out, INHIBITED, True)
+            add_arrivals(
+                b,
+                node,
+                unit,
+                position,
+                em_e,
+                k_e,
+                es_e,
+                where,
+                k_d,
+                es_d,
+                weight,
+                current,
+                voltage,
+                inhibition,
+                head,
+                chain,
+                j,
+                inside,
+                bm,
+                bk,
+                bs,
+                steps,
+                n_out,
+                INHIBITED,
+                True,
+            )
             tl.debug_barrier()
             di, dv = tl.load(current + at, inside, 0), tl.load(voltage + at, inside, 0)
             if INHIBITED:
@@ -228,8 +399,27 @@ def recurrent_kernel(
             listed = listed | (reached & may_cross(v, i, di, dv, down, em, k, es, bs, dt * inv_tm, theta))
             reached = reached & listed
             again, at_again = next_crossing(
-                reached, head + at, chain, node_t, node_u, weight, delay, j, n_out, since, from_t, from_v, from_i, end,
-                theta, tm, inv_tm, delta, gain, equal)
+                reached,
+                head + at,
+                chain,
+                node_t,
+                node_u,
+                weight,
+                delay,
+                j,
+                n_out,
+                since,
+                from_t,
+                from_v,
+                from_i,
+                end,
+                theta,
+                tm,
+                inv_tm,
+                delta,
+                gain,
+                equal,
+            )
             crossing, at_crossing = tl.where(reached, again, crossing), tl.where(reached, at_again, at_crossing)
             t = tl.min(crossing, 0)
             node += 1

@@ -13,16 +13,43 @@ from ..eventprop_cpu import Neuron
 
 # Numbers go to the kernels in a float64 tensor: triton would round Python floats to float32. Their places:
 THETA, TAU_MEM, TAU_SYN, DT, EM, K, ES = (tl.constexpr(n) for n in range(7))
-DURATION, INV_TAU_MEM, DELTA, GAIN, EQUAL, BACK_EM, BACK_K, BACK_ES = (tl.constexpr(n) for n in range(7, 15))    # exact
-GRID_GAIN, DRIVE_V, DRIVE_I = (tl.constexpr(n) for n in range(7, 10))                                              # grid
+DURATION, INV_TAU_MEM, DELTA, GAIN, EQUAL, BACK_EM, BACK_K, BACK_ES = (tl.constexpr(n) for n in range(7, 15))  # exact
+GRID_GAIN, DRIVE_V, DRIVE_I = (tl.constexpr(n) for n in range(7, 10))  # grid
 
 
 @triton.jit
 def expm1(x):
     """exp(x) - 1 for |x| <= 2, as in eventprop_numba: Taylor series of x/8, doubled three times."""
     r = 0.125 * x
-    q = r * (1 + r * (1 / 2) * (1 + r * (1 / 3) * (1 + r * (1 / 4) * (1 + r * (1 / 5) * (1 + r * (1 / 6) * (
-        1 + r * (1 / 7) * (1 + r * (1 / 8) * (1 + r * (1 / 9) * (1 + r * (1 / 10) * (1 + r * (1 / 11)))))))))))
+    q = r * (
+        1
+        + r
+        * (1 / 2)
+        * (
+            1
+            + r
+            * (1 / 3)
+            * (
+                1
+                + r
+                * (1 / 4)
+                * (
+                    1
+                    + r
+                    * (1 / 5)
+                    * (
+                        1
+                        + r
+                        * (1 / 6)
+                        * (
+                            1
+                            + r * (1 / 7) * (1 + r * (1 / 8) * (1 + r * (1 / 9) * (1 + r * (1 / 10) * (1 + r * (1 / 11)))))
+                        )
+                    )
+                )
+            )
+        )
+    )
     q = q * (q + 2)
     q = q * (q + 2)
     return q * (q + 2)
@@ -38,6 +65,7 @@ def propagate(h, inv_tm, delta, gain, equal):
 
 # A condition on a number is joined with lanes by tl.where, not `&`: the interpreter of Triton 3.9 spreads the outcome of a
 # comparison over lanes as an integer, which is no mask.
+
 
 @triton.jit
 def any_of(lanes):
@@ -67,14 +95,15 @@ def propagator(h: float, neuron: Neuron) -> tuple[float, float, float]:
     """(em, K, es) of P(h) for any h."""
     delta, gain, equal = difference(neuron)
     em, es = math.exp(-h / neuron.tau_mem), math.exp(-h / neuron.tau_syn)
-    if delta > 0:                                                   # keeps the exponent of expm1 negative
+    if delta > 0:  # keeps the exponent of expm1 negative
         return em, -es * math.expm1(-h * delta) * gain + em * h * equal, es
     return em, em * (math.expm1(h * delta) * gain + h * equal), es
 
 
 def exact_constants(neuron: Neuron, device: torch.device) -> Tensor:
-    return _on_device(neuron, device, neuron.duration, 1 / neuron.tau_mem, *difference(neuron),
-                      *propagator(-neuron.dt, neuron))
+    return _on_device(
+        neuron, device, neuron.duration, 1 / neuron.tau_mem, *difference(neuron), *propagator(-neuron.dt, neuron)
+    )
 
 
 def grid_constants(neuron: Neuron, device: torch.device) -> Tensor:

@@ -29,7 +29,7 @@ class GridScheme:
         self.constants = grid_constants(neuron, self.device)
         self.where = grid_delays(layer, neuron)
         self.where_r = None if recurrent is None else grid_delays(recurrent, neuron)
-        self.forward_bytes = 8 * neuron.steps * self.n_out, 0           # of a sample, of an event
+        self.forward_bytes = 8 * neuron.steps * self.n_out, 0  # of a sample, of an event
         self.backward_bytes = 16 * neuron.steps * self.n_out, 0
 
     def spikes(self, part: Events, capacity: int, max_spikes: int) -> Found:
@@ -41,8 +41,9 @@ class GridScheme:
         if self.recurrent is None:
             kernels.lif_kernel[samples, blocks(n_out)](drive, self.constants, *into, LANES, num_warps=1)
         else:
-            kernels.recurrent_kernel[(samples,)](drive, self.where_r, self.recurrent.weight, self.constants, *into,
-                                                 **lanes_of_layer(n_out))
+            kernels.recurrent_kernel[(samples,)](
+                drive, self.where_r, self.recurrent.weight, self.constants, *into, **lanes_of_layer(n_out)
+            )
         return found
 
     def voltage(self, part: Events, voltage: Tensor, final: Tensor) -> None:
@@ -50,13 +51,24 @@ class GridScheme:
         drive = voltage.zero_().transpose(0, 1)
         self._scatter(part, drive)
         kernels.li_kernel[part.batch_size, blocks(self.n_out)](
-            drive, self.constants, self.neuron.steps, self.n_out, *drive.stride()[:2], LANES, num_warps=1)
+            drive, self.constants, self.neuron.steps, self.n_out, *drive.stride()[:2], LANES, num_warps=1
+        )
 
     def _scatter(self, part: Events, drive: Tensor) -> None:
         row = grid_steps(part, self.neuron.dt) + 1
         kernels.scatter_kernel[part.batch_size, blocks(self.n_out)](
-            part.units, row, part.offsets, self.where, self.layer.weight, drive, self.neuron.steps, self.n_out,
-            *drive.stride()[:2], LANES, num_warps=1)
+            part.units,
+            row,
+            part.offsets,
+            self.where,
+            self.layer.weight,
+            drive,
+            self.neuron.steps,
+            self.n_out,
+            *drive.stride()[:2],
+            LANES,
+            num_warps=1,
+        )
 
     def adjoint(self, spikes: Events, of_spikes: list[Tensor], source: Tensor, end: Tensor, before: Tensor) -> Adjoint:
         """of_spikes: slope, dL/dt, dL/dpotential; source [steps, samples, out]: dL/dV, or no rows; before [samples, out]
@@ -67,12 +79,33 @@ class GridScheme:
         at_spikes = [x[lists.order] for x in (grid_steps(spikes, self.neuron.dt), *of_spikes)]
         if self.recurrent is None:
             kernels.adjoint_kernel[samples, blocks(n_out)](
-                lists.start, *at_spikes, source, self.constants, *adjoint.p, before, steps, n_out, source.stride(1),
-                source.stride(0), source.shape[0] > 0, LANES, num_warps=1)
+                lists.start,
+                *at_spikes,
+                source,
+                self.constants,
+                *adjoint.p,
+                before,
+                steps,
+                n_out,
+                source.stride(1),
+                source.stride(0),
+                source.shape[0] > 0,
+                LANES,
+                num_warps=1,
+            )
         else:
             kernels.recurrent_adjoint_kernel[(samples,)](
-                lists.start, *at_spikes, self.where_r, self.recurrent.weight, self.constants, *adjoint.p, before, steps,
-                n_out, **lanes_of_layer(n_out))
+                lists.start,
+                *at_spikes,
+                self.where_r,
+                self.recurrent.weight,
+                self.constants,
+                *adjoint.p,
+                before,
+                steps,
+                n_out,
+                **lanes_of_layer(n_out),
+            )
         return adjoint
 
     def gather(self, adjoint: Adjoint, events: Events, sums: Sums, recurrent: bool = False) -> None:
@@ -82,10 +115,22 @@ class GridScheme:
         order, start, sample = by_unit(events, n_in)
         row = grid_steps(events, self.neuron.dt)[order] + 1
         kernels.gather_kernel[n_in, blocks(n_out)](
-            start, sample, row, where, *adjoint.p, sums.v, sums.i, self.neuron.steps, n_out, LANES, num_warps=1)
+            start, sample, row, where, *adjoint.p, sums.v, sums.i, self.neuron.steps, n_out, LANES, num_warps=1
+        )
 
     def gather_times(self, adjoint: Adjoint, events: Events, grad: Tensor) -> None:
         row = grid_steps(events, self.neuron.dt) + 1
         kernels.gather_times_kernel[(events.times.numel(),)](
-            events.units, events.samples(), row, self.where, self.layer.weight, *adjoint.p, self.constants, grad,
-            self.neuron.steps, self.n_out, LANES, num_warps=1)
+            events.units,
+            events.samples(),
+            row,
+            self.where,
+            self.layer.weight,
+            *adjoint.p,
+            self.constants,
+            grad,
+            self.neuron.steps,
+            self.n_out,
+            LANES,
+            num_warps=1,
+        )

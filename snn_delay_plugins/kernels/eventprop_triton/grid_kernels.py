@@ -69,8 +69,22 @@ def li_kernel(drive, constants, steps, n_out, of_sample, of_step, BLOCK: tl.cons
 
 @triton.jit
 def adjoint_kernel(
-    start, step, slope, g_time, g_jump, source, constants, p_v, p_i, before, steps, n_out, of_sample, of_step,
-    SAMPLED: tl.constexpr, BLOCK: tl.constexpr,
+    start,
+    step,
+    slope,
+    g_time,
+    g_jump,
+    source,
+    constants,
+    p_v,
+    p_i,
+    before,
+    steps,
+    n_out,
+    of_sample,
+    of_step,
+    SAMPLED: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """p[b, n, j] = (dL/dV, dL/dI), backwards; before[b, j] = sum of p_V before the spikes (-dL/d theta). At a spike, listed
     neuron by neuron from start[b out + j] on,
@@ -126,9 +140,7 @@ def gather_kernel(start, sample, row, where, p_v, p_i, sum_v, sum_i, steps, n_ou
 
 
 @triton.jit
-def gather_times_kernel(
-    units, sample, row, where, weight, p_v, p_i, constants, grad, steps, n_out, BLOCK: tl.constexpr
-):
+def gather_times_kernel(units, sample, row, where, weight, p_v, p_i, constants, grad, steps, n_out, BLOCK: tl.constexpr):
     """Of event e: sum of w (p_I / tau_s - p_V / tau_m) at its arrivals."""
     e = tl.program_id(0)
     tm, ts = tl.load(constants + TAU_MEM), tl.load(constants + TAU_SYN)

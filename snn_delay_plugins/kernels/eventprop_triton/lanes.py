@@ -8,7 +8,7 @@ from functools import wraps
 import torch
 import triton
 
-LANES = 32                  # neurons of a program of one warp
+LANES = 32  # neurons of a program of one warp
 
 
 def blocks(n_out: int) -> int:
@@ -23,6 +23,7 @@ def lanes_of_layer(n_out: int) -> dict[str, int]:
 
 def where_the_events_are(function: Callable) -> Callable:
     """Kernels run on the current device: make it that of the first argument."""
+
     @wraps(function)
     def run(events, *args, **kwargs):
         with torch.cuda.device_of(events.times):

@@ -14,7 +14,7 @@ from .lanes import where_the_events_are
 from .spikes import joined_spikes, with_room
 from .tables import Events, Sums, Synapses, groups
 
-WORKSPACE = 1 << 28         # bytes that the buffers of a group of samples may take, where a sample takes less
+WORKSPACE = 1 << 28  # bytes that the buffers of a group of samples may take, where a sample takes less
 
 
 def _scheme(layer: Synapses, recurrent: Synapses | None, neuron: Neuron, grid: bool) -> GridScheme | ExactScheme:
@@ -22,8 +22,9 @@ def _scheme(layer: Synapses, recurrent: Synapses | None, neuron: Neuron, grid: b
 
 
 @where_the_events_are
-def lif_forward(events: Events, layer: Synapses, recurrent: Synapses | None, neuron: Neuron, grid: bool,
-                max_spikes: int) -> tuple[Events, Tensor]:
+def lif_forward(
+    events: Events, layer: Synapses, recurrent: Synapses | None, neuron: Neuron, grid: bool, max_spikes: int
+) -> tuple[Events, Tensor]:
     """Spikes of the layer, by sample and time, and tau_m dV/dt at each of them.
 
     :raises TooManySpikes: as :func:`..eventprop_cpu.lif_forward`.
@@ -67,8 +68,20 @@ class Gradients:
 
 
 @where_the_events_are
-def backward(events: Events, layer: Synapses, recurrent: Synapses | None, neuron: Neuron, grid: bool, out: Events,
-             slope: Tensor, g_time: Tensor, g_jump: Tensor, source: Tensor, end: Tensor, need_times: bool) -> Gradients:
+def backward(
+    events: Events,
+    layer: Synapses,
+    recurrent: Synapses | None,
+    neuron: Neuron,
+    grid: bool,
+    out: Events,
+    slope: Tensor,
+    g_time: Tensor,
+    g_jump: Tensor,
+    source: Tensor,
+    end: Tensor,
+    need_times: bool,
+) -> Gradients:
     """Of a LIF layer (``out`` its spikes) or an LI readout (``out`` empty); arguments as of
     :func:`..eventprop_cpu.backward`, source [T, N, out]."""
     scheme = _scheme(layer, recurrent, neuron, grid)
@@ -84,7 +97,7 @@ def backward(events: Events, layer: Synapses, recurrent: Synapses | None, neuron
             scheme.gather(adjoint, inputs, sums)
             if need_times:
                 e0 = events.offsets[lo].item()
-                scheme.gather_times(adjoint, inputs, grad_t[e0:e0 + inputs.times.numel()])
+                scheme.gather_times(adjoint, inputs, grad_t[e0 : e0 + inputs.times.numel()])
         if recurrent is not None and spikes.times.numel():
             scheme.gather(adjoint, spikes, sums_r, recurrent=True)
     of_recurrent = (None, None) if recurrent is None else sums_r.gradients(recurrent, neuron)

@@ -12,7 +12,7 @@ from ..eventprop_cpu import Neuron, check_spikes
 from ..eventprop_numba import TOO_MANY_SPIKES
 from .tables import Events
 
-_FIRST_CAPACITY = 32        # spikes of a neuron in a sample that there is room for at first
+_FIRST_CAPACITY = 32  # spikes of a neuron in a sample that there is room for at first
 
 
 @dataclass

@@ -12,7 +12,7 @@ from ...bins import FLOAT64, step_of
 from ..eventprop_cpu import Neuron
 from .flow import difference
 
-_FRACTION = 2.0 ** 32
+_FRACTION = 2.0**32
 
 
 class Events(NamedTuple):
@@ -31,12 +31,13 @@ class Events(NamedTuple):
     def part(self, lo: int, hi: int) -> Events:
         """Samples lo .. hi - 1."""
         e0, e1 = self.offsets[lo].item(), self.offsets[hi].item()
-        return Events(self.times[e0:e1], self.units[e0:e1], self.offsets[lo:hi + 1] - e0, self.eps)
+        return Events(self.times[e0:e1], self.units[e0:e1], self.offsets[lo : hi + 1] - e0, self.eps)
 
     def samples(self) -> Tensor:
         """The sample of each event."""
-        return torch.repeat_interleave(torch.arange(self.batch_size, device=self.offsets.device), self.offsets.diff(),
-                                       output_size=self.times.numel())
+        return torch.repeat_interleave(
+            torch.arange(self.batch_size, device=self.offsets.device), self.offsets.diff(), output_size=self.times.numel()
+        )
 
 
 class Synapses(NamedTuple):
@@ -118,6 +119,7 @@ def spike_lists(spikes: Events, n_out: int) -> SpikeLists:
 
 # ------------------------------------------------------------------------------------------------ grid scheme
 
+
 def grid_steps(events: Events, dt: float) -> Tensor:
     """The step in which each spike acts."""
     return step_of(events.times, dt, events.eps)
@@ -129,6 +131,7 @@ def grid_delays(layer: Synapses, neuron: Neuron) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------ exact scheme
+
 
 class EventTable(NamedTuple):
     """Of every event: time, unit, position and P(2 dt - ft) as (em, K, es)."""
@@ -174,7 +177,7 @@ def synapse_table(layer: Synapses, neuron: Neuron) -> SynapseTable:
     dt, steps = neuron.dt, neuron.steps
     whole = torch.floor((layer.delay / dt).clamp(max=steps))
     fraction = (layer.delay.clamp(max=steps * dt) - whole * dt).clamp(min=0)
-    position = (whole.to(torch.int64) << 33) + ((fraction / dt * 2.0 ** 30).to(torch.int64) << 2)
+    position = (whole.to(torch.int64) << 33) + ((fraction / dt * 2.0**30).to(torch.int64) << 2)
     return SynapseTable(position, *_propagator(-fraction, neuron))
 
 

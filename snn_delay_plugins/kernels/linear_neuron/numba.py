@@ -14,6 +14,7 @@ depend neither on the number of threads nor on how columns are grouped.
 What these loops wait for is memory. Forward therefore keeps the states of one step of so many alone; backward computes
 the traces between two of them anew, block of columns by block, into buffers that stay in the cache.
 """
+
 from __future__ import annotations
 
 from functools import cache
@@ -31,7 +32,6 @@ from .structure import NAMES, Structure
 # arrays; a row is a little longer than its columns, or all rows would compete for the same lines of the cache.
 _W = 2048
 _ROW = _W + 16
-
 
 
 class _Rows:
@@ -410,8 +410,11 @@ def backward(
     nothing = current.new_empty(0, 0)
     g_x0, g_x1 = (zeros if g is None or not g.numel() else g for g in (g_x0, g_x1)) if traced else (nothing, nothing)
     g_final = [current.new_zeros(columns) if g is None or not g.numel() else g for g in g_final]
-    out = [torch.empty(current.shape, dtype=current.dtype), *(torch.empty_like(x) for x in state),
-           current.new_empty(len(coefficients), columns)]
+    out = [
+        torch.empty(current.shape, dtype=current.dtype),
+        *(torch.empty_like(x) for x in state),
+        current.new_empty(len(coefficients), columns),
+    ]
     options = [_scalar(current, boxcar[0]), _scalar(current, boxcar[1]), traced, every]
     incoming = _arrays(zeros if g_s is None else g_s, g_x0, g_x1, *g_final, nothing if phi is None else phi)
     inputs, outputs = _arrays(current, *traces, *state, coefficients), _arrays(*out)

@@ -4,6 +4,7 @@
 same kernels without the operator's cost. :mod:`.numba` runs them on the CPU, :mod:`.triton` on CUDA. Shapes: current
 ``[T, M]`` (M = samples x neurons), states ``[M]`` (the second empty where there is none), coefficients ``[K, F]``.
 """
+
 from __future__ import annotations
 
 import torch
@@ -22,11 +23,13 @@ def linear_neuron(current, x0, x1, s, coefficients, structure: Structure, traces
     the boxcar (bool; None if not ``support``)."""
     boxcar = getattr(surrogate, "is_boxcar", False)
     if torch.compiler.is_compiling():  # the boxcar alone: dispatch has seen to it
-        *out, inside = _operator(current, x0, x1, s, coefficients, structure.code, traces, support,
-                                 surrogate.width, surrogate.height)
+        *out, inside = _operator(
+            current, x0, x1, s, coefficients, structure.code, traces, support, surrogate.width, surrogate.height
+        )
     else:
-        *out, inside = _Sequence.apply(current, x0, x1, s, coefficients, structure.code, traces, support and boxcar,
-                                       surrogate)
+        *out, inside = _Sequence.apply(
+            current, x0, x1, s, coefficients, structure.code, traces, support and boxcar, surrogate
+        )
     return *out, inside if support and boxcar else None
 
 
@@ -44,8 +47,9 @@ def _kernels(current: Tensor):
 def _check(current: Tensor, state: tuple[Tensor, ...], coefficients: Tensor, structure: Structure) -> None:
     """Refuse whatever the loops, which know no bounds, could not read: an operator can be called by anybody."""
     if current.dim() != 2 or coefficients.dim() != 2:
-        raise ValueError(f"current must be [T, M] and coefficients [K, F], got {tuple(current.shape)} and "
-                         f"{tuple(coefficients.shape)}")
+        raise ValueError(
+            f"current must be [T, M] and coefficients [K, F], got {tuple(current.shape)} and {tuple(coefficients.shape)}"
+        )
     if current.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"current must be float32 or float64, got {current.dtype}")
     rows, features = coefficients.shape

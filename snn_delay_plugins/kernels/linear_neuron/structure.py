@@ -6,6 +6,7 @@ A neuron of one or two states x, with current I and spikes s (architecture: docs
 
 The coefficients travel as the rows of one tensor ``[K, F]``, in the order of :data:`NAMES`.
 """
+
 from __future__ import annotations
 
 from functools import cache

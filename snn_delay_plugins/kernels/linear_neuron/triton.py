@@ -5,6 +5,7 @@ programs touch the same element, so that results repeat. Products and sums are n
 
 The constants that bear the names of coefficients are their rows in the tensor of coefficients, -1 for one that is zero.
 """
+
 from __future__ import annotations
 
 import torch
@@ -319,8 +320,11 @@ def backward(
     g_s = given(g_s, current.shape)
     g_x0, g_x1 = (given(g, current.shape) if traced else nothing for g in (g_x0, g_x1))
     inputs = [x.detach().contiguous() for x in (current, *traces, *state, coefficients)]
-    out = [torch.empty_like(inputs[0]), *(torch.empty_like(x) for x in inputs[3:6]),
-           current.new_zeros(len(coefficients), columns)]
+    out = [
+        torch.empty_like(inputs[0]),
+        *(torch.empty_like(x) for x in inputs[3:6]),
+        current.new_zeros(len(coefficients), columns),
+    ]
     _backward_kernel[(triton.cdiv(columns, _BLOCK),)](
         g_s, g_x0, g_x1, *(given(g, (columns,)) for g in g_final), nothing if phi is None else phi.contiguous(),
         *inputs, *out, steps, columns, coefficients.shape[1], *boxcar, **_constants(code),
