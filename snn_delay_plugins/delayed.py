@@ -47,7 +47,7 @@ from .functional.sparse_taps import delay_window, gaussian_window, smoothed_taps
 from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
 from .kernels.checks import check_indices, check_offsets
-from .kernels.delay_line_dense import DenseSynapses
+from .kernels.delay_line.dense import DenseSynapses
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
 
 __all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
@@ -270,7 +270,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
     def _line_synapses(self, compute: torch.dtype, form: str):
         with torch.autocast(self.weight.device.type, enabled=False):
             if form == "listed":
-                from .kernels.delay_line_list import ListedSynapses
+                from .kernels.delay_line.listed import ListedSynapses
 
                 return ListedSynapses(*self._windows(compute), self.out_features, self.max_delay)
             weight, delay = self.effective_weight().to(compute), self.bounded("delay").to(compute)
@@ -397,7 +397,7 @@ class DiscreteSynapses(nn.Module):
             return self._step_on_line(spikes, history)
 
     def _step_on_line(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
-        from .kernels.delay_line_list import ListedSynapses
+        from .kernels.delay_line.listed import ListedSynapses
 
         held = (*self.synapses, self.bias)
         key = (spikes.dtype, *delay_line.key_of(held))

@@ -15,7 +15,7 @@ from .functional.delay import check_delay_options, check_history, compute_dtype,
 from .functional.delay_convolution import check_convolution, delayed_convolution, per_axis, space_time_kernel
 from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
-from .kernels.delay_line_dense import DenseSynapses
+from .kernels.delay_line.dense import DenseSynapses
 from .parameters import initial_delay, refuse_other_batch
 
 __all__ = ["DelayedConvolution"]

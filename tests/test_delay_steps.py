@@ -577,7 +577,7 @@ def begun_line(layer, x):
 
 
 def test_synapses_whose_places_no_int32_holds_are_visited_where_they_are():
-    from snn_delay_plugins.kernels.delay_line_list import ListedSynapses
+    from snn_delay_plugins.kernels.delay_line.listed import ListedSynapses
 
     longest, receivers = 2**24 - 2, 150
     lags = torch.full((receivers,), longest, dtype=torch.int32)

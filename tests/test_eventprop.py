@@ -18,7 +18,7 @@ from snn_delay_plugins.functional.eventprop import (
     grid_adjoint,
 )
 from snn_delay_plugins.functional.losses import spike_count_regularisation
-from snn_delay_plugins.kernels import eventprop_cpu
+from snn_delay_plugins.kernels.eventprop import cpu as eventprop_cpu
 
 TAUS = [(20.0, 5.0), (5.0, 20.0), (10.0, 10.0), (10.0, 10.0 + 1e-7), (10.0, 10.3)]
 

@@ -40,7 +40,7 @@ from recipes.engine.objectives import Moment, Objective
 from recipes.engine.runs import check_weights, is_history, load_kept
 from recipes.engine.sources import Part, Splits
 from snn_delay_plugins.functional.adlif import NotFiniteError
-from snn_delay_plugins.kernels.eventprop_cpu import TooManySpikes
+from snn_delay_plugins.kernels.eventprop.cpu import TooManySpikes
 
 _ADVICE = "a smaller learning rate may help"
 _EVALUATION_BATCH = 256  # without a graph to keep, larger batches cost no more memory than training ones

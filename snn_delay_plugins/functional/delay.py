@@ -218,7 +218,7 @@ def _compiled(
     trains: Tensor, weight: Tensor, delay: Tensor, support: Tensor | None, max_delay: int, interpolation: str,
     smoothing: Tensor | None, steps: int, form: str,
 ) -> Tensor:  # fmt: skip
-    from ..kernels.delay import delayed_linear as operator
+    from ..kernels.delayed_linear.operator import delayed_linear as operator
 
     check_delays(delay, max_delay)
     if smoothing is not None:

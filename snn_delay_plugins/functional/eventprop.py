@@ -41,8 +41,8 @@ from torch import Tensor
 from ..bins import step_of, steps_in
 from ..checks import check_choice, check_number, check_whole, shape_alone
 from ..events import SpikeEvents, check_types
-from ..kernels import eventprop as operators
 from ..kernels.dispatch import tell_counters
+from ..kernels.eventprop import operator as operators
 from ..transforms import REVERSE_ALONE, refuse_transforms
 
 __all__ = ["eventprop_li", "eventprop_li_reference", "eventprop_lif", "eventprop_lif_reference"]

@@ -50,7 +50,7 @@ def spike_linear(
         if support is not None:
             spikes = torch.where(support.bool(), spikes, spikes.detach())
         return torch.nn.functional.linear(spikes, weight, bias)
-    from ..kernels.sparse_linear import sparse_linear as operator
+    from ..kernels.spike_linear.operator import sparse_linear as operator
 
     rows = spikes.reshape(-1, weight.shape[1])
     if support is not None:

@@ -99,7 +99,7 @@ def sparse_delayed_linear(
     steps = spikes.shape[0] + padded_steps(padding, max_delay)
     with torch.no_grad():
         if dispatch.sparse_delay_method(spikes, method) == "numba":
-            from ..kernels.sparse_delay import sparse_delayed_linear as operator
+            from ..kernels.sparse_delay.operator import sparse_delayed_linear as operator
 
             current = operator(spikes, *synapses, out_features, steps, int(max_delay))
         else:
@@ -140,7 +140,7 @@ def sparse_delayed_linear_step(
         raise ValueError(f"now = {now} is outside [0, {pending.shape[0]}), the entries of pending")
     with torch.no_grad():
         if dispatch.sparse_delay_method(spikes, None) == "numba":
-            from ..kernels.sparse_delay import sparse_delayed_linear_step as operator
+            from ..kernels.sparse_delay.operator import sparse_delayed_linear_step as operator
 
             operator(spikes, *synapses, pending, now)
         else:

@@ -54,7 +54,7 @@ def sparse_convolution(
     """
     steps = trains.shape[0] + after
     if dispatch.sparse_delay_method(trains, method) == "numba":
-        from ..kernels.sparse_taps import sparse_taps as operator
+        from ..kernels.sparse_taps.operator import sparse_taps as operator
 
         return operator(trains, kernel, lag, senders, receivers, out_features, steps)
     check_windows(kernel, lag, senders, receivers, trains.shape[-1], out_features)

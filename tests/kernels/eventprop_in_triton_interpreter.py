@@ -12,8 +12,8 @@ from triton.runtime import interpreter  # noqa: E402
 
 from snn_delay_plugins.events import SpikeEvents  # noqa: E402
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif  # noqa: E402
-from snn_delay_plugins.kernels import eventprop as operators  # noqa: E402
-from snn_delay_plugins.kernels import eventprop_triton  # noqa: E402
+from snn_delay_plugins.kernels.eventprop import operator as operators  # noqa: E402
+from snn_delay_plugins.kernels.eventprop import triton as eventprop_triton  # noqa: E402
 
 _call, _called = interpreter.InterpretedFunction.__call__, set()
 

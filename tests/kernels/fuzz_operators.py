@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import snn_delay_plugins.kernels.adlif
-import snn_delay_plugins.kernels.delay
-import snn_delay_plugins.kernels.eventprop
-import snn_delay_plugins.kernels.sparse_delay
-import snn_delay_plugins.kernels.sparse_linear
-import snn_delay_plugins.kernels.sparse_taps  # noqa: F401 - they register the operators
+import snn_delay_plugins.kernels.delayed_linear.operator
+import snn_delay_plugins.kernels.eventprop.operator
+import snn_delay_plugins.kernels.sparse_delay.operator
+import snn_delay_plugins.kernels.sparse_taps.operator
+import snn_delay_plugins.kernels.spike_linear.operator  # noqa: F401 - they register the operators
 
 EXPECTED = (TypeError, ValueError, RuntimeError)
 OPERATORS = torch.ops.snn_delay_plugins

@@ -7,7 +7,9 @@ assert os.environ.get("TRITON_INTERPRET") == "1", "run with TRITON_INTERPRET=1"
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from snn_delay_plugins.kernels import adlif_numba, adlif_triton, delay, delay_triton  # noqa: E402
+from snn_delay_plugins.kernels import adlif_numba, adlif_triton  # noqa: E402
+from snn_delay_plugins.kernels.delayed_linear import operator as delay  # noqa: E402
+from snn_delay_plugins.kernels.delayed_linear import triton as delay_triton  # noqa: E402
 
 
 def draw(*shape, low=0.0, high=1.0, dtype=torch.float64):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from snn_delay_plugins.functional.delay import delayed_linear, history_after
 from snn_delay_plugins.kernels import dispatch
-from snn_delay_plugins.kernels.delay import delayed_linear as operator
-from snn_delay_plugins.kernels.delay import delayed_linear_backward
+from snn_delay_plugins.kernels.delayed_linear.operator import delayed_linear as operator
+from snn_delay_plugins.kernels.delayed_linear.operator import delayed_linear_backward
 
 KINDS = {"synaptic": lambda o, i: (o, i), "axonal": lambda o, i: (1, i), "dendritic": lambda o, i: (o, 1)}
 COMPILED = ["events", "shifted"]

@@ -11,7 +11,7 @@ from torch import nn
 from snn_delay_plugins import EventPropLI, EventPropLIF
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
-from snn_delay_plugins.kernels import eventprop as operators
+from snn_delay_plugins.kernels.eventprop import operator as operators
 
 DYNAMIC = torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)  # the number of spikes
 INPUTS, HIDDEN, SAMPLES, DURATION = 6, 10, 3, 60.0  # more neurons than one block of the loops

@@ -7,7 +7,7 @@ import torch
 
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
-from snn_delay_plugins.kernels import eventprop as operators
+from snn_delay_plugins.kernels.eventprop import operator as operators
 
 pytest.importorskip("triton", reason="triton is not installed: the CUDA kernels cannot be tested here")
 
@@ -51,7 +51,7 @@ def test_they_compile_for_a_gpu_that_is_not_here(module, name, constants, ones):
     target = pytest.importorskip("triton.backends.compiler").GPUTarget("cuda", 90, 32)
     import importlib
 
-    function = getattr(importlib.import_module(f"snn_delay_plugins.kernels.eventprop_triton.{module}"), name)
+    function = getattr(importlib.import_module(f"snn_delay_plugins.kernels.eventprop.triton.{module}"), name)
     names = function.arg_names
     constants = {"BLOCK": 32, **constants, **(dict.fromkeys(NUMBERS & set(names), 1) if ones else {})}
     signature = {x: "constexpr" if x in constants else _type(x) for x in names}

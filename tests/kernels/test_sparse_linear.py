@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import linear
 
 from snn_delay_plugins.functional.linear import spike_linear
-from snn_delay_plugins.kernels.sparse_linear import sparse_linear as operator
-from snn_delay_plugins.kernels.sparse_linear import sparse_linear_backward
+from snn_delay_plugins.kernels.spike_linear.operator import sparse_linear as operator
+from snn_delay_plugins.kernels.spike_linear.operator import sparse_linear_backward
 
 
 def problem(shape, inputs, out, density, dtype=torch.float64, bias=True, seed=0):

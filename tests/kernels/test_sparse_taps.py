@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from snn_delay_plugins.functional.dcls import gaussian_delayed_linear
 from snn_delay_plugins.functional.delay import delayed_linear
 from snn_delay_plugins.functional.sparse_taps import delay_window, gaussian_window, sparse_convolution
-from snn_delay_plugins.kernels.sparse_taps import sparse_taps, sparse_taps_backward
+from snn_delay_plugins.kernels.sparse_taps.operator import sparse_taps, sparse_taps_backward
 
 T, N, IN, OUT = 9, 3, 7, 20
 

@@ -26,7 +26,8 @@ def signature(function, constants, numbers, pointer):
 def test_they_compile_for_a_gpu_that_is_not_here_and_use_no_atomics(pointer):
     compiler = pytest.importorskip("triton.compiler")
     target = pytest.importorskip("triton.backends.compiler").GPUTarget("cuda", 90, 32)
-    from snn_delay_plugins.kernels import adlif_triton, delay_triton
+    from snn_delay_plugins.kernels import adlif_triton
+    from snn_delay_plugins.kernels.delayed_linear import triton as delay_triton
 
     adlif_forward = {"ADAPTIVE": True, "SYMPLECTIC": False, "SUBTRACT": True, "TO_ZERO": False, "BLOCK": 64}
     adlif_backward = adlif_forward | {"THROUGH_RESET": True, "TRACED": True, "BOXCAR": True}

@@ -1,0 +1,1 @@
+"""Linear layers with a delay per synapse, over sequences."""

@@ -1,0 +1,1 @@
+"""EventProp: exact event-driven forward passes and their adjoints."""

@@ -1,0 +1,376 @@
+"""Forward pass of the LIF layer, exact scheme: feed-forward and recurrent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...compiled import njit
+from .crossing import advance, arrivals_of_step, grown, next_crossing, quiet_steps, sort_by_time, sort_pairs
+from .flow import LANES, OK, OPTIONS, TOO_MANY_SPIKES, flow_table, propagate, propagator
+from .tables import (
+    block_kicks,
+    clear,
+    event_factors,
+    find_inhibitory,
+    fixed_point,
+    scatter,
+    scatter_negative,
+    split_buffers,
+)
+
+
+@njit(**OPTIONS)
+def lif_exact_forward(
+    times, units, offsets, factors, weight, delay, block_lo, block_hi, theta, tm, ts, dt, steps, rows, duration, max_spikes
+):
+    """Feed-forward LIF layer, blocks block_lo..block_hi-1 of its neurons, all samples; factors: event_factors.
+
+    Returns columns (time, unit, I - theta, sample) of all spikes, and (status, sample, neuron).
+    """
+    n_out, n_in = weight.shape
+    found = np.empty((4, 1024))  # time, unit, I - theta, sample
+    total = 0
+    bucket, head, inhibition = np.zeros(2 * LANES * rows), np.empty(LANES * rows, np.int32), np.zeros(LANES * rows)
+    longest = 0
+    for b in range(offsets.size - 1):
+        longest = max(longest, offsets[b + 1] - offsets[b])
+    chain = np.empty((longest, LANES), np.int32)
+    s, w, state = np.empty(longest + 1), np.empty(longest + 1), np.empty(2)
+    where, kick, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, 2 * LANES)), split_buffers(n_in)
+    inhibitory = np.empty(n_in, np.bool_)
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
+    position, eem, ek, ees = factors
+    for block in range(block_lo, block_hi):
+        neuron = block * LANES
+        block_kicks(weight, delay, block, dt, tm, ts, steps, rows, buffers, where, kick)
+        inhibited = find_inhibitory(weight, neuron, inhibitory)
+        for b in range(offsets.size - 1):
+            of = slice(offsets[b], offsets[b + 1])
+            et, eu = times[of], units[of]
+            clear(bucket, head, steps, rows)
+            scatter(eu, position[of], eem[of], ek[of], ees[of], where, kick, bucket, head, chain)
+            if inhibited:
+                inhibition[:] = 0
+                scatter_negative(eu, position[of], where, inhibitory, weight, neuron, inhibition)
+            for lane in range(min(LANES, n_out - neuron)):
+                j, base = neuron + lane, lane * rows
+                before = total
+                state[:] = 0
+                n = 0
+                while True:
+                    n, below = quiet_steps(
+                        bucket, inhibition, inhibited, base, n, steps, state, 0, forth, back, dt / tm, theta
+                    )
+                    if n >= steps:
+                        break
+                    t, end = (n + below) * dt, min((n + 1) * dt, duration)
+                    em, k, es = propagate(below * dt, flow)
+                    v, i, m = arrivals_of_step(
+                        head,
+                        chain,
+                        base,
+                        lane,
+                        n,
+                        et,
+                        eu,
+                        weight[j],
+                        delay[j],
+                        t,
+                        end,
+                        em * state[0] + k * state[1],
+                        es * state[1],
+                        s,
+                        w,
+                        flow,
+                    )
+                    a = 0
+                    reset = 0.0
+                    while True:
+                        t, i, a = next_crossing(v, i, t, end, a, m, s, w, theta, tm, flow)
+                        if t < 0:
+                            break
+                        if total - before >= max_spikes:
+                            return found[:, :0].copy(), TOO_MANY_SPIKES, b, j
+                        if total == found.shape[1]:
+                            found = grown(found)
+                        found[0, total], found[1, total], found[2, total], found[3, total] = t, j, i - theta, b
+                        total += 1
+                        qm, _qk, _qs = propagate((n + 1) * dt - t, flow)
+                        reset += theta * qm
+                        v = 0.0
+                        high = max(i, 0.0)  # V <= high (end - t) / tau_m until the end of the step
+                        for later in range(a, m):
+                            high += max(w[later], 0.0)
+                        if high * (end - t) < theta * tm * (1 - 1e-9):
+                            break
+                    advance(bucket, n, base, state, 0, forth, back)
+                    state[0] -= reset
+                    n += 1
+    return found[:, :total].copy(), OK, -1, -1
+
+
+@njit(**OPTIONS)
+def _recurrent_crossing(
+    head,
+    chain,
+    echo,
+    rows,
+    entry,
+    n,
+    j,
+    times,
+    units,
+    weight,
+    delay,
+    out,
+    first,
+    weight_r,
+    delay_r,
+    since,
+    t,
+    end,
+    v,
+    i,
+    s,
+    w,
+    theta,
+    tm,
+    flow,
+):
+    """Next crossing of neuron j in step n, given all arrivals known so far: (time, I there), time inf if none.
+
+    From state (v, i) at time t; arrivals before since are in it already. Chains lead through input events (nodes below
+    times.size, continued at chain[entry + node]) and spikes of the layer itself (continued at echo).
+    """
+    m = 0
+    lane = j % LANES
+    for row in range(j * rows + 2 * n + 1, j * rows + 2 * n + 3):
+        node = head[row]
+        while node >= 0:
+            if node < times.size:
+                u = np.int64(units[node])
+                arrival, x = times[node] + delay[j, u], weight[j, u]
+                node = chain[entry + node, lane]
+            else:
+                k = node - times.size
+                u = np.int64(out[1, first + k])
+                arrival, x = out[0, first + k] + delay_r[j, u], weight_r[j, u]
+                node = echo[k, j]
+            if arrival >= since:
+                if arrival <= t:
+                    _em, k_, es = propagate(t - arrival, flow)
+                    v += k_ * x
+                    i += es * x
+                elif arrival < end:
+                    s[m], w[m] = arrival, x
+                    m += 1
+    sort_pairs(s, w, m)
+    tc, ic, _a = next_crossing(v, i, t, end, 0, m, s, w, theta, tm, flow)
+    return (tc, ic) if tc >= 0 else (np.inf, 0.0)
+
+
+@njit(**OPTIONS)
+def _send(bucket, inhibition, head, echo, node, name, n, t, j, where_r, kick_r, weight_r, rows, dt, flow):
+    """Put the arrivals of a spike of neuron j at time t in step n into the buckets and chains of all neurons."""
+    step = max(np.int64(t / dt), n)
+    x = max(fixed_point(t / dt), np.int64(n) << 33) + (np.int64(2) << 32)
+    em, k, es = propagate(2 * dt - (t - step * dt), flow)
+    for m in range(weight_r.shape[0]):
+        block, lane = m // LANES, m % LANES
+        r = block * LANES * rows + ((x + where_r[block, j, lane]) >> 32)
+        y = kick_r[block, j, 2 * lane]
+        bucket[2 * r] += y * es
+        bucket[2 * r + 1] += y * k + kick_r[block, j, 2 * lane + 1] * em
+        if weight_r[m, j] < 0:
+            inhibition[r] -= weight_r[m, j]
+        echo[node, m] = head[r]
+        head[r] = name
+
+
+@njit(**OPTIONS)
+def lif_exact_recurrent_forward(
+    times,
+    units,
+    offsets,
+    lo,
+    hi,
+    weight,
+    delay,
+    where,
+    kick,
+    weight_r,
+    delay_r,
+    where_r,
+    kick_r,
+    theta,
+    tm,
+    ts,
+    dt,
+    steps,
+    rows,
+    duration,
+    max_spikes,
+):
+    """Recurrent LIF layer, samples lo..hi-1; where and kick: synapse_tables, those of the recurrent synapses by the
+    sender, [block, from, lane]. Returns spikes per sample, (times, units, I - theta) of all spikes, and
+    (status, sample, neuron).
+
+    All neurons advance step by step. In a step, spikes are taken in order of time: the earliest crossing of any
+    neuron is final, since arrivals it causes come no earlier; neurons that it reaches within the step are solved
+    again. So delays shorter than dt, and zero, are exact.
+    """
+    n_out, n_in = weight.shape
+    blocks = where.shape[0]
+    count = np.zeros(hi - lo, np.int64)
+    out = np.empty((3, 1024))
+    total = 0
+    size = LANES * rows  # of a block
+    bucket, inhibition = np.zeros(2 * blocks * size), np.zeros(blocks * size)
+    head = np.empty(blocks * size, np.int32)
+    longest = 0
+    for b in range(lo, hi):
+        longest = max(longest, offsets[b + 1] - offsets[b])
+    chain = np.empty((blocks * longest, LANES), np.int32)
+    echo = np.empty((256, n_out), np.int32)
+    s, w = np.empty(longest + 258), np.empty(longest + 258)
+    state, trial = np.empty(2 * n_out), np.empty(2)
+    cross, cross_i = np.empty(n_out), np.empty(n_out)
+    since, last_i, reset = np.empty(n_out), np.empty(n_out), np.empty(n_out)
+    spikes = np.empty(n_out, np.int64)
+    active, listed = np.empty(n_out, np.int64), np.zeros(n_out, np.bool_)
+    changed = np.empty(n_out, np.int64)
+    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
+    inhibited = weight.min() < 0 or weight_r.min() < 0
+    inhibitory = np.empty(n_in, np.bool_)
+    for b in range(lo, hi):
+        first = total
+        et, eu = times[offsets[b] : offsets[b + 1]], units[offsets[b] : offsets[b + 1]]
+        position, eem, ek, ees = event_factors(et, dt, tm, ts)
+        bucket[:] = 0
+        inhibition[:] = 0
+        head[:] = -1
+        for block in range(blocks):
+            here = slice(block * size, (block + 1) * size)
+            scatter(
+                eu,
+                position,
+                eem,
+                ek,
+                ees,
+                where[block],
+                kick[block],
+                bucket[2 * here.start : 2 * here.stop],
+                head[here],
+                chain[block * longest : (block + 1) * longest],
+            )
+            if find_inhibitory(weight, block * LANES, inhibitory):
+                scatter_negative(eu, position, where[block], inhibitory, weight, block * LANES, inhibition[here])
+        state[:] = 0
+        spikes[:] = 0
+        for n in range(steps):
+            begin, end = n * dt, min((n + 1) * dt, duration)
+            candidates = 0
+            for j in range(n_out):
+                changed[j] = j
+            reached = n_out  # at the start of a step every neuron may have a new crossing
+            while True:
+                for c in range(reached):
+                    m = changed[c]
+                    if not listed[m]:
+                        trial[0], trial[1] = state[2 * m], state[2 * m + 1]
+                        after, _below = quiet_steps(
+                            bucket, inhibition, inhibited, m * rows, n, n + 1, trial, 0, forth, back, dt / tm, theta
+                        )
+                        if after > n:
+                            continue
+                        listed[m], reset[m], since[m] = True, 0.0, -1.0
+                        active[candidates] = m
+                        candidates += 1
+                    spiked = since[m] >= 0
+                    cross[m], cross_i[m] = _recurrent_crossing(
+                        head,
+                        chain,
+                        echo,
+                        rows,
+                        m // LANES * longest,
+                        n,
+                        m,
+                        et,
+                        eu,
+                        weight,
+                        delay,
+                        out,
+                        first,
+                        weight_r,
+                        delay_r,
+                        since[m],
+                        since[m] if spiked else begin,
+                        end,
+                        0.0 if spiked else state[2 * m],
+                        last_i[m] if spiked else state[2 * m + 1],
+                        s,
+                        w,
+                        theta,
+                        tm,
+                        flow,
+                    )
+                if candidates == 0:
+                    break
+                j = active[0]
+                for c in range(1, candidates):
+                    if cross[active[c]] < cross[j]:
+                        j = active[c]
+                t = cross[j]
+                if t == np.inf:
+                    break
+                if spikes[j] >= max_spikes:
+                    return count, out[:, :0].copy(), TOO_MANY_SPIKES, b, j
+                if total == out.shape[1]:
+                    out = grown(out)
+                out[0, total], out[1, total], out[2, total] = t, j, cross_i[j] - theta
+                node = total - first
+                total += 1
+                spikes[j] += 1
+                em, k, _es = propagate((n + 1) * dt - t, flow)
+                reset[j] += theta * em
+                since[j], last_i[j] = t, cross_i[j]
+                if node == echo.shape[0]:
+                    longer = np.empty((2 * node, n_out), np.int32)
+                    longer[:node] = echo
+                    echo = longer
+                    s, w = np.empty(longest + 2 * node + 2), np.empty(longest + 2 * node + 2)
+                _send(
+                    bucket,
+                    inhibition,
+                    head,
+                    echo,
+                    node,
+                    np.int32(et.size + node),
+                    n,
+                    t,
+                    j,
+                    where_r,
+                    kick_r,
+                    weight_r,
+                    rows,
+                    dt,
+                    flow,
+                )
+                reached = 0
+                for m in range(n_out):
+                    arrival = t + delay_r[m, j]
+                    if m == j or (arrival < end and (not listed[m] or arrival < cross[m])):
+                        changed[reached] = m
+                        reached += 1
+            for j in range(n_out):
+                advance(bucket, n, j * rows, state, 2 * j, forth, back)
+            for c in range(candidates):
+                j = active[c]
+                state[2 * j] -= reset[j]
+                listed[j] = False
+        count[b - lo] = total - first
+        for k in range(first + 1, total):  # in order already, but for rounding of simultaneous spikes
+            if out[0, k] < out[0, k - 1]:
+                sort_by_time(out, first, total)
+                break
+    return count, out[:, :total].copy(), OK, -1, -1

@@ -1,0 +1,1 @@
+"""Layers that hold a list of synapses with whole delays."""

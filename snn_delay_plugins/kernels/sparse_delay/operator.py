@@ -1,0 +1,130 @@
+"""Whole delays over a list of synapses on the CPU, as torch operators: ``snn_delay_plugins::sparse_delayed_linear`` and
+its single step. Shapes: :mod:`snn_delay_plugins.functional.sparse_delay`.
+
+The loops check each synapse that a spike visits: a look at the whole list would cost more than the few visits of a step.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..checks import FLOATS, LONGEST, check_room, check_size, check_synapse_list, check_tensor
+from ..compiled import njit
+from ..threads import over_ranges
+
+__all__ = ["sparse_delayed_linear", "sparse_delayed_linear_step"]
+
+
+@torch.library.custom_op("snn_delay_plugins::sparse_delayed_linear", mutates_args=())
+def sparse_delayed_linear(
+    spikes: Tensor, starts: Tensor, targets: Tensor, delays: Tensor, weights: Tensor, out_features: int, steps: int,
+    max_delay: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Currents ``[steps, N, out]`` of spikes ``[T, N, in]``; a synapse longer than ``max_delay``, if given, is refused."""
+    synapses = starts, targets, delays, weights
+    check_tensor("spikes", spikes, (None, None, None), FLOATS, torch.device("cpu"))
+    _check_types(spikes, *synapses)
+    check_size("out_features", out_features)
+    check_size("steps", steps)
+    numbers = steps * spikes.shape[1] * out_features
+    check_room(f"steps = {steps} of {spikes.shape[1]} x {out_features} currents", numbers * spikes.element_size())
+    out = spikes.new_zeros(steps, spikes.shape[1], out_features)
+    _over_samples(_sequence, spikes, synapses, out, spikes.shape[1], LONGEST if max_delay is None else max_delay)
+    return out
+
+
+@sparse_delayed_linear.register_fake
+def _(spikes, starts, targets, delays, weights, out_features, steps, max_delay=None):
+    return spikes.new_empty(steps, spikes.shape[1], out_features)
+
+
+@torch.library.custom_op("snn_delay_plugins::sparse_delayed_linear_step", mutates_args=("pending",))
+def sparse_delayed_linear_step(
+    spikes: Tensor, starts: Tensor, targets: Tensor, delays: Tensor, weights: Tensor, pending: Tensor, now: int
+) -> None:
+    """Add the currents of spikes ``[N, in]`` to the ring ``pending`` ``[slots, N, out]``, whose entry of now is
+    ``now``."""
+    synapses = starts, targets, delays, weights
+    check_tensor("spikes", spikes, (None, None), FLOATS, torch.device("cpu"))
+    _check_types(spikes, *synapses)
+    check_tensor("pending", pending, (None, spikes.shape[0], None), (spikes.dtype,), spikes.device)
+    slots = pending.shape[0]
+    if not 0 <= now < slots:
+        raise ValueError(f"now = {now} is outside [0, {slots}), the slots of pending")
+    ring = pending.detach().contiguous()
+    _over_samples(_step, spikes, synapses, ring, spikes.shape[0], slots - 1, now)
+    if ring.data_ptr() != pending.data_ptr():
+        pending.copy_(ring)
+
+
+@sparse_delayed_linear_step.register_fake
+def _(spikes, starts, targets, delays, weights, pending, now):
+    return None
+
+
+def _check_types(spikes: Tensor, starts: Tensor, targets: Tensor, delays: Tensor, weights: Tensor) -> None:
+    check_tensor("weights", weights, (None,), (spikes.dtype,), spikes.device)
+    check_tensor("starts", starts, (spikes.shape[-1] + 1,), (torch.int64,), spikes.device)
+    for name, values in {"targets": targets, "delays": delays}.items():
+        check_tensor(name, values, (weights.shape[0],), (torch.int32,), spikes.device)
+
+
+def _over_samples(
+    loop, spikes: Tensor, synapses: tuple[Tensor, ...], into: Tensor, samples: int, longest: int, *more: int
+) -> None:
+    """
+    :raises ValueError: if spikes visit synapses that do not fit.
+    """
+    arrays = [x.detach().contiguous().numpy() for x in (spikes, *synapses)]
+    misfits = []
+
+    def task(first: int, last: int) -> None:
+        if not loop(first, last, *arrays, into.numpy(), longest, *more):
+            misfits.append((first, last))
+
+    over_ranges(task, samples)
+    if misfits:
+        check_synapse_list(*synapses, into.shape[2], longest)
+
+
+@njit(cache=True, nogil=True)
+def _sequence(first, last, spikes, starts, targets, delays, weights, out, longest):
+    """Do all synapses fit that were visited?"""
+    steps, _, receivers = out.shape
+    for n in range(first, last):
+        for t in range(spikes.shape[0]):
+            for j in range(spikes.shape[2]):
+                size = spikes[t, n, j]
+                if size != 0:
+                    begin, end = starts[j], starts[j + 1]
+                    if begin < 0 or begin > end or end > weights.shape[0]:
+                        return False
+                    for s in range(begin, end):
+                        delay, target = delays[s], targets[s]
+                        if delay < 0 or delay > longest or target < 0 or target >= receivers:
+                            return False
+                        arrival = t + delay
+                        if arrival < steps:
+                            out[arrival, n, target] += size * weights[s]
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _step(first, last, spikes, starts, targets, delays, weights, pending, longest, now):
+    """Do all synapses fit that were visited? ``longest`` is one less than the slots of the ring."""
+    slots, _, receivers = pending.shape
+    for n in range(first, last):
+        for j in range(spikes.shape[1]):
+            size = spikes[n, j]
+            if size != 0:
+                begin, end = starts[j], starts[j + 1]
+                if begin < 0 or begin > end or end > weights.shape[0]:
+                    return False
+                for s in range(begin, end):
+                    delay, target = delays[s], targets[s]
+                    if delay < 0 or delay > longest or target < 0 or target >= receivers:
+                        return False
+                    slot = now + delay
+                    pending[slot if slot < slots else slot - slots, n, target] += size * weights[s]
+    return True

@@ -1,0 +1,1 @@
+"""Training over a list of synapses, each with a window of taps."""

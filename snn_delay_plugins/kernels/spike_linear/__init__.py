@@ -1,0 +1,1 @@
+"""Linear layers that visit spikes alone."""
