@@ -18,9 +18,37 @@ SPIKE, HELD, BOTTOM, BROKEN = 0, 1, 2, 3  # of its place
 
 
 @njit(**OPTIONS)
-def _polynomial(c, p, row):
+def _polynomial(c, p, q, r):
+    """Row r of q: C_k . p."""
+    first = np.uint64(MOMENTS * r)
     for k in range(MOMENTS):
-        row[k] = c[k, 0] * p[0] + c[k, 1] * p[1] + c[k, 2] * p[2]
+        q[first + np.uint64(k)] = c[k, 0] * p[0] + c[k, 1] * p[1] + c[k, 2] * p[2]
+
+
+@njit(**OPTIONS)
+def quiet_back(n, down_to, p, q, base, P, C, states, bucket, grad_p, grad_c):
+    """Steps n, n - 1 .. down_to, which have no jumps: their polynomials, p at the start of the last, and, if there are
+    states, what P and C receive."""
+    p0, p1, p2 = p[0], p[1], p[2]
+    while n >= down_to:
+        _polynomial(C, (p0, p1, p2), q, base + n)
+        if states.shape[0] > 0:
+            for l in range(STATES):
+                grad_p[0, l] += p0 * states[n, l]
+                grad_p[1, l] += p1 * states[n, l]
+                grad_p[2, l] += p2 * states[n, l]
+            for k in range(MOMENTS):
+                m = bucket[MOMENTS * (base + n) + k]
+                grad_c[k, 0] += m * p0
+                grad_c[k, 1] += m * p1
+                grad_c[k, 2] += m * p2
+        p0, p1, p2 = (
+            P[0, 0] * p0 + P[1, 0] * p1 + P[2, 0] * p2,
+            P[0, 1] * p0 + P[1, 1] * p1 + P[2, 1] * p2,
+            P[0, 2] * p0 + P[1, 2] * p1 + P[2, 2] * p2,
+        )
+        n -= 1
+    p[0], p[1], p[2] = p0, p1, p2
 
 
 @njit(**OPTIONS)
@@ -34,54 +62,61 @@ def next_boundary(where, scalars, lo, t, rest, begin):
 
 
 @njit(**OPTIONS)
-def _piece(m, b, p, x, u, s, w, count, now, low, d_m):
+def _piece(m, b, p0, p1, p2, x, u, s, w, count, now, low, powers, d_m):
     """Add int p x^T over a time u that begins in x and ends, at ``now``, in p, with the arrivals in [low, now) on the way:
-    for one of weight one, and for x alike, sum_n u^(n + 1) / (n + 1)! A_n,  A_0 = p x^T,  A_n = M^T A_(n-1) + p (M^n x)^T."""
+    for one of weight one, and for x alike, sum_n u^(n + 1) / (n + 1)! A_n,  A_0 = p x^T,  A_n = M^T A_(n-1) + p (M^n x)^T.
+    By columns: d_m[:, j] += sum_n u^(n + 1) / (n + 1)! A_n[:, j]. powers: room."""
     for of_arrivals in range(2):
         if of_arrivals and count == 0:
             return
         y0, y1, y2 = (b[0], b[1], b[2]) if of_arrivals else (x[0], x[1], x[2])
-        a = np.zeros((3, 3))
+        a00 = a01 = a02 = a10 = a11 = a12 = a20 = a21 = a22 = 0.0
+        scale = 1.0
+        if of_arrivals:
+            for k in range(count):
+                powers[k] = w[k] if low <= s[k] < now else 0.0
         for n in range(TERMS - 1):
-            z = np.zeros((3, 3))
-            for j in range(3):
-                z[0, j] = m[0, 0] * a[0, j] + m[1, 0] * a[1, j] + m[2, 0] * a[2, j]
-                z[1, j] = m[0, 1] * a[0, j] + m[1, 1] * a[1, j] + m[2, 1] * a[2, j]
-                z[2, j] = m[0, 2] * a[0, j] + m[1, 2] * a[1, j] + m[2, 2] * a[2, j]
-            for i in range(3):
-                z[i, 0] += p[i] * y0
-                z[i, 1] += p[i] * y1
-                z[i, 2] += p[i] * y2
-            a = z
+            if of_arrivals:
+                scale = 0.0
+                for k in range(count):
+                    powers[k] *= (now - s[k]) / (n + 1)
+                    scale += powers[k]
+            else:
+                scale *= u / (n + 1)
+            a00, a10, a20 = (
+                m[0, 0] * a00 + m[1, 0] * a10 + m[2, 0] * a20 + p0 * y0,
+                m[0, 1] * a00 + m[1, 1] * a10 + m[2, 1] * a20 + p1 * y0,
+                m[0, 2] * a00 + m[1, 2] * a10 + m[2, 2] * a20 + p2 * y0,
+            )
+            a01, a11, a21 = (
+                m[0, 0] * a01 + m[1, 0] * a11 + m[2, 0] * a21 + p0 * y1,
+                m[0, 1] * a01 + m[1, 1] * a11 + m[2, 1] * a21 + p1 * y1,
+                m[0, 2] * a01 + m[1, 2] * a11 + m[2, 2] * a21 + p2 * y1,
+            )
+            a02, a12, a22 = (
+                m[0, 0] * a02 + m[1, 0] * a12 + m[2, 0] * a22 + p0 * y2,
+                m[0, 1] * a02 + m[1, 1] * a12 + m[2, 1] * a22 + p1 * y2,
+                m[0, 2] * a02 + m[1, 2] * a12 + m[2, 2] * a22 + p2 * y2,
+            )
+            d_m[0, 0] += scale * a00
+            d_m[0, 1] += scale * a01
+            d_m[0, 2] += scale * a02
+            d_m[1, 0] += scale * a10
+            d_m[1, 1] += scale * a11
+            d_m[1, 2] += scale * a12
+            d_m[2, 0] += scale * a20
+            d_m[2, 1] += scale * a21
+            d_m[2, 2] += scale * a22
             y0, y1, y2 = (
                 m[0, 0] * y0 + m[0, 1] * y1 + m[0, 2] * y2,
                 m[1, 0] * y0 + m[1, 1] * y1 + m[1, 2] * y2,
                 m[2, 0] * y0 + m[2, 1] * y1 + m[2, 2] * y2,
             )
-            scale = 0.0
-            if of_arrivals:
-                for k in range(count):
-                    if low <= s[k] < now:
-                        scale += w[k] * _power(now - s[k], n + 1)
-            else:
-                scale = _power(u, n + 1)
-            for i in range(3):
-                for j in range(3):
-                    d_m[i, j] += scale * a[i, j]
-
-
-@njit(**OPTIONS)
-def _power(u, n):
-    """u^n / n!"""
-    y = 1.0
-    for k in range(1, n + 1):
-        y *= u / k
-    return y
 
 
 @njit(**OPTIONS)
 def pass_boundary(
-    layer, j, time, end, row, track, scalars, where, spikes, received, given, segments, constants, arrivals, d_m
+    layer, j, time, end, q, row, track, scalars, where, spikes, received, given, segments, constants, arrivals, d_m
 ):  # fmt: skip
     """One jump, or the end of one refractory period, of neuron j at ``time``, on the way back.
 
@@ -91,7 +126,7 @@ def pass_boundary(
     M, _P, C, b, c, J, r, _theta, rest, _taylor, _curvature, slope = layer
     t, before, at_ready, g_time, g_jump, mu = spikes
     until, link, poly, used = segments
-    s, w, count = arrivals
+    s, w, powers, count = arrivals
     k, held = where[SPIKE], where[HELD]
     p, pe = track[0], track[1]
     # what holds above becomes a part of its own
@@ -99,8 +134,8 @@ def pass_boundary(
         above = used[0]
         used[0] += 1
         for i in range(MOMENTS):
-            poly[above, i] = row[i]
-        row[0], row[1] = np.nan, above
+            poly[above, i] = q[MOMENTS * row + i]
+        q[MOMENTS * row], q[MOMENTS * row + 1] = np.nan, above
         where[BROKEN] = 1
     else:
         above = where[BOTTOM]
@@ -119,18 +154,17 @@ def pass_boundary(
         scalars[REST] += by_time
         where[HELD] = 1
     else:
-        v = before[k]
-        q = J[j]
+        v, g = before[k], J[j]
         after = 1 if rest[j] > 0 else 0
         for i in range(STATES):
-            x[i] = v[i] + q[i, 0] * v[0] + q[i, 1] * v[1] + q[i, 2] * v[2] + r[j, i]
+            x[i] = v[i] + g[i, 0] * v[0] + g[i, 1] * v[1] + g[i, 2] * v[2] + r[j, i]
         if not given:
             rate = slope[j, 0] * v[0] + slope[j, 1] * v[1] + slope[j, 2] * v[2]
             by_time = g_time[k] + received + scalars[EXTRA]
             for i in range(STATES):
                 flow_before, flow_after = 0.0, 0.0
                 for l in range(STATES):
-                    kick = 1.0 * (i == l) + q[i, l]
+                    kick = 1.0 * (i == l) + g[i, l]
                     flow = M[0, j, l, 0] * v[0] + M[0, j, l, 1] * v[1] + M[0, j, l, 2] * v[2]
                     flow_before += kick * flow
                     flow_after += M[after, j, i, l] * x[l]
@@ -143,30 +177,29 @@ def pass_boundary(
                 d_m[3, i, 0] += p[i]
                 for l in range(STATES):
                     d_m[2, i, l] += p[i] * v[l]
-        p0 = p[0] + q[0, 0] * p[0] + q[1, 0] * p[1] + q[2, 0] * p[2] + c[0] * mu[k]
-        p1 = p[1] + q[0, 1] * p[0] + q[1, 1] * p[1] + q[2, 1] * p[2] + c[1] * mu[k]
-        p2 = p[2] + q[0, 2] * p[0] + q[1, 2] * p[1] + q[2, 2] * p[2] + c[2] * mu[k]
+        p0 = p[0] + g[0, 0] * p[0] + g[1, 0] * p[1] + g[2, 0] * p[2] + c[0] * mu[k]
+        p1 = p[1] + g[0, 1] * p[0] + g[1, 1] * p[1] + g[2, 1] * p[2] + c[1] * mu[k]
+        p2 = p[2] + g[0, 2] * p[0] + g[1, 2] * p[1] + g[2, 2] * p[2] + c[2] * mu[k]
         p[0], p[1], p[2] = p0, p1, p2
         where[SPIKE] -= 1
         where[HELD] = 0
     if constants:
-        top = np.array([top0, top1, top2])
-        _piece(M[held, j], b, top, x, now - time, s, w, count, now, time, d_m[held])
+        _piece(M[held, j], b, top0, top1, top2, x, now - time, s, w, count, now, time, powers, d_m[held])
     scalars[NOW] = time
     pe[0], pe[1], pe[2] = moved_back(M[where[HELD], j], time - end, p[0], p[1], p[2])
     below = used[0]
     used[0] += 1
     until[below] = -np.inf
-    _polynomial(C[where[HELD], j], pe, poly[below])
+    _polynomial(C[where[HELD], j], pe, poly[below], 0)
     link[above] = below
     where[BOTTOM] = below
 
 
 @njit(**OPTIONS)
-def open_step(layer, j, end, row, track, scalars, where):
+def open_step(layer, j, end, q, row, track, scalars, where):
     """The polynomial of a step, as if it had no jumps."""
     C = layer[2]
-    _polynomial(C[where[HELD], j], track[0], row)
+    _polynomial(C[where[HELD], j], track[0], q, row)
     scalars[NOW] = end
     where[BROKEN] = 0
 
@@ -199,41 +232,75 @@ def start_back(track, scalars, where, last, lo, rest, at_ready, duration):
 
 
 @njit(**OPTIONS)
-def read(row, s, f, segments):
-    """(q(f), q'(f)) of a row for an arrival at time s; in a step with jumps, of the part in which it lies."""
-    v = row[MOMENTS - 1]
-    d = 0.0
-    for k in range(MOMENTS - 2, -1, -1):
+def _evaluate(row, first, f):
+    """(q(f), q'(f)) of the polynomial whose eight coefficients begin at ``first``."""
+    v, d = row[first + np.uint64(7)], row[first + np.uint64(7)]
+    for k in (6, 5, 4, 3, 2, 1):
+        v = v * f + row[first + np.uint64(k)]
         d = d * f + v
-        v = v * f + row[k]
-    if v != v:
-        until, link, poly, used = segments
-        if 0 <= row[1] < used[0]:  # else p itself is no number
-            a = np.int64(row[1])
-            while s < until[a]:
-                a = link[a]
-            v, d = poly[a, MOMENTS - 1], 0.0
-            for k in range(MOMENTS - 2, -1, -1):
-                d = d * f + v
-                v = v * f + poly[a, k]
-    return v, d
+    return v * f + row[first], d
+
+
+@njit(**OPTIONS)
+def _of_part(q, r, s, f, segments):
+    """(q(f), q'(f)) in a step with jumps, of the part in which the time s lies."""
+    until, link, poly, used = segments
+    part = q[MOMENTS * r + 1]
+    if not 0 <= part < used[0]:  # p itself is no number
+        return np.nan, np.nan
+    a = np.int64(part)
+    while s < until[a]:
+        a = link[a]
+    return _evaluate(poly[a], np.uint64(0), f)
 
 
 @njit(**OPTIONS)
 def _gather(times, units, w, d, inverse, steps, rows, q, segments, sum_w, sum_d, grad_t):
-    """Sum q and q' over the arrivals of every synapse of a block, and w q' over those of every event."""
+    """Sum q and q' over the arrivals of every synapse of a block, and w q' over those of every event. The few arrivals in
+    steps with jumps are put aside and taken in a loop of their own."""
+    fractions, places, slopes = np.empty(LANES), np.empty(LANES, np.uint64), np.empty(LANES)
+    aside, m = np.empty((1024, 2), np.int64), 0
     for e in range(units.size):
-        t, i, total = times[e], units[e], 0.0
-        here, of, into_w, into_d = d[i], w[i], sum_w[i], sum_d[i]
+        t, i = times[e], units[e]
+        here, into_w, into_d = d[i], sum_w[i], sum_d[i]
+        for lane in range(LANES):  # a loop of its own, which vectorises
+            n, fractions[lane] = place(t + here[lane], inverse, steps)
+            places[lane] = np.uint64(MOMENTS * (lane * rows + n))
         for lane in range(LANES):
-            s = t + here[lane]
-            n, f = place(s, inverse, steps)
-            v, slope = read(q[lane * rows + n], s, f, segments)
+            v, slope = _evaluate(q, places[lane], fractions[lane])
+            if v != v:
+                aside[m, 0], aside[m, 1] = e, lane
+                m += 1
+                v, slope = 0.0, 0.0
             into_w[lane] += v
             into_d[lane] += slope
-            total += of[lane] * slope
+            slopes[lane] = slope
         if grad_t.size > 0:
+            of, total = w[i], 0.0
+            for lane in range(LANES):
+                total += of[lane] * slopes[lane]
             grad_t[e] += 2 * inverse * total
+        if m > aside.shape[0] - LANES or e == units.size - 1:
+            for k in range(m):
+                x, lane = aside[k, 0], aside[k, 1]
+                i = units[x]
+                s = times[x] + d[i, lane]
+                n, f = place(s, inverse, steps)
+                v, slope = _of_part(q, lane * rows + n, s, f, segments)
+                sum_w[i, lane] += v
+                sum_d[i, lane] += slope
+                if grad_t.size > 0:
+                    grad_t[x] += 2 * inverse * w[i, lane] * slope
+            m = 0
+
+
+@njit(**OPTIONS)
+def _step_of_boundary(time, h, steps):
+    """The last step that begins no later."""
+    n = min(np.int64(time / h) + 1, steps - 1)
+    while n > 0 and n * h > time:
+        n -= 1
+    return n
 
 
 @njit(**OPTIONS)
@@ -269,7 +336,7 @@ def _replay(layer, j, bucket, rows, lane, listing, spikes, lo, hi, h, steps, dur
             else:
                 break
         if mark < 0:
-            x[0], x[1], x[2] = ahead(P[mode, j], C[mode, j], bucket[lane * rows + n], x)
+            x[0], x[1], x[2] = ahead(P[mode, j], C[mode, j], bucket, lane * rows + n, x)
         else:
             m = list_arrivals(
                 head[lane * rows + n], chain, lane, echo, j, et, eu, weight, delay, out_t, out_u, weight_r, delay_r, mark,
@@ -296,7 +363,7 @@ def backward(
     rows, inverse = steps + 1, 1 / h
     loops = weight_r.shape[0] > 0
     n_r = n_out if loops else 0
-    q = np.zeros((LANES * rows, MOMENTS))
+    q = np.zeros(MOMENTS * LANES * rows)
     longest, most = 0, 0
     for sample in range(offsets.size - 1):
         longest = max(longest, offsets[sample + 1] - offsets[sample])
@@ -304,13 +371,23 @@ def backward(
     parts = 4 * most + 8
     segments = np.empty(parts), np.empty(parts, np.int64), np.empty((parts, MOMENTS)), np.zeros(1, np.int64)
     track, scalars, where = np.empty((2, STATES)), np.empty(4), np.empty(4, np.int64)
-    bw, bd, sum_w, sum_d = (np.empty((n_in, LANES)), np.empty((n_in, LANES)), np.empty((n_in, LANES)), np.empty((n_in, LANES)))
-    rw, rd, sum_wr, sum_dr = (np.empty((n_r, LANES)), np.empty((n_r, LANES)), np.empty((n_r, LANES)), np.empty((n_r, LANES)))
+    bw, bd, sum_w, sum_d = (
+        np.empty((n_in, LANES)),
+        np.empty((n_in, LANES)),
+        np.empty((n_in, LANES)),
+        np.empty((n_in, LANES)),
+    )
+    rw, rd, sum_wr, sum_dr = (
+        np.empty((n_r, LANES)),
+        np.empty((n_r, LANES)),
+        np.empty((n_r, LANES)),
+        np.empty((n_r, LANES)),
+    )
     size = LANES * rows if constants else 0
-    bucket, head = np.empty((size, MOMENTS)), np.empty(size, np.int32)
+    bucket, head = np.empty(MOMENTS * size), np.empty(size, np.int32)
     chain, chain_r = np.empty((longest if constants else 0, LANES), np.int32), np.empty((most, LANES), np.int32)
     echo = np.empty((most if constants else 0, n_out), np.int32)
-    s, w, count = np.empty(longest + most + 1), np.empty(longest + most + 1), 0
+    s, w, powers, count = np.empty(longest + most + 1), np.empty(longest + most + 1), np.empty(longest + most + 1), 0
     states = np.empty((steps if constants else 0, STATES))
     nothing = np.empty(0)
     for block in range(block_lo, block_hi):
@@ -321,7 +398,10 @@ def backward(
             sum_wr[:], sum_dr[:] = 0, 0
         q[:] = 0
         for sample in range(offsets.size - 1):
-            of, of_spikes = slice(offsets[sample], offsets[sample + 1]), slice(spike_offsets[sample], spike_offsets[sample + 1])
+            of, of_spikes = (
+                slice(offsets[sample], offsets[sample + 1]),
+                slice(spike_offsets[sample], spike_offsets[sample + 1]),
+            )
             et, eu, ot, ou = times[of], units[of], out_t[of_spikes], out_u[of_spikes]
             segments[3][0] = 0
             if constants:
@@ -339,21 +419,24 @@ def backward(
                 start_back(track, scalars, where, hi - 1, lo, rest[j], spikes[2], duration)
                 if constants:
                     _replay(layer, j, bucket, rows, lane, listing, spikes, lo, hi, h, steps, duration, states)
-                for n in range(steps - 1, -1, -1):
-                    begin, end = n * h, (n + 1) * h if n < steps - 1 else duration
-                    r = lane * rows + n
-                    open_step(layer, j, end, q[r], track, scalars, where)
-                    time = next_boundary(where, scalars, lo, spikes[0], rest[j], begin)
-                    if time < 0:
-                        if constants:
-                            p, x, m, held = track[0], states[n], bucket[r], where[HELD]
-                            for i in range(STATES):
-                                for l in range(STATES):
-                                    grad_p[held, j, i, l] += p[i] * x[l]
-                            for k in range(MOMENTS):
-                                for i in range(STATES):
-                                    grad_c[held, j, k, i] += m[k] * p[i]
+                n = steps - 1
+                while n >= 0:
+                    time = next_boundary(where, scalars, lo, spikes[0], rest[j], 0.0)
+                    stop = 0 if source.shape[0] == 0 else n // every * every  # whole steps from n down to here
+                    if time >= 0:
+                        stop = max(stop, _step_of_boundary(time, h, steps) + 1)
+                    if stop <= n:
+                        held = where[HELD]
+                        quiet_back(
+                            n, stop, track[0], q, lane * rows, P[held, j], C[held, j], states, bucket, grad_p[held, j],
+                            grad_c[held, j],
+                        )  # fmt: skip
+                        n = stop - 1
                     else:
+                        begin, end = n * h, (n + 1) * h if n < steps - 1 else duration
+                        r = lane * rows + n
+                        open_step(layer, j, end, q, r, track, scalars, where)
+                        time = next_boundary(where, scalars, lo, spikes[0], rest[j], begin)
                         if constants:
                             count = list_arrivals(
                                 head[r], chain, lane, echo, j, et, eu, weight, delay, ot, ou, weight_r, delay_r, -1.0, end,
@@ -361,19 +444,20 @@ def backward(
                             )  # fmt: skip
                         while time >= 0:
                             pass_boundary(
-                                layer, j, time, end, q[r], track, scalars, where, spikes, 0.0, given, segments, constants,
-                                (s, w, count), grad_m[j],
+                                layer, j, time, end, q, r, track, scalars, where, spikes, 0.0, given, segments, constants,
+                                (s, w, powers, count), grad_m[j],
                             )  # fmt: skip
                             time = next_boundary(where, scalars, lo, spikes[0], rest[j], begin)
                         if constants:
                             _piece(
-                                M[where[HELD], j], b, track[0], states[n], scalars[NOW] - begin, s, w, count, scalars[NOW],
-                                -1.0, grad_m[j, where[HELD]],
+                                M[where[HELD], j], b, track[0, 0], track[0, 1], track[0, 2], states[n],
+                                scalars[NOW] - begin, s, w, count, scalars[NOW], -1.0, powers, grad_m[j, where[HELD]],
                             )  # fmt: skip
-                    close_step(layer, j, begin, track, scalars, where)
-                    if source.shape[0] > 0 and n % every == 0 and n // every < source.shape[0]:
+                        close_step(layer, j, begin, track, scalars, where)
+                        n -= 1
+                    if source.shape[0] > 0 and (n + 1) % every == 0 and (n + 1) // every < source.shape[0]:
                         for i in range(STATES):
-                            track[0, i] += c[i] * source[n // every, sample, j]
+                            track[0, i] += c[i] * source[(n + 1) // every, sample, j]
                 grad_theta[j] += scalars[THETA]
                 grad_rest[j] += scalars[REST]
             part = grad_t[of] if grad_t.size > 0 else nothing
@@ -394,10 +478,10 @@ def recurrent_jumps(
     rest = layer[8]
     n_out = weight_r.shape[0]
     rows, inverse = steps + 1, 1 / h
-    q = np.empty((n_out * rows, MOMENTS))
+    q = np.empty(MOMENTS * n_out * rows)
     track, scalars, where = np.empty((n_out, 2, STATES)), np.empty((n_out, 4)), np.empty((n_out, 4), np.int64)
     boundary = np.empty(n_out)
-    none, no_m = (np.empty(0), np.empty(0), 0), np.empty((4, 3, 3))
+    none, no_m = (np.empty(0), np.empty(0), np.empty(0), 0), np.empty((4, 3, 3))
     for sample in range(lo, hi):
         parts = 4 * (spike_offsets[sample + 1] - spike_offsets[sample]) + 8
         segments = np.empty(parts), np.empty(parts, np.int64), np.empty((parts, MOMENTS)), np.zeros(1, np.int64)
@@ -410,7 +494,7 @@ def recurrent_jumps(
             begin, end = n * h, (n + 1) * h if n < steps - 1 else duration
             latest = -1
             for j in range(n_out):
-                open_step(layer, j, end, q[j * rows + n], track[j], scalars[j], where[j])
+                open_step(layer, j, end, q, j * rows + n, track[j], scalars[j], where[j])
                 boundary[j] = next_boundary(where[j], scalars[j], starts[sample, j], spikes[0], rest[j], begin)
                 if boundary[j] >= 0 and (latest < 0 or boundary[j] > boundary[latest]):
                     latest = j
@@ -423,11 +507,13 @@ def recurrent_jumps(
                         step, f = place(s, inverse, steps)
                         if step < n:
                             step, f = n, -1.0
-                        _v, slope = read(q[m * rows + step], s, f, segments)
+                        v, slope = _evaluate(q, np.uint64(MOMENTS * (m * rows + step)), f)
+                        if v != v:
+                            v, slope = _of_part(q, m * rows + step, s, f, segments)
                         received += weight_r[m, j] * slope
                     received *= 2 * inverse
                 pass_boundary(
-                    layer, j, boundary[j], end, q[j * rows + n], track[j], scalars[j], where[j], spikes, received, False,
+                    layer, j, boundary[j], end, q, j * rows + n, track[j], scalars[j], where[j], spikes, received, False,
                     segments, False, none, no_m,
                 )  # fmt: skip
                 boundary[j] = next_boundary(where[j], scalars[j], starts[sample, j], spikes[0], rest[j], begin)

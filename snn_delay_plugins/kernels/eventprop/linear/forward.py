@@ -10,39 +10,56 @@ import numpy as np
 
 from ...compiled import njit
 from ..numba.crossing import grown
-from .arrivals import add_moments, ahead, block_synapses, list_arrivals, place, scatter, scatter_negative
-from .flow import LANES, OK, OPTIONS, STATES, TERMS, TOO_MANY_SPIKES, first_rise, moved
+from .arrivals import add_moments, ahead, block_synapses, enter, list_arrivals, place, scatter, scatter_negative
+from .flow import LANES, MOMENTS, OK, OPTIONS, STATES, TERMS, TOO_MANY_SPIKES, first_rise, moved
 
 COLUMN = 3 + 2 * STATES
 
 
 @njit(**OPTIONS)
-def _may_cross(x, y, m0, inhibition, slope, curvature, b, theta, c, h):
-    """May V reach the threshold in the step from x to y? V' is bounded by what it is at the step's start, V'' and the
-    arrivals; were V to reach theta at the fraction u, V(n) + u h up >= theta and V(n + 1) + (1 - u) h down >= theta."""
-    v = c[0] * x[0] + c[1] * x[1] + c[2] * x[2]
-    v2 = c[0] * y[0] + c[1] * y[1] + c[2] * y[2]
-    rate = slope[0] * x[0] + slope[1] * x[1] + slope[2] * x[2]
-    bend = h * (curvature[0] * abs(x[0]) + curvature[1] * abs(x[1]) + curvature[2] * abs(x[2]))
+def quiet_steps(n, until, x, y, bucket, inhibition, base, p, c, slope, curvature, b, potential, theta, h, window):
+    """Advance a neuron from step n over the steps in which it cannot reach the threshold; returns the next step that may,
+    with x at its start and y what x becomes in it without a spike. window: the times in that step, counted from its start,
+    between which a first crossing must lie.
+
+    V' is bounded by what it is at the step's start, V'' and the arrivals: -down <= V' <= up. Were V to reach theta at the
+    time u of the step, V(n) + u up >= theta and V(n + 1) + (h - u) down >= theta; no u satisfies both if
+    (theta - V(n)) down + (theta - V(n + 1)) up > up down h.
+    """
     kick = slope[0] * b[0] + slope[1] * b[1] + slope[2] * b[2]
     spread = h * (curvature[0] * abs(b[0]) + curvature[1] * abs(b[1]) + curvature[2] * abs(b[2]))
     raises, lowers = max(spread + kick, 0.0), max(spread - kick, 0.0)
-    excitation = m0 + inhibition
-    up = max(rate + bend + excitation * raises + inhibition * lowers, 0.0)
-    down = max(bend - rate + excitation * lowers + inhibition * raises, 0.0)
     low = theta * (1 - 1e-9)
-    return not (low - v) * down + (low - v2) * up > up * down * h
+    x0, x1, x2 = x[0], x[1], x[2]
+    v = potential[0] * x0 + potential[1] * x1 + potential[2] * x2
+    while n < until:
+        y0, y1, y2 = ahead(p, c, bucket, base + n, (x0, x1, x2))
+        v2 = potential[0] * y0 + potential[1] * y1 + potential[2] * y2
+        rate = slope[0] * x0 + slope[1] * x1 + slope[2] * x2
+        bend = h * (curvature[0] * abs(x0) + curvature[1] * abs(x1) + curvature[2] * abs(x2))
+        negative = inhibition[base + n]
+        positive = bucket[MOMENTS * (base + n)] + negative
+        up = max(rate + bend + positive * raises + negative * lowers, 0.0)
+        down = max(bend - rate + positive * lowers + negative * raises, 0.0)
+        if not (low - v) * down + (low - v2) * up > up * down * h:
+            y[0], y[1], y[2] = y0, y1, y2
+            window[0] = min((low - v) / up, h) if low > v and up > 0 else 0.0
+            window[1] = max(h - (low - v2) / down, 0.0) if low > v2 and down > 0 else h
+            break
+        x0, x1, x2, v = y0, y1, y2, v2
+        n += 1
+    x[0], x[1], x[2] = x0, x1, x2
+    return n
 
 
 @njit(**OPTIONS)
-def next_spike(layer, j, x, t, end, ready, below, a, m, s, w, v, at_ready):
-    """Walk from state x at time t through the sorted arrivals a..m-1 to the first crossing, or to the end of the step.
+def next_spike(free, rest, b, theta, taylor, curvature, x, t, end, ready, below, a, m, s, w, v, at_ready):
+    """Walk, by x' = free x or, in a refractory period, x' = rest x, from state x at time t through the sorted arrivals a..m-1 to the first crossing, or to the end of the step.
 
     Returns (time or -1, arrivals taken, is V below the threshold); x becomes the state there, at_ready that at the end of a
     refractory period on the way. Arrivals before the crossing are taken, arrivals at it or later are not: a spike is always
     later than any arrival it has seen.
     """
-    M, _P, _C, b, _c, _J, _r, theta, _rest, taylor, curvature, _slope = layer
     while True:
         until = max(min(s[a], end) if a < m else end, t)
         held = t < ready
@@ -50,13 +67,13 @@ def next_spike(layer, j, x, t, end, ready, below, a, m, s, w, v, at_ready):
             until = ready
         if until > t:
             if held:
-                x[0], x[1], x[2] = moved(M[1, j], until - t, x[0], x[1], x[2])
+                x[0], x[1], x[2] = moved(rest, until - t, x[0], x[1], x[2])
             else:
-                u, below = first_rise(taylor[j], curvature[j], theta[j], until - t, below, x[0], x[1], x[2], v)
+                u, below = first_rise(taylor, curvature, theta, until - t, below, x[0], x[1], x[2], v)
                 if u >= 0:
-                    x[0], x[1], x[2] = moved(M[0, j], u, x[0], x[1], x[2])
+                    x[0], x[1], x[2] = moved(free, u, x[0], x[1], x[2])
                     return max(t + u, np.nextafter(t, np.inf)), a, below
-                x[0], x[1], x[2] = moved(M[0, j], until - t, x[0], x[1], x[2])
+                x[0], x[1], x[2] = moved(free, until - t, x[0], x[1], x[2])
             t = until
         if held and t >= ready:
             at_ready[:] = x
@@ -69,15 +86,13 @@ def next_spike(layer, j, x, t, end, ready, below, a, m, s, w, v, at_ready):
 
 
 @njit(**OPTIONS)
-def jump(layer, j, x):
+def jump(q, r, c, theta, x):
     """x <- x + J x + r; is V below the threshold afterwards?"""
-    _M, _P, _C, _b, c, J, r, theta, _rest, _taylor, _curvature, _slope = layer
-    q = J[j]
-    y0 = x[0] + q[0, 0] * x[0] + q[0, 1] * x[1] + q[0, 2] * x[2] + r[j, 0]
-    y1 = x[1] + q[1, 0] * x[0] + q[1, 1] * x[1] + q[1, 2] * x[2] + r[j, 1]
-    y2 = x[2] + q[2, 0] * x[0] + q[2, 1] * x[1] + q[2, 2] * x[2] + r[j, 2]
+    y0 = x[0] + q[0, 0] * x[0] + q[0, 1] * x[1] + q[0, 2] * x[2] + r[0]
+    y1 = x[1] + q[1, 0] * x[0] + q[1, 1] * x[1] + q[1, 2] * x[2] + r[1]
+    y2 = x[2] + q[2, 0] * x[0] + q[2, 1] * x[1] + q[2, 2] * x[2] + r[2]
     x[0], x[1], x[2] = y0, y1, y2
-    return c[0] * y0 + c[1] * y1 + c[2] * y2 < theta[j] * (1 - 1e-12)
+    return c[0] * y0 + c[1] * y1 + c[2] * y2 < theta * (1 - 1e-12)
 
 
 @njit(**OPTIONS)
@@ -90,19 +105,20 @@ def _record(found, column, t, j, sample, x):
 @njit(**OPTIONS)
 def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer, h, steps, duration, max_spikes):
     """Blocks block_lo..block_hi-1 of a layer's neurons, all samples: columns of all spikes, (status, sample, neuron)."""
-    M, P, C, b, c, _J, _r, theta, rest, taylor, curvature, slope = layer
+    M, P, C, b, c, J, r_, theta, rest, taylor, curvature, slope = layer
     n_out, n_in = weight.shape
     rows, inverse = steps + 1, 1 / h
     found, total = np.empty((COLUMN, 1024)), 0
     longest = 0
     for sample in range(offsets.size - 1):
         longest = max(longest, offsets[sample + 1] - offsets[sample])
-    bucket, head = np.empty((LANES * rows, 8)), np.empty(LANES * rows, np.int32)
+    bucket, head = np.empty(MOMENTS * LANES * rows), np.empty(LANES * rows, np.int32)
     inhibition = np.zeros(LANES * rows)
     chain, echo = np.empty((longest, LANES), np.int32), np.empty((0, 0), np.int32)
     none_t, none_u, none_w = np.empty(0), np.empty(0, np.int64), np.empty((0, 0))
     s, w, v = np.empty(longest + 1), np.empty(longest + 1), np.empty(TERMS)
     x, y, z, at_ready = np.empty(STATES), np.empty(STATES), np.empty(STATES), np.empty(STATES)
+    window, room = np.empty(2), np.empty(MOMENTS)
     bw, bd = np.empty((n_in, LANES)), np.empty((n_in, LANES))
     for block in range(block_lo, block_hi):
         block_synapses(weight, delay, block, bw, bd)
@@ -119,28 +135,73 @@ def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer,
                 j = block * LANES + lane
                 before, below, ready = total, True, -1.0
                 x[:] = 0
-                for n in range(steps):
+                m_free, m_held, p_free, p_held, c_free, c_held = M[0, j], M[1, j], P[0, j], P[1, j], C[0, j], C[1, j]
+                of_v, of_bend, of_slope, jumps, adds = taylor[j], curvature[j], slope[j], J[j], r_[j]
+                n = 0
+                while n < steps:
                     r = lane * rows + n
                     begin, end = n * h, (n + 1) * h if n < steps - 1 else duration
                     if ready > end:
-                        x[0], x[1], x[2] = ahead(P[1, j], C[1, j], bucket[r], x)
+                        x[0], x[1], x[2] = ahead(p_held, c_held, bucket, r, x)
+                        n += 1
                         continue
-                    y[0], y[1], y[2] = ahead(P[0, j], C[0, j], bucket[r], x)
                     waking = ready > begin
-                    if not waking and not _may_cross(
-                        x, y, bucket[r, 0], inhibition[r], slope[j], curvature[j], b, theta[j], c, h
-                    ):
-                        x[0], x[1], x[2] = y[0], y[1], y[2]
-                        below = True
-                        continue
+                    if not waking:
+                        after = quiet_steps(
+                            n, steps, x, y, bucket, inhibition, lane * rows, p_free, c_free, of_slope, of_bend, b, c,
+                            theta[j], h, window,
+                        )  # fmt: skip
+                        below = below or after > n
+                        n = after
+                        if n == steps:
+                            break
+                        r = lane * rows + n
+                        begin, end = n * h, (n + 1) * h if n < steps - 1 else duration
                     m = list_arrivals(
-                        head[r], chain, lane, echo, j, et, eu, weight, delay, none_t, none_u, none_w, none_w, -1.0, end, s, w
+                        head[r],
+                        chain,
+                        lane,
+                        echo,
+                        j,
+                        et,
+                        eu,
+                        weight,
+                        delay,
+                        none_t,
+                        none_u,
+                        none_w,
+                        none_w,
+                        -1.0,
+                        end,
+                        s,
+                        w,
                     )
                     z[:] = x
-                    t, a, fired = begin, 0, False
+                    t, a, fired, stop = begin, 0, False, end
+                    if not waking:
+                        t, stop = begin + window[0], min(begin + window[1], end)
+                    m = enter(m_free, p_free, c_free, z, begin, end, t, inverse, s, w, m, room)
                     while True:
                         at_ready[0] = np.nan
-                        t, a, below = next_spike(layer, j, z, t, end, ready, below, a, m, s, w, v, at_ready)
+                        t, a, below = next_spike(
+                            m_free,
+                            m_held,
+                            b,
+                            theta[j],
+                            of_v,
+                            of_bend,
+                            z,
+                            t,
+                            end if fired else stop,
+                            ready,
+                            below,
+                            a,
+                            m,
+                            s,
+                            w,
+                            v,
+                            at_ready,
+                        )
                         if at_ready[0] == at_ready[0]:
                             found[3 + STATES :, total - 1] = at_ready
                         if t < 0:
@@ -152,10 +213,11 @@ def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer,
                         _record(found, total, t, j, sample, z)
                         total += 1
                         fired = True
-                        below = jump(layer, j, z)
+                        below = jump(jumps, adds, c, theta[j], z)
                         if rest[j] > 0:
                             ready = t + rest[j]
                     x[:] = z if fired or waking else y
+                    n += 1
     return found[:, :total].copy(), OK, -1, -1
 
 
@@ -169,7 +231,7 @@ def recurrent(
     final, since arrivals it causes come no earlier; neurons that it reaches within the step are solved again. So delays
     shorter than a step, and zero, are exact.
     """
-    M, P, C, b, c, _J, _r, theta, rest, taylor, curvature, slope = layer
+    M, P, C, b, c, J, r_, theta, rest, taylor, curvature, slope = layer
     n_out, n_in = weight.shape
     blocks = (n_out + LANES - 1) // LANES
     rows, inverse = steps + 1, 1 / h
@@ -177,12 +239,13 @@ def recurrent(
     longest = 0
     for sample in range(lo, hi):
         longest = max(longest, offsets[sample + 1] - offsets[sample])
-    bucket, head = np.empty((blocks * LANES * rows, 8)), np.empty(blocks * LANES * rows, np.int32)
+    bucket, head = np.empty(MOMENTS * blocks * LANES * rows), np.empty(blocks * LANES * rows, np.int32)
     inhibition = np.empty(blocks * LANES * rows)
     chain, echo = np.empty((blocks, longest, LANES), np.int32), np.empty((256, n_out), np.int32)
     out_t, out_u = np.empty(256), np.empty(256, np.int64)
     s, w, v, at_ready = np.empty(longest + 257), np.empty(longest + 257), np.empty(TERMS), np.empty(STATES)
     x, start, final, y = np.empty((n_out, 3)), np.empty((n_out, 3)), np.empty((n_out, 3)), np.empty(STATES)
+    trial, window, room = np.empty(STATES), np.empty(2), np.empty(MOMENTS)
     since, begun, cross = np.empty(n_out), np.empty(n_out), np.empty(n_out)
     ready, below, began_below = np.empty(n_out), np.empty(n_out, np.bool_), np.empty(n_out, np.bool_)
     count, last = np.empty(n_out, np.int64), np.empty(n_out, np.int64)
@@ -219,10 +282,11 @@ def recurrent(
                         if not listed[j]:
                             continue
                     if not listed[j]:
-                        y[0], y[1], y[2] = ahead(P[0, j], C[0, j], bucket[r], x[j])
-                        if not ready[j] > begin and not _may_cross(
-                            x[j], y, bucket[r, 0], inhibition[r], slope[j], curvature[j], b, theta[j], c, h
-                        ):
+                        trial[:] = x[j]
+                        if not ready[j] > begin and n < quiet_steps(
+                            n, n + 1, trial, y, bucket, inhibition, j * rows, P[0, j], C[0, j], slope[j], curvature[j], b, c,
+                            theta[j], h, window,
+                        ):  # fmt: skip
                             continue
                         listed[j] = True
                         active[candidates] = j
@@ -234,9 +298,26 @@ def recurrent(
                         out_t, out_u, weight_r, delay_r, since[j], end, s, w,
                     )  # fmt: skip
                     final[j] = start[j]
+                    m = enter(M[0, j], P[0, j], C[0, j], final[j], begin, end, begin, inverse, s, w, m, room)
                     at_ready[0] = np.nan
                     t, _a, below[j] = next_spike(
-                        layer, j, final[j], begun[j], end, ready[j], began_below[j], 0, m, s, w, v, at_ready
+                        M[0, j],
+                        M[1, j],
+                        b,
+                        theta[j],
+                        taylor[j],
+                        curvature[j],
+                        final[j],
+                        begun[j],
+                        end,
+                        ready[j],
+                        began_below[j],
+                        0,
+                        m,
+                        s,
+                        w,
+                        v,
+                        at_ready,
                     )
                     if at_ready[0] == at_ready[0]:
                         found[3 + STATES :, last[j]] = at_ready
@@ -268,7 +349,7 @@ def recurrent(
                 total += 1
                 count[j] += 1
                 start[j] = final[j]
-                began_below[j] = jump(layer, j, start[j])
+                began_below[j] = jump(J[j], r_[j], c, theta[j], start[j])
                 since[j], begun[j] = t, t
                 if rest[j] > 0:
                     ready[j] = t + rest[j]
@@ -296,5 +377,5 @@ def recurrent(
                 else:
                     mode = 1 if ready[j] > end else 0
                     below[j] = below[j] or mode == 0
-                    x[j, 0], x[j, 1], x[j, 2] = ahead(P[mode, j], C[mode, j], bucket[j * rows + n], x[j])
+                    x[j, 0], x[j, 1], x[j, 2] = ahead(P[mode, j], C[mode, j], bucket, j * rows + n, x[j])
     return found[:, :total].copy(), OK, -1, -1
