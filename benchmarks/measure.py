@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from recipes.engine.machine import describe
+from recipes.engine.training.machine import describe
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 _PACKAGES = ("torch", "numba", "numpy", "snntorch", "spikingjelly", "dcls", "triton", "pygenn", "ml_genn")

@@ -18,21 +18,21 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from recipes.engine import machine
+from recipes.engine.training import machine
 
 SAMPLES = {"train": 75466, "valid": 9981, "test": 20382}  # SSC's
 STEPS = {
     "libraries alone": "",
     "read the files, build the cache": "load()",
     "read from the cache": "load()",
-    "and one epoch of batches of 32": "for _ in training.batches(load().train.recordings, 32, 0): pass",
+    "and one epoch of batches of 32": "for _ in trainer.batches(load().train.recordings, 32, 0): pass",
     "and 4 training steps of 256": "train(load())",
 }
 SETUP = """
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from recipes.engine import machine, training
+from recipes.engine.training import machine, trainer
 from recipes.eventprop_shd import RECIPE
 def load():
     return RECIPE.source_of_data.load(Path({folder!r}), "clean")
@@ -42,7 +42,7 @@ def train(splits):
     objective = RECIPE.objective(RECIPE.network(splits.inputs, splits.classes, **settings), RECIPE.training)
     optimizer = objective.optimizer()
     objective.before_epoch(0)
-    for step, batch in zip(range(4), training.batches(splits.train, RECIPE.training.batch_size, 0)):
+    for step, batch in zip(range(4), trainer.batches(splits.train, RECIPE.training.batch_size, 0)):
         optimizer.zero_grad()
         objective.measure(batch.inputs, batch.labels).loss.backward()
         optimizer.step()
