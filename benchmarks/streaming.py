@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import h5py
+import measure
 import numpy as np
 
 from recipes.engine.training import machine
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of SSC's samples (default 1)")
     parser.add_argument("--training", action="store_true")
     given = parser.parse_args()
-    folder, rng = given.folder / "ssc_sized", np.random.default_rng(0)
+    folder, rng = given.folder.resolve() / "ssc_sized", np.random.default_rng(0)
     folder.mkdir(parents=True)
     try:
         for split, samples in SAMPLES.items():
@@ -81,7 +82,7 @@ def main() -> None:
             done = subprocess.run(
                 [sys.executable, "-c", SETUP.format(folder=str(folder), work=work)],
                 env=os.environ | {"SNN_DELAY_PLUGINS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
-                stdout=subprocess.PIPE, text=True, check=True,
+                cwd=measure.CHECKOUT, stdout=subprocess.PIPE, text=True, check=True,
             )  # fmt: skip
             print(f"| {title} | {time.perf_counter() - begun:.0f} | {float(done.stdout):.0f} |", flush=True)
     finally:

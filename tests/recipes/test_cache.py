@@ -56,7 +56,8 @@ def test_the_file_of_an_array_is_closed_when_the_array_is_gone(tmp_path, kept):
 
 def test_a_program_ends_without_a_word_on_the_arrays_that_it_still_has(tmp_path, kept):
     cache.cached(tmp_path, kept, make)
-    code = f"from recipes.engine.files import cache; kept = cache.OnDisk({str(kept / 'labels')!r}, cache.np.dtype('i8'), (10,))"
+    labels = str(kept / "labels")
+    code = f"from recipes.engine.files import cache; kept = cache.OnDisk({labels!r}, cache.np.dtype('i8'), (10,))"
     command = [sys.executable, "-W", "error::ResourceWarning", "-c", code]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stderr) == (0, "")
