@@ -12,9 +12,10 @@ except ModuleNotFoundError as error:
 from .convolution import DelayedConv1d, DelayedConv2d
 from .eventprop import EventPropLI, EventPropLIF
 from .layer import DelayedLinear, DiscreteDelayedLinear
+from .model import from_model
 from .neuron import AdLIFPlusNode
 
 __all__ = [
     "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropLI",
-    "EventPropLIF",
+    "EventPropLIF", "from_model",
 ]  # fmt: skip
