@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from numbers import Integral
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -70,7 +71,7 @@ class NeuronParameters(BoundedModule):
     # class attributes, so that modules pickled before they existed have them
     _neurons: tuple[int, ...] | None = None
     """The shape that ``features`` or the first input gave; None where neither has."""
-    _draws: dict[str, tuple[float, float]] = {}
+    _draws: Mapping[str, tuple[float, float]] = MappingProxyType({})
     _sequence_form = ""  # what takes sequences, in a user's words
     _said_sequence = False
 
