@@ -196,13 +196,15 @@ def test_a_rule_says_its_equation_and_its_source(rule):
     assert rule.equation and rule.source and rule.name
 
 
-@pytest.mark.parametrize("name", [*RULES, "no rule"])
-def test_layers_take_rules_by_name_and_list_those_there_are(name):
-    if name in RULES:
-        assert rule_of(name).name == name
-    else:
-        with pytest.raises(ValueError, match=rf"'{'.*'.join(RULES)}' or a DelayRule, got '{name}'|".replace("|", "")):
-            rule_of(name)
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_layers_take_rules_by_name(rule):
+    assert rule_of(rule.name) is rule
+
+
+@pytest.mark.parametrize("other", ["no rule", None, "round"])
+def test_an_unknown_rule_is_refused_with_those_there_are(other):
+    with pytest.raises(ValueError, match=rf"{', '.join(map(repr, RULES))}\) or a DelayRule, got {other!r}"):
+        rule_of(other)
 
 
 def test_what_applies_windows_names_no_rule():
