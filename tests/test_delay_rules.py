@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -70,6 +71,23 @@ def test_a_window_is_its_kernel_over_all_lags_and_stays_within_what_a_layer_reme
     assert rule.width in (None, window.taps.shape[0])
     kernel = rule.over_lags(leaves["weight"], leaves["delay"], MAX_DELAY, options(rule, leaves)["parameters"])
     torch.testing.assert_close(scatter_window(window, MAX_DELAY + 2)[: len(kernel)], kernel, rtol=1e-12, atol=1e-12)
+
+
+STRAIGHT_THROUGH = ("slayer-round", "slayer-floor")
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for name, rule in NAMED.items() if name not in STRAIGHT_THROUGH], ids=lambda r: r.name
+)
+def test_gradients_are_those_of_finite_differences(rule):
+    leaves = problem(rule, (OUT, INPUTS), (INPUTS,))
+    leaves["delay"].data = leaves["delay"].data.floor().clamp(max=MAX_DELAY - 1) + 0.1 + 0.8 * torch.rand(OUT, INPUTS)
+    arguments = leaves["weight"], leaves["delay"], *(leaves[name] for name in rule.parameters)
+
+    def kernel(weight, delay, *values):
+        return rule.over_lags(weight, delay, MAX_DELAY, dict(zip(rule.parameters, values, strict=True)))
+
+    assert torch.autograd.gradcheck(kernel, arguments)
 
 
 @EVERY_RULE
@@ -215,3 +233,47 @@ def test_what_applies_windows_names_no_rule():
     for module in modules:
         text = module.read_text(encoding="utf-8").lower()
         assert not [name for name in NAMED if name in text], module
+
+
+# --------------------------------------------------------------------------------------------- a rule of one's own
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "delays.md"
+
+
+@pytest.fixture
+def own_rule() -> DelayRule:
+    """The rule that the page of the docs defines."""
+    pytest.importorskip("snntorch")
+    block = re.search(r"## Your own delay rule\n.*?```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL).group(
+        1
+    )
+    names: dict = {}
+    exec(compile(block, "docs/delays.md", "exec"), names)
+    assert names["layer"](torch.ones(2, 700)).shape == (2, 128)
+    return names["cosine"]
+
+
+def test_the_rule_of_the_docs_runs_in_every_form(own_rule, monkeypatch):
+    test_a_window_is_its_kernel_over_all_lags_and_stays_within_what_a_layer_remembers(own_rule)
+    test_single_steps(own_rule)
+    for form in ("direct", "fft", "events", None):
+        test_sequences_in_every_form(own_rule, form)
+    test_a_list_of_the_synapses_that_exist(own_rule, "torch")
+    test_convolutions_over_space(own_rule, (2, 3), (4, 5))
+    for framework in FRAMEWORKS:
+        for kind in LAYERS:
+            test_layers_of_both_frameworks_in_sequences_and_steps(own_rule, framework, kind, True, "dense", monkeypatch)
+            test_a_discretized_layer_has_one_tap_at_the_whole_delays_of_its_rule(own_rule, framework, kind)
+
+
+def test_the_rule_of_the_docs_has_taps_that_sum_up_to_the_weight_and_the_gradient_of_finite_differences(own_rule):
+    leaves = problem(own_rule, (OUT, INPUTS), (INPUTS,))
+    leaves["delay"].data.clamp_(1.1, MAX_DELAY - 1.1)
+    taps = own_rule.window(leaves["weight"], leaves["delay"], MAX_DELAY).taps
+    torch.testing.assert_close(taps.sum(0), leaves["weight"])
+    test_gradients_are_those_of_finite_differences(own_rule)
+
+
+def test_the_docs_list_every_rule():
+    table = re.findall(r'^\| `"(\w+)"`', PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(table) == set(RULES)

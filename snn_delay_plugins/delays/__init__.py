@@ -9,12 +9,13 @@ from collections.abc import Iterable
 
 from ..checks import check_choice
 from .gaussian import DCLS_MAX, GAUSSIAN
-from .rule import DelayRule, RuleParameter, Window, check_delays, scatter_window
+from .rule import DelayRule, RuleParameter, Window, check_delays, check_width, scatter_window
 from .slayer import FLOOR, LINEAR, ROUND
 
 __all__ = [
     "DCLS_MAX", "FLOOR", "GAUSSIAN", "LINEAR", "ROUND", "RULES", "WHOLE", "DelayRule", "RuleParameter", "Window",
-    "check_delays", "check_rule_options", "rule_of", "rules_of_whole_delays", "rules_with_sigma", "scatter_window",
+    "check_delays", "check_rule_options", "check_width", "rule_of", "rules_of_whole_delays", "rules_with_sigma",
+    "scatter_window",
 ]  # fmt: skip
 
 RULES: dict[str, DelayRule] = {rule.name: rule for rule in (LINEAR, GAUSSIAN)}
