@@ -146,6 +146,15 @@ def test_convolutions_over_space(rule, places, space):
     equal(current, plain(rule, leaves, padding=2), leaves)
 
 
+def test_the_triangle_is_that_of_the_paper_and_narrows_to_linear_interpolation():
+    weight, delay = torch.tensor([2.0], dtype=torch.double), torch.tensor([3.25], dtype=torch.double)
+    taps = RULES["triangle"].over_lags(weight, delay, MAX_DELAY, {"sigma": torch.tensor(1.0)}).flatten()
+    heights = [0.0, 0.0, 0.75, 1.75, 1.25, 0.25, 0.0, 0.0]  # 2 - |tau - 3.25|
+    torch.testing.assert_close(taps, torch.tensor(heights, dtype=torch.double) * 2 / 2**2)
+    narrow = RULES["triangle"].over_lags(weight, delay, MAX_DELAY, {"sigma": torch.tensor(0.0)}).flatten()
+    assert narrow.tolist() == [0, 0, 0, 1.5, 0.5, 0, 0, 0]
+
+
 # ------------------------------------------------------------------------------------------------- layers
 
 

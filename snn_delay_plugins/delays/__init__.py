@@ -11,6 +11,7 @@ from ..checks import check_choice
 from .gaussian import DCLS_MAX, GAUSSIAN
 from .rule import DelayRule, RuleParameter, Window, check_delays, check_width, scatter_window
 from .slayer import FLOOR, LINEAR, ROUND
+from .triangle import TRIANGLE
 
 __all__ = [
     "DCLS_MAX", "FLOOR", "GAUSSIAN", "LINEAR", "ROUND", "RULES", "WHOLE", "DelayRule", "RuleParameter", "Window",
@@ -18,7 +19,7 @@ __all__ = [
     "scatter_window",
 ]  # fmt: skip
 
-RULES: dict[str, DelayRule] = {rule.name: rule for rule in (LINEAR, GAUSSIAN)}
+RULES: dict[str, DelayRule] = {rule.name: rule for rule in (LINEAR, GAUSSIAN, TRIANGLE)}
 """Every rule that layers know by name."""
 
 WHOLE = ROUND
@@ -34,9 +35,9 @@ def rule_of(delay_gradient: str | DelayRule, interpolation: str = "linear") -> D
 
         >>> rule_of("slayer", "round").name
         'slayer'
-        >>> rule_of("gauss")
+        >>> rule_of("gauss")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ValueError: delay_gradient must be one of ('slayer', 'gaussian') or a DelayRule, got 'gauss'
+        ValueError: delay_gradient must be one of (...) or a DelayRule, got 'gauss'
     """
     if isinstance(delay_gradient, DelayRule):
         rule = delay_gradient
