@@ -12,12 +12,14 @@ import torch.nn.functional as F
 
 import snn_delay_plugins
 from snn_delay_plugins.delays import DCLS_MAX, LINEAR, RULES, DelayRule, rule_of, scatter_window
+from snn_delay_plugins.delays.quantised import quantised_delays
 from snn_delay_plugins.functional.window_convolution import windowed_convolution
 from snn_delay_plugins.functional.windows import listed_convolution, windowed_linear, windowed_linear_step
 from snn_delay_plugins.kernels import dispatch
 
 STEPS, SAMPLES, INPUTS, OUT, MAX_DELAY = 14, 3, 4, 5, 6
 NAMED = {f"slayer-{name}": rule for name, rule in LINEAR.interpolations.items()} | {"dcls_max": DCLS_MAX} | RULES
+NAMED["quantised-2"] = quantised_delays(bits=2)
 EVERY_RULE = pytest.mark.parametrize("rule", NAMED.values(), ids=NAMED.keys())
 FRAMEWORKS = [name for name in ("snntorch", "spikingjelly") if find_spec(name)]
 
@@ -73,7 +75,7 @@ def test_a_window_is_its_kernel_over_all_lags_and_stays_within_what_a_layer_reme
     torch.testing.assert_close(scatter_window(window, MAX_DELAY + 2)[: len(kernel)], kernel, rtol=1e-12, atol=1e-12)
 
 
-STRAIGHT_THROUGH = ("slayer-round", "slayer-floor")
+STRAIGHT_THROUGH = ("slayer-round", "slayer-floor", "quantised", "quantised-2")
 
 
 @pytest.mark.parametrize(
@@ -153,6 +155,38 @@ def test_the_triangle_is_that_of_the_paper_and_narrows_to_linear_interpolation()
     torch.testing.assert_close(taps, torch.tensor(heights, dtype=torch.double) * 2 / 2**2)
     narrow = RULES["triangle"].over_lags(weight, delay, MAX_DELAY, {"sigma": torch.tensor(0.0)}).flatten()
     assert narrow.tolist() == [0, 0, 0, 1.5, 0.5, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("bits", "max_delay", "step", "longest"), [(1, 6, 6, 6), (2, 6, 2, 6), (2, 7, 3, 6), (3, 6, 1, 6), (5, 0, 1, 0)]
+)
+def test_quantised_delays_are_so_many_multiples_of_whole_steps(bits, max_delay, step, longest):
+    delay = torch.linspace(0, max_delay, 301)
+    whole = quantised_delays(bits).whole(delay, max_delay)
+    assert whole.unique().tolist() == list(range(0, longest + 1, step)) and len(whole.unique()) <= 2**bits
+    assert torch.equal(whole, (whole / step).round() * step) and bool((whole.diff() >= 0).all())
+    inside = delay <= longest
+    assert (whole - delay)[inside].abs().max() <= step / 2
+
+
+@pytest.mark.parametrize("bits", [0, 2.5, 25, True])
+def test_another_number_of_bits_is_refused(bits):
+    with pytest.raises((ValueError, TypeError), match="bits must be a whole number"):
+        quantised_delays(bits)
+
+
+def test_the_gradient_of_quantised_delays_is_that_at_the_quantised_ones():
+    rule = quantised_delays(bits=2)
+    leaves = problem(rule, (OUT, INPUTS), (INPUTS,))
+    whole = rule.whole(leaves["delay"].detach(), MAX_DELAY)
+    assert not torch.equal(whole, leaves["delay"])
+    there = leaves | {"delay": whole.requires_grad_()}
+    results = [plain(rule, leaves), plain(LINEAR, there)]
+    assert torch.equal(*results)
+    cotangent = torch.randn_like(results[0])
+    through = torch.autograd.grad(results[0], list(leaves.values()), cotangent)
+    at = torch.autograd.grad(results[1], list(there.values()), cotangent)
+    assert all(map(torch.equal, through, at)) and through[2].any()
 
 
 # ------------------------------------------------------------------------------------------------- layers

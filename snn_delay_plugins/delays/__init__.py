@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from ..checks import check_choice
 from .gaussian import DCLS_MAX, GAUSSIAN
+from .quantised import QUANTISED
 from .rule import DelayRule, RuleParameter, Window, check_delays, check_width, scatter_window
 from .slayer import FLOOR, LINEAR, ROUND
 from .triangle import TRIANGLE
@@ -19,7 +20,7 @@ __all__ = [
     "scatter_window",
 ]  # fmt: skip
 
-RULES: dict[str, DelayRule] = {rule.name: rule for rule in (LINEAR, GAUSSIAN, TRIANGLE)}
+RULES: dict[str, DelayRule] = {rule.name: rule for rule in (LINEAR, GAUSSIAN, TRIANGLE, QUANTISED)}
 """Every rule that layers know by name."""
 
 WHOLE = ROUND
