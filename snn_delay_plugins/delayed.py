@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .callers import user_level
 from .checks import (
     check_choice,
     check_flag,
@@ -28,6 +30,7 @@ from .checks import (
     shape_alone,
     values_known,
 )
+from .delay_options import LinearOptions, with_defaults
 from .functional.dcls import SMALLEST_SIGMA, gaussian_delayed_linear, gaussian_delayed_linear_step, gaussian_kernel
 from .functional.delay import (
     check_delay_options,
@@ -143,49 +146,41 @@ class GaussianDelays(BoundedModule):
 class DelayedSynapses(GaussianDelays, DelayParameters):
     """A weight and a delay per synapse, perhaps only some synapses per neuron; without any state."""
 
-    _sequence_form = ""  # what a user calls for sequences
+    _sequence_form: str  # what a user calls for sequences
 
     def create_synapses(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool,
-        *,
-        max_delay: int,
-        delay: float | str | Tensor,
-        delay_type: str,
-        learn_delay: bool,
-        bound_mode: str,
-        delay_gradient: str,
-        interpolation: str,
-        padding: str | int,
-        smoothing: Tensor | None,
-        sigma: float | None,
-        learn_sigma: bool,
-        sigma_type: str,
-        synapses: int | None,
-        density: float | None,
-    ) -> None:
+        self, in_features: int, out_features: int, bias: bool, *, interpolation: str = "linear",
+        **options: Unpack[LinearOptions],
+    ) -> None:  # fmt: skip
         """Create ``weight``, ``bias`` and ``delay``, with ``delay_gradient="gaussian"`` ``sigma`` (a buffer, or a
         parameter with ``learn_sigma``), and for sparse connections ``mask``; called once by a layer's constructor."""
-        check_delay_options(interpolation, padding, smoothing)
-        check_choice("delay_gradient", delay_gradient, DELAY_GRADIENTS)
-        learn_sigma = check_flag("learn_sigma", learn_sigma)
-        self.create_delay_parameters(in_features, out_features, bias, max_delay, delay, delay_type, learn_delay, bound_mode)
-        self.delay_gradient, self.interpolation = delay_gradient, interpolation
-        self.padding = padding or "same"
+        given = with_defaults(LinearOptions, options)
+        smoothing = given.smoothing
+        check_delay_options(interpolation, given.padding, smoothing)
+        check_choice("delay_gradient", given.delay_gradient, DELAY_GRADIENTS)
+        self.learn_sigma = check_flag("learn_sigma", given.learn_sigma)
+        self.create_delay_parameters(
+            in_features, out_features, bias, given.max_delay, given.delay, given.delay_type, given.learn_delay,
+            given.bound_mode,
+        )  # fmt: skip
+        self.delay_gradient, self.interpolation = given.delay_gradient, interpolation
+        self.padding = given.padding or "same"
         if smoothing is not None and values_known(smoothing) and not bool(smoothing.isfinite().all()):
             raise ValueError(f"smoothing must be finite, got {smoothing.tolist()}")
         hold(self, "smoothing", smoothing)
-        self.learn_sigma = learn_sigma
-        if delay_gradient == "gaussian":
+        if given.delay_gradient == "gaussian":
             if smoothing is not None or interpolation != "linear":
                 raise ValueError('smoothing and interpolation belong to delay_gradient="slayer"')
-            self.create_sigma(sigma, learn_sigma, sigma_type, bound_mode)
-        elif sigma is not None or learn_sigma:
+            self.create_sigma(given.sigma, self.learn_sigma, given.sigma_type, given.bound_mode)
+        elif given.sigma is not None or self.learn_sigma:
             raise ValueError('sigma belongs to delay_gradient="gaussian"')
-        hold(self, "mask", connection_mask(self.out_features, self.in_features, synapses, density))
+        hold(self, "mask", connection_mask(self.out_features, self.in_features, given.synapses, given.density))
         firing_weight_(self.weight, self.mask, self.initial_kernel() if smoothing is None else smoothing)
+
+    @property
+    def lengthened_by(self) -> str:
+        """The option that makes sequences longer, with its value; empty if none does."""
+        return "" if self.padding == "same" else f"padding={self.padding!r}"
 
     def effective_weight(self) -> Tensor:
         """The weights of the synapses that exist, zero elsewhere."""
@@ -238,7 +233,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
-        _refuse_sequence(spikes, self.in_features, self._sequence_form)
+        refuse_sequence(spikes, (self.in_features,), self._sequence_form)
         if torch.compiler.is_compiling():  # one operator, where there is one for sequences
             sequence = spikes[None]
             return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
@@ -324,7 +319,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             raise RuntimeError(
                 "a list of synapses needs the values of the weights: load them first (to_empty() and load_state_dict())"
             )
-        warn_of_rounding(self.effective_weight(), self.bounded("delay"), self.evaluated_as, stacklevel=6)
+        warn_of_rounding(self.effective_weight(), self.bounded("delay"), self.evaluated_as)
         return synapse_list(self.weight, self.bounded("delay"), self.max_delay, self.mask)
 
     def extra_repr(self) -> str:
@@ -337,7 +332,12 @@ class DiscreteSynapses(nn.Module):
     """A frozen layer with one whole delay per synapse, for deployment: buffers alone, over a list of the synapses that
     exist, so that memory and time shrink with their number (:mod:`snn_delay_plugins.functional.sparse_delay`)."""
 
-    _sequence_form = ""  # what a user calls for sequences
+    _sequence_form: str  # what a user calls for sequences
+
+    @property
+    def lengthened_by(self) -> str:
+        """The option that makes sequences longer, with its value; empty if none does."""
+        return "" if self.padding == "same" else f"padding={self.padding!r}"
 
     def check_batch(self, history: Tensor | None, spikes: Tensor, remedy: str) -> None:
         """Refuse spikes ``[..., N, in]`` of another batch size than the ``history`` ``[H, N, in]`` of earlier ones."""
@@ -390,7 +390,7 @@ class DiscreteSynapses(nn.Module):
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
         check_spikes(spikes)
-        _refuse_sequence(spikes, self.in_features, self._sequence_form)
+        refuse_sequence(spikes, (self.in_features,), self._sequence_form)
         with torch.no_grad():
             if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed":
                 return self._plain_step(spikes, history)
@@ -446,10 +446,15 @@ class DiscreteSynapses(nn.Module):
         )
 
 
-def _refuse_sequence(spikes: Tensor, senders: int, remedy: str) -> None:
-    if isinstance(spikes, Tensor) and spikes.dim() == 3:
+def refuse_sequence(spikes: Tensor, neurons: tuple[object, ...], remedy: str) -> None:
+    """
+    :param neurons: the axes ``*`` of a step ``[N, *]``. :param remedy: what takes sequences.
+    :raises ValueError: for spikes ``[T, N, *]``, where a step is expected.
+    """
+    if isinstance(spikes, Tensor) and spikes.dim() == len(neurons) + 2:
+        axes = ", ".join(str(axis) for axis in neurons)
         raise ValueError(
-            f"spikes must be [N, {senders}], got shape {tuple(spikes.shape)}; for a sequence [T, N, {senders}]: {remedy}"
+            f"spikes must be [N, {axes}], got shape {tuple(spikes.shape)}; for a sequence [T, N, {axes}]: {remedy}"
         )
 
 
@@ -480,7 +485,7 @@ def _check_stored(name: str, value: Tensor, present: Tensor, assign: bool) -> No
         raise TypeError(f"{name} must be {present.dtype}, got {value.dtype}")
 
 
-def warn_of_rounding(weight: Tensor, delay: Tensor, evaluated_as: str, stacklevel: int) -> None:
+def warn_of_rounding(weight: Tensor, delay: Tensor, evaluated_as: str) -> None:
     """Warn where a layer with its delays rounded computes something else than in evaluation, and say how much."""
     weight, delay = weight.detach().double(), delay.detach().double().expand_as(weight)
     whole = delay.floor()
@@ -499,7 +504,7 @@ def warn_of_rounding(weight: Tensor, delay: Tensor, evaluated_as: str, stackleve
         f"{int(moved.sum())} of {weight.numel()} synapses change, their kernels by {100 * share:.0f} % (norm), and with "
         "them the outputs. Exact are layers trained with interpolation='round' (snnTorch: kernel='round') or "
         "delay_gradient='gaussian'; or round the delays and go on training the weights before discretizing",
-        stacklevel=stacklevel,
+        stacklevel=user_level(),
     )
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from .callers import user_level
+
 __all__ = ["REVERSE_ALONE", "check_left_behind", "exported_step", "refuse_transforms", "transform", "vectorised"]
 
 REVERSE_ALONE = (
@@ -63,7 +65,7 @@ def exported_step(name: str) -> bool:
     warnings.warn(
         f"torch.export records a single step of {name}: the program carries no state from call to call and "
         "starts anew at every one; export the form over whole sequences",
-        stacklevel=4,
+        stacklevel=user_level(),
     )
     return True
 
