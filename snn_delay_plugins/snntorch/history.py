@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 from torch import Tensor
 
@@ -29,6 +30,14 @@ class KeepsHistory(CarriedStates):
     _states = ("history",)
     _sequence_form = "step_mode=False"
     history: Tensor | None
+    if TYPE_CHECKING:  # what the synapses beside this class bring
+
+        @property
+        def lengthened_by(self) -> str: ...
+
+        sequence_currents: Callable[..., Tensor]
+        step_currents: Callable[..., tuple[Tensor, Tensor]]
+        check_batch: Callable[..., None]
 
     def keep_history(self, step_mode: bool) -> None:
         """Called once by a layer's constructor, when its synapses are there.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from torch import Tensor
 
@@ -21,6 +22,15 @@ class KeepsHistory(DetachableMemories):
     """
 
     _sequence_form = "functional.set_step_mode(net, 'm')"
+    if TYPE_CHECKING:  # what the synapses beside this class bring
+
+        @property
+        def lengthened_by(self) -> str: ...
+
+        sequence_currents: Callable[..., Tensor]
+        step_currents: Callable[..., tuple[Tensor, Tensor]]
+        history_after: Callable[..., Tensor]
+        check_batch: Callable[..., None]
 
     def keep_history(self, step_mode: str) -> None:
         """Called once by a layer's constructor, when its synapses are there."""
