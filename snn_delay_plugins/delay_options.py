@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, Required, Typ
 
 from torch import Tensor
 
+from .delays import DelayRule, RuleName
+
 __all__ = [
     "ConvolutionOptions", "DelayOptions", "Interpolation", "LinearOptions", "Option", "takes_options", "with_defaults",
 ]  # fmt: skip
@@ -42,8 +44,9 @@ class DelayOptions(TypedDict, total=False):
     ]
     learn_delay: Annotated[bool, Option("``False``: the delays are a buffer.", True)]
     delay_gradient: Annotated[
-        Literal["slayer", "gaussian"],
+        RuleName | DelayRule,
         Option(
+            "the rule by which delays are learned (:mod:`snn_delay_plugins.delays`): its name or the rule itself. "
             '``"slayer"``, or ``"gaussian"``: in training a Gaussian around the delay, in evaluation the rounded delay '
             "(Hammouamri et al., Eq. 9 and Eq. 7).",
             "slayer",

@@ -26,16 +26,19 @@ if TYPE_CHECKING:
     from .delay import *  # noqa: F403
     from .delay_convolution import *  # noqa: F403
     from .eventprop import *  # noqa: F403
+    from .eventprop_linear import *  # noqa: F403
     from .linear import *  # noqa: F403
     from .linear_neuron import *  # noqa: F403
     from .losses import *  # noqa: F403
     from .sparse_delay import *  # noqa: F403
     from .sparse_taps import *  # noqa: F403
     from .surrogate import *  # noqa: F403
+    from .window_convolution import *  # noqa: F403
+    from .windows import *  # noqa: F403
 
 _FILES = (
-    "adlif", "convolution", "dcls", "delay", "delay_convolution", "eventprop", "linear", "linear_neuron", "losses",
-    "sparse_delay", "sparse_taps", "surrogate",
+    "adlif", "convolution", "dcls", "delay", "delay_convolution", "eventprop", "eventprop_linear", "linear",
+    "linear_neuron", "losses", "sparse_delay", "sparse_taps", "surrogate", "window_convolution", "windows",
 )  # fmt: skip
 
 

@@ -6,10 +6,11 @@ with FRAMEWORK.needed():
     from .convolution import DelayedConv1d, DelayedConv2d
     from .eventprop import EventPropLI, EventPropLIF
     from .layer import DelayedLinear, DiscreteDelayedLinear
+    from .model import from_model
     from .neuron import AdLIFPlus, StateAdLIFPlus
     from .reset import detach, reset
 
 __all__ = [
     "AdLIFPlus", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropLI",
-    "EventPropLIF", "StateAdLIFPlus", "detach", "reset",
+    "EventPropLIF", "StateAdLIFPlus", "detach", "from_model", "reset",
 ]  # fmt: skip

@@ -6,9 +6,10 @@ with FRAMEWORK.needed():
     from .convolution import DelayedConv1d, DelayedConv2d
     from .eventprop import EventPropLI, EventPropLIF
     from .layer import DelayedLinear, DiscreteDelayedLinear
+    from .model import from_model
     from .neuron import AdLIFPlusNode
 
 __all__ = [
     "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropLI",
-    "EventPropLIF",
+    "EventPropLIF", "from_model",
 ]  # fmt: skip
