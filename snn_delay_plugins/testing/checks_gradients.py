@@ -93,12 +93,12 @@ def no_grad_leaves_no_graph(case: Case) -> None:
 
 @check("inference-mode", "states made in inference mode cannot be written in training")
 def training_goes_on_after_inference_mode_and_a_reset(case: Case) -> None:
-    x, net = case.inputs(), case.as_net(case.module())
+    x, net = case.inputs(), case.module()
     with torch.inference_mode():
         case.run(net, x)
     if case.carried:
-        case.reset(net)
-    assert_equal(_loss(case, net, x), _loss(case, case.as_net(case.module()), x), "training after inference and without")
+        case.framework.reset_one(net)
+    assert_equal(_loss(case, net, x), _loss(case, case.module(), x), "training after inference and without")
 
 
 def _loss(case: Case, net, x: Tensor) -> Tensor:
