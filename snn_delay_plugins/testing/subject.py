@@ -308,15 +308,20 @@ class Case:
 
     # running
 
-    def run(self, net: nn.Module, x: Tensor) -> Tensor:
+    def run(self, net: Callable, x: Tensor, seed: int = 1) -> Tensor:
         """The main output ``[T, N, *]`` of ``net`` for ``x`` ``[T, N, *]``, from the states that it has."""
-        with seeded(1):
+        with seeded(seed):
             if self.form == "sequence":
                 return first_of(net(x))
             outputs = [first_of(net(step)) for step in x]
             if not outputs:
                 raise NotApplicable("a loop over no steps calls nothing")
             return torch.stack(outputs)
+
+    def calls(self, net: Callable, x: Tensor) -> list[Tensor]:
+        """The very tensors that come out of the calls, whose number is that of the steps, or one."""
+        with seeded(1):
+            return [first_of(net(x))] if self.form == "sequence" else [first_of(net(step)) for step in x]
 
     def ran(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """The output of a fresh module."""

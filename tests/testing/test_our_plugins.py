@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from snn_delay_plugins.testing import Plugin, parametrize_with_checks
 
@@ -20,11 +21,13 @@ OF_SNNTORCH = {
     "AdLIFPlus": Plugin(snntorch.AdLIFPlus, sequence=snntorch.StateAdLIFPlus),
     "AdLIFPlus of a hidden state": lambda: snntorch.AdLIFPlus(init_hidden=True, features=5, variant="symplectic"),
     "DelayedLinear": Plugin(
-        lambda: snntorch.DelayedLinear(6, 4, **DELAYS), sequence=lambda: snntorch.DelayedLinear(6, 4, **DELAYS, step_mode=False)
+        lambda: snntorch.DelayedLinear(6, 4, **DELAYS),
+        sequence=lambda: snntorch.DelayedLinear(6, 4, **DELAYS, step_mode=False),
     ),
     "EventPropLIF": Plugin(
         lambda: snntorch.EventPropLIF(6, 4, output="dense", delay="uniform", max_delay=5.0, weight_init=(1.0, 0.5)),
-        kind="layer",
+        kind="neuron",  # its output is spikes, its input too
+        inputs=lambda steps, batch: (torch.rand(steps, batch, 6) < 0.3).float(),
     ),
 }
 OF_SPIKINGJELLY = {
