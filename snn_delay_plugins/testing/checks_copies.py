@@ -147,5 +147,6 @@ def a_module_that_nobody_uses_is_freed(case: Case) -> None:
     gone = weakref.ref(net)
     output = case.run(net, case.inputs().requires_grad_())
     del net, output
-    gc.collect()
+    if gone() is not None:
+        gc.collect()  # a circle is no fault
     assert_true(gone() is None, "the module is still alive after its last user has let it go")

@@ -15,7 +15,7 @@ import sys
 import types
 from pathlib import Path
 
-__all__ = ["packed", "unpacked"]
+__all__ = ["module_of_file", "packed", "unpacked"]
 
 _MAIN = "__conformance_main__"  # the other process has a __main__ of its own
 
@@ -81,6 +81,12 @@ def _module(name: str, file: str | None) -> types.ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def module_of_file(file: str) -> types.ModuleType:
+    """A file of Python as a module; the second time the same one."""
+    path = Path(file).resolve()
+    return _module(path.stem, str(path))
 
 
 def _attribute(name: str, file: str | None, qualname: str) -> object:

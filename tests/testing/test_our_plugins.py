@@ -17,24 +17,25 @@ from snn_delay_plugins import snntorch, spikingjelly
 
 DELAYS = {"max_delay": 5, "delay": "uniform"}
 
-OF_SNNTORCH = {
+
+OURS = {
     "AdLIFPlus": Plugin(snntorch.AdLIFPlus, sequence=snntorch.StateAdLIFPlus),
-    "AdLIFPlus of a hidden state": lambda: snntorch.AdLIFPlus(init_hidden=True, features=5, variant="symplectic"),
-    "DelayedLinear": Plugin(
+    "AdLIFPlusNode": spikingjelly.AdLIFPlusNode,
+    "DelayedLinear of snnTorch": Plugin(
         lambda: snntorch.DelayedLinear(6, 4, **DELAYS),
         sequence=lambda: snntorch.DelayedLinear(6, 4, **DELAYS, step_mode=False),
     ),
+    "DelayedLinear of SpikingJelly": lambda: spikingjelly.DelayedLinear(6, 4, **DELAYS),
+}
+MORE = {  # compiled in tests/test_compile.py
+    "SE-AdLIF of a hidden state": lambda: snntorch.AdLIFPlus(init_hidden=True, features=5, variant="symplectic"),
+    "DelayedLinear of Gaussians": lambda: spikingjelly.DelayedLinear(6, 4, **DELAYS, delay_gradient="gaussian"),
+    "DelayedConv2d": lambda: spikingjelly.DelayedConv2d(2, 3, 3, **DELAYS),
     "EventPropLIF": Plugin(
         lambda: snntorch.EventPropLIF(6, 4, output="dense", delay="uniform", max_delay=5.0, weight_init=(1.0, 0.5)),
         kind="neuron",  # its output is spikes, its input too
         inputs=lambda steps, batch: (torch.rand(steps, batch, 6) < 0.3).float(),
     ),
-}
-OF_SPIKINGJELLY = {
-    "AdLIFPlusNode": spikingjelly.AdLIFPlusNode,
-    "DelayedLinear": lambda: spikingjelly.DelayedLinear(6, 4, **DELAYS),
-    "DelayedLinear of Gaussians": lambda: spikingjelly.DelayedLinear(6, 4, **DELAYS, delay_gradient="gaussian"),
-    "DelayedConv2d": lambda: spikingjelly.DelayedConv2d(2, 3, 3, **DELAYS),
 }
 
 
@@ -46,11 +47,11 @@ def registered():
     snn_delay_plugins.unregister()
 
 
-@parametrize_with_checks(OF_SNNTORCH)
-def test_ours_of_snntorch(check):
+@parametrize_with_checks(OURS)
+def test_ours(check):
     check()
 
 
-@parametrize_with_checks(OF_SPIKINGJELLY)
-def test_ours_of_spikingjelly(check):
+@parametrize_with_checks(MORE, without=["compile"])
+def test_more_of_ours(check):
     check()
