@@ -43,10 +43,10 @@ from .functional.delay import (
     smoothed_kernel,
 )
 from .functional.sparse_delay import SynapseList, check_list_input, sparse_delayed_linear, synapse_list
-from .functional.sparse_taps import delay_window, gaussian_window, smoothed_taps, sparse_convolution
+from .functional.sparse_taps import delay_window, gaussian_width, gaussian_window, smoothed_taps, sparse_convolution
 from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
-from .kernels.checks import check_indices, check_offsets
+from .kernels.checks import check_synapse_indices
 from .kernels.delay_line.dense import DenseSynapses
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
 
@@ -58,6 +58,8 @@ _VALUES = {
     "gaussian": ("weight", "delay", "bias", "mask", "smoothing", "sigma"),
 }
 """What the synapses of a layer are computed from."""
+_WIDE = 9
+"""Taps of a synapse from which steps with synapses from all to all are faster over the whole kernel."""
 _ORIGINS = ("_orig", "_g", "_v")
 """What torch's hooks that compute a parameter call those from which they do."""
 
@@ -269,14 +271,30 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
 
     def _line_synapses(self, compute: torch.dtype, form: str):
         with torch.autocast(self.weight.device.type, enabled=False):
-            if form == "listed":
+            if form == "listed" and (self._few_synapses or self._width(compute) < _WIDE):
                 from .kernels.delay_line.listed import ListedSynapses
 
                 return ListedSynapses(*self._windows(compute), self.out_features, self.max_delay)
             weight, delay = self.effective_weight().to(compute), self.bounded("delay").to(compute)
             if self._gaussian:
-                return DenseSynapses(gaussian_kernel(weight, delay, self.bounded("sigma"), self.max_delay))
-            return DenseSynapses(smoothed_kernel(weight, delay, self.max_delay, **self._kernel))
+                kernel = gaussian_kernel(weight, delay, self.bounded("sigma"), self.max_delay)
+            else:
+                kernel = smoothed_kernel(weight, delay, self.max_delay, **self._kernel)
+            if form == "listed":
+                from .kernels.delay_line.spectral import SpectralSynapses
+
+                return SpectralSynapses(kernel)
+            return DenseSynapses(kernel)
+
+    @property
+    def _few_synapses(self) -> bool:
+        return self.mask is not None and int(self.mask.sum()) <= dispatch.SPARSE_BELOW * self.mask.numel()
+
+    def _width(self, compute: torch.dtype) -> int:
+        """Taps that :meth:`_windows` has."""
+        if self._gaussian:
+            return gaussian_width(self.bounded("sigma"), self.max_delay, compute)
+        return 2 + (0 if self.smoothing is None else self.smoothing.numel() - 1)
 
     def _windows(self, compute: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Taps ``[synapses, width]``, first lags, starts and receivers of the synapses, ordered by sender."""
@@ -367,7 +385,7 @@ class DiscreteSynapses(nn.Module):
                 _check_stored(name, value, present[name], local_metadata.get("assign_to_params_buffers", False))
             if not any(value.is_meta for value in stored.values()):
                 starts, targets, delays = (stored[name].long() for name in ("starts", "targets", "delays"))
-                _check_list(starts, targets, delays, self.out_features, self.max_delay)
+                check_synapse_indices(starts, targets, delays, self.out_features, self.max_delay)
         except (TypeError, ValueError) as error:
             layer = f"{type(self).__name__} {prefix.rstrip('.')!r}" if prefix else type(self).__name__
             error_msgs.append(f"{layer} keeps the synapses that it had: {error}")
@@ -416,7 +434,7 @@ class DiscreteSynapses(nn.Module):
         On accelerators, which a look at values holds up, only those that torch has seen change."""
         key = delay_line.key_of(self.synapses)
         if self.delays.is_cpu or _fitting.get(self) != key:
-            _check_list(self.starts, self.targets, self.delays, self.out_features, self.max_delay)
+            check_synapse_indices(self.starts, self.targets, self.delays, self.out_features, self.max_delay)
             _fitting[self] = key
 
     def _plain_step(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -455,12 +473,6 @@ def _refuse_sequence(spikes: Tensor, senders: int, remedy: str) -> None:
 
 _fitting: weakref.WeakKeyDictionary[DiscreteSynapses, tuple] = weakref.WeakKeyDictionary()
 """What the synapses that were found to fit are known by."""
-
-
-def _check_list(starts: Tensor, targets: Tensor, delays: Tensor, out_features: int, max_delay: int) -> None:
-    check_offsets("starts", starts, targets.numel(), "the number of synapses")
-    check_indices("targets", targets, out_features, "out_features")
-    check_indices("delays", delays, max_delay + 1, "max_delay + 1")
 
 
 def _check_stored(name: str, value: Tensor, present: Tensor, assign: bool) -> None:

@@ -84,11 +84,20 @@ def gaussian_window(weight: Tensor, delay: Tensor, sigma: Tensor, max_delay: int
     """
     check_delays(delay, max_delay)
     sigma = checked_sigma(sigma, weight, "gauss")
-    reach = math.ceil(_REACH.get(weight.dtype, 8.7) * float(sigma.detach().max())) if sigma.numel() else 0
-    width = min(2 * reach + 2, max_delay + 1)
+    reach = _reach(sigma, weight.dtype)
+    width = gaussian_width(sigma, max_delay, weight.dtype)
     lag = (delay.detach().floor().long() - reach).clamp(0, max_delay + 1 - width)
     kernel = gaussian_kernel(weight, delay - lag, sigma, width - 1)
     return kernel.mT, lag
+
+
+def gaussian_width(sigma: Tensor, max_delay: int, dtype: torch.dtype) -> int:
+    """The width of :func:`gaussian_window`."""
+    return min(2 * _reach(sigma, dtype) + 2, max_delay + 1)
+
+
+def _reach(sigma: Tensor, dtype: torch.dtype) -> int:
+    return math.ceil(_REACH.get(dtype, 8.7) * float(sigma.detach().max())) if sigma.numel() else 0
 
 
 def delay_window(weight: Tensor, delay: Tensor, max_delay: int, interpolation: str) -> tuple[Tensor, Tensor]:
