@@ -30,9 +30,10 @@ LIF = LinearModel(
 
 def _cuba_lif(p, theta, reset, detach_reset):
     alpha, beta = p["alpha"], p["beta"]
+    into_u = 1 - beta
     return Coefficients(
-        theta=theta, A=((beta, alpha), (0, alpha)), B=(1.0, 1.0), through=(0,) if detach_reset else None,
-        **membrane_reset(reset, theta, (beta, 0)),
+        theta=theta, A=((beta, into_u * alpha), (0, alpha)), B=(into_u * (1 - alpha), 1 - alpha),
+        through=(0,) if detach_reset else None, **membrane_reset(reset, theta, (beta, 0)),
     )  # fmt: skip
 
 
@@ -42,12 +43,17 @@ CUBA_LIF = LinearModel(
     states=("mem", "syn"),
     parameters={
         "alpha": Parameter(
-            math.exp(-1 / 2), math.exp(-1 / 10), domain=(0, 1), doc="the synaptic current's leak per time step"
+            0.0,
+            math.exp(-1 / 10),
+            (math.exp(-2), math.exp(-1 / 2)),
+            domain=(0, 1),
+            doc="the synaptic current's leak per time step",
         ),
-        "beta": Parameter(math.exp(-1 / 5), math.exp(-1 / 25), domain=(0, 1), doc="the membrane's leak per time step"),
+        "beta": Parameter(0.36, 0.96, domain=(0, 1), doc="the membrane's leak per time step"),
     },
-    equations=r"""i[t] &= \alpha\, i[t-1] + I[t] \\
-        u[t] &= \beta\, u[t-1] + i[t] - \theta\, s[t-1]""",
-    source="snnTorch's Synaptic; alpha is the leak of the synaptic current i (state syn), beta that of the membrane",
+    equations=r"""i[t] &= \alpha\, i[t-1] + (1 - \alpha)\, I[t] \\
+        u[t] &= \beta\, u[t-1] + (1 - \beta)\, i[t] - \theta\, s[t-1]""",
+    source="snnTorch's Synaptic, fed with (1 - alpha)(1 - beta) I, so that it sees the running mean of its input as the "
+    "other neurons do; i is the state syn",
     coefficients=_cuba_lif,
 )

@@ -25,9 +25,9 @@ def lif(current, k, reset):
 def cuba_lif(current, k, reset):
     u = syn = s = 0.0
     for i in current:
-        syn = k["alpha"] * syn + i
+        syn = k["alpha"] * syn + (1 - k["alpha"]) * i
         kept = 0.0 if reset == "zero" and s else u
-        u = k["beta"] * kept + syn - (THETA * s if reset == "subtract" else 0)
+        u = k["beta"] * kept + (1 - k["beta"]) * syn - (THETA * s if reset == "subtract" else 0)
         s = float(u >= THETA)
         yield s, u
 
@@ -68,7 +68,7 @@ def resonate_and_fire(current, k, reset):
     turn = cmath.exp(complex(-k["decay"], k["omega"]))
     for i in current:
         x = complex(0, x.imag) if reset == "zero" and s else x
-        x = turn * x + i - (THETA * s if reset == "subtract" else 0)
+        x = turn * x + (1 - math.exp(-k["decay"])) * i - (THETA * s if reset == "subtract" else 0)
         s = float(x.real >= THETA)
         yield s, x.real
 
@@ -95,7 +95,7 @@ def c_silif(current, k, reset):
 
 
 LOOPS = {
-    "LIF": lif, "CubaLIF": cuba_lif, "AdLIFPlus": adlif, "SEAdLIF": se_adlif, "ALIF": alif,
+    "HeterogeneousLIF": lif, "CubaLIF": cuba_lif, "AdLIFPlus": adlif, "SEAdLIF": se_adlif, "ALIF": alif,
     "ResonateAndFire": resonate_and_fire, "SiLIF": silif, "CSiLIF": c_silif,
 }  # fmt: skip
 LINEAR = {name: model for name, model in MODELS.items() if isinstance(model, LinearModel)}
