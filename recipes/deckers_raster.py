@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from spikingjelly.activation_based import functional
 
-from recipes import deckers_table1
-from recipes.engine import atomic
-from recipes.engine.errors import RunError, one_line
-from recipes.engine.networks import DeckersNetwork, as_input
-from recipes.engine.options import OptionError
-from recipes.engine.runs import RunStore
-from recipes.engine.tables import Sheet
-from recipes.engine.view import View, best_run, facts, folder_of, weights, which
+from . import deckers_table1
+from .deckers.network import DeckersNetwork
+from .engine.command.program import PROGRAM
+from .engine.command.view import View, best_run, facts, folder_of, weights, which
+from .engine.errors import OptionError, RunError, one_line
+from .engine.files import atomic
+from .engine.results.runs import RunStore
+from .engine.results.tables import Sheet
+from .engine.training.networks import as_input
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,7 +96,7 @@ class Raster(View):
 def recorded(store: RunStore, run: dict) -> Recording:
     path = folder_of(store, run) / RECORDING
     if not path.exists():
-        raise OptionError(f"{path}: not there; make it with: python -m recipes run deckers_raster")
+        raise OptionError(f"{path}: not there; make it with: {PROGRAM} run deckers_raster")
     try:
         if not path.is_file():
             raise ValueError("not a file")

@@ -18,7 +18,7 @@ from .transforms import vectorised
 
 __all__ = [
     "LARGEST", "LONGEST", "TO_DENSE", "check_choice", "check_current", "check_flag", "check_function", "check_number",
-    "check_sigma", "check_spikes", "check_steps", "check_tensor", "check_whole", "real_values", "shape_alone",
+    "check_real", "check_sigma", "check_spikes", "check_steps", "check_tensor", "check_whole", "real_values", "shape_alone",
     "values_known",
 ]  # fmt: skip
 
@@ -152,6 +152,12 @@ def check_current(current: object, layout: str, least: int) -> Tensor:
     if not current.is_floating_point():
         raise TypeError(f"input must be floating point, got {current.dtype}; convert it, e.g. input.float()")
     return current
+
+
+def check_real(name: str, value: Tensor) -> None:
+    """:raises TypeError: for complex numbers and bool."""
+    if value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
 
 
 def check_sigma(value: object) -> float:

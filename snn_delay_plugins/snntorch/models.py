@@ -1,4 +1,5 @@
-"""The snnTorch neurons of :data:`snn_delay_plugins.models.MODELS`; AdLIF+, which has older names of its own, is beside them."""
+"""The snnTorch neurons of :data:`snn_delay_plugins.models.MODELS`; AdLIF+, which has older names of its own, is beside
+them."""
 
 from __future__ import annotations
 

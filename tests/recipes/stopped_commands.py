@@ -12,7 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PRELOADED = ("recipes.__main__", "recipes.engine.training", "spikingjelly.activation_based.layer", "stopped_commands")
+PRELOADED = (
+    "recipes.__main__",
+    "recipes.engine.training.trainer",
+    "spikingjelly.activation_based.layer",
+    "stopped_commands",
+)
 
 
 def context() -> multiprocessing.context.BaseContext:
@@ -57,7 +62,7 @@ def _run(arguments: list[str], out: Path, how: signal.Signals, place: Callable) 
 
 def in_the_third_epoch(stop_here: Callable[[], None]) -> None:
     """Between two of its batches. The processes that train with this one are named in ``workers`` first."""
-    from recipes.engine.recipe import TableRecipe
+    from recipes.engine.command.recipe import TableRecipe
 
     train = TableRecipe._train
 
