@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from .model import LinearModel, NeuronModel, Parameter, StepModel
@@ -12,6 +13,7 @@ __all__ = ["bound_arguments", "calling_module", "check_model", "document", "make
 
 _BY_POSITION = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _BY_NAME = inspect.Parameter.KEYWORD_ONLY
+_VALUE = "float | Tensor | None"
 
 
 def check_model(model: object) -> NeuronModel:
@@ -33,8 +35,12 @@ def signature_of(function, first: Iterable[str], defaults: Mapping[str, object])
     own = [p.replace(default=defaults.get(p.name, p.default)) for p in own]
     me, *own = own
     known = {p.name for p in own}
-    placed = [inspect.Parameter(name, _BY_POSITION, default=None) for name in first]
-    added = [inspect.Parameter(name, _BY_NAME, default=value) for name, value in defaults.items() if name not in known]
+    placed = [inspect.Parameter(name, _BY_POSITION, default=None, annotation=_VALUE) for name in first]
+    added = [
+        inspect.Parameter(name, _BY_NAME, default=value, annotation=_VALUE)
+        for name, value in defaults.items()
+        if name not in known
+    ]
     by_position = [p for p in own if p.kind is not _BY_NAME]
     return inspect.Signature([me, *placed, *by_position, *added, *(p for p in own if p.kind is _BY_NAME)])
 
@@ -82,6 +88,8 @@ def document(model: NeuronModel, use: str, call: str, options: Sequence[str], ex
     lines = [f"{model.title or model.name}{source}, {use}.", ""]
     if model.equations:
         lines += [".. math::", *(f"    {line.strip()}" for line in model.equations.splitlines()), ""]
+    if model.notes:
+        lines += [model.notes, ""]
     lines += [call, ""]
     if model.parameters:
         lines += [
@@ -92,7 +100,11 @@ def document(model: NeuronModel, use: str, call: str, options: Sequence[str], ex
     lines += [f":param {name}: {_described(parameter)}." for name, parameter in model.parameters.items()]
     presets = ", ".join(f'``"{name}"``' for name in model.all_presets)
     lines += [f":param preset: which intervals: {presets}.", *options, "", "Example::", "", *example.splitlines()]
-    return "\n".join(lines) + "\n"
+    return "\n".join(line if line.startswith(" ") else _wrapped(line) for line in lines) + "\n"
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, 116, subsequent_indent="    " * line.startswith(":"), break_long_words=False)
 
 
 def _described(parameter: Parameter) -> str:

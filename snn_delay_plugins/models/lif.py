@@ -21,7 +21,7 @@ LIF = LinearModel(
     name="HeterogeneousLIF",  # snnTorch and SpikingJelly have a LIF and a LIFNode
     title="LIF neuron with a trainable leak of its own",
     states=("mem",),
-    parameters={"alpha": Parameter(0.36, 0.96, domain=(0, 1), doc="the membrane's leak per time step")},
+    parameters={"alpha": Parameter(0.36, 0.96, domain=(0, 1), doc="a leak per time step (membrane)")},
     equations=r"u[t] &= \alpha\, u[t-1] + (1 - \alpha)\, I[t] - \theta\, s[t-1]",
     source="Deckers et al., Eq. 1 without adaptation, and in its range",
     coefficients=_lif,
@@ -47,13 +47,14 @@ CUBA_LIF = LinearModel(
             math.exp(-1 / 10),
             (math.exp(-2), math.exp(-1 / 2)),
             domain=(0, 1),
-            doc="the synaptic current's leak per time step",
+            doc="a leak per time step (synaptic current)",
         ),
-        "beta": Parameter(0.36, 0.96, domain=(0, 1), doc="the membrane's leak per time step"),
+        "beta": Parameter(0.36, 0.96, domain=(0, 1), doc="a leak per time step (membrane)"),
     },
     equations=r"""i[t] &= \alpha\, i[t-1] + (1 - \alpha)\, I[t] \\
         u[t] &= \beta\, u[t-1] + (1 - \beta)\, i[t] - \theta\, s[t-1]""",
-    source="snnTorch's Synaptic, fed with (1 - alpha)(1 - beta) I, so that it sees the running mean of its input as the "
-    "other neurons do; i is the state syn",
+    source="snnTorch's Synaptic",
+    notes="i is the state syn. The factors before I and i, which Synaptic does not have, let the neuron see the running mean "
+    "of its input, as the other neurons do.",
     coefficients=_cuba_lif,
 )

@@ -37,7 +37,8 @@ RESONATE_AND_FIRE = LinearModel(
     },
     equations=r"""x[t] &= e^{-b + i \omega}\, x[t-1] + (1 - e^{-b})\, I[t] - \theta\, s[t-1], \\
         s[t] &= \Theta(\mathrm{Re}\, x[t] - \theta)""",
-    source="Izhikevich 2001, exact over a step, with a gain of one at resonance; b is the parameter decay, im = Im x",
+    source="Izhikevich 2001",
+    notes="Exact over a step, with a gain of one at resonance; b is the parameter decay, mem = Re x, im = Im x.",
     coefficients=_resonate,
 )
 
@@ -72,8 +73,9 @@ BALANCED_RESONATE_AND_FIRE = StepModel(
     equations=r"""x[t] &= x[t-1] + \delta\, (p(\omega) - b - q[t] + i \omega)\, x[t-1] + 0.15\, I[t], \qquad
         p(\omega) = \frac{\sqrt{1 - (\delta \omega)^2} - 1}{\delta}, \quad \delta = 0.01 \\
         q[t] &= 0.9\, q[t-1] + s[t-1], \qquad s[t] = \Theta(\mathrm{Re}\, x[t] - \theta - q[t])""",
-    source="Higuchi et al. 2024, Eq. 6 to 10, drawn as in their code; the input enters by 0.15 in the place of delta, so "
-    "that weights that make the other neurons fire serve it too; b is the parameter decay, im = Im x",
+    source="Higuchi et al. 2024, Eq. 6 to 10",
+    notes="b is the parameter decay, mem = Re x, im = Im x. The input enters by 0.15 in the place of delta, so that weights "
+    "that make the other neurons fire serve this one too.",
     step=_balanced,
     above=_above_balanced,
 )

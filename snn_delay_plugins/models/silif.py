@@ -48,8 +48,8 @@ SILIF = LinearModel(
     equations=r"""w[t] &= \beta\, w[t-1] + a\, u[t-1] + b\, s[t-1], \qquad
         \alpha = e^{-e^{\log\alpha} \Delta}, \quad \beta = e^{-e^{\log\beta} \Delta}, \quad \Delta = e^{\log \Delta} \\
         u[t] &= \alpha\, (u[t-1] - \theta\, s[t-1]) + (1 - \alpha) (I[t] - w[t])""",
-    source="Fabre et al. (arXiv 2506.06374), SiLIF, drawn as in their code: rates per second and time step in seconds, by "
-    "their logarithms",
+    source="Fabre et al., arXiv 2506.06374, SiLIF",
+    notes="Parameters are drawn as in their code: rates per second and the time step in seconds, by their logarithms.",
     coefficients=_silif,
 )
 
@@ -86,7 +86,8 @@ C_SILIF = LinearModel(
     equations=r"""x[t] &= e^{(-e^{\log\alpha} + i \omega) \Delta}\, (x[t-1] - \theta\, s[t-1]) + 2\, b\, I[t], \qquad
         \Delta = e^{\log \Delta}, \\
         s[t] &= \Theta(\mathrm{Re}\, x[t] - \theta)""",
-    source="Fabre et al. (arXiv 2506.06374), C-SiLIF; preset published is drawn as in their code, which normalises "
-    "currents; x is twice the paper's state, which fires at 2 Re = theta; im = Im x",
+    source="Fabre et al., arXiv 2506.06374, C-SiLIF",
+    notes="mem = Re x, im = Im x; x is twice the paper's state, which fires at 2 Re = theta. The preset published draws b as in "
+    "their code, which normalises currents.",
     coefficients=_c_silif,
 )

@@ -321,7 +321,9 @@ def _signature(model: NeuronModel) -> inspect.Signature:
     arguments = list(signature.parameters.values())
     place = list(signature.parameters).index("learn_threshold")
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    arguments[place:place] = [inspect.Parameter(f"learn_{name}", kind, default=True) for name in model.parameters]
+    arguments[place:place] = [
+        inspect.Parameter(f"learn_{name}", kind, default=True, annotation="bool") for name in model.parameters
+    ]
     return signature.replace(parameters=arguments)
 
 
@@ -333,7 +335,7 @@ def _forward(states: tuple[str, ...]):
     )
 
     def forward(self, input_: Tensor, *given: Tensor | None, **named: Tensor | None):
-        if len(given) < len(states) or named:
+        if len(given) != len(states) or named:
             given = _by_name(type(self).__name__, states, given, named)
         return self._step(input_, given)
 
@@ -343,6 +345,8 @@ def _forward(states: tuple[str, ...]):
 
 
 def _by_name(of: str, states: tuple[str, ...], given: tuple, named: dict) -> tuple:
+    if len(given) > len(states):
+        raise TypeError(f"{of} has {len(states)} states ({', '.join(states)}), got {len(given)}")
     missing = states[len(given) :]
     strange = [name for name in named if name not in missing]
     if strange:
