@@ -11,10 +11,8 @@ __all__ = ["CUBA_LIF", "LIF"]
 
 
 def _lif(p, theta, reset, detach_reset):
-    through = (0,) if detach_reset else None
-    return Coefficients(
-        theta=theta, A=((p["alpha"],),), B=(1 - p["alpha"],), through=through, **membrane_reset(reset, theta, (p["alpha"],))
-    )
+    alpha = p["alpha"]
+    return Coefficients(theta=theta, A=((alpha,),), B=(1 - alpha,), **membrane_reset(reset, theta, (alpha,), detach_reset))
 
 
 LIF = LinearModel(
@@ -32,9 +30,11 @@ def _cuba_lif(p, theta, reset, detach_reset):
     alpha, beta = p["alpha"], p["beta"]
     into_u = 1 - beta
     return Coefficients(
-        theta=theta, A=((beta, into_u * alpha), (0, alpha)), B=(into_u * (1 - alpha), 1 - alpha),
-        through=(0,) if detach_reset else None, **membrane_reset(reset, theta, (beta, 0)),
-    )  # fmt: skip
+        theta=theta,
+        A=((beta, into_u * alpha), (0, alpha)),
+        B=(into_u * (1 - alpha), 1 - alpha),
+        **membrane_reset(reset, theta, (beta, 0), detach_reset),
+    )
 
 
 CUBA_LIF = LinearModel(
@@ -54,7 +54,7 @@ CUBA_LIF = LinearModel(
     equations=r"""i[t] &= \alpha\, i[t-1] + (1 - \alpha)\, I[t] \\
         u[t] &= \beta\, u[t-1] + (1 - \beta)\, i[t] - \theta\, s[t-1]""",
     source="snnTorch's Synaptic",
-    notes="i is the state syn. The factors before I and i, which Synaptic does not have, let the neuron see the running mean "
-    "of its input, as the other neurons do.",
+    notes="i is the state syn. The factors before I and i, which Synaptic does not have, let the neuron see the running "
+    "mean of its input, as the other neurons do.",
     coefficients=_cuba_lif,
 )

@@ -152,20 +152,24 @@ class StepModel(NeuronModel):
     above: Callable[[tuple[Tensor, ...], Mapping[str, Tensor], Number], Tensor] = _above
 
 
-def membrane_reset(reset: str, theta: Number, column: tuple[Number, ...]) -> dict:
-    """r and J of a reset of the first state, for :class:`~snn_delay_plugins.functional.linear_neuron.Coefficients`.
+def membrane_reset(reset: str, theta: Number, column: tuple[Number, ...], detach_reset: bool = False) -> dict[str, tuple]:
+    """r, J and through of a reset of the first state, for
+    :class:`~snn_delay_plugins.functional.linear_neuron.Coefficients`.
 
     ``"subtract"``: theta is subtracted in the step after the spike; ``"zero"``: the first state is carried on as zero;
     ``"none"``.
 
     :param column: the first column of A, by which a state that is carried on is multiplied.
+    :param detach_reset: no gradient flows through the reset. A model whose spikes add to a state of their own, as an
+        adaptation, gives r and through itself.
     """
+    through = {"through": (0,)} if detach_reset else {}
     if reset == "subtract":
-        return {"r": (-theta,)}
+        return {"r": (-theta,), **through}
     if reset == "zero":
         rows = tuple((0 if _absent(value) else -value, *(0,) * (len(column) - 1)) for value in column)
-        return {"J": rows}
-    return {}
+        return {"J": rows, **through}
+    return through
 
 
 def _absent(value: Number) -> bool:

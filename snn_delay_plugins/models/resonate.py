@@ -21,10 +21,8 @@ def _rotation(decay, omega):
 
 def _resonate(p, theta, reset, detach_reset):
     A = _rotation(p["decay"], p["omega"])
-    return Coefficients(
-        theta=theta, A=A, B=(1 - torch.exp(-p["decay"]),), through=(0, 0) if detach_reset else None,
-        **membrane_reset(reset, theta, (A[0][0], A[1][0])),
-    )  # fmt: skip
+    into_x = 1 - torch.exp(-p["decay"])
+    return Coefficients(theta=theta, A=A, B=(into_x,), **membrane_reset(reset, theta, (A[0][0], A[1][0]), detach_reset))
 
 
 RESONATE_AND_FIRE = LinearModel(
@@ -74,8 +72,8 @@ BALANCED_RESONATE_AND_FIRE = StepModel(
         p(\omega) = \frac{\sqrt{1 - (\delta \omega)^2} - 1}{\delta}, \quad \delta = 0.01 \\
         q[t] &= 0.9\, q[t-1] + s[t-1], \qquad s[t] = \Theta(\mathrm{Re}\, x[t] - \theta - q[t])""",
     source="Higuchi et al. 2024, Eq. 6 to 10",
-    notes="b is the parameter decay, mem = Re x, im = Im x. The input enters by 0.15 in the place of delta, so that weights "
-    "that make the other neurons fire serve this one too.",
+    notes="b is the parameter decay, mem = Re x, im = Im x. The input enters by 0.15 in the place of delta, so that "
+    "weights that make the other neurons fire serve this one too.",
     step=_balanced,
     above=_above_balanced,
 )

@@ -87,7 +87,7 @@ C_SILIF = LinearModel(
         \Delta = e^{\log \Delta}, \\
         s[t] &= \Theta(\mathrm{Re}\, x[t] - \theta)""",
     source="Fabre et al., arXiv 2506.06374, C-SiLIF",
-    notes="mem = Re x, im = Im x; x is twice the paper's state, which fires at 2 Re = theta. The preset published draws b as in "
-    "their code, which normalises currents.",
+    notes="mem = Re x, im = Im x; x is twice the paper's state, which fires at 2 Re = theta. The preset published draws b "
+    "as in their code, which normalises currents.",
     coefficients=_c_silif,
 )
