@@ -1,4 +1,6 @@
-"""A quadratic integrate-and-fire neuron, which is no linear system."""
+"""A leaky integrate-and-fire neuron whose membrane saturates, which is no linear system."""
+
+import torch
 
 from snn_delay_plugins import snntorch, spikingjelly
 from snn_delay_plugins.models import Parameter, StepModel
@@ -7,17 +9,21 @@ from snn_delay_plugins.models import Parameter, StepModel
 def step(current, states, spikes, p, theta, reset, detach_reset):
     (u,) = states
     spikes = spikes.detach() if detach_reset else spikes
-    return (u + p["rate"] * u * (u - 0.5) + current - theta * spikes,)
+    free = p["alpha"] * u + (1 - p["alpha"]) * current - theta * spikes
+    return (p["limit"] * torch.tanh(free / p["limit"]),)
 
 
 model = StepModel(
-    name="Quadratic",
-    title="Quadratic integrate-and-fire neuron",
+    name="Saturating",
+    title="LIF neuron whose membrane saturates",
     states=("mem",),
-    parameters={"rate": Parameter(0.0, 0.2, domain=(0, 1), doc="the rate at which the membrane runs away from 0.5")},
+    parameters={
+        "alpha": Parameter(0.36, 0.96, domain=(0, 1), doc="a leak per time step (membrane)"),
+        "limit": Parameter(1.5, 3.0, domain=(0.1, 1e6), doc="the potential at which the membrane saturates"),
+    },
     resets=("subtract",),
-    equations=r"u[t] = u[t-1] + r\, u[t-1]\, (u[t-1] - 0.5) + I[t] - \theta\, s[t-1]",
+    equations=r"u[t] = m \tanh\!\left(\frac{\alpha\, u[t-1] + (1 - \alpha)\, I[t] - \theta\, s[t-1]}{m}\right)",
     step=step,
 )
-Quadratic, StateQuadratic = snntorch.from_model(model)
-QuadraticNode = spikingjelly.from_model(model)
+Saturating, StateSaturating = snntorch.from_model(model)
+SaturatingNode = spikingjelly.from_model(model)

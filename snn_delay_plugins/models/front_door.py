@@ -9,18 +9,30 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .model import LinearModel, NeuronModel, Parameter, StepModel
 
-__all__ = ["bound_arguments", "calling_module", "check_model", "document", "make_class", "signature_of"]
+__all__ = ["bound_arguments", "calling_module", "check_names", "check_type", "document", "make_class", "signature_of"]
 
 _BY_POSITION = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _BY_NAME = inspect.Parameter.KEYWORD_ONLY
 _VALUE = "float | Tensor | None"
 
 
-def check_model(model: object) -> NeuronModel:
+def check_type(model: object) -> NeuronModel:
     """:raises TypeError: if ``model`` is none."""
     if not isinstance(model, LinearModel | StepModel):
         raise TypeError(f"model must be a LinearModel or a StepModel, got {model!r}")
     return model
+
+
+def check_names(model: NeuronModel, base: type, names: Iterable[str], taken: Iterable[str]) -> None:
+    """
+    :param base: what the class of the model derives from. :param names: attributes that the model brings.
+    :param taken: those of instances of ``base``.
+    :raises ValueError: if a state or parameter is called as something that ``base`` or its constructor has already.
+    """
+    taken = {*taken, *dir(base), *inspect.signature(base.__init__).parameters}
+    for own in names:
+        if own in taken:
+            raise ValueError(f"{own!r} of {model.name} is something else in {base.__name__}: give it another name")
 
 
 def calling_module(module: str | None) -> str:
@@ -58,18 +70,9 @@ def bound_arguments(signature: inspect.Signature, of: object, args: tuple, kwarg
 
 
 def make_class(
-    base: type, name: str, module: str, model: NeuronModel, signature: inspect.Signature, doc: str, *,
-    names: Iterable[str], taken: Iterable[str], **attributes,
-) -> type:  # fmt: skip
-    """A subclass of ``base`` for the neurons of ``model``.
-
-    :param names: attributes that the model brings. :param taken: those of instances of ``base``.
-    :raises ValueError: if a state or parameter is called as something that ``base`` or its constructor has already.
-    """
-    taken = {*taken, *dir(base), *inspect.signature(base.__init__).parameters}
-    for own in names:
-        if own in taken:
-            raise ValueError(f"{own!r} of {model.name} is something else in {base.__name__}: give it another name")
+    base: type, name: str, module: str, model: NeuronModel, signature: inspect.Signature, doc: str, **attributes
+) -> type:
+    """A subclass of ``base`` for the neurons of ``model``."""
 
     def __init__(self, *args, **kwargs) -> None:
         super(made, self).__init__(**bound_arguments(signature, self, args, kwargs))

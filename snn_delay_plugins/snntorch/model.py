@@ -293,19 +293,20 @@ def from_model(model: NeuronModel, module: str | None = None) -> tuple[type[Step
         >>> StateLeak(0.8, learn_alpha=False)(torch.rand(100, 8, 128)).shape
         torch.Size([100, 8, 128])
     """
-    front_door.check_model(model)
+    front_door.check_type(model)
     module = front_door.calling_module(module)
-    signature = _signature(model)
     states = (*model.states[1:], model.states[0])
+    for base in (StepNeuron, SequenceNeuron):
+        front_door.check_names(model, base, (*states, *model.parameters), _taken())
+    signature = _signature(model)
     sequence_name, shown = f"State{model.name}", ", ".join(states)
-    checked = {"names": (*states, *model.parameters), "taken": _taken()}
     step = front_door.make_class(
-        StepNeuron, model.name, module, model, signature, _step_doc(model, module, shown), **checked,
-        forward=_forward(states), _states=states, _sequence_form=sequence_name,
+        StepNeuron, model.name, module, model, signature, _step_doc(model, module, shown), forward=_forward(states),
+        _states=states, _sequence_form=sequence_name,
     )  # fmt: skip
     sequence = front_door.make_class(
         SequenceNeuron, sequence_name, module, model, signature, _sequence_doc(model, module, sequence_name, shown),
-        **checked, _step_form=model.name,
+        _step_form=model.name,
     )  # fmt: skip
     return step, sequence
 

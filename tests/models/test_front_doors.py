@@ -21,21 +21,19 @@ from snn_delay_plugins import snntorch as ours_snntorch
 from snn_delay_plugins import spikingjelly as ours_spikingjelly
 from snn_delay_plugins.functional.adlif import NotFiniteError
 from snn_delay_plugins.functional.surrogate import Boxcar
-from snn_delay_plugins.kernels import dispatch
 from snn_delay_plugins.models import MODELS, Coefficients, LinearModel, Parameter, StepModel
 from snn_delay_plugins.models.run import prepare
 from snn_delay_plugins.snntorch.model import SequenceNeuron, StepNeuron
 
 STEPS, BATCH, NEURONS = 30, 3, 4
 RESETS = [(name, reset) for name, model in MODELS.items() for reset in model.resets]
+COMPILED = [("AdLIFPlus", "subtract"), ("ALIF", "subtract")]  # test_models.py compiles all, which takes its time
 NEW = [name for name in MODELS if name != "AdLIFPlus"]
 CLASSES = [
     pytest.param(getattr(folder, pattern.format(name)), id=pattern.format(name))
     for name in MODELS
     for folder, pattern in ((ours_snntorch, "{}"), (ours_snntorch, "State{}"), (ours_spikingjelly, "{}Node"))
 ]
-# models in whose equations the reset to zero, or none, is the only one have no other in SpikingJelly
-V_RESET = {"zero": 0.0}
 
 
 def step_class(name):
@@ -99,7 +97,7 @@ def assert_close(one, two, tolerance):
 @pytest.mark.parametrize(("name", "reset"), RESETS)
 def test_steps_sequences_and_nodes_are_the_model_in_spikes_states_and_gradients(name, reset, monkeypatch):
     model = MODELS[name]
-    if reset != model.resets[0]:  # a kernel is compiled for every structure: those of the defaults are
+    if (name, reset) not in COMPILED:
         monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", "torch")
     options = {"features": NEURONS, "reset_mechanism": reset, "threshold": 0.75}
     step = step_class(name)(**options).double()
@@ -203,7 +201,8 @@ def test_the_published_draw_of_a_silif_is_a_preset():
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_the_example_of_every_class_runs(cls):
+def test_the_example_of_every_class_runs(cls, monkeypatch):
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", "torch")
     tests = doctest.DocTestFinder(recurse=False).find(cls, cls.__name__, globs={cls.__name__: cls})
     assert doctest.DocTestRunner().run(tests[0]).failed == 0 and tests[0].examples
 
@@ -342,7 +341,7 @@ def test_inputs_and_states_that_do_not_fit_are_refused_by_name():
         ours_snntorch.CubaLIF(init_hidden=True)(torch.rand(2, 3), torch.zeros(2, 3))
     node = ours_spikingjelly.CubaLIFNode(features=3)
     node(torch.rand(2, 3))
-    with pytest.raises(RuntimeError, match=r"v has shape \(2, 3\) .* reset_net"):
+    with pytest.raises(RuntimeError, match=r"v has shape \(2, 3\) .*reset_net"):
         node(torch.rand(5, 3))
 
 
@@ -397,7 +396,8 @@ def test_a_model_needs_no_parameters():
     assert StateFixed()(x).all() and Fixed()(x[0])[0].all() and ours_spikingjelly.from_model(model)()(x[0]).all()
 
 
-def test_a_model_that_is_not_linear_says_once_that_it_runs_step_by_step():
+def test_a_model_that_is_not_linear_says_once_that_it_runs_step_by_step(monkeypatch):
+    monkeypatch.delenv("SNN_DELAY_PLUGINS_METHOD", raising=False)
     model = StepModel(
         name="SaidOnce", states=("mem",), parameters={}, resets=("none",),
         step=lambda current, states, spikes, p, theta, reset, detach_reset: (0.5 * states[0] + current,),
@@ -436,11 +436,10 @@ def test_compiled_in_one_graph_it_computes_the_same(name):
     torch._dynamo.reset()
     neuron = step_class(name)(features=NEURONS, init_hidden=True)
     compiled = torch.compile(copy.deepcopy(neuron), fullgraph=True, backend="aot_eager")
-    results = []
+    current, results = currents(dtype=torch.float32).detach()[:3], []
     for module in (neuron, compiled):
-        spk = torch.stack([module(x) for x in currents(dtype=torch.float32)[:3]])
+        spk = torch.stack([module(x) for x in current])
         (spk * torch.arange(spk.numel()).view_as(spk)).sum().backward()
         results.append((spk, *(p.grad for p in module.parameters())))
-        torch.manual_seed(0)
-    assert_close(results[0][:1], results[0][:1], 0)
-    assert dispatch is not None
+    assert results[0][0].any()
+    assert_close(*results, 1e-4)
