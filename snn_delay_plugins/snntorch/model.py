@@ -240,6 +240,7 @@ class SequenceNeuron(_Neuron):
     :raises ValueError: for ``init_hidden``, ``inhibition`` and ``state_quant``, which act between steps.
     """
 
+    takes_sequences = True
     _step_form = ""
 
     def __init__(self, **options) -> None:
@@ -342,6 +343,7 @@ def _forward(states: tuple[str, ...]):
 
     forward.__signature__ = signature
     forward.__doc__ = StepNeuron.forward.__doc__
+    forward.__qualname__ = "StepNeuron.forward"
     return forward
 
 

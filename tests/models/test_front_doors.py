@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import doctest
 import inspect
 import math
@@ -423,12 +424,15 @@ def test_neurons_say_that_they_are_silent_and_calibrate_mends_it(name):
     assert rates["1"].after == pytest.approx(0.1, rel=0.1)
 
 
-def test_what_a_state_is_called_does_not_make_a_step_a_sequence():
-    assert issubclass(ours_snntorch.SiLIF, StepNeuron) and issubclass(ours_snntorch.StateSiLIF, SequenceNeuron)
-    model = LinearModel(name="StateSpace", states=("mem",), parameters={}, coefficients=coefficients, resets=("none",))
-    step, _ = ours_snntorch.from_model(model)
-    net = nn.Sequential(nn.Linear(4, 3), step(init_hidden=True))
-    assert calibrate(net, torch.rand(50, 6, 4).round(), rate=0.2)["1"].after == pytest.approx(0.2, rel=0.3)
+def test_what_a_model_is_called_does_not_make_its_steps_sequences():
+    leak = MODELS["HeterogeneousLIF"]
+    step, whole = ours_snntorch.from_model(dataclasses.replace(leak, name="StateSpace"))
+    x = torch.rand(50, 6, 4).round()
+    for neuron in (step(init_hidden=True), whole()):
+        net = nn.Sequential(nn.Linear(4, 3), neuron)
+        assert calibrate(net, x, rate=0.2)["1"].after == pytest.approx(0.2, rel=0.3)
+        assert neuron.alpha.shape == (3,)
+    assert issubclass(step, StepNeuron) and issubclass(whole, SequenceNeuron)
 
 
 @pytest.mark.parametrize("name", NEW)
