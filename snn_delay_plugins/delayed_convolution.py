@@ -153,15 +153,20 @@ class DelayedConvolution(WindowedDelays):
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         return history_after(spikes, history, self.max_delay)
 
-    def discretize(self) -> Self:
+    def discretize(self, weight_bits: int | None = None) -> Self:
         """A frozen copy with whole delays for deployment: what this layer computes in evaluation, if its delays are
-        learned by a rule that evaluates whole delays."""
+        learned by a rule that evaluates whole delays.
+
+        :param weight_bits: the weights as well in so many bits (:mod:`snn_delay_plugins.quantisation`): multiples of the
+            buffer ``weight_scale``, by which they changed by a share ``weight_error``. Default: as they are.
+        """
         whole = self.whole_delay(self.weight, stacklevel=4)
         frozen = copy.deepcopy(self).requires_grad_(False)
         (frozen.reset_delay if hasattr(frozen, "reset_delay") else frozen.reset)()  # of snnTorch's, or SpikingJelly's
         with torch.no_grad():
             frozen.delay.copy_(whole)
         frozen.delay_rule, frozen.interpolation, frozen.learn_delay = WHOLE, "round", False
+        frozen.quantise("weight", weight_bits)
         return frozen
 
     def extra_repr(self) -> str:

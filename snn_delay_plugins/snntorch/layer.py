@@ -92,10 +92,14 @@ class DelayedLinear(DelayedSynapses, CarriedStates):
         self.step_mode = step_mode
         self.history = None
 
-    def discretize(self) -> DiscreteDelayedLinear:
+    def discretize(self, weight_bits: int | None = None) -> DiscreteDelayedLinear:
         """A frozen layer with whole delays for deployment: what this layer computes in evaluation, if its delays are
-        learned through a Gaussian or ``kernel="round"``."""
-        return DiscreteDelayedLinear(self)
+        learned through a Gaussian or ``kernel="round"``.
+
+        :param weight_bits: the weights as well in so many bits, 2 to 16 (:mod:`snn_delay_plugins.quantisation`): multiples
+            of the buffer ``weight_scale``, by which they changed by a share ``weight_error``. Default: as they are.
+        """
+        return DiscreteDelayedLinear(self, weight_bits)
 
     def reset_delay(self) -> None:
         """Forget the inputs of earlier steps."""
@@ -154,9 +158,9 @@ class DiscreteDelayedLinear(DiscreteSynapses, CarriedStates):
     _states = ("history",)
     _sequence_form = "step_mode=False"
 
-    def __init__(self, layer: DelayedLinear) -> None:
+    def __init__(self, layer: DelayedLinear, weight_bits: int | None = None) -> None:
         super().__init__()
-        self.take_synapses(layer)
+        self.take_synapses(layer, weight_bits)
         self.step_mode = layer.step_mode
         self.history = None
 

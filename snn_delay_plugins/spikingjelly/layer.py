@@ -87,10 +87,14 @@ class DelayedLinear(DelayedSynapses, DetachableMemories):
         self.step_mode = step_mode
         self.register_memory("history", 0.0)
 
-    def discretize(self) -> DiscreteDelayedLinear:
+    def discretize(self, weight_bits: int | None = None) -> DiscreteDelayedLinear:
         """A frozen layer with whole delays for deployment: what this layer computes in evaluation, if its delays are
-        learned through a Gaussian or ``interpolation="round"``."""
-        return DiscreteDelayedLinear(self)
+        learned through a Gaussian or ``interpolation="round"``.
+
+        :param weight_bits: the weights as well in so many bits, 2 to 16 (:mod:`snn_delay_plugins.quantisation`): multiples
+            of the buffer ``weight_scale``, by which they changed by a share ``weight_error``. Default: as they are.
+        """
+        return DiscreteDelayedLinear(self, weight_bits)
 
     def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
         self.check_batch(states[0], inputs[0], "spikingjelly.activation_based.functional.reset_net(net)")
@@ -135,9 +139,9 @@ class DiscreteDelayedLinear(DiscreteSynapses, DetachableMemories):
 
     _sequence_form = "functional.set_step_mode(net, 'm')"
 
-    def __init__(self, layer: DelayedLinear) -> None:
+    def __init__(self, layer: DelayedLinear, weight_bits: int | None = None) -> None:
         super().__init__()
-        self.take_synapses(layer)
+        self.take_synapses(layer, weight_bits)
         self.step_mode = layer.step_mode
         self.register_memory("history", 0.0)
 
