@@ -4,6 +4,11 @@ A framework is one folder of this package whose ``framework.py`` holds ``FRAMEWO
 of the package, :func:`snn_delay_plugins.register`, the texts of ImportErrors and skipped tests walk over them and know none
 by name; a further framework is a further folder. Reading a ``framework.py`` imports no framework.
 
+To add one: a folder with ``framework.py`` (the descriptor), ``__init__.py`` (its imports inside of
+``with FRAMEWORK.needed():``, and ``__all__``), layers on :class:`~snn_delay_plugins.delayed.DelayedSynapses` and neurons on
+:class:`~snn_delay_plugins.models.parameters.NeuronParameters`; its extra in ``setup.cfg``; and, for type checkers, its line
+in ``snn_delay_plugins/__init__.py``.
+
 Example::
 
     >>> from snn_delay_plugins import frameworks
@@ -54,6 +59,7 @@ class Framework:
     :param unplaced: names that stay in the folder: those that the framework has for a class of its own, and classes that
         no user builds.
     :param step: options with which our layers take one step ``[N, *]`` per call. :param sequence: a sequence ``[T, N, *]``.
+        Both empty: the two are classes of their own.
     :param reset: ``net ->``: forgets the states in ``net``, at any depth. :param detach: cuts them from their graph.
     :param replacements: what ``register()`` puts in the place of helpers of the framework, so that they reach our modules.
     """
