@@ -46,24 +46,25 @@ class DelayOptions(TypedDict, total=False):
     delay_gradient: Annotated[
         RuleName | DelayRule,
         Option(
-            "the rule by which delays are learned (:mod:`snn_delay_plugins.delays`): its name or the rule itself. "
-            '``"slayer"``, or ``"gaussian"``: in training a Gaussian around the delay, in evaluation the rounded delay '
-            "(Hammouamri et al., Eq. 9 and Eq. 7).",
+            "the rule by which delays are learned: its name, or a rule (:mod:`snn_delay_plugins.delays`). "
+            '``"slayer"``; ``"gaussian"`` or ``"triangle"``: in training a window of width sigma around the delay, in '
+            'evaluation the rounded delay (Hammouamri et al., Eq. 9 and Eq. 7; DelRec); ``"quantised"``: whole delays.',
             "slayer",
         ),
     ]
     sigma: Annotated[
         float | None,
         Option(
-            "Gaussian: standard deviation in time steps. Default: T_d // 2 + 0.27 with T_d = max_delay + 1, where the "
-            "published annealing starts; bring it down to 0.5 with :mod:`snn_delay_plugins.schedules`.",
+            "width of the window in time steps, in Gaussians the standard deviation. Default: that with which annealing "
+            "starts, in Gaussians T_d // 2 + 0.27 with T_d = max_delay + 1; bring it down, to 0.5, with "
+            ":mod:`snn_delay_plugins.schedules`.",
             None,
         ),
     ]
-    learn_sigma: Annotated[bool, Option("Gaussian: sigma is a parameter, at least 0.27, instead of a buffer.", False)]
+    learn_sigma: Annotated[bool, Option("sigma is a parameter, in Gaussians at least 0.27, instead of a buffer.", False)]
     sigma_type: Annotated[
         Literal["shared", "synaptic"],
-        Option('Gaussian: ``"shared"`` (one number) or ``"synaptic"`` (one per delay).', "shared"),
+        Option('sigma is ``"shared"`` (one number) or ``"synaptic"`` (one per delay).', "shared"),
     ]
     bound_mode: Annotated[
         Literal["project", "clamp"],

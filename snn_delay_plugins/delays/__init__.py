@@ -10,17 +10,19 @@ from typing import Literal
 
 from ..checks import check_choice
 from .gaussian import DCLS_MAX, GAUSSIAN
-from .rule import DelayRule, RuleParameter, Window, check_delays, scatter_window
+from .quantised import QUANTISED
+from .rule import DelayRule, RuleParameter, Window, check_delays, check_width, scatter_window
 from .slayer import FLOOR, LINEAR, ROUND
+from .triangle import TRIANGLE
 
 __all__ = [
     "DCLS_MAX", "FLOOR", "GAUSSIAN", "LINEAR", "ROUND", "RULES", "WHOLE", "DelayRule", "RuleName", "RuleParameter",
-    "Window",
-    "check_delays", "check_rule_options", "rule_of", "rules_of_whole_delays", "rules_with_sigma", "scatter_window",
+    "Window", "check_delays", "check_rule_options", "check_width", "rule_of", "rules_of_whole_delays", "rules_with_sigma",
+    "scatter_window",
 ]  # fmt: skip
 
-RuleName = Literal["slayer", "gaussian"]
-RULES: dict[str, DelayRule] = {rule.name: rule for rule in (LINEAR, GAUSSIAN)}
+RuleName = Literal["slayer", "gaussian", "triangle", "quantised"]
+RULES: dict[str, DelayRule] = {rule.name: rule for rule in (LINEAR, GAUSSIAN, TRIANGLE, QUANTISED)}
 """Every rule that layers know by name."""
 
 WHOLE = ROUND
@@ -36,9 +38,9 @@ def rule_of(delay_gradient: str | DelayRule, interpolation: str = "linear") -> D
 
         >>> rule_of("slayer", "round").name
         'slayer'
-        >>> rule_of("gauss")
+        >>> rule_of("gauss")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ValueError: delay_gradient must be one of ('slayer', 'gaussian') or a DelayRule, got 'gauss'
+        ValueError: delay_gradient must be one of (...) or a DelayRule, got 'gauss'
     """
     if isinstance(delay_gradient, DelayRule):
         rule = delay_gradient
