@@ -50,12 +50,14 @@ from .functional.windows import (
 )
 from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
-from .kernels.checks import check_indices, check_offsets
+from .kernels.checks import check_synapse_indices
 from .kernels.delay_line.dense import DenseSynapses
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
 
 __all__ = ["DelayedSynapses", "DiscreteSynapses", "WindowedDelays", "connection_mask"]
 
+_WIDE = 9
+"""Taps of a synapse from which steps with synapses from all to all are faster over the whole kernel."""
 _ORIGINS = ("_orig", "_g", "_v")
 """What torch's hooks that compute a parameter call those from which they do."""
 
@@ -292,13 +294,34 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
 
     def _line_synapses(self, compute: torch.dtype, form: str):
         with torch.autocast(self.weight.device.type, enabled=False):
-            if form == "listed":
+            if form == "listed" and (self._few_synapses or self._width(compute) < _WIDE):
                 from .kernels.delay_line.listed import ListedSynapses
 
                 return ListedSynapses(*self._listed(compute), self.out_features, self.max_delay)
             weight, delay, rule = self.effective_weight().to(compute), self.bounded("delay").to(compute), self.active_rule
-            kernel = rule.over_lags(weight, delay, self.max_delay, self.rule_values(rule))
-            return DenseSynapses(smoothed_kernel(kernel, self.smoothing))
+            kernel = smoothed_kernel(rule.over_lags(weight, delay, self.max_delay, self.rule_values(rule)), self.smoothing)
+            if form == "listed":
+                from .kernels.delay_line.spectral import SpectralSynapses
+
+                return SpectralSynapses(kernel)
+            return DenseSynapses(kernel)
+
+    @property
+    def _few_synapses(self) -> bool:
+        return self.mask is not None and int(self.mask.sum()) <= dispatch.SPARSE_BELOW * self.mask.numel()
+
+    def _width(self, compute: torch.dtype) -> int:
+        """Taps of the widest window."""
+        rule, later = self.active_rule, 0 if self.smoothing is None else self.smoothing.numel() - 1
+        if rule.width is not None:
+            return rule.width + later
+        with torch.no_grad():
+            widest = {name: value.max().to(compute) for name, value in self.rule_values(rule).items()}
+            one = torch.ones(1, dtype=compute, device=self.weight.device)
+            return (
+                rule.window(one, self.bounded("delay").mean()[None].to(compute), self.max_delay, **widest).taps.shape[0]
+                + later
+            )
 
     def _windows_of(self, of_synapses: Callable[[Tensor], Tensor], compute: torch.dtype) -> tuple[Tensor, Tensor]:
         """Taps ``[synapses, width]`` and first lags of the synapses that ``of_synapses`` takes out of ``[out, in]``."""
@@ -390,7 +413,7 @@ class DiscreteSynapses(nn.Module):
                 _check_stored(name, value, present[name], local_metadata.get("assign_to_params_buffers", False))
             if not any(value.is_meta for value in stored.values()):
                 starts, targets, delays = (stored[name].long() for name in ("starts", "targets", "delays"))
-                _check_list(starts, targets, delays, self.out_features, self.max_delay)
+                check_synapse_indices(starts, targets, delays, self.out_features, self.max_delay)
         except (TypeError, ValueError) as error:
             layer = f"{type(self).__name__} {prefix.rstrip('.')!r}" if prefix else type(self).__name__
             error_msgs.append(f"{layer} keeps the synapses that it had: {error}")
@@ -439,7 +462,7 @@ class DiscreteSynapses(nn.Module):
         On accelerators, which a look at values holds up, only those that torch has seen change."""
         key = delay_line.key_of(self.synapses)
         if self.delays.is_cpu or _fitting.get(self) != key:
-            _check_list(self.starts, self.targets, self.delays, self.out_features, self.max_delay)
+            check_synapse_indices(self.starts, self.targets, self.delays, self.out_features, self.max_delay)
             _fitting[self] = key
 
     def _plain_step(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -483,12 +506,6 @@ def refuse_sequence(spikes: Tensor, neurons: tuple[object, ...], remedy: str) ->
 
 _fitting: weakref.WeakKeyDictionary[DiscreteSynapses, tuple] = weakref.WeakKeyDictionary()
 """What the synapses that were found to fit are known by."""
-
-
-def _check_list(starts: Tensor, targets: Tensor, delays: Tensor, out_features: int, max_delay: int) -> None:
-    check_offsets("starts", starts, targets.numel(), "the number of synapses")
-    check_indices("targets", targets, out_features, "out_features")
-    check_indices("delays", delays, max_delay + 1, "max_delay + 1")
 
 
 def _check_stored(name: str, value: Tensor, present: Tensor, assign: bool) -> None:

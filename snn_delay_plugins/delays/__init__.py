@@ -16,9 +16,9 @@ from .slayer import FLOOR, LINEAR, ROUND
 from .triangle import TRIANGLE
 
 __all__ = [
-    "DCLS_MAX", "FLOOR", "GAUSSIAN", "LINEAR", "ROUND", "RULES", "WHOLE", "DelayRule", "RuleName", "RuleParameter",
-    "Window", "check_delays", "check_rule_options", "check_width", "rule_of", "rules_of_whole_delays", "rules_with_sigma",
-    "scatter_window",
+    "DCLS_MAX", "FLOOR", "GAUSSIAN", "LINEAR", "QUANTISED", "ROUND", "RULES", "TRIANGLE", "WHOLE", "DelayRule", "RuleName",
+    "RuleParameter", "Window", "check_delays", "check_rule_options", "check_width", "rule_of", "rules_of_whole_delays",
+    "rules_with_sigma", "scatter_window",
 ]  # fmt: skip
 
 RuleName = Literal["slayer", "gaussian", "triangle", "quantised"]
