@@ -49,10 +49,15 @@ FOLDER = {
             import toy
             return [(toy, "forget", _reset)]
 
+        def _conformance():
+            from .parts import Conformance
+            return Conformance()
+
         FRAMEWORK = Framework(
             name="toy", title="Toy", package="toy", minimum="0.1", layers=("DelayedLinear", "ToyDelay"),
             layer_place="toy.layers", neurons=("Toy{}",), neuron_place="toy.neurons", unplaced=frozenset({"ToyLIF"}),
             step={"one": True}, sequence={"one": False}, reset=_reset, detach=_reset, replacements=_replacements,
+            conformance=_conformance,
         )
         """,
     "__init__.py": """
@@ -72,6 +77,9 @@ FOLDER = {
         class ToyAdLIFPlus(nn.Module): pass
         class ToyLIF(nn.Module): pass
         def helper(): pass
+
+        class Conformance:
+            def owns(self, module): return isinstance(module, ToyDelay)
         """,
 }
 
@@ -105,6 +113,17 @@ def test_a_third_framework_is_found_by_its_folder_and_imported_when_it_is_asked_
     assert {"toy", "ToyDelay", "ToyAdLIFPlus", "ToySiLIF"} <= set(dir(snn_delay_plugins))
     assert snn_delay_plugins.ToyDelay is importlib.import_module("snn_delay_plugins.toy.parts").ToyDelay
     assert snn_delay_plugins.toy.ToyAdLIFPlus is snn_delay_plugins.ToyAdLIFPlus
+
+
+def test_the_conformance_kit_knows_modules_of_a_third_framework(toy):
+    from snn_delay_plugins.testing.frameworks import adapters, framework_of
+
+    assert set(adapters()) == {framework.name for framework in frameworks.installed()}
+    for net in (toy.load().ToyDelay(), torch.nn.Sequential(torch.nn.Linear(2, 2), toy.load().ToyDelay())):
+        assert type(framework_of(net)) is toy.load().parts.Conformance
+    assert type(framework_of(torch.nn.Linear(2, 2), "toy")) is toy.load().parts.Conformance
+    with pytest.raises(ValueError, match="one of those installed, .*toy, got 'tow'"):
+        framework_of(torch.nn.Linear(2, 2), "tow")
 
 
 def test_a_name_that_several_frameworks_have_stays_that_of_the_first(toy):
