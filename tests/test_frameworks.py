@@ -122,7 +122,7 @@ def test_the_conformance_kit_knows_modules_of_a_third_framework(toy):
     for net in (toy.load().ToyDelay(), torch.nn.Sequential(torch.nn.Linear(2, 2), toy.load().ToyDelay())):
         assert type(framework_of(net)) is toy.load().parts.Conformance
     assert type(framework_of(torch.nn.Linear(2, 2), "toy")) is toy.load().parts.Conformance
-    with pytest.raises(ValueError, match="one of those installed, .*toy, got 'tow'"):
+    with pytest.raises(ValueError, match=r"one of those installed, .*toy, got 'tow'"):
         framework_of(torch.nn.Linear(2, 2), "tow")
 
 
