@@ -331,7 +331,10 @@ class Case:
         (self.subject.plugin.reset or self.framework.reset)(net)
 
     def detach(self, net: nn.Module) -> None:
-        (self.subject.plugin.detach or self.framework.detach)(net)
+        try:
+            (self.subject.plugin.detach or self.framework.detach)(net)
+        except NotImplementedError as why:
+            raise NotApplicable(str(why)) from None
 
     def as_net(self, module: nn.Module) -> nn.Module:
         """The module inside of a network, as the frameworks' functions for networks are given one."""
