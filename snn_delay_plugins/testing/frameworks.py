@@ -24,6 +24,8 @@ Form = Literal["step", "sequence"]
 class Framework(Protocol):
     name: str
     package: str
+    declares_states: bool
+    """Whether :meth:`states` gives what the module has declared, or tensors that may be something else."""
 
     def owns(self, module: nn.Module) -> bool:
         """Whether the module says, by its class, that it is of this framework."""
@@ -66,6 +68,7 @@ class Framework(Protocol):
 class SnnTorch:
     name = "snnTorch"
     package = "snntorch"
+    declares_states = False
 
     def owns(self, module: nn.Module) -> bool:
         return _installed(self) and isinstance(module, importlib.import_module("snntorch").SpikingNeuron)
@@ -116,6 +119,7 @@ class SnnTorch:
 class SpikingJelly:
     name = "SpikingJelly"
     package = "spikingjelly"
+    declares_states = True
 
     def owns(self, module: nn.Module) -> bool:
         return _installed(self) and isinstance(module, self._base().StepModule)
