@@ -147,8 +147,7 @@ class Framework:
 
 def known() -> tuple[Framework, ...]:
     """Every framework that has a folder, by rank; nothing of them is imported."""
-    package = importlib.import_module(__package__)
-    return _found(tuple(package.__path__))
+    return _found(tuple(sys.modules[__name__.rpartition(".")[0]].__path__))
 
 
 def installed() -> tuple[Framework, ...]:

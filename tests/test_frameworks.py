@@ -252,11 +252,12 @@ def test_every_public_function_can_be_imported_from_functional_without_a_compile
 
 
 def test_functional_lists_what_its_files_do_and_no_name_stands_for_two_things():
-    listed: dict[str, str] = {}
+    listed: dict[str, object] = {}
     for name in functional._FILES:
-        for public in importlib.import_module(f"snn_delay_plugins.functional.{name}").__all__:
-            assert public not in listed, f"{public} of {name} and {listed[public]}"
-            listed[public] = name
+        file = importlib.import_module(f"snn_delay_plugins.functional.{name}")
+        for public in file.__all__:
+            value = getattr(file, public)
+            assert listed.setdefault(public, value) is value, f"{public} of {name} is something else in another file"
     assert set(listed) == set(functional.__all__)
     with pytest.raises(AttributeError, match="no attribute 'delayed_liner'"):
         _ = functional.delayed_liner
@@ -293,3 +294,8 @@ def test_type_checkers_see_every_lazy_name():
     folders = {framework.name for framework in frameworks.known()}
     assert folders | set(snn_delay_plugins._SUBMODULES) <= seen_by_type_checkers(package / "__init__.py")
     assert seen_by_type_checkers(package / "functional" / "__init__.py") == set(functional._FILES)
+
+
+def test_every_file_of_functional_is_public_or_known_not_to_be():
+    files = {file.stem for file in (ROOT / "snn_delay_plugins" / "functional").glob("[a-z]*.py")}
+    assert files - {"inputs", "eventprop_models"} == set(functional._FILES)

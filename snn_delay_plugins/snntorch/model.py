@@ -19,7 +19,7 @@ from ..models.run import Run, States
 from ..projection import live_modules
 from ..second_backward import ToldOfSecondBackward
 from ..silence import SaysSilence
-from ..transforms import check_left_behind
+from ..transforms import check_left_behind, exported_step
 from .state import CarriedStates
 from .upstream import layer_before, neuron_restarted, taken
 
@@ -164,7 +164,10 @@ class StepNeuron(CarriedStates, ToldOfSecondBackward, _Neuron):
             names = " or ".join(f"`{name}`" for name in self._states)
             raise TypeError(f"{names} should not be passed as an argument while `init_hidden=True`")
         check_current(input_, "[N, *]", 0)
-        if kept:
+        exported = kept and exported_step(type(self).__name__)
+        if exported:
+            given = tuple(input_.new_zeros(0) if value is None else value for value in given)
+        elif kept:
             self.take_states()
             given = tuple(
                 getattr(self, name) if value is None else value for name, value in zip(self._states, given, strict=True)
@@ -181,8 +184,9 @@ class StepNeuron(CarriedStates, ToldOfSecondBackward, _Neuron):
             states = tuple(self.state_quant(state) for state in states)
             if run.shows_spikes:
                 spikes = run.spikes(states)
-        for name, state in zip(self._states, (*states[1:], states[0]), strict=True):
-            setattr(self, name, state)
+        if not exported:
+            for name, state in zip(self._states, (*states[1:], states[0]), strict=True):
+                setattr(self, name, state)
         if self.inhibition:
             winner = states[0].flatten(1).argmax(1, keepdim=True)
             spikes = spikes * torch.zeros_like(spikes.flatten(1)).scatter_(1, winner, 1.0).view_as(spikes)
