@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .checks import check_choice, check_flag, check_spikes, check_steps, check_whole
-from .delayed import DELAY_GRADIENTS, GaussianDelays, warn_of_rounding
-from .functional.delay import check_delay_options, check_history, compute_dtype, history_after
-from .functional.delay_convolution import check_convolution, delayed_convolution, per_axis, space_time_kernel
+from .checks import check_flag, check_spikes, check_steps, check_whole
+from .delayed import WindowedDelays
+from .delays import WHOLE, DelayRule, check_rule_options, rule_of
+from .functional.inputs import check_history, compute_dtype, padded_steps
+from .functional.window_convolution import check_convolution, per_axis, windowed_convolution
+from .functional.windows import history_after
 from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
 from .kernels.delay_line.dense import DenseSynapses
@@ -21,7 +23,7 @@ from .parameters import initial_delay, refuse_other_batch
 __all__ = ["DelayedConvolution"]
 
 
-class DelayedConvolution(GaussianDelays):
+class DelayedConvolution(WindowedDelays):
     """A weight and a delay per connection of a convolution over space; without any state."""
 
     _sequence_form = ""  # what a user calls for sequences
@@ -41,7 +43,7 @@ class DelayedConvolution(GaussianDelays):
         max_delay: int,
         delay: float | str | Tensor,
         learn_delay: bool,
-        delay_gradient: str,
+        delay_gradient: str | DelayRule,
         interpolation: str,
         time_padding: str | int,
         sigma: float | None,
@@ -49,10 +51,10 @@ class DelayedConvolution(GaussianDelays):
         sigma_type: str,
         bound_mode: str,
     ) -> None:
-        """Create ``weight`` (:mod:`.initial_weights`), ``bias`` as torch's convolutions do, ``delay`` and, for Gaussian
-        delays, ``sigma``; called once by a layer's constructor."""
-        check_delay_options(interpolation, time_padding, None)
-        check_choice("delay_gradient", delay_gradient, DELAY_GRADIENTS)
+        """Create ``weight`` (:mod:`.initial_weights`), ``bias`` as torch's convolutions do, ``delay`` and the further
+        parameters of the delay rule; called once by a layer's constructor."""
+        padded_steps(time_padding, 0)
+        rule = rule_of(delay_gradient, interpolation)
         max_delay = check_steps("max_delay", max_delay)
         bias, learn_delay = check_flag("bias", bias), check_flag("learn_delay", learn_delay)
         learn_sigma = check_flag("learn_sigma", learn_sigma)
@@ -63,10 +65,7 @@ class DelayedConvolution(GaussianDelays):
             for name, value in {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}.items()
         )
         padding = per_axis("padding", padding, axes, least=0)
-        if delay_gradient == "slayer" and (sigma is not None or learn_sigma):
-            raise ValueError('sigma belongs to delay_gradient="gaussian"')
-        if delay_gradient == "gaussian" and interpolation != "linear":
-            raise ValueError('interpolation belongs to delay_gradient="slayer"')
+        check_rule_options(rule, sigma=sigma, learn_sigma=learn_sigma, smoothing=None)
         kind = (nn.Conv1d, nn.Conv2d)[axes - 1]
         plain = kind(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, plain.kernel_size
@@ -74,7 +73,7 @@ class DelayedConvolution(GaussianDelays):
         self.weight, self.bias = plain.weight, plain.bias
         nn.init.uniform_(self.weight, -1.0, 1.0)
         self.max_delay, self.learn_delay, self.learn_sigma = max_delay, learn_delay, learn_sigma
-        self.delay_gradient, self.interpolation = delay_gradient, interpolation
+        self.delay_rule, self.interpolation = rule, interpolation
         self.time_padding = time_padding or "same"
         initial = initial_delay(delay, tuple(self.weight.shape), self.max_delay)
         if learn_delay:
@@ -82,23 +81,22 @@ class DelayedConvolution(GaussianDelays):
         else:
             self.register_buffer("delay", initial)
         self.bound("delay", 0.0, self.max_delay, mode=bound_mode)
-        if delay_gradient == "gaussian":
-            self.create_sigma(sigma, learn_sigma, sigma_type, bound_mode)
+        self.create_rule_parameters(sigma, learn_sigma, sigma_type, bound_mode)
         firing_weight_(self.weight, kernel=self.initial_kernel())
 
     def sequence_currents(
         self, spikes: Tensor, history: Tensor | None = None, time_padding: str | int | None = None
     ) -> Tensor:
         """Input currents of a sequence ``[T, N, C, ...]``."""
-        gaussian = self.delay_gradient == "gaussian"
-        return delayed_convolution(
+        rule = self.active_rule
+        return windowed_convolution(
             spikes,
             self.weight,
             self.bounded("delay"),
             self.bias,
+            rule=rule,
+            parameters=self.rule_values(rule),
             max_delay=self.max_delay,
-            sigma=self.bounded("sigma") if gaussian and self.training else None,
-            interpolation=self.evaluated_as,
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,
@@ -131,8 +129,7 @@ class DelayedConvolution(GaussianDelays):
 
     def _step_on_line(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """The same over a line of currents on their way, which is begun where there is none to go on with."""
-        names = ("weight", "delay", "bias") + ("sigma",) * (self.delay_gradient == "gaussian")
-        key, held = self.line_key(spikes, names)
+        key, held = self.line_key(spikes, ("weight", "delay", "bias", *self.delay_rule.parameters))
         state = delay_line.state_of(history, key, spikes)
         if state is None:
             check_convolution(spikes, self.weight, self.delay, self.bias, self.groups, steps=False)
@@ -145,13 +142,10 @@ class DelayedConvolution(GaussianDelays):
         return delay_line.step(spikes, history, state)
 
     def _line_synapses(self, spikes: Tensor) -> DenseSynapses:
-        gaussian, compute = self.delay_gradient == "gaussian", compute_dtype(spikes, self.weight)
+        rule, compute = self.active_rule, compute_dtype(spikes, self.weight)
         with torch.autocast(spikes.device.type, enabled=False):
-            kernel = space_time_kernel(
-                self.weight.to(compute), self.bounded("delay").to(compute), self.max_delay,
-                self.bounded("sigma") if gaussian and self.training else None,
-                self.evaluated_as,
-            )  # fmt: skip
+            weight, delay = self.weight.to(compute), self.bounded("delay").to(compute)
+            kernel = rule.over_lags(weight, delay, self.max_delay, self.rule_values(rule))
             if not kernel.requires_grad:  # else taps of weight zero have a gradient
                 kernel = kernel[: int(kernel.flatten(1).any(1).nonzero().amax()) + 1] if kernel.any() else kernel[:1]
         return DenseSynapses(kernel, self.stride, self.padding, self.dilation, self.groups)
@@ -161,13 +155,13 @@ class DelayedConvolution(GaussianDelays):
 
     def discretize(self) -> Self:
         """A frozen copy with whole delays for deployment: what this layer computes in evaluation, if its delays are
-        learned through a Gaussian or ``interpolation="round"``."""
-        warn_of_rounding(self.weight, self.bounded("delay"), self.evaluated_as, stacklevel=3)
+        learned by a rule that evaluates whole delays."""
+        whole = self.whole_delay(self.weight, stacklevel=4)
         frozen = copy.deepcopy(self).requires_grad_(False)
         (frozen.reset_delay if hasattr(frozen, "reset_delay") else frozen.reset)()  # of snnTorch's, or SpikingJelly's
         with torch.no_grad():
-            frozen.delay.copy_(self.bounded("delay").round())
-        frozen.delay_gradient, frozen.interpolation, frozen.learn_delay = "slayer", "round", False
+            frozen.delay.copy_(whole)
+        frozen.delay_rule, frozen.interpolation, frozen.learn_delay = WHOLE, "round", False
         return frozen
 
     def extra_repr(self) -> str:

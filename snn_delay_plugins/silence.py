@@ -155,7 +155,5 @@ def name_of(module: nn.Module) -> str:
 def _sizes(module: nn.Module) -> str:
     if hasattr(module, "in_features"):
         return f"({module.in_features}, {module.out_features})"
-    alpha = getattr(module, "alpha", None)
-    if isinstance(alpha, Tensor) and not isinstance(alpha, nn.parameter.UninitializedTensorMixin) and alpha.dim():
-        return f"({', '.join(map(str, alpha.shape))})"
-    return ""
+    neurons = getattr(module, "_neurons", None)
+    return f"({', '.join(map(str, neurons))})" if neurons else ""

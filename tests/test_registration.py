@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from torch import nn
-
-pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip install 'snn_delay_plugins[snntorch]'")
-pytest.importorskip(
-    "spikingjelly.activation_based", reason="SpikingJelly is missing: pip install 'snn_delay_plugins[spikingjelly]'"
-)
-
 import snntorch as snn
+import torch
 from snntorch import utils
 from spikingjelly.activation_based import layer, neuron
+from torch import nn
 
 import snn_delay_plugins
 

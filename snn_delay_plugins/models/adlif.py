@@ -9,17 +9,23 @@ from .model import LinearModel, Parameter, membrane_reset
 
 __all__ = ["ADLIF_PLUS", "SE_ADLIF"]
 
+_A = "the coupling of the adaptation to the membrane"
+
+
+def _leak(low: float, high: float, of: str) -> Parameter:
+    return Parameter(low, high, domain=(0, 1), doc=f"the {of}'s leak per time step")
+
+
 _PARAMETERS = {  # Deckers et al., section 4.2
-    "alpha": Parameter(0.36, 0.96),
-    "beta": Parameter(0.96, 0.99),
-    "a": Parameter(0.0, 1.0),
-    "b": Parameter(0.0, 2.0),
+    "alpha": _leak(0.36, 0.96, "membrane"),
+    "beta": _leak(0.96, 0.99, "adaptation"),
+    "a": Parameter(0.0, 1.0, doc=_A),
+    "b": Parameter(0.0, 2.0, doc="the adaptation per spike"),
 }
 _ADLIF = {  # Bittar & Garner 2022: tau_u 5 ... 25 and tau_w 30 ... 120 time steps, a of either sign
-    "alpha": Parameter(math.exp(-1 / 5), math.exp(-1 / 25)),
-    "beta": Parameter(math.exp(-1 / 30), math.exp(-1 / 120)),
-    "a": Parameter(-1.0, 1.0),
-    "b": Parameter(0.0, 2.0),
+    "alpha": _leak(math.exp(-1 / 5), math.exp(-1 / 25), "membrane"),
+    "beta": _leak(math.exp(-1 / 30), math.exp(-1 / 120), "adaptation"),
+    "a": Parameter(-1.0, 1.0, doc=_A),
 }
 
 
@@ -35,6 +41,7 @@ def _adlif(p, theta, reset, detach_reset):
 
 ADLIF_PLUS = LinearModel(
     name="AdLIFPlus",
+    title="Adaptive LIF neuron",
     states=("mem", "w"),
     parameters=_PARAMETERS,
     presets={"adlif": _ADLIF},
@@ -63,6 +70,7 @@ def _se_adlif(p, theta, reset, detach_reset):
 
 SE_ADLIF = LinearModel(
     name="SEAdLIF",
+    title="Adaptive LIF neuron, symplectic",
     states=("mem", "w"),
     parameters=_PARAMETERS,
     presets={"adlif": _ADLIF},

@@ -22,11 +22,12 @@ def _alif(p, theta, reset, detach_reset):
 
 ALIF = LinearModel(
     name="ALIF",
+    title="LIF neuron with an adaptive threshold",
     states=("mem", "adaptation"),
     parameters={
-        "alpha": Parameter(0.36, 0.96),
-        "rho": Parameter(math.exp(-1 / 30), math.exp(-1 / 120)),
-        "beta": Parameter(0.0, 2.0),
+        "alpha": Parameter(0.36, 0.96, domain=(0, 1), doc="the membrane's leak per time step"),
+        "rho": Parameter(math.exp(-1 / 30), math.exp(-1 / 120), domain=(0, 1), doc="the adaptation's leak per time step"),
+        "beta": Parameter(0.0, 2.0, doc="how far the adaptation raises the threshold"),
     },
     equations=r"""u[t] &= \alpha\, u[t-1] + (1 - \alpha)\, I[t] - \theta\, s[t-1] \\
         a[t] &= \rho\, a[t-1] + (1 - \rho)\, s[t-1], \qquad s[t] = \Theta(u[t] - \theta - \beta\, a[t])""",

@@ -18,11 +18,12 @@ def _lif(p, theta, reset, detach_reset):
 
 
 LIF = LinearModel(
-    name="LIF",
+    name="HeterogeneousLIF",  # snnTorch and SpikingJelly have a LIF and a LIFNode
+    title="LIF neuron with a trainable leak of its own",
     states=("mem",),
-    parameters={"alpha": Parameter(0.36, 0.96)},  # AdLIF+'s range: adaptation is the only difference
+    parameters={"alpha": Parameter(0.36, 0.96, domain=(0, 1), doc="the membrane's leak per time step")},
     equations=r"u[t] &= \alpha\, u[t-1] + (1 - \alpha)\, I[t] - \theta\, s[t-1]",
-    source="Deckers et al., Eq. 1 without adaptation",
+    source="Deckers et al., Eq. 1 without adaptation, and in its range",
     coefficients=_lif,
 )
 
@@ -37,10 +38,13 @@ def _cuba_lif(p, theta, reset, detach_reset):
 
 CUBA_LIF = LinearModel(
     name="CubaLIF",
+    title="Current-based LIF neuron",
     states=("mem", "syn"),
     parameters={
-        "alpha": Parameter(math.exp(-1 / 2), math.exp(-1 / 10)),
-        "beta": Parameter(math.exp(-1 / 5), math.exp(-1 / 25)),
+        "alpha": Parameter(
+            math.exp(-1 / 2), math.exp(-1 / 10), domain=(0, 1), doc="the synaptic current's leak per time step"
+        ),
+        "beta": Parameter(math.exp(-1 / 5), math.exp(-1 / 25), domain=(0, 1), doc="the membrane's leak per time step"),
     },
     equations=r"""i[t] &= \alpha\, i[t-1] + I[t] \\
         u[t] &= \beta\, u[t-1] + i[t] - \theta\, s[t-1]""",

@@ -87,10 +87,9 @@ def delayed_linear(r: random.Random) -> dict:
     trains = torch.rand(steps, samples, senders, dtype=F64) * (torch.rand(steps, samples, senders) < 0.3)
     return {
         "trains": trains,
-        "weight": torch.randn(receivers, senders, dtype=F64),
-        "delay": torch.rand(receivers, senders, dtype=F64) * max_delay,
+        "taps": torch.randn(r.choice([1, 2]), receivers, senders, dtype=F64),
+        "lags": torch.randint(0, max_delay + 1, (receivers, senders)),
         "support": torch.rand(trains.shape) < 0.5 if r.random() < 0.5 else None,
-        "interpolation": r.choice(["linear", "round", "floor"]),
         "max_delay": max_delay,
         "steps": steps + r.choice([0, 0, 7, max_delay]),
         "method": r.choice(["events", "shifted", "auto"]),
@@ -99,8 +98,8 @@ def delayed_linear(r: random.Random) -> dict:
 
 def delayed_linear_backward(r: random.Random) -> dict:
     inputs = delayed_linear(r)
-    grad = torch.randn(inputs.pop("steps"), inputs["trains"].shape[1], inputs["weight"].shape[0], dtype=F64)
-    return {"grad": grad, **inputs, "for_trains": r.random() < 0.7, "for_synapses": r.random() < 0.7}
+    grad = torch.randn(inputs.pop("steps"), inputs["trains"].shape[1], inputs["taps"].shape[1], dtype=F64)
+    return {"grad": grad, **inputs, "for_trains": r.random() < 0.7, "for_taps": r.random() < 0.7}
 
 
 def sparse_linear(r: random.Random) -> dict:

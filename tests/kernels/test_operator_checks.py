@@ -52,10 +52,9 @@ def adlif_backward():
 def delayed_linear():
     return {
         "trains": ones(5, 2, 3),
-        "weight": ones(4, 3),
-        "delay": ones(4, 3),
+        "taps": ones(2, 4, 3),
+        "lags": whole(*12 * [1]).view(4, 3),
         "support": None,
-        "interpolation": "linear",
         "max_delay": 7,
         "steps": 6,
         "method": "shifted",
@@ -64,7 +63,7 @@ def delayed_linear():
 
 def delayed_linear_backward():
     inputs = delayed_linear()
-    return {"grad": ones(inputs.pop("steps"), 2, 4), **inputs, "for_trains": True, "for_synapses": True}
+    return {"grad": ones(inputs.pop("steps"), 2, 4), **inputs, "for_trains": True, "for_taps": True}
 
 
 def sparse_linear():
@@ -283,10 +282,10 @@ def test_constants_that_need_tables_without_end_are_refused(fitting, name, value
     (adlif, "current", ones(0, 6), "at least one time step"),
     (delayed_linear, "method", "nonsense", "method must be one of"),
     (delayed_linear, "method", "triton", "method must be one of"),
-    (delayed_linear, "interpolation", "nonsense", "interpolation must be one of"),
+    (delayed_linear, "taps", ones(3, 4, 3), "taps must be one or two per synapse, got 3"),
     (delayed_linear, "max_delay", -1, "max_delay must not be negative"),
-    (delayed_linear, "delay", math.nan * ones(4, 3), r"delays must lie in \[0, max_delay=7\]"),
-    (delayed_linear, "delay", 8 * ones(4, 3), r"delays must lie in \[0, max_delay=7\], got 8 ... 8"),
+    (delayed_linear, "lags", (math.nan * ones(4, 3)).long(), r"lags must lie in \[0, max_delay=7\]"),
+    (delayed_linear, "lags", whole(*12 * [8]).view(4, 3), r"lags must lie in \[0, max_delay=7\], got 8 ... 8"),
     (delayed_linear, "steps", -1, "steps must not be negative"),
     (delayed_linear, "steps", 2**60, "steps = .* would take"),
     (sparse_linear, "method", "triton", "method must be one of"),
@@ -324,10 +323,10 @@ def test_tensors_on_two_devices_are_refused(fitting):
 
 def test_a_delay_longer_than_32_bits_reaches_nothing():
     inputs = {**delayed_linear(), "max_delay": 2**40}
-    inputs["delay"] = torch.full((4, 3), 3e9, dtype=F64)
+    inputs["taps"][:], inputs["lags"][:] = 0.5, 3_000_000_000
     for method in ("events", "shifted"):
         assert not OPERATORS.delayed_linear(**{**inputs, "method": method}).any()
-    inputs["delay"][0, 0] = 1.5
+    inputs["lags"][0, 0] = 1
     near = OPERATORS.delayed_linear(**inputs)
     assert near[:, 0, 0].tolist() == [0, 0.5, 1, 1, 1, 1] and not near[:, :, 1:].any()
 

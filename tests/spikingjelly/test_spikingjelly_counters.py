@@ -6,13 +6,8 @@ import warnings
 
 import pytest
 import torch
-from torch import nn
-
-pytest.importorskip(
-    "spikingjelly.activation_based", reason="SpikingJelly is missing: pip install 'snn_delay_plugins[spikingjelly]'"
-)
-
 from spikingjelly.activation_based import functional, layer, memopt, op_counter
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from snn_delay_plugins.functional.linear import spike_linear

@@ -1,0 +1,261 @@
+r"""EventProp with delays for every linear neuron: exact spike times and exact gradients of weights, delays and constants.
+
+Equations (derived in ``docs/eventprop.md``). With the state x of a neuron and the coefficients of its model
+(:mod:`.eventprop_models`)
+
+    x' = M x between events;         an arrival of weight w:  x <- x + w B
+    c . x reaches theta from below:  a spike at t_k,  x+ = x- + J x- + r
+    for a time ``refractory`` after a spike  x' = M_held x  (the held states' rows of M are zero), no threshold is tested
+
+and, backwards in time, with p = dL/dx:
+
+    p' = -M^T p between events, nothing at arrivals
+    p- = (1 + J)^T p+ - c G_k / (c . F-),   G_k = p+ . ((1 + J) F- - F+) + dL/dt_k,   F- = M x-,  F+ = the flow after the spike
+    dL/dw = sum B . p(t + d),   dL/dd = -w sum (M B) . p(t + d),   dL/dt_i = -sum_j w_ji (M B) . p(t_i + d_ji)
+    dL/dM = int p x^T dt,  dL/d theta = G_k / (c . F-),  dL/dr = p+,  dL/dJ = p+ x-^T,   summed over the spikes
+
+dL/dt_k holds what the loss says of the spike itself, what it caused at its targets (dL/dt_i above), and, with a refractory
+period, p . (M_held - M) x at the period's end.
+
+Here are the public functions and the plain PyTorch form (:func:`eventprop_linear_reference`), slow and short.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..events import SpikeEvents
+from .eventprop import _Checked
+from .eventprop_models import ContinuousModel, StackedSystem, system_of
+
+__all__ = ["eventprop_linear_reference"]
+
+Number = Tensor | float
+
+
+def eventprop_linear_reference(
+    events: SpikeEvents,
+    weight: Tensor,
+    delay: Tensor | None = None,
+    *,
+    model: ContinuousModel,
+    constants: Mapping[str, Number] | None = None,
+    threshold: Number = 1.0,
+    refractory: Number = 0.0,
+    dt: float = 1.0,
+    recurrent_weight: Tensor | None = None,
+    recurrent_delay: Tensor | None = None,
+    max_spikes: int = 10_000,
+) -> SpikeEvents:
+    """:func:`eventprop_linear` in plain PyTorch, for float64 and small networks; ``dt`` is not looked at.
+
+    The order of the spikes is searched event by event without gradient. Then each neuron's state is carried from spike to
+    spike by matrix exponentials, under autograd; one Newton step from the time found, its slope detached, gives every spike
+    time the gradient of the implicit function theorem.
+    """
+    syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, 1.0, 1.0, 1.0, dt, "exact")
+    syn.check_values()
+    n_out = weight.shape[0]
+    s = system_of(model, constants or {}, threshold, n_out)
+    rest = refractory_of(refractory, n_out)
+    w, d = syn.weight.double(), syn.delay.double().expand_as(weight)
+    wr = dr = None
+    if syn.recurrent_weight is not None:
+        wr, dr = syn.recurrent_weight.double(), syn.recurrent_delay.double().expand_as(syn.recurrent_weight)
+    neurons = [_Neuron.of(s, rest, j) for j in range(n_out)]
+    times, units, offsets = [], [], [0]
+    for sample in range(events.batch_size):
+        e = events[sample]
+        t_in = e.times.double()
+        found = _search(neurons, t_in.tolist(), e.units.tolist(), w, d, wr, dr, e.duration, max_spikes)
+        state = [(torch.zeros((), dtype=torch.float64), torch.zeros(s.B.numel(), dtype=torch.float64))] * n_out
+        done: list[Tensor] = []
+        for t_k, j in found:
+            arrivals, weights = t_in + d[j, e.units], w[j, e.units]
+            if wr is not None and done:
+                senders = torch.tensor([u for _, u in found[: len(done)]])
+                arrivals = torch.cat([arrivals, torch.stack(done) + dr[j, senders]])
+                weights = torch.cat([weights, wr[j, senders]])
+            t, x = state[j]
+            if j in units[offsets[-1] :] and float(rest[j]) > 0:
+                ready = t + rest[j]
+                t, x = ready, _carried(s.M_held[j], s.B, x, t, ready, arrivals, weights)
+            at = torch.tensor(t_k, dtype=torch.float64)
+            x = _carried(s.M[j], s.B, x, t, at, arrivals, weights)
+            flow = (s.M[j] @ x).detach()
+            t = at - (s.c @ x - s.theta[j]) / (s.c @ flow)
+            x = x + flow * (t - at)
+            state[j] = t, x + s.J[j] @ x + s.r[j]
+            done.append(t)
+            units.append(j)
+        times += done
+        offsets.append(len(times))
+    dtype = torch.promote_types(events.dtype, weight.dtype)
+    stacked = torch.stack(times).to(dtype) if times else torch.zeros(0, dtype=dtype)
+    return SpikeEvents._trusted(
+        stacked, torch.tensor(units, dtype=torch.int64), torch.tensor(offsets), n_out, events.duration
+    )
+
+
+def refractory_of(refractory: Number, n_out: int) -> Tensor:
+    """Refractory periods [out]; 0-dimensional tensors and numbers hold for all neurons.
+
+    :raises ValueError: for negative ones, and those that are not finite.
+    """
+    tensor = torch.as_tensor(refractory, dtype=torch.float64)
+    if tensor.numel() != 1 and tuple(tensor.shape) != (n_out,):
+        raise ValueError(f"refractory must be a number or one per neuron, [{n_out}], got shape {tuple(tensor.shape)}")
+    given = tensor.detach()
+    if not bool((given.isfinite() & (given >= 0)).all()):
+        raise ValueError(f"refractory must be finite and not negative, got {refractory}")
+    return tensor.reshape(-1).expand(n_out)
+
+
+def _carried(M, B, x, start, end, arrivals, weights) -> Tensor:
+    """x at ``end`` from x at ``start`` and the arrivals in [start, end)."""
+    seen = (arrivals.detach() >= start.detach()) & (arrivals.detach() < end.detach())
+    x = torch.linalg.matrix_exp(M * (end - start)) @ x
+    if not bool(seen.any()):
+        return x
+    kernels = torch.linalg.matrix_exp(M * (end - arrivals[seen])[:, None, None]) @ B
+    return x + weights[seen] @ kernels
+
+
+# ------------------------------------------------------------------------------------------------ search for spikes
+
+
+@dataclass(frozen=True)
+class _Neuron:
+    """Numbers of one neuron. On an interval no longer than ``piece`` that starts in x, |V''| <= curvature . |x|."""
+
+    M: np.ndarray
+    M_held: np.ndarray
+    B: np.ndarray
+    c: np.ndarray
+    J: np.ndarray
+    r: np.ndarray
+    theta: float
+    rest: float
+    piece: float
+    curvature: np.ndarray
+
+    @staticmethod
+    def of(s: StackedSystem, rest: Tensor, j: int) -> _Neuron:
+        M, held, B, c, J, r = (x.detach().numpy() for x in (s.M[j], s.M_held[j], s.B, s.c, s.J[j], s.r[j]))
+        piece = 0.5 / np.abs(M).sum(1).max()
+        curvature = np.abs(c @ M @ M) @ _exp(np.abs(M), piece) * (1 + 1e-9)
+        return _Neuron(M, held, B, c, J, r, float(s.theta[j].detach()), float(rest[j].detach()), piece, curvature)
+
+    def next_spike(self, state, pending, duration) -> tuple[float, np.ndarray, int]:
+        """From a state through the pending arrivals: time (inf if none), x there, arrivals taken."""
+        t, x, below, ready = state
+        taken = 0
+        while t < duration:
+            until = min(pending[taken][0], duration) if taken < len(pending) else duration
+            if t < ready:
+                until = max(min(until, ready), t)
+                x = _exp(self.M_held, until - t) @ x
+            elif until > t:
+                rise, at, below = self._first_rise(x, until - t, below)
+                if rise >= 0:
+                    return t + rise, at, taken
+                x = _exp(self.M, until - t) @ x
+            t = max(until, t)
+            while taken < len(pending) and pending[taken][0] <= t:
+                x = x + pending[taken][1] * self.B
+                taken += 1
+        return math.inf, x, taken
+
+    def _first_rise(self, x, length, below) -> tuple[float, np.ndarray, bool]:
+        """First u in [0, length] at which V - theta goes from negative to positive, -1 if there is none, and x(u); is V
+        below theta at the end?
+
+        Interval by interval: one in which V' has one sign holds a crossing if V - theta changes its sign; one in which V
+        stays below the threshold by the bounds on V' holds none; any other is halved.
+        """
+        a, width = 0.0, self.piece
+        while True:
+            last = a + width >= length
+            width = length - a if last else width
+            end = _exp(self.M, width) @ x
+            va, vb = self.c @ x - self.theta, self.c @ end - self.theta
+            slope, bend = self.c @ self.M @ x, self.curvature @ np.abs(x) * width
+            if below and va >= 0:  # reached by rounding in the interval before, or only touched
+                if slope > 0:
+                    return a, x, below
+                va = 0.0
+            up, down = max(slope + bend, 0.0), max(bend - slope, 0.0)
+            if below and vb > 0 and down == 0:
+                u = self._root(x, width)
+                return a + u, _exp(self.M, u) @ x, below
+            one_way = up == 0 or down == 0
+            clear = below and vb <= 0 and -va * down - vb * up > up * down * width
+            if not (one_way or clear) and width > 1e-15 * self.piece:
+                width *= 0.5
+                continue
+            if below and vb > 0:  # risen within rounding
+                return a + width, end, below
+            below = below or vb < 0
+            if last:
+                return -1.0, end, below
+            a, x, width = a + width, end, min(2 * width, self.piece)
+
+    def _root(self, x, width) -> float:
+        """Where V, which rises all along, is theta: Newton's method between bounds."""
+        lo, hi, u = 0.0, width, 0.5 * width
+        for _ in range(100):
+            at = _exp(self.M, u) @ x
+            v, slope = self.c @ at - self.theta, self.c @ self.M @ at
+            lo, hi = (u, hi) if v < 0 else (lo, u)
+            new = u - v / slope if slope > 0 else lo
+            if not lo < new < hi:
+                new = 0.5 * (lo + hi)
+            if abs(new - u) <= 1e-16 * width or new in (lo, hi):
+                break
+            u = new
+        return u
+
+
+def _exp(M: np.ndarray, u: float) -> np.ndarray:
+    return torch.linalg.matrix_exp(torch.from_numpy(M * u)).numpy()
+
+
+def _search(neurons, times, units, w, d, wr, dr, duration, max_spikes) -> list[tuple[float, int]]:
+    """All spikes of one sample in order, by solving for every neuron's next crossing and taking the earliest."""
+    n_out = len(neurons)
+    w, d = w.detach().tolist(), d.detach().tolist()
+    wr, dr = (wr.detach().tolist(), dr.detach().tolist()) if wr is not None else (None, None)
+    pending = [sorted((t + d[j][u], w[j][u]) for t, u in zip(times, units, strict=True)) for j in range(n_out)]
+    state = [(0.0, np.zeros(neuron.B.size), True, 0.0) for neuron in neurons]  # time, x, below the threshold, ready
+    upcoming = [neurons[j].next_spike(state[j], pending[j], duration) for j in range(n_out)]
+    found: list[tuple[float, int]] = []
+    counts = [0] * n_out
+    while True:
+        j = min(range(n_out), key=lambda m: upcoming[m][0])
+        t, x, taken = upcoming[j]
+        if t > duration:
+            return found
+        counts[j] += 1
+        if counts[j] > max_spikes:
+            raise RuntimeError(f"neuron {j} fires more than max_spikes = {max_spikes} spikes")
+        found.append((t, j))
+        neuron = neurons[j]
+        x = x + neuron.J @ x + neuron.r
+        state[j] = t, x, bool(neuron.c @ x < neuron.theta * (1 - 1e-12)), t + neuron.rest
+        del pending[j][:taken]
+        changed = {j}
+        if wr is not None:
+            for m in range(n_out):
+                arrival = t + dr[m][j]
+                bisect.insort(pending[m], (arrival, wr[m][j]))
+                if arrival < upcoming[m][0]:
+                    changed.add(m)
+        for m in changed:
+            upcoming[m] = neurons[m].next_spike(state[m], pending[m], duration)

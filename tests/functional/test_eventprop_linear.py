@@ -1,0 +1,275 @@
+"""EventProp of linear neurons against gradients that others made, against LIF, finite differences and a fine ODE solver."""
+
+import numpy as np
+import pytest
+import torch
+
+from snn_delay_plugins.events import SpikeEvents
+from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
+from snn_delay_plugins.functional.eventprop_linear import eventprop_linear_reference
+from snn_delay_plugins.functional.eventprop_models import (
+    ADLIF, LIF, RESONATE_AND_FIRE, ContinuousModel, LinearSystem, adlif_from_discrete, adlif_to_discrete, system_of,
+)  # fmt: skip
+
+FORMS = {"plain": eventprop_linear_reference}
+GOLD = (
+    "feedforward_real_zero", "feedforward_oscillating_subtract", "recurrent_oscillating_zero", "recurrent_real_subtract",
+)  # fmt: skip
+NAMES = {"tm": "tau_mem", "ts": "tau_syn", "tw": "tau_adapt", "a": "a", "b": "b"}
+OSCILLATING = {"tau_mem": 15.0, "tau_syn": 4.0, "tau_adapt": 60.0, "a": 6.0, "b": 0.3}
+REAL = {"tau_mem": 20.0, "tau_syn": 5.0, "tau_adapt": 50.0, "a": 0.2, "b": 0.4}
+
+
+def network(seed, n_in=6, n_out=4, events=40, duration=60.0, samples=2, recurrent=True, scale=8.0):
+    """Inputs and parameters of a strongly driven layer."""
+    make = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.rand(*shape, generator=make, dtype=torch.float64)
+
+    inputs = SpikeEvents.from_lists(
+        [draw(events) * duration for _ in range(samples)],
+        [torch.randint(n_in, (events,), generator=make) for _ in range(samples)],
+        num_units=n_in, duration=duration,
+    )  # fmt: skip
+    parameters = {"weight": scale * (draw(n_out, n_in) - 0.2), "delay": 10 * draw(n_out, n_in)}
+    if recurrent:
+        parameters |= {"recurrent_weight": draw(n_out, n_out) - 0.5, "recurrent_delay": 5 * draw(n_out, n_out)}
+    return inputs, {name: x.requires_grad_() for name, x in parameters.items()}
+
+
+def spread(constants, n_out, seed=0):
+    """Constants that differ from neuron to neuron, each within a tenth."""
+    make = torch.Generator().manual_seed(seed)
+    return {
+        name: (value * (0.9 + 0.2 * torch.rand(n_out, generator=make, dtype=torch.float64))).requires_grad_()
+        for name, value in constants.items()
+    }
+
+
+def gradients(spikes, leaves):
+    """Of a loss that weighs the spike times unevenly."""
+    weights = torch.cos(torch.arange(len(spikes), dtype=torch.float64))
+    return torch.autograd.grad((weights * spikes.times).sum(), list(leaves), allow_unused=True)
+
+
+def assert_close_to_largest(got, wanted, tolerance):
+    assert (got is None) == (wanted is None)
+    if got is not None:
+        assert (got - wanted).abs().max() <= tolerance * max(wanted.abs().max(), 1e-9)
+
+
+# ------------------------------------------------------------------------------------------------ gradients of others
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", GOLD)
+def test_adaptive_networks_have_the_exact_spikes_loss_and_gradients(shared, name, form):
+    arrays = np.load(shared / "fixtures" / "eventprop_adaptive_gold" / f"{name}.npz")
+    keys = [k for k in ("W", "D", "Wr", "Dr", "Wo", "Do") if k in arrays]
+    p = {k: torch.tensor(arrays[k].T.copy(), requires_grad=True) for k in keys}
+    constants = {long: torch.tensor(arrays[short], requires_grad=True) for short, long in NAMES.items()}
+    events = SpikeEvents.from_lists([arrays["input_times"]], [arrays["input_units"]], num_units=6, duration=100.0)
+    hidden = FORMS[form](
+        events, p["W"], p["D"], model=ADLIF, constants=constants, recurrent_weight=p.get("Wr"), recurrent_delay=p.get("Dr")
+    )
+    integral = eventprop_li(hidden, p["Wo"], p["Do"], readout="integral")
+    loss = (torch.tensor(arrays["c"]) * integral[0]).sum()
+    loss.backward()
+
+    assert hidden.units.tolist() == arrays["hidden_units"].tolist()
+    assert np.abs(hidden.times.detach().numpy() - arrays["hidden_times"]).max() <= 1e-9
+    assert loss.item() == pytest.approx(float(arrays["loss"]), rel=1e-9)
+    tolerance = 3e-5 if name == "recurrent_oscillating_zero" else 1e-5  # of the finite differences
+    for key, parameter in p.items() | {short: constants[long] for short, long in NAMES.items()}.items():
+        wanted = torch.tensor(arrays[f"grad_{key}"].T)
+        assert_close_to_largest(parameter.grad, wanted, tolerance)
+
+
+# ------------------------------------------------------------------------------------------------ special cases
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("tau_syn", [5.0, 20.0])  # also the limit tau_mem = tau_syn
+@pytest.mark.parametrize("as_adlif", [False, True])
+def test_lif_is_the_special_case_in_value_and_gradient(form, tau_syn, as_adlif):
+    inputs, parameters = network(1, scale=4.0)
+    tau_m, tau_s, theta = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (20.0, tau_syn, 1.1))
+    leaves = [*parameters.values(), tau_m, tau_s, theta]
+    wanted = eventprop_lif(inputs, **parameters, tau_mem=tau_m, tau_syn=tau_s, threshold=theta)
+    constants = {"tau_mem": tau_m, "tau_syn": tau_s} | ({"a": 0.0, "b": 0.0} if as_adlif else {})
+    got = FORMS[form](inputs, **parameters, model=ADLIF if as_adlif else LIF, constants=constants, threshold=theta)
+    assert len(wanted) > 30
+    assert got.units.tolist() == wanted.units.tolist()
+    assert (got.times - wanted.times).abs().max() <= 1e-10
+    for g, w in zip(gradients(got, leaves), gradients(wanted, leaves), strict=True):
+        assert_close_to_largest(g, w, 1e-8)
+
+
+def test_a_reset_to_zero_and_one_by_subtraction_are_the_same():
+    def adlif_to_zero(k, theta):
+        s = ADLIF.system(k, theta)
+        return LinearSystem(M=s.M, B=s.B, c=s.c, r=(0, -theta, k["b"]), held=s.held)
+
+    subtracting = ContinuousModel(name="Other", states=ADLIF.states, constants=ADLIF.constants, system=adlif_to_zero)
+    inputs, parameters = network(2)
+    theta = torch.tensor(1.2, dtype=torch.float64, requires_grad=True)
+    leaves = [*parameters.values(), theta]
+    one, other = (
+        eventprop_linear_reference(inputs, **parameters, model=model, constants=OSCILLATING, threshold=theta)
+        for model in (ADLIF, subtracting)
+    )
+    assert len(one) > 20
+    assert (one.times - other.times).abs().max() <= 1e-10
+    for g, w in zip(gradients(one, leaves), gradients(other, leaves), strict=True):
+        assert_close_to_largest(g, w, 1e-9)
+
+
+def test_discrete_constants_come_back_from_continuous_ones():
+    discrete = {"alpha": torch.tensor([0.4, 0.9]), "beta": torch.tensor([0.96, 0.99]), "a": 0.5, "b": 1.0}
+    back = adlif_to_discrete(**adlif_from_discrete(**discrete, dt=0.5), dt=0.5)
+    assert torch.allclose(back["alpha"], discrete["alpha"])
+    assert torch.allclose(back["beta"], discrete["beta"])
+    assert (back["a"], back["b"]) == (0.5, 1.0)
+
+
+# ------------------------------------------------------------------------------------------------ an ODE solver
+
+
+def fine_simulation(inputs, p, k, theta=1.0, refractory=0.0, step=0.02):
+    """Spikes of adaptive neurons by Runge-Kutta steps between all events, crossings by bisection. k: arrays [out]."""
+    p = {name: x.detach().numpy() for name, x in p.items()}
+    n_out = p["weight"].shape[0]
+    arrivals = [
+        [(t + p["delay"][j, i], j, p["weight"][j, i]) for j in range(n_out)]
+        for t, i in zip(inputs.times.tolist(), inputs.units.tolist(), strict=True)
+    ]
+    queue = sorted(a for of_event in arrivals for a in of_event)
+    x, t, ready, found = np.zeros((3, n_out)), 0.0, np.full(n_out, -1.0), []
+
+    def flow(y):
+        i, v, w = y
+        dv = np.where(t < ready, 0.0, (i - v - w) / k["tau_mem"])
+        return np.stack([-i / k["tau_syn"], dv, (k["a"] * v - w) / k["tau_adapt"]])
+
+    def stepped(y, h):
+        k1 = flow(y)
+        k2 = flow(y + h / 2 * k1)
+        k3 = flow(y + h / 2 * k2)
+        k4 = flow(y + h * k3)
+        return y + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+
+    while t < inputs.duration:
+        ends = [t + step, inputs.duration, *(r for r in ready if r > t), *(a[0] for a in queue[:1])]
+        end = min(ends)
+        after = stepped(x, end - t)
+        if (after[1] >= theta).any():
+            low, high = 0.0, end - t
+            while high - low > 1e-13:
+                middle = 0.5 * (low + high)
+                low, high = (low, middle) if (stepped(x, middle)[1] >= theta).any() else (middle, high)
+            after, end = stepped(x, high), t + high
+        x, t = after, end
+        for j in np.flatnonzero(x[1] >= theta):
+            found.append((t, j))
+            x[1, j], x[2, j] = 0.0, x[2, j] + k["b"][j]
+            ready[j] = t + refractory
+            if "recurrent_weight" in p:
+                queue += [(t + p["recurrent_delay"][m, j], m, p["recurrent_weight"][m, j]) for m in range(n_out)]
+                queue.sort()
+        while queue and queue[0][0] <= t:
+            _, j, w = queue.pop(0)
+            x[0, j] += w
+    return found
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("constants", "refractory"), [(OSCILLATING, 0.0), (REAL, 2.5)])
+def test_spikes_are_those_of_a_fine_ode_solver(form, constants, refractory):
+    inputs, parameters = network(5, samples=1, scale=8.0)
+    k = {name: x.detach() for name, x in spread(constants, 4).items()}
+    wanted = fine_simulation(inputs, parameters, {n: x.numpy() for n, x in k.items()}, refractory=refractory)
+    got = FORMS[form](inputs, **parameters, model=ADLIF, constants=k, refractory=refractory)
+    assert len(wanted) > 20
+    assert got.units.tolist() == [j for _, j in wanted]
+    assert np.abs(got.times.detach().numpy() - [t for t, _ in wanted]).max() <= 1e-8
+
+
+# ------------------------------------------------------------------------------------------------ finite differences
+
+
+def halved(k, theta):
+    """A jump that keeps half of V and mixes the states, on no model's list."""
+    s = ADLIF.system(k, theta)
+    return LinearSystem(M=s.M, B=s.B, c=s.c, J=((-0.1, 0, 0), (0, -k["share"], 0), (0.1, 0.2, -0.3)), r=(0, 0, k["b"]))
+
+
+HALVED = ContinuousModel(
+    name="Halved", states=ADLIF.states, constants={**ADLIF.constants, "share": ADLIF.constants["a"]}, system=halved
+)
+RESONATE = {"tau_syn": 3.0, "decay": 0.05, "omega": 0.4}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("model", "constants", "refractory"),
+    [(ADLIF, OSCILLATING, 3.0), (RESONATE_AND_FIRE, RESONATE, 0.0), (RESONATE_AND_FIRE, RESONATE, 2.0),
+     (HALVED, OSCILLATING | {"share": 0.5}, 0.0)],
+)  # fmt: skip
+def test_gradients_are_those_of_finite_differences(form, model, constants, refractory):
+    inputs, parameters = network(3, samples=1, scale=0.8 if model is RESONATE_AND_FIRE else 6.0)
+    inputs.times.requires_grad_()
+    constants = spread(constants, 4)
+    rest = torch.full((4,), refractory, dtype=torch.float64, requires_grad=refractory > 0)
+    theta = (1 + 0.1 * torch.arange(4.0, dtype=torch.float64)).requires_grad_()
+
+    def run():
+        return FORMS[form](inputs, **parameters, model=model, constants=constants, threshold=theta, refractory=rest)
+
+    leaves = [*parameters.values(), *constants.values(), theta, inputs.times] + [rest] * (refractory > 0)
+    spikes = run()
+    assert len(spikes) > 10
+    make = torch.Generator().manual_seed(1)
+    for leaf, gradient in zip(leaves, gradients(spikes, leaves), strict=True):
+        direction = torch.randn(leaf.shape, generator=make, dtype=torch.float64)
+        values = []
+        for h in (1e-5, -1e-5, 1e-6, -1e-6):
+            with torch.no_grad():
+                before = leaf.clone()
+                leaf += h * direction
+                moved = run()
+                leaf.copy_(before)
+            assert moved.units.tolist() == spikes.units.tolist()
+            values.append(float((torch.cos(torch.arange(len(moved), dtype=torch.float64)) * moved.times).sum()))
+        wanted = (values[0] - values[1]) / 2e-5
+        rough = abs(wanted - (values[2] - values[3]) / 2e-6)
+        assert float((gradient * direction).sum()) == pytest.approx(wanted, rel=1e-5, abs=10 * rough + 1e-6)
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+
+
+def test_a_constant_of_another_name_is_refused():
+    with pytest.raises(ValueError, match="AdLIF has no constant 'tau'; it has tau_mem, tau_syn"):
+        system_of(ADLIF, {"tau": 1.0}, 1.0, 3)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), torch.ones(2)])
+def test_a_constant_that_cannot_be_is_refused(value):
+    with pytest.raises(ValueError, match="tau_syn must be"):
+        system_of(ADLIF, {"tau_syn": value}, 1.0, 3)
+
+
+def test_an_arrival_that_makes_the_potential_jump_is_refused():
+    jumping = ContinuousModel(
+        name="Jumping", states=("V",), constants={}, system=lambda k, theta: LinearSystem(M=((-0.1,),), B=(1,), c=(1,))
+    )
+    with pytest.raises(ValueError, match="must not make the potential of Jumping jump"):
+        system_of(jumping, {}, 1.0, 3)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("inf")])
+def test_a_refractory_period_that_cannot_be_is_refused(value):
+    inputs, parameters = network(1)
+    with pytest.raises(ValueError, match="refractory must be finite and not negative"):
+        eventprop_linear_reference(inputs, **parameters, model=LIF, refractory=value)
