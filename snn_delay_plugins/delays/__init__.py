@@ -9,15 +9,18 @@ from collections.abc import Iterable
 
 from ..checks import check_choice
 from .gaussian import DCLS_MAX, GAUSSIAN
-from .rule import DelayRule, RuleParameter, Window, check_delays, scatter_window
+from .quantised import QUANTISED
+from .rule import DelayRule, RuleParameter, Window, check_delays, check_width, scatter_window
 from .slayer import FLOOR, LINEAR, ROUND
+from .triangle import TRIANGLE
 
 __all__ = [
     "DCLS_MAX", "FLOOR", "GAUSSIAN", "LINEAR", "ROUND", "RULES", "WHOLE", "DelayRule", "RuleParameter", "Window",
-    "check_delays", "check_rule_options", "rule_of", "rules_of_whole_delays", "rules_with_sigma", "scatter_window",
+    "check_delays", "check_rule_options", "check_width", "rule_of", "rules_of_whole_delays", "rules_with_sigma",
+    "scatter_window",
 ]  # fmt: skip
 
-RULES: dict[str, DelayRule] = {rule.name: rule for rule in (LINEAR, GAUSSIAN)}
+RULES: dict[str, DelayRule] = {rule.name: rule for rule in (LINEAR, GAUSSIAN, TRIANGLE, QUANTISED)}
 """Every rule that layers know by name."""
 
 WHOLE = ROUND
@@ -33,9 +36,9 @@ def rule_of(delay_gradient: str | DelayRule, interpolation: str = "linear") -> D
 
         >>> rule_of("slayer", "round").name
         'slayer'
-        >>> rule_of("gauss")
+        >>> rule_of("gauss")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ValueError: delay_gradient must be one of ('slayer', 'gaussian') or a DelayRule, got 'gauss'
+        ValueError: delay_gradient must be one of (...) or a DelayRule, got 'gauss'
     """
     if isinstance(delay_gradient, DelayRule):
         rule = delay_gradient

@@ -23,8 +23,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_real, check_sigma, check_tensor, values_known
-from .rule import DelayRule, RuleParameter, Window, check_delays
+from ..checks import check_choice, check_real, check_tensor, values_known
+from .rule import DelayRule, RuleParameter, Window, check_delays, check_width
 from .slayer import ROUND
 
 __all__ = ["DCLS_MAX", "GAUSSIAN", "SMALLEST_SIGMA", "gaussian_kernel"]
@@ -85,19 +85,10 @@ def _kernel(weight: Tensor, delay: Tensor, max_delay: int, sigma: float | Tensor
 
 
 def _checked_sigma(sigma: float | Tensor, weight: Tensor, shape: str) -> Tensor:
-    if isinstance(sigma, Tensor):
-        check_real("sigma", sigma)
-    else:
-        sigma = check_sigma(sigma)
-    sigma = torch.as_tensor(sigma, dtype=weight.dtype, device=weight.device)
-    last = weight.shape[max(0, weight.dim() - sigma.dim()) :]  # of equal length: torch 2.6 compiles no other zip
-    if sigma.dim() > weight.dim() or any(size not in (1, of) for size, of in zip(sigma.shape, last, strict=True)):
-        raise ValueError(f"sigma of shape {tuple(sigma.shape)} does not broadcast to weight {tuple(weight.shape)}")
+    sigma = check_width(sigma, weight)
     if sigma.numel() == 0 or not values_known(sigma):
         return sigma
     smallest = sigma.detach().min().item()
-    if not (smallest > 0 and math.isfinite(sigma.detach().max().item())):  # also catches NaN
-        raise ValueError(f"sigma must be a positive number of time steps, got {smallest:g}")
     if smallest < _SIGMA_THAT_LOSES_WEIGHT and shape == "gauss":
         warnings.warn(
             f"sigma = {smallest:g}: below {_SIGMA_THAT_LOSES_WEIGHT:.2f} eps in Eq. 10 takes the weight of delays "

@@ -11,6 +11,7 @@ convolutions over space, single steps, the compiled kernels) knows no more of it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,9 +19,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import check_steps, values_known
+from ..checks import check_real, check_sigma, check_steps, values_known
 
-__all__ = ["DelayRule", "RuleParameter", "Window", "check_delays", "round_delay", "scatter_window"]
+__all__ = ["DelayRule", "RuleParameter", "Window", "check_delays", "check_width", "round_delay", "scatter_window"]
 
 
 class Window(NamedTuple):
@@ -140,3 +141,24 @@ def check_delays(delay: Tensor, max_delay: int) -> int:
             "(snn_delay_plugins.parameters.project_, or bound_mode='clamp' in a layer) or raise max_delay"
         )
     return max_delay
+
+
+def check_width(sigma: float | Tensor, weight: Tensor, *, zero: bool = False) -> Tensor:
+    """The width of windows as a tensor like ``weight``. :param zero: whether it may be zero.
+
+    :raises TypeError, ValueError: for numbers that are not positive, and shapes that do not broadcast to ``weight``.
+    """
+    if isinstance(sigma, Tensor):
+        check_real("sigma", sigma)
+    elif not (zero and sigma == 0):
+        sigma = check_sigma(sigma)
+    sigma = torch.as_tensor(sigma, dtype=weight.dtype, device=weight.device)
+    last = weight.shape[max(0, weight.dim() - sigma.dim()) :]  # of equal length: torch 2.6 compiles no other zip
+    if sigma.dim() > weight.dim() or any(size not in (1, of) for size, of in zip(sigma.shape, last, strict=True)):
+        raise ValueError(f"sigma of shape {tuple(sigma.shape)} does not broadcast to weight {tuple(weight.shape)}")
+    if sigma.numel() == 0 or not values_known(sigma):
+        return sigma
+    low, high = (value.item() for value in torch.aminmax(sigma.detach()))
+    if not ((low > 0 or (zero and low == 0)) and math.isfinite(high)):  # also catches NaN
+        raise ValueError(f"sigma must be a positive number of time steps, got {low:g}")
+    return sigma

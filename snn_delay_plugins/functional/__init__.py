@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from .sparse_delay import *  # noqa: F403
     from .sparse_taps import *  # noqa: F403
     from .surrogate import *  # noqa: F403
+    from .window_convolution import *  # noqa: F403
+    from .windows import *  # noqa: F403
 
 _FILES = (
     "adlif", "convolution", "dcls", "delay", "delay_convolution", "eventprop", "linear", "linear_neuron", "losses",
-    "sparse_delay", "sparse_taps", "surrogate",
+    "sparse_delay", "sparse_taps", "surrogate", "window_convolution", "windows",
 )  # fmt: skip
 
 

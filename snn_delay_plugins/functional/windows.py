@@ -78,10 +78,10 @@ def windowed_linear(
     Example::
 
         >>> import torch
-        >>> from snn_delay_plugins.delays import RULES
-        >>> spikes, synapse = torch.eye(4)[:, :1, None], (torch.tensor([[2.0]]), torch.tensor([[1.5]]))
-        >>> windowed_linear(spikes, *synapse, rule=RULES["slayer"], max_delay=2).flatten().tolist()
-        [0.0, 1.0, 1.0, 0.0]
+        >>> from snn_delay_plugins.delays import WHOLE
+        >>> spikes, synapse = torch.eye(4)[:, :1, None], (torch.tensor([[2.0]]), torch.tensor([[1.2]]))
+        >>> windowed_linear(spikes, *synapse, rule=WHOLE, max_delay=2).flatten().tolist()
+        [0.0, 2.0, 0.0, 0.0]
     """
     check_synapses(weight, delay)
     check_input(spikes, weight, bias, steps=True)

@@ -317,7 +317,7 @@ SPARSE_BELOW = 0.15
 
 
 def sparse_training(spikes: Tensor, dtype: torch.dtype, mask: Tensor) -> bool:
-    """Whether a layer with few synapses computes with those alone (:mod:`~snn_delay_plugins.functional.sparse_taps`)."""
+    """Whether a layer with few synapses computes with those alone (:mod:`~snn_delay_plugins.functional.windows`)."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or wanted_method(None, METHODS) in _PLAIN:
         return False
     if spikes.numel() == 0 or spikes.device.type != "cpu" or _device_obstacle(spikes, dtype) or transform():
