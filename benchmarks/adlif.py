@@ -16,7 +16,7 @@ import measure
 import torch
 from torch import Tensor, nn
 
-from recipes.engine import machine
+from recipes.engine.training import machine
 from snn_delay_plugins.functional.adlif import adlif
 
 SHAPES = [(100, 128, 128), (1000, 32, 256)]

@@ -19,8 +19,8 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from recipes.engine.dcls import HammouamriNetwork
-from recipes.engine.losses import summed_softmax_cross_entropy
+from recipes.dcls.network import HammouamriNetwork
+from recipes.engine.training.losses import summed_softmax_cross_entropy
 from snn_delay_plugins.spikingjelly import DelayedLinear
 
 T_D, STEPS, INPUTS, CLASSES = 25, 100, 140, 20

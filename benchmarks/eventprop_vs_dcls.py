@@ -17,7 +17,7 @@ import json
 import measure
 import torch
 
-from recipes.engine import cost
+from recipes.eventprop import cost
 
 INPUTS, CLASSES = 700, 20
 CASES = tuple(cost.NETWORKS)

@@ -22,9 +22,12 @@ from pathlib import Path
 
 import torch
 
-from recipes.engine.machine import describe
+CHECKOUT = Path(__file__).resolve().parents[1]
+RESULTS = CHECKOUT / "docs" / "benchmarks"
+sys.path.append(str(CHECKOUT))  # for the recipes, which are not installed under that name
 
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
+from recipes.engine.training.machine import describe  # noqa: E402
+
 _PACKAGES = ("torch", "numba", "numpy", "snntorch", "spikingjelly", "dcls", "triton", "pygenn", "ml_genn")
 
 

@@ -25,10 +25,10 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
+from recipes.dcls.network import DclsObjective, HammouamriNetwork
 from recipes.dcls_table2 import SHD
-from recipes.engine.dcls import DclsObjective, HammouamriNetwork
-from recipes.engine.losses import summed_softmax
-from recipes.engine.objectives import Moment
+from recipes.engine.training.losses import summed_softmax
+from recipes.engine.training.objectives import Moment
 
 STEPS, CLASSES = 40, 20
 

@@ -28,8 +28,8 @@ import torch
 from published_dcls import Ours, Published, published_code
 from torch import Tensor, nn
 
-from recipes.engine.dcls import TimedCounts
-from recipes.engine.objectives import Moment
+from recipes.dcls.network import TimedCounts
+from recipes.engine.training.objectives import Moment
 
 STORE = Path("results/published_dcls")
 

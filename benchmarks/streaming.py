@@ -16,23 +16,24 @@ import time
 from pathlib import Path
 
 import h5py
+import measure
 import numpy as np
 
-from recipes.engine import machine
+from recipes.engine.training import machine
 
 SAMPLES = {"train": 75466, "valid": 9981, "test": 20382}  # SSC's
 STEPS = {
     "libraries alone": "",
     "read the files, build the cache": "load()",
     "read from the cache": "load()",
-    "and one epoch of batches of 32": "for _ in training.batches(load().train.recordings, 32, 0): pass",
+    "and one epoch of batches of 32": "for _ in trainer.batches(load().train.recordings, 32, 0): pass",
     "and 4 training steps of 256": "train(load())",
 }
 SETUP = """
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from recipes.engine import machine, training
+from recipes.engine.training import machine, trainer
 from recipes.eventprop_shd import RECIPE
 def load():
     return RECIPE.source_of_data.load(Path({folder!r}), "clean")
@@ -42,7 +43,7 @@ def train(splits):
     objective = RECIPE.objective(RECIPE.network(splits.inputs, splits.classes, **settings), RECIPE.training)
     optimizer = objective.optimizer()
     objective.before_epoch(0)
-    for step, batch in zip(range(4), training.batches(splits.train, RECIPE.training.batch_size, 0)):
+    for step, batch in zip(range(4), trainer.batches(splits.train, RECIPE.training.batch_size, 0)):
         optimizer.zero_grad()
         objective.measure(batch.inputs, batch.labels).loss.backward()
         optimizer.step()
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of SSC's samples (default 1)")
     parser.add_argument("--training", action="store_true")
     given = parser.parse_args()
-    folder, rng = given.folder / "ssc_sized", np.random.default_rng(0)
+    folder, rng = given.folder.resolve() / "ssc_sized", np.random.default_rng(0)
     folder.mkdir(parents=True)
     try:
         for split, samples in SAMPLES.items():
@@ -81,7 +82,7 @@ def main() -> None:
             done = subprocess.run(
                 [sys.executable, "-c", SETUP.format(folder=str(folder), work=work)],
                 env=os.environ | {"SNN_DELAY_PLUGINS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
-                stdout=subprocess.PIPE, text=True, check=True,
+                cwd=measure.CHECKOUT, stdout=subprocess.PIPE, text=True, check=True,
             )  # fmt: skip
             print(f"| {title} | {time.perf_counter() - begun:.0f} | {float(done.stdout):.0f} |", flush=True)
     finally:

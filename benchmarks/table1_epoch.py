@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from recipes.deckers_table1 import RECIPE
-from recipes.engine import machine
-from recipes.engine.objectives import SummedSoftmax
+from recipes.engine.training import machine
+from recipes.engine.training.objectives import SummedSoftmax
 
 FORMS = {"kernels": None, "plain": "torch", "reference": "direct"}
 NETWORKS = ("lif", "adlif", "adlif-plus", "lif-delays", "adlif-plus-delays")

@@ -12,8 +12,11 @@ import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import recipes
-from recipes.engine import stopping, terminal
+from .engine import stopping
+from .engine.command import terminal
+from .engine.command.program import PROGRAM
+
+HERE = Path(__file__).parent
 
 ACTIONS = {
     "run": "do what is not done yet, then show and write the result",
@@ -44,9 +47,9 @@ def _main(arguments: list[str]) -> int:
     try:
         found = {name: here[name] for name in here if name in arguments}
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] == "recipes":
+        if error.name and error.name.split(".")[0] == __package__.split(".")[0]:
             raise
-        print(f"python -m recipes: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'", file=sys.stderr)
+        print(f"{PROGRAM}: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'", file=sys.stderr)
         return 1
     parser = _parser(known, found, arguments)
     given = parser.parse_args(arguments)
@@ -63,8 +66,8 @@ def titles() -> dict[str, str]:
     """Every module of this package that defines RECIPE, by name, and the first paragraph of its docstring; nothing is
     imported for it."""
     found = {}
-    for module in pkgutil.iter_modules(recipes.__path__):
-        path = Path(module.module_finder.path) / f"{module.name}.py"
+    for module in pkgutil.iter_modules([str(HERE)]):
+        path = HERE / f"{module.name}.py"
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         if module.name != "__main__" and "\nRECIPE" in text:
             paragraph, _, _ = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")
@@ -84,7 +87,7 @@ class _Recipes(Mapping):
     def __getitem__(self, name: str):
         if name not in self._names:
             raise KeyError(name)
-        return importlib.import_module(f"recipes.{name}").RECIPE
+        return importlib.import_module(f".{name}", __package__).RECIPE
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -97,17 +100,15 @@ class _Download:
     """Fetch data that recipes will need, for a machine that will have no network when they run."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("name", choices=self.published(), metavar="DATA", help=", ".join(self.published()))
+        from .datasets import published
 
-    def published(self) -> dict:
-        from recipes.engine import braille, downloads
-
-        return {data.name: data for data in (downloads.SHD, downloads.SSC, downloads.GSC, braille.PUBLISHED)}
+        parser.add_argument("name", choices=published(), metavar="DATA", help=", ".join(published()))
 
     def download(self, given: argparse.Namespace) -> int:
-        from recipes.engine import downloads
+        from .datasets import published
+        from .engine.files import downloads
 
-        print(f"{given.name} is in {downloads.obtain(self.published()[given.name])}")
+        print(f"{given.name} is in {downloads.obtain(published()[given.name])}")
         return 0
 
 
@@ -117,11 +118,10 @@ _DOWNLOAD = _Download()
 def _perform(name: str, what, given: argparse.Namespace) -> int:
     import torch
 
-    from recipes.engine.errors import DataError, reason
-    from recipes.engine.options import OptionError
+    from .engine.errors import DataError, OptionError, reason
 
     def refuse(why: object) -> int:
-        print(f"python -m recipes {given.action} {name}: error: {why}", file=sys.stderr)
+        print(f"{PROGRAM} {given.action} {name}: error: {why}", file=sys.stderr)
         return 2
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -162,7 +162,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(known: dict[str, str], found: dict, arguments: list[str]) -> argparse.ArgumentParser:
     """Of all recipes by name; with the options of those that have been imported."""
-    parser = _Parser(prog="python -m recipes", description=recipes.__doc__, allow_abbrev=False)
+    parser = _Parser(prog=PROGRAM, description=sys.modules[__package__].__doc__, allow_abbrev=False)
     parser.add_argument("--list", action="store_true", help="name the recipes")
     actions = parser.add_subparsers(dest="action", metavar="run | table | plot | tune | download")
     for action, what in ACTIONS.items():
@@ -181,7 +181,7 @@ def _parser(known: dict[str, str], found: dict, arguments: list[str]) -> argpars
 
 
 def _add_recipe(names, recipe, title: str, action: str) -> None:
-    from recipes.engine import options
+    from .engine.command import options
 
     of_recipe = names.add_parser(
         recipe.name,

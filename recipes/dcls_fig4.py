@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipes import dcls_table2
-from recipes.engine.options import OptionError
-from recipes.engine.runs import RunStore
-from recipes.engine.tables import Sheet
-from recipes.engine.view import View, best_run, checkpoint, damaged, facts, which
 from snn_delay_plugins.functional.dcls import gaussian_kernel
 from snn_delay_plugins.functional.delay import delay_kernel
+
+from . import dcls_table2
+from .engine.command.view import View, best_run, checkpoint, damaged, facts, which
+from .engine.errors import OptionError
+from .engine.results.runs import RunStore
+from .engine.results.tables import Sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

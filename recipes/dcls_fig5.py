@@ -3,8 +3,8 @@ ten synapses per neuron."""
 
 import dataclasses
 
-from recipes import dcls_table2
-from recipes.engine.recipe import Row
+from . import dcls_table2
+from .engine.command.recipe import Row
 
 FIXED_DELAYS = {"connections": "fixed random delays"}
 NO_DELAYS = {"connections": "no delays"}

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from recipes.engine import downloads
-from recipes.engine.dcls import DclsObjective, DclsTraining, HammouamriNetwork, TimedCounts
-from recipes.engine.per_dataset import PerDataset
-from recipes.engine.recipe import Row, TableRecipe
-from recipes.engine.speech_commands import SpeechCommands
+from .dcls.network import DclsObjective, DclsTraining, HammouamriNetwork, TimedCounts
+from .engine.command.per_dataset import PerDataset
+from .engine.command.recipe import Row, TableRecipe
+from .engine.data.heidelberg import SSC
+from .engine.data.speech_commands import SpeechCommands
 
 SOURCE = (
     "Hammouamri, Khalfaoui-Hassani, Masquelier: Learning Delays in Spiking Neural Networks using Dilated Convolutions "
@@ -53,7 +53,7 @@ SSC = dataclasses.replace(
     ),
     network_settings=_LARGE,
     training=DclsTraining(epochs=60, batch_size=128),
-    source_of_data=TimedCounts(1.0, downloads.SSC, "valid_accuracy"),
+    source_of_data=TimedCounts(1.0, SSC, "valid_accuracy"),
     seeds=5,
     smoke=SHD.smoke | {"training": {"epochs": 3, "batch_size": 48}},
 )

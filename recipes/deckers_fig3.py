@@ -28,9 +28,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from recipes.engine import atomic, options
-from recipes.engine.options import OptionError
 from snn_delay_plugins.functional.adlif import adlif
+
+from .engine.command import options
+from .engine.errors import OptionError
+from .engine.files import atomic
 
 INPUT_SPIKES = 12
 THRESHOLD = 1.0
@@ -142,7 +144,7 @@ class Figure3:
         return 0 if all(found.values()) else 1
 
     def plot(self, given: argparse.Namespace) -> int:
-        from recipes.engine import plots
+        from .engine.results import plots
 
         neuron, a, b, out = self._settings(given)
         print(f"Written: {plots.save(_draw(neuron, a, b), out / f'{self.name}.png')}")

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from recipes import deckers_table1
-from recipes.engine.runs import RunStore
-from recipes.engine.tables import Sheet, measured, spread
-from recipes.engine.view import View, facts
+from . import deckers_table1
+from .engine.command.view import View, facts
+from .engine.results.runs import RunStore
+from .engine.results.tables import Sheet, measured, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

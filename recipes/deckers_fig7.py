@@ -3,8 +3,8 @@
 import dataclasses
 import functools
 
-from recipes import deckers_fig6
-from recipes.engine import distributions
+from . import deckers_fig6
+from .deckers import distributions
 
 LAYER = 1
 

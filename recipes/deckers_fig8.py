@@ -2,9 +2,9 @@
 
 import functools
 
-from recipes import deckers_table1
-from recipes.engine import distributions
-from recipes.engine.view import View
+from . import deckers_table1
+from .deckers import distributions
+from .engine.command.view import View
 
 PAPER = ("centred around 0 and 1", "centred around 0 and 1", "spread wider")  # section A.6, connection by connection
 

@@ -4,7 +4,6 @@ Not a figure of the paper, but what its Fig. 1 sketches, measured: the spikes of
 where they arrive at one neuron of the second, and that neuron's membrane potential. The neuron is the one that spikes most.
 """
 
-import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,16 @@ import numpy as np
 import torch
 from spikingjelly.activation_based import functional
 
-from recipes import deckers_table1
-from recipes.engine import atomic
-from recipes.engine.errors import RunError, one_line
-from recipes.engine.networks import DeckersNetwork, as_input
-from recipes.engine.options import OptionError
-from recipes.engine.runs import RunStore
-from recipes.engine.tables import Sheet
-from recipes.engine.view import View, best_run, facts, folder_of, weights, which
+from . import deckers_table1
+from .deckers.network import DeckersNetwork
+from .engine.command.plan import Plan
+from .engine.command.program import PROGRAM
+from .engine.command.view import View, best_run, facts, folder_of, weights, which
+from .engine.errors import OptionError, RunError, one_line
+from .engine.files import atomic
+from .engine.results.runs import RunStore
+from .engine.results.tables import Sheet
+from .engine.training.networks import as_input
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,8 +83,8 @@ def record(network: DeckersNetwork, counts: torch.Tensor, label: int) -> Recordi
 class Raster(View):
     """Records its sample in ``run``, while the data are at hand; ``table`` and ``plot`` read the recording."""
 
-    def prepare(self, runs: list[dict], given: argparse.Namespace) -> None:
-        run, splits, store = best_run(runs), self.of.load(given), RunStore(self.of.out(given))
+    def prepare(self, runs: list[dict], planned: Plan) -> None:
+        run, splits, store = best_run(runs), planned.load(), planned.store
         counts, labels = splits.test.batch(np.array([SAMPLE]), np.random.default_rng(0))
         objective = self.of.build(splits.inputs, splits.classes, run["settings"])
         objective.network.load_state_dict(weights(self.of, store, run))
@@ -95,7 +96,7 @@ class Raster(View):
 def recorded(store: RunStore, run: dict) -> Recording:
     path = folder_of(store, run) / RECORDING
     if not path.exists():
-        raise OptionError(f"{path}: not there; make it with: python -m recipes run deckers_raster")
+        raise OptionError(f"{path}: not there; make it with: {PROGRAM} run deckers_raster")
     try:
         if not path.is_file():
             raise ValueError("not a file")

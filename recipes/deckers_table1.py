@@ -1,10 +1,10 @@
 """Deckers et al., Table 1 (and Table 4): what adaptation and synaptic delays add to a LIF network on SHD."""
 
-from recipes.engine.data import BinnedCounts, Binning
-from recipes.engine.hyperparameters import Hyperparameters
-from recipes.engine.networks import DeckersNetwork
-from recipes.engine.objectives import SummedSoftmax
-from recipes.engine.recipe import Row, TableRecipe
+from .deckers.network import DeckersNetwork
+from .engine.command.recipe import Row, TableRecipe
+from .engine.data.binned import BinnedCounts, Binning
+from .engine.training.hyperparameters import Hyperparameters
+from .engine.training.objectives import SummedSoftmax
 
 MAX_DELAY = 25  # time steps of 10 ms; "Delay caps" in Table 3
 

@@ -4,15 +4,15 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
-from recipes import deckers_table1
-from recipes.engine import downloads
-from recipes.engine.data import BinnedCounts, Binning
-from recipes.engine.per_dataset import PerDataset
-from recipes.engine.recipe import Row, TableRecipe
-from recipes.engine.runs import RunStore
-from recipes.engine.speech_commands import MelSpectrogram, SpeechCommands
-from recipes.engine.tables import Sheet, counted, measured, spread
-from recipes.engine.view import View, facts
+from . import deckers_table1
+from .engine.command.per_dataset import PerDataset
+from .engine.command.recipe import Row, TableRecipe
+from .engine.command.view import View, facts
+from .engine.data.binned import BinnedCounts, Binning
+from .engine.data.heidelberg import SSC
+from .engine.data.speech_commands import MelSpectrogram, SpeechCommands
+from .engine.results.runs import RunStore
+from .engine.results.tables import Sheet, counted, measured, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ SSC = TableRecipe(
     network_settings={"preset": "adlif+", "hidden": [512, 512], "dropout": 0.25},
     training=dataclasses.replace(deckers_table1.RECIPE.training, epochs=200, batch_size=32, learning_rate=0.001),
     objective=deckers_table1.RECIPE.objective,
-    source_of_data=BinnedCounts(Binning(duration=1.0, steps=100, group=5), downloads.SSC, "valid_accuracy"),
+    source_of_data=BinnedCounts(Binning(duration=1.0, steps=100, group=5), SSC, "valid_accuracy"),
     seeds=1,  # the table gives one number per data set
     protocol="clean",
     smoke=deckers_table1.RECIPE.smoke,

@@ -1,8 +1,8 @@
 """Meszaros et al., Fig. 7: Braille letters with feed-forward and recurrent networks, with and without delays."""
 
-from recipes.engine.braille import Braille
-from recipes.engine.eventprop import EventPropTraining, VoltageCrossEntropy, VoltageNetwork
-from recipes.engine.recipe import Row, TableRecipe
+from .engine.command.recipe import Row, TableRecipe
+from .eventprop.braille import Braille
+from .eventprop.network import EventPropTraining, VoltageCrossEntropy, VoltageNetwork
 
 HIDDEN = (64, 128, 256, 512, 1024)
 # The text gives two of the figure's points, both of the feed-forward network with delays.

@@ -13,9 +13,12 @@ import sys
 import time
 from pathlib import Path
 
-from recipes.engine import atomic, machine, options
-from recipes.engine.errors import RunError, one_line
-from recipes.engine.tables import Sheet, announce, show
+from .engine.command import options
+from .engine.command.program import PROGRAM
+from .engine.errors import RunError, one_line
+from .engine.files import atomic
+from .engine.results.tables import Sheet, announce, show
+from .engine.training import machine
 
 PEER = "DCLS + SpikingJelly"
 NETWORKS = ("EventProp", "EventProp, grid", "SLAYER delays", PEER)
@@ -42,7 +45,7 @@ class Cost:
     def run(self, given: argparse.Namespace) -> int:
         """Measure what has not been measured with these settings, then table and plot."""
         try:
-            from recipes.engine import cost
+            from .eventprop import cost
         except ModuleNotFoundError as error:
             raise options.OptionError(f"{error.name} is missing: pip install 'snn_delay_plugins[all]'") from error
         out, asked = self._out(given), self._asked(given)
@@ -70,7 +73,7 @@ class Cost:
 
     def plot(self, given: argparse.Namespace) -> int:
         """Draw what has been measured with these settings."""
-        from recipes.engine import plots
+        from .engine.results import plots
 
         announce([plots.save(_draw(self._measured(given)), self._out(given) / f"{self.name}.png")])
         return 0
@@ -97,7 +100,7 @@ class Cost:
         found = [m for m in found if all(not values or m["settings"][name] in values for name, values in asked.items())]
         if not found:
             raise options.OptionError(
-                f"nothing has been measured with these options in {out}; python -m recipes run {self.name} measures"
+                f"nothing has been measured with these options in {out}; {PROGRAM} run {self.name} measures"
             )
         return sorted(found, key=lambda m: (*_place(m), NETWORKS.index(m["settings"]["network"])))
 
@@ -121,7 +124,7 @@ def _measure(network: str, widths: list[int], delay: int, workload, asked: dict)
     kernels have been loaded by a single sample."""
     import torch
 
-    from recipes.engine import cost
+    from .eventprop import cost
 
     cost.training_step(network, widths, delay, dataclasses.replace(workload, batch=1))()
     step = cost.training_step(network, widths, delay, workload)

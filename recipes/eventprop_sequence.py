@@ -18,12 +18,14 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from recipes.engine import numpy_files, options
-from recipes.engine.errors import DataError
-from recipes.engine.tables import Sheet, announce, show
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_li, grid_adjoint
 from snn_delay_plugins.spikingjelly import EventPropLI
+
+from .engine.command import options
+from .engine.errors import DataError
+from .engine.files import numpy_files
+from .engine.results.tables import Sheet, announce, show
 
 TAU_MEM, TAU_SYN, DURATION = 10.0, 5.0, 40.0  # ms
 WORST = ((0.0, 10.0), (10.0, 0.0))  # [output, input], ms
@@ -182,7 +184,7 @@ class Sequence:
         return 0 if all(checks.values()) else 1
 
     def plot(self, given: argparse.Namespace) -> int:
-        from recipes.engine import plots
+        from .engine.results import plots
 
         self._check(given)
         out = self._out(given)

@@ -1,9 +1,9 @@
 """Meszaros et al., Fig. 5: spoken digits with feed-forward and recurrent networks, with and without delays."""
 
-from recipes.engine.augmentation import ShiftAndBlend
-from recipes.engine.eventprop import EventPropTraining, VoltageCrossEntropy, VoltageNetwork
-from recipes.engine.events import Sampling, ShdEvents
-from recipes.engine.recipe import Row, TableRecipe
+from .engine.command.recipe import Row, TableRecipe
+from .engine.data.events import Sampling, ShdEvents
+from .eventprop.augmentation import ShiftAndBlend
+from .eventprop.network import EventPropTraining, VoltageCrossEntropy, VoltageNetwork
 
 HIDDEN = (64, 128, 256, 512, 1024)
 # The text gives two of the figure's points: this one, and 93.5 +- 0.7 of a network with ten delay lines.

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from recipes import eventprop_shd
-from recipes.engine import downloads
+from . import eventprop_shd
+from .engine.data.heidelberg import SSC
 
 # As for SHD but for the regularisation of the second layer and shorter initial delays: also the sizes (Table 4; the figure
 # names 128, 256 and 512) and the readout weights, N(0.02, 0.03) (Table 4 has N(0.02, 0.3) for the recurrent network)
@@ -26,7 +26,7 @@ RECIPE = dataclasses.replace(
         eventprop_shd.RECIPE.source_of_data,
         augmentation="shift",  # "for SSC we only used the shift augmentation"
         paper_criterion="valid_accuracy",
-        published=downloads.SSC,
+        published=SSC,
     ),
     smoke=eventprop_shd.RECIPE.smoke | {"rows": ("feedforward-64-delays", "recurrent-64-delays")},
 )

@@ -1,8 +1,8 @@
 """Meszaros et al., Fig. 4: Yin-Yang with 5 to 30 hidden neurons, with and without trainable delays."""
 
-from recipes.engine.eventprop import FirstSpikeError, FirstSpikeNetwork, FirstSpikeTraining
-from recipes.engine.recipe import Row, TableRecipe
-from recipes.engine.yin_yang import Encoding, YinYang
+from .engine.command.recipe import Row, TableRecipe
+from .eventprop.network import FirstSpikeError, FirstSpikeNetwork, FirstSpikeTraining
+from .eventprop.yin_yang import Encoding, YinYang
 
 HIDDEN = (5, 10, 15, 20, 25, 30)
 

@@ -1,21 +1,32 @@
-"""AdLIF+ neurons, learnable synaptic delays and EventProp with delays for snnTorch and SpikingJelly.
+"""Adaptive neurons, learnable synaptic delays and EventProp with delays for snnTorch and SpikingJelly.
 
-``from snn_delay_plugins import AdLIFPlus`` gives the snnTorch neuron; ``snn_delay_plugins.snntorch`` and
-``snn_delay_plugins.spikingjelly`` hold the parts of each framework, ``snn_delay_plugins.functional`` the maths.
+``snn_delay_plugins.snntorch`` and ``snn_delay_plugins.spikingjelly`` hold the parts of each framework,
+``snn_delay_plugins.functional`` the maths. Every class of a framework can be imported from here too, and has one meaning
+whatever is installed: ``AdLIFPlusNode`` is SpikingJelly's, and a name that both have (``DelayedLinear``) is snnTorch's, as
+``AdLIFPlus`` is. Where snnTorch is missing such a name is an ImportError that says from where to import SpikingJelly's.
+
 A framework is imported when one of its names is asked for; until then torch alone is needed.
 """
 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import eventprop, events, frameworks, functional, models, parameters, schedules, snntorch, spikingjelly
+    from .calibration import calibrate
+    from .eventprop import EventPropLI, EventPropLIF
+    from .events import SpikeEvents
+    from .registration import register, unregister
+    from .spikingjelly import *  # noqa: F403
+if TYPE_CHECKING:  # after the others: names that both have are its
+    from .snntorch import *  # noqa: F403
 
 __version__ = "0.1.0.dev0"
 
-# public name -> the module it comes from, imported when the name is asked for
+# public name -> the module it comes from, imported when the name is asked for; those of frameworks: see .frameworks
 _NAMES = {
-    "AdLIFPlus": ".snntorch",
-    "StateAdLIFPlus": ".snntorch",
-    "AdLIFPlusNode": ".spikingjelly",
     "EventPropLI": ".eventprop",
     "EventPropLIF": ".eventprop",
     "SpikeEvents": ".events",
@@ -23,13 +34,17 @@ _NAMES = {
     "register": ".registration",
     "unregister": ".registration",
 }
-_SUBMODULES = ("eventprop", "events", "functional", "parameters", "schedules", "snntorch", "spikingjelly")
+_SUBMODULES = ("eventprop", "events", "frameworks", "functional", "models", "parameters", "schedules")
 
-# what needs no framework: `from snn_delay_plugins import *` works whichever of the two is installed
+# what needs no framework: `from snn_delay_plugins import *` works whatever is installed
 __all__ = [
-    "EventPropLI", "EventPropLIF", "SpikeEvents", "__version__", "calibrate", "eventprop", "events", "functional",
-    "parameters", "register", "schedules", "unregister",
+    "EventPropLI", "EventPropLIF", "SpikeEvents", "__version__", "calibrate", "eventprop", "events", "frameworks",
+    "functional", "models", "parameters", "register", "schedules", "unregister",
 ]  # fmt: skip
+if TYPE_CHECKING:
+    __all__ += ["snntorch", "spikingjelly"]
+    __all__ += snntorch.__all__
+    __all__ += spikingjelly.__all__
 
 
 def __getattr__(name: str):
@@ -38,10 +53,32 @@ def __getattr__(name: str):
     elif name in _SUBMODULES:
         value = importlib.import_module(f".{name}", __name__)
     else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = _of_frameworks(name)
     globals()[name] = value
     return value
 
 
+def _of_frameworks(name: str):
+    """The folder of a framework, or a class in it."""
+    known = () if name.startswith("_") else importlib.import_module(".frameworks", __name__).known()
+    for framework in known:
+        if name == framework.name:
+            return framework.load()
+    owners = [framework for framework in known if name in framework.names]
+    if not owners:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    owner, *others = owners
+    try:
+        folder = owner.load()
+    except ImportError as error:
+        elsewhere = [f"{other.title}'s: from {other.folder} import {name}" for other in others if other.is_installed()]
+        if not elsewhere:
+            raise
+        raise ImportError(f"{name} of {__name__} is {owner.title}'s. {error}. {'; '.join(elsewhere)}") from error
+    return getattr(folder, name)
+
+
 def __dir__() -> list[str]:
-    return sorted({"__version__", *_NAMES, *_SUBMODULES})
+    known = importlib.import_module(".frameworks", __name__).known()
+    of_frameworks = {name for framework in known for name in (framework.name, *framework.names)}
+    return sorted({"__version__", *_NAMES, *_SUBMODULES, *of_frameworks})

@@ -18,7 +18,8 @@ from .transforms import vectorised
 
 __all__ = [
     "LARGEST", "LONGEST", "TO_DENSE", "check_choice", "check_current", "check_flag", "check_function", "check_number",
-    "check_sigma", "check_spikes", "check_steps", "check_tensor", "check_whole", "shape_alone", "values_known",
+    "check_real", "check_sigma", "check_spikes", "check_steps", "check_tensor", "check_whole", "real_values", "shape_alone",
+    "values_known",
 ]  # fmt: skip
 
 LONGEST = 2**24
@@ -153,6 +154,12 @@ def check_current(current: object, layout: str, least: int) -> Tensor:
     return current
 
 
+def check_real(name: str, value: Tensor) -> None:
+    """:raises TypeError: for complex numbers and bool."""
+    if value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
+
+
 def check_sigma(value: object) -> float:
     """The standard deviation of Gaussian delays.
 
@@ -166,6 +173,18 @@ def check_sigma(value: object) -> float:
             f"{_shown(value) if number is None else number}"
         )
     return number
+
+
+def real_values(name: str, value: float | Tensor) -> Tensor:
+    """Given values in the default dtype, where they are (numbers: on the CPU, whose values can be looked at)."""
+    try:
+        given = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+    except (TypeError, ValueError, RuntimeError):  # what torch says of None, text, ragged lists, ...
+        given = None
+    if given is None or given.is_complex() or given.dtype == torch.bool:
+        kind = value.dtype if isinstance(value, Tensor) else repr(value)
+        raise TypeError(f"{name} must be a number or a tensor of real numbers, got {kind}")
+    return given.to(torch.get_default_dtype())
 
 
 def _as_float(value: object) -> float | None:

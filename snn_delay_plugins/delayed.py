@@ -1,23 +1,22 @@
 """What the layers with delays of both frameworks share: parameters, and which form of the equations they run.
 
-``delay_gradient="slayer"``: delays between whole steps, learned by the SLAYER rule (Deckers et al.), the same in
-training and evaluation: :mod:`snn_delay_plugins.functional.delay`.
-
-``delay_gradient="gaussian"``: in training a Gaussian of standard deviation sigma around every delay, in evaluation one
-tap at the rounded delay (Hammouamri et al., Eq. 9 and Eq. 7): :mod:`snn_delay_plugins.functional.dcls`. The parameters
-are the same in both modes.
+``delay_gradient=`` names the rule (:mod:`snn_delay_plugins.delays`) by which a weight and a delay become taps over time, in
+training and in evaluation; the parameters are the same in both modes.
 """
 
 from __future__ import annotations
 
 import warnings
 import weakref
+from collections.abc import Callable
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .callers import user_level
 from .checks import (
     check_choice,
     check_flag,
@@ -28,36 +27,38 @@ from .checks import (
     shape_alone,
     values_known,
 )
-from .functional.dcls import SMALLEST_SIGMA, gaussian_delayed_linear, gaussian_delayed_linear_step, gaussian_kernel
-from .functional.delay import (
-    check_delay_options,
+from .delay_options import LinearOptions, with_defaults
+from .delays import DelayRule, check_rule_options, rule_of, rules_of_whole_delays, rules_with_sigma
+from .functional.inputs import (
     check_history,
     check_input,
     check_past,
+    check_smoothing,
     compute_dtype,
-    delayed_linear,
-    delayed_linear_step,
     full_precision,
-    history_after,
     padded_steps,
-    smoothed_kernel,
 )
 from .functional.sparse_delay import SynapseList, check_list_input, sparse_delayed_linear, synapse_list
-from .functional.sparse_taps import delay_window, gaussian_window, smoothed_taps, sparse_convolution
+from .functional.windows import (
+    history_after,
+    history_length,
+    listed_convolution,
+    smoothed_kernel,
+    smoothed_taps,
+    windowed_linear,
+    windowed_linear_step,
+)
 from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
-from .kernels.checks import check_indices, check_offsets
+from .kernels.checks import check_synapse_indices
 from .kernels.delay_line.dense import DenseSynapses
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
+from .quantisation import check_weight_bits, quantise_weight
 
-__all__ = ["DELAY_GRADIENTS", "DelayedSynapses", "DiscreteSynapses", "GaussianDelays", "connection_mask"]
+__all__ = ["DelayedSynapses", "DiscreteSynapses", "WindowedDelays", "connection_mask"]
 
-DELAY_GRADIENTS = ("slayer", "gaussian")
-_VALUES = {
-    "slayer": ("weight", "delay", "bias", "mask", "smoothing"),
-    "gaussian": ("weight", "delay", "bias", "mask", "smoothing", "sigma"),
-}
-"""What the synapses of a layer are computed from."""
+_WIDE = 9
+"""Taps of a synapse from which steps with synapses from all to all are faster over the whole kernel."""
 _ORIGINS = ("_orig", "_g", "_v")
 """What torch's hooks that compute a parameter call those from which they do."""
 
@@ -70,46 +71,108 @@ def hold(module: nn.Module, name: str, value: Tensor | None) -> None:
         module.register_buffer(name, value)
 
 
-class GaussianDelays(BoundedModule):
-    """A layer with ``weight``, ``max_delay``, ``delay_gradient`` and, if that is ``"gaussian"``, ``sigma``."""
+class QuantisableWeights(nn.Module):
+    """A layer whose frozen form may hold its weights in a few bits."""
 
-    def create_sigma(self, sigma: float | None, learn: bool, sigma_type: str, bound_mode: str) -> None:
-        """Create ``sigma``, shared or one per synapse, a buffer or a parameter of at least 0.27."""
+    weight_bits: int | None = None
+    weight_error: float | None = None
+    """By what share of their norm the weights were changed."""
+
+    def quantise(self, name: str, weight_bits: int | None) -> None:
+        """Put the weights ``name`` in so many bits, and their step beside them."""
+        if weight_bits is None:
+            return
+        weights = getattr(self, name)
+        coarse = quantise_weight(weights, weight_bits)
+        with torch.no_grad():
+            weights.copy_(coarse.weight)
+        self.register_buffer("weight_scale", coarse.scale)
+        self.weight_bits, self.weight_error = check_weight_bits(weight_bits), coarse.error
+
+    def extra_repr(self) -> str:
+        if self.weight_bits is None:
+            return super().extra_repr()
+        return f"weight_bits={self.weight_bits}, weight_error={100 * self.weight_error:.2g} %"
+
+
+class WindowedDelays(QuantisableWeights, BoundedModule):
+    """A layer with ``weight``, ``delay``, ``max_delay``, and the rule ``delay_rule`` with its further parameters."""
+
+    delay_rule: DelayRule
+
+    @property
+    def delay_gradient(self) -> str:
+        """The name of the rule by which the delays are learned."""
+        return self.delay_rule.name
+
+    @property
+    def has_sigma(self) -> bool:
+        """Whether the windows have a width that can be set."""
+        return "sigma" in self.delay_rule.parameters
+
+    def create_rule_parameters(self, sigma: float | None, learn: bool, sigma_type: str, bound_mode: str) -> None:
+        """Create the further parameters of ``delay_rule``, shared or one per synapse, buffers or bounded parameters."""
         shapes = {"shared": (), "synaptic": self.weight.shape}
-        smallest = SMALLEST_SIGMA["gauss"]
-        value = (self.max_delay + 1) // 2 + smallest if sigma is None else check_sigma(sigma)
-        initial = torch.full(shapes[check_choice("sigma_type", sigma_type, sorted(shapes))], value)
-        if learn:
-            self.sigma = nn.Parameter(initial)
-            self.bound("sigma", smallest, max(value, self.max_delay + 1.0), mode=bound_mode)
-        else:
-            self.register_buffer("sigma", initial)
+        for name, parameter in self.delay_rule.parameters.items():
+            given = sigma if name == "sigma" else None
+            value = parameter.initial(self.max_delay) if given is None else check_sigma(given)
+            initial = torch.full(shapes[check_choice("sigma_type", sigma_type, sorted(shapes))], value)
+            if learn:
+                setattr(self, name, nn.Parameter(initial))
+                self.bound(name, parameter.low, max(value, parameter.high(self.max_delay)), mode=bound_mode)
+            else:
+                self.register_buffer(name, initial)
+
+    @property
+    def active_rule(self) -> DelayRule:
+        """The rule of this mode, training or evaluation."""
+        return self.delay_rule if self.training else self.delay_rule.in_evaluation()
+
+    def rule_values(self, rule: DelayRule) -> dict[str, Tensor]:
+        """The further parameters of ``rule`` by name."""
+        return {name: self.bounded(name) for name in rule.parameters}
 
     def initial_kernel(self) -> Tensor | None:
         """Over which steps the layer spreads a spike in training, at the start and at the mean delay; None: over none."""
-        if self.delay_gradient != "gaussian":
-            return None
-        delay, sigma = self.delay.detach().mean()[None], self.sigma.detach().mean()
-        return gaussian_kernel(torch.ones_like(delay), delay, sigma, self.max_delay)
+        means = {name: getattr(self, name).detach().mean() for name in self.delay_rule.parameters}
+        return self.delay_rule.spread(self.delay.detach().mean()[None], self.max_delay, means)
 
     def set_sigma(self, sigma: float) -> None:
         """Set every sigma, as an annealing schedule does (:mod:`snn_delay_plugins.schedules`).
 
         :raises ValueError: if sigma is not a positive number, or the layer has none.
         """
-        if self.delay_gradient != "gaussian":
-            raise ValueError('only layers with delay_gradient="gaussian" have a sigma')
+        if not self.has_sigma:
+            raise ValueError(f"only layers with {rules_with_sigma()} have a sigma")
         with torch.no_grad():
             self.sigma.fill_(check_sigma(sigma))
+
+    def whole_delay(self, weight: Tensor) -> Tensor:
+        """The whole delays that stand for the windows in deployment. Warns, saying how much, where a layer with one tap at
+        these computes something else than in evaluation."""
+        rule, delay = self.delay_rule.in_evaluation(), self.bounded("delay").detach()
+        weight, delay = weight.detach().double(), delay.double().expand_as(weight)
+        whole = rule.whole(delay, self.max_delay)
+        values = {name: value.detach().double() for name, value in self.rule_values(rule).items()}
+        taps, lags = rule.window(weight, delay, self.max_delay, **values)
+        lag = torch.arange(taps.shape[0], device=lags.device).view(-1, *[1] * weight.dim()) + lags
+        changed = (taps - weight * (lag == whole)).square().sum(0)
+        moved = changed > 0
+        if moved.any():
+            share = (changed.sum() / taps.square().sum()).sqrt().item()
+            how = f"with {self.interpolation!r} interpolation" if rule.interpolations else f"by the rule {rule.name!r}"
+            warnings.warn(
+                f"discretize() rounds the delays, but this layer evaluates them {how}: {int(moved.sum())} of "
+                f"{weight.numel()} synapses change, their kernels by {100 * share:.0f} % (norm), and with them the "
+                "outputs. Exact are layers trained with interpolation='round' (snnTorch: kernel='round') or "
+                f"{rules_of_whole_delays()}; or round the delays and go on training the weights before discretizing",
+                stacklevel=user_level(),
+            )
+        return whole
 
     def _load_from_state_dict(self, *args) -> None:
         super()._load_from_state_dict(*args)
         delay_line.values_changed()
-
-    @property
-    def evaluated_as(self) -> str:
-        """How evaluation treats a delay between two steps."""
-        return "round" if self.delay_gradient == "gaussian" else self.interpolation
 
     def line_key(self, spikes: Tensor, names: tuple[str, ...]) -> tuple[tuple, tuple]:
         """What the currents on their way depend on beside the spikes: with another key a new line begins. And the tensors
@@ -140,52 +203,41 @@ class GaussianDelays(BoundedModule):
         return ", ".join(filter(None, (super().extra_repr(), f"delay_gradient={self.delay_gradient!r}")))
 
 
-class DelayedSynapses(GaussianDelays, DelayParameters):
+class DelayedSynapses(WindowedDelays, DelayParameters):
     """A weight and a delay per synapse, perhaps only some synapses per neuron; without any state."""
 
-    _sequence_form = ""  # what a user calls for sequences
+    _sequence_form: str  # what a user calls for sequences
 
     def create_synapses(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool,
-        *,
-        max_delay: int,
-        delay: float | str | Tensor,
-        delay_type: str,
-        learn_delay: bool,
-        bound_mode: str,
-        delay_gradient: str,
-        interpolation: str,
-        padding: str | int,
-        smoothing: Tensor | None,
-        sigma: float | None,
-        learn_sigma: bool,
-        sigma_type: str,
-        synapses: int | None,
-        density: float | None,
-    ) -> None:
-        """Create ``weight``, ``bias`` and ``delay``, with ``delay_gradient="gaussian"`` ``sigma`` (a buffer, or a
-        parameter with ``learn_sigma``), and for sparse connections ``mask``; called once by a layer's constructor."""
-        check_delay_options(interpolation, padding, smoothing)
-        check_choice("delay_gradient", delay_gradient, DELAY_GRADIENTS)
-        learn_sigma = check_flag("learn_sigma", learn_sigma)
-        self.create_delay_parameters(in_features, out_features, bias, max_delay, delay, delay_type, learn_delay, bound_mode)
-        self.delay_gradient, self.interpolation = delay_gradient, interpolation
-        self.padding = padding or "same"
+        self, in_features: int, out_features: int, bias: bool, *, interpolation: str = "linear",
+        **options: Unpack[LinearOptions],
+    ) -> None:  # fmt: skip
+        """Create ``weight``, ``bias`` and ``delay``, the further parameters of the delay rule (buffers, or parameters with
+        ``learn_sigma``), and for sparse connections ``mask``; called once by a layer's constructor."""
+        given = with_defaults(LinearOptions, options)
+        smoothing = given.smoothing
+        padded_steps(given.padding, 0)
+        if smoothing is not None:
+            check_smoothing(smoothing)
+        rule, self.learn_sigma = rule_of(given.delay_gradient, interpolation), check_flag("learn_sigma", given.learn_sigma)
+        check_rule_options(rule, sigma=given.sigma, learn_sigma=self.learn_sigma, smoothing=smoothing)
+        self.create_delay_parameters(
+            in_features, out_features, bias, given.max_delay, given.delay, given.delay_type, given.learn_delay,
+            given.bound_mode,
+        )  # fmt: skip
+        self.delay_rule, self.interpolation = rule, interpolation
+        self.padding = given.padding or "same"
         if smoothing is not None and values_known(smoothing) and not bool(smoothing.isfinite().all()):
             raise ValueError(f"smoothing must be finite, got {smoothing.tolist()}")
         hold(self, "smoothing", smoothing)
-        self.learn_sigma = learn_sigma
-        if delay_gradient == "gaussian":
-            if smoothing is not None or interpolation != "linear":
-                raise ValueError('smoothing and interpolation belong to delay_gradient="slayer"')
-            self.create_sigma(sigma, learn_sigma, sigma_type, bound_mode)
-        elif sigma is not None or learn_sigma:
-            raise ValueError('sigma belongs to delay_gradient="gaussian"')
-        hold(self, "mask", connection_mask(self.out_features, self.in_features, synapses, density))
+        self.create_rule_parameters(given.sigma, self.learn_sigma, given.sigma_type, given.bound_mode)
+        hold(self, "mask", connection_mask(self.out_features, self.in_features, given.synapses, given.density))
         firing_weight_(self.weight, self.mask, self.initial_kernel() if smoothing is None else smoothing)
+
+    @property
+    def lengthened_by(self) -> str:
+        """The option that makes sequences longer, with its value; empty if none does."""
+        return "" if self.padding == "same" else f"padding={self.padding!r}"
 
     def effective_weight(self) -> Tensor:
         """The weights of the synapses that exist, zero elsewhere."""
@@ -193,16 +245,24 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
 
     def sequence_currents(self, spikes: Tensor, history: Tensor | None = None, support: Tensor | None = None) -> Tensor:
         """Input currents of a sequence ``[T, N, in]``. ``support``: where the gradient of the spikes has an effect; where
-        that is of no use (Gaussian delays, few synapses) it is computed everywhere."""
+        that is of no use (few synapses) it is computed everywhere."""
         if self.mask is not None and self.smoothing is None:
             current = self._sparse_currents(spikes, history)
             if current is not None:
                 return current
-        synapses = self.effective_weight(), self.bounded("delay")
-        options = {"max_delay": self.max_delay, "padding": self.padding, "history": history}
-        if self._gaussian:
-            return gaussian_delayed_linear(spikes, *synapses, self.bounded("sigma"), self.bias, **options)
-        return delayed_linear(spikes, *synapses, self.bias, support=support, **options, **self._kernel)
+        return windowed_linear(
+            spikes, self.effective_weight(), self.bounded("delay"), self.bias, padding=self.padding, history=history,
+            support=support, **self._window_options(),
+        )  # fmt: skip
+
+    def _window_options(self) -> dict:
+        rule = self.active_rule
+        return {
+            "rule": rule,
+            "parameters": self.rule_values(rule),
+            "max_delay": self.max_delay,
+            "smoothing": self.smoothing,
+        }
 
     def _sparse_currents(self, spikes: Tensor, history: Tensor | None) -> Tensor | None:
         """The same over the synapses that exist alone; None where computing with all possible ones is faster."""
@@ -212,21 +272,14 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             return None
         receivers, senders = self.mask.nonzero(as_tuple=True)
         with full_precision(spikes):
-            delay = self.bounded("delay").expand_as(self.weight)
-            weight, delay = (value[self.mask].to(compute) for value in (self.weight, delay))
-            if self._gaussian:
-                sigma = self.bounded("sigma")
-                sigma = sigma if sigma.dim() == 0 else sigma[self.mask]
-                kernel, lag = gaussian_window(weight, delay, sigma.to(compute), self.max_delay)
-            else:
-                kernel, lag = delay_window(weight, delay, self.max_delay, self._kernel["interpolation"])
+            taps, lags = self._windows_of(lambda value: value.expand_as(self.weight)[self.mask].to(compute), compute)
             before = 0
             if history is not None:
                 spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
-            current = sparse_convolution(
+            current = listed_convolution(
                 spikes.to(compute),
-                kernel,
-                lag,
+                taps,
+                lags,
                 senders,
                 receivers,
                 self.out_features,
@@ -238,7 +291,7 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
-        _refuse_sequence(spikes, self.in_features, self._sequence_form)
+        refuse_sequence(spikes, (self.in_features,), self._sequence_form)
         if torch.compiler.is_compiling():  # one operator, where there is one for sequences
             sequence = spikes[None]
             return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
@@ -248,14 +301,12 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
                 return self._step_on_line(spikes, history, form)
             with parametrize.cached():  # computed once, however often it is read
                 return self._step_on_line(spikes, history, form)
-        synapses, options = (self.effective_weight(), self.bounded("delay")), {"max_delay": self.max_delay}
-        if self._gaussian:
-            return gaussian_delayed_linear_step(spikes, history, *synapses, self.bounded("sigma"), self.bias, **options)
-        return delayed_linear_step(spikes, history, *synapses, self.bias, **options, **self._kernel)
+        synapses = self.effective_weight(), self.bounded("delay")
+        return windowed_linear_step(spikes, history, *synapses, self.bias, **self._window_options())
 
     def _step_on_line(self, spikes: Tensor, history: Tensor | None, form: str) -> tuple[Tensor, Tensor]:
         """The same over a line of currents on their way, which is begun where there is none to go on with."""
-        key, held = self.line_key(spikes, _VALUES[self.delay_gradient])
+        key, held = self.line_key(spikes, ("weight", "delay", "bias", "mask", "smoothing", *self.delay_rule.parameters))
         state = delay_line.state_of(history, key, spikes)
         if state is None:
             check_input(spikes, self.weight, self.bias, steps=False)
@@ -269,16 +320,47 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
 
     def _line_synapses(self, compute: torch.dtype, form: str):
         with torch.autocast(self.weight.device.type, enabled=False):
-            if form == "listed":
+            if form == "listed" and (self._few_synapses or self._width(compute) < _WIDE):
                 from .kernels.delay_line.listed import ListedSynapses
 
-                return ListedSynapses(*self._windows(compute), self.out_features, self.max_delay)
-            weight, delay = self.effective_weight().to(compute), self.bounded("delay").to(compute)
-            if self._gaussian:
-                return DenseSynapses(gaussian_kernel(weight, delay, self.bounded("sigma"), self.max_delay))
-            return DenseSynapses(smoothed_kernel(weight, delay, self.max_delay, **self._kernel))
+                return ListedSynapses(*self._listed(compute), self.out_features, self.max_delay)
+            weight, delay, rule = self.effective_weight().to(compute), self.bounded("delay").to(compute), self.active_rule
+            kernel = smoothed_kernel(rule.over_lags(weight, delay, self.max_delay, self.rule_values(rule)), self.smoothing)
+            if form == "listed":
+                from .kernels.delay_line.spectral import SpectralSynapses
 
-    def _windows(self, compute: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+                return SpectralSynapses(kernel)
+            return DenseSynapses(kernel)
+
+    @property
+    def _few_synapses(self) -> bool:
+        return self.mask is not None and int(self.mask.sum()) <= dispatch.SPARSE_BELOW * self.mask.numel()
+
+    def _width(self, compute: torch.dtype) -> int:
+        """Taps of the widest window."""
+        rule, later = self.active_rule, 0 if self.smoothing is None else self.smoothing.numel() - 1
+        if rule.width is not None:
+            return rule.width + later
+        with torch.no_grad():
+            widest = {name: value.max().to(compute) for name, value in self.rule_values(rule).items()}
+            one = torch.ones(1, dtype=compute, device=self.weight.device)
+            return (
+                rule.window(one, self.bounded("delay").mean()[None].to(compute), self.max_delay, **widest).taps.shape[0]
+                + later
+            )
+
+    def _windows_of(self, of_synapses: Callable[[Tensor], Tensor], compute: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Taps ``[synapses, width]`` and first lags of the synapses that ``of_synapses`` takes out of ``[out, in]``."""
+        rule = self.active_rule
+        values = {
+            name: value.to(compute) if value.dim() == 0 else of_synapses(value)
+            for name, value in self.rule_values(rule).items()
+        }
+        synapses = of_synapses(self.weight), of_synapses(self.bounded("delay"))
+        taps, lags = rule.window(*synapses, self.max_delay, **values)
+        return taps.mT, lags
+
+    def _listed(self, compute: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Taps ``[synapses, width]``, first lags, starts and receivers of the synapses, ordered by sender."""
         exists = torch.ones_like(self.weight, dtype=torch.bool) if self.mask is None else self.mask
         senders, receivers = exists.mT.nonzero(as_tuple=True)
@@ -288,44 +370,29 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
             value = value.to(compute).expand_as(self.weight)
             return value.mT.flatten() if self.mask is None else value[receivers, senders]
 
-        weight, delay = of_synapses(self.weight), of_synapses(self.bounded("delay"))
-        if self._gaussian:
-            sigma = self.bounded("sigma")
-            sigma = sigma.to(compute) if sigma.dim() == 0 else of_synapses(sigma)
-            taps, lags = gaussian_window(weight, delay, sigma, self.max_delay)
-        else:
-            taps, lags = delay_window(weight, delay, self.max_delay, self._kernel["interpolation"])
+        taps, lags = self._windows_of(of_synapses, compute)
         if self.smoothing is not None:
             taps = smoothed_taps(taps, self.smoothing)
         return taps, lags.int(), starts, receivers.int()
 
     @property
     def history_length(self) -> int:
-        return self.max_delay + 1 + (0 if self.smoothing is None else self.smoothing.numel() - 1)
+        return history_length(self.max_delay, self.smoothing)
 
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
         return history_after(spikes, history, self.max_delay, self.smoothing)
 
-    @property
-    def _gaussian(self) -> bool:
-        return self.delay_gradient == "gaussian" and self.training
-
-    @property
-    def _kernel(self) -> dict:
-        """One tap per synapse in evaluation of Gaussian delays (Eq. 7), else as chosen."""
-        return {"interpolation": self.evaluated_as, "smoothing": self.smoothing}
-
     def discrete_synapses(self) -> SynapseList:
-        """The synapses that exist, with their delays rounded."""
+        """The synapses that exist, with whole delays."""
         if self.smoothing is not None:
             raise ValueError("a smoothing kernel spreads every spike over several steps: there is no discrete form")
         if shape_alone(self.weight):
             raise RuntimeError(
                 "a list of synapses needs the values of the weights: load them first (to_empty() and load_state_dict())"
             )
-        warn_of_rounding(self.effective_weight(), self.bounded("delay"), self.evaluated_as, stacklevel=6)
-        return synapse_list(self.weight, self.bounded("delay"), self.max_delay, self.mask)
+        whole = self.whole_delay(self.effective_weight())
+        return synapse_list(self.weight, whole, self.max_delay, self.mask)
 
     def extra_repr(self) -> str:
         known = self.mask is not None and values_known(self.mask)
@@ -333,22 +400,28 @@ class DelayedSynapses(GaussianDelays, DelayParameters):
         return super().extra_repr() + sparse
 
 
-class DiscreteSynapses(nn.Module):
+class DiscreteSynapses(QuantisableWeights):
     """A frozen layer with one whole delay per synapse, for deployment: buffers alone, over a list of the synapses that
     exist, so that memory and time shrink with their number (:mod:`snn_delay_plugins.functional.sparse_delay`)."""
 
-    _sequence_form = ""  # what a user calls for sequences
+    _sequence_form: str  # what a user calls for sequences
+
+    @property
+    def lengthened_by(self) -> str:
+        """The option that makes sequences longer, with its value; empty if none does."""
+        return "" if self.padding == "same" else f"padding={self.padding!r}"
 
     def check_batch(self, history: Tensor | None, spikes: Tensor, remedy: str) -> None:
         """Refuse spikes ``[..., N, in]`` of another batch size than the ``history`` ``[H, N, in]`` of earlier ones."""
         refuse_other_batch(history, spikes, -2, remedy)
 
-    def take_synapses(self, layer: DelayedSynapses) -> None:
+    def take_synapses(self, layer: DelayedSynapses, weight_bits: int | None = None) -> None:
         """Take over the sizes and the rounded synapses of ``layer``; called once by the constructor."""
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.max_delay, self.padding = layer.max_delay, layer.padding
         for name, value in layer.discrete_synapses()._asdict().items():
             self.register_buffer(name, value.clone())
+        self.quantise("weights", weight_bits)
         hold(self, "bias", None if layer.bias is None else layer.bias.detach().clone())
 
     @property
@@ -367,7 +440,7 @@ class DiscreteSynapses(nn.Module):
                 _check_stored(name, value, present[name], local_metadata.get("assign_to_params_buffers", False))
             if not any(value.is_meta for value in stored.values()):
                 starts, targets, delays = (stored[name].long() for name in ("starts", "targets", "delays"))
-                _check_list(starts, targets, delays, self.out_features, self.max_delay)
+                check_synapse_indices(starts, targets, delays, self.out_features, self.max_delay)
         except (TypeError, ValueError) as error:
             layer = f"{type(self).__name__} {prefix.rstrip('.')!r}" if prefix else type(self).__name__
             error_msgs.append(f"{layer} keeps the synapses that it had: {error}")
@@ -390,7 +463,7 @@ class DiscreteSynapses(nn.Module):
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
         check_spikes(spikes)
-        _refuse_sequence(spikes, self.in_features, self._sequence_form)
+        refuse_sequence(spikes, (self.in_features,), self._sequence_form)
         with torch.no_grad():
             if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed":
                 return self._plain_step(spikes, history)
@@ -416,7 +489,7 @@ class DiscreteSynapses(nn.Module):
         On accelerators, which a look at values holds up, only those that torch has seen change."""
         key = delay_line.key_of(self.synapses)
         if self.delays.is_cpu or _fitting.get(self) != key:
-            _check_list(self.starts, self.targets, self.delays, self.out_features, self.max_delay)
+            check_synapse_indices(self.starts, self.targets, self.delays, self.out_features, self.max_delay)
             _fitting[self] = key
 
     def _plain_step(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -440,27 +513,27 @@ class DiscreteSynapses(nn.Module):
         return history_after(spikes, history, self.max_delay)
 
     def extra_repr(self) -> str:
-        return (
+        sizes = (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"max_delay={self.max_delay}, synapses={self.weights.numel()}"
         )
+        return ", ".join(filter(None, (sizes, super().extra_repr())))
 
 
-def _refuse_sequence(spikes: Tensor, senders: int, remedy: str) -> None:
-    if isinstance(spikes, Tensor) and spikes.dim() == 3:
+def refuse_sequence(spikes: Tensor, neurons: tuple[object, ...], remedy: str) -> None:
+    """
+    :param neurons: the axes ``*`` of a step ``[N, *]``. :param remedy: what takes sequences.
+    :raises ValueError: for spikes ``[T, N, *]``, where a step is expected.
+    """
+    if isinstance(spikes, Tensor) and spikes.dim() == len(neurons) + 2:
+        axes = ", ".join(str(axis) for axis in neurons)
         raise ValueError(
-            f"spikes must be [N, {senders}], got shape {tuple(spikes.shape)}; for a sequence [T, N, {senders}]: {remedy}"
+            f"spikes must be [N, {axes}], got shape {tuple(spikes.shape)}; for a sequence [T, N, {axes}]: {remedy}"
         )
 
 
 _fitting: weakref.WeakKeyDictionary[DiscreteSynapses, tuple] = weakref.WeakKeyDictionary()
 """What the synapses that were found to fit are known by."""
-
-
-def _check_list(starts: Tensor, targets: Tensor, delays: Tensor, out_features: int, max_delay: int) -> None:
-    check_offsets("starts", starts, targets.numel(), "the number of synapses")
-    check_indices("targets", targets, out_features, "out_features")
-    check_indices("delays", delays, max_delay + 1, "max_delay + 1")
 
 
 def _check_stored(name: str, value: Tensor, present: Tensor, assign: bool) -> None:
@@ -478,29 +551,6 @@ def _check_stored(name: str, value: Tensor, present: Tensor, assign: bool) -> No
         fits = value.dtype == present.dtype if assign else not (value.is_floating_point() or value.is_complex())
     if not fits:
         raise TypeError(f"{name} must be {present.dtype}, got {value.dtype}")
-
-
-def warn_of_rounding(weight: Tensor, delay: Tensor, evaluated_as: str, stacklevel: int) -> None:
-    """Warn where a layer with its delays rounded computes something else than in evaluation, and say how much."""
-    weight, delay = weight.detach().double(), delay.detach().double().expand_as(weight)
-    whole = delay.floor()
-    fraction = delay - whole
-    if evaluated_as == "linear":
-        changed = 2 * (delay - delay.round()).square()
-        total = fraction.square() + (1 - fraction).square()
-    else:
-        changed, total = 2.0 * (delay.round() != (whole if evaluated_as == "floor" else delay.round())), 1.0
-    moved = (changed > 0) & (weight != 0)
-    if not moved.any():
-        return
-    share = ((weight.square() * changed).sum() / (weight.square() * total).sum()).sqrt().item()
-    warnings.warn(
-        f"discretize() rounds the delays, but this layer evaluates them with {evaluated_as!r} interpolation: "
-        f"{int(moved.sum())} of {weight.numel()} synapses change, their kernels by {100 * share:.0f} % (norm), and with "
-        "them the outputs. Exact are layers trained with interpolation='round' (snnTorch: kernel='round') or "
-        "delay_gradient='gaussian'; or round the delays and go on training the weights before discretizing",
-        stacklevel=stacklevel,
-    )
 
 
 def connection_mask(

@@ -17,7 +17,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from .kernels import delay_line
 
 if TYPE_CHECKING:
-    from .parameters import BoundedModule
+    from .bounds import BoundedModule
 
 __all__ = ["live_modules", "structure_changed", "watch"]
 

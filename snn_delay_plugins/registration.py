@@ -1,39 +1,21 @@
 """Our classes under the frameworks' own names: ``snntorch.AdLIFPlus``, ``neuron.AdLIFPlusNode`` and the like.
 
-Neither framework has a registration API, so that this sets module attributes; :func:`unregister` takes every one back.
-Those that make snnTorch's helpers reach our modules are in :mod:`.snntorch.helpers`.
+No framework has a registration API, so that this sets module attributes; :func:`unregister` takes every one back. Which
+names go where, and which of a framework's helpers have to be replaced, its folder says (:mod:`.frameworks`).
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from types import ModuleType
+
+from .frameworks import Framework, installed, known
 
 __all__ = ["register", "unregister"]
 
-# framework -> (module of the framework, our module, name)
-_PLACES = {
-    "snntorch": (
-        ("snntorch", ".snntorch", "AdLIFPlus"),
-        ("snntorch", ".snntorch", "StateAdLIFPlus"),
-        ("snntorch", ".snntorch", "DelayedConv1d"),
-        ("snntorch", ".snntorch", "DelayedConv2d"),
-        ("snntorch", ".snntorch", "DelayedLinear"),
-        ("snntorch", ".snntorch", "EventPropLI"),
-        ("snntorch", ".snntorch", "EventPropLIF"),
-    ),
-    "spikingjelly": (
-        ("spikingjelly.activation_based.neuron", ".spikingjelly", "AdLIFPlusNode"),
-        ("spikingjelly.activation_based.layer", ".spikingjelly", "DelayedConv1d"),
-        ("spikingjelly.activation_based.layer", ".spikingjelly", "DelayedConv2d"),
-        ("spikingjelly.activation_based.layer", ".spikingjelly", "DelayedLinear"),
-        ("spikingjelly.activation_based.layer", ".spikingjelly", "EventPropLI"),
-        ("spikingjelly.activation_based.layer", ".spikingjelly", "EventPropLIF"),
-    ),
-}
 _registered: list[tuple[ModuleType, str, object]] = []
 _replaced: list[tuple[ModuleType, str, object, object]] = []  # module, name, what was there, what is
+_reaching: list[str] = []  # frameworks whose helpers reach ours
 
 
 def register() -> tuple[str, ...]:
@@ -44,8 +26,11 @@ def register() -> tuple[str, ...]:
     like exist, and ``snntorch.utils.reset`` and ``snntorch.backprop``'s ``BPTT``, ``TBPTT`` and ``RTRL`` reach our modules
     at any depth, also where they were imported before. Calling it again changes nothing; :func:`unregister` undoes all.
 
+    Every class that our folder of the framework exports is put there, layers beside its layers and neurons beside its
+    neurons, except those that no user builds (``DiscreteDelayedLinear`` comes from ``layer.discretize()``).
+
     :returns: the qualified names that are registered.
-    :raises ImportError: if neither framework is installed.
+    :raises ImportError: if no framework is installed.
     :raises RuntimeError: if a framework has a name of its own there; nothing is changed then.
 
     Example::
@@ -57,29 +42,18 @@ def register() -> tuple[str, ...]:
         True
         >>> snn_delay_plugins.unregister()
     """
-    installed = [name for name in _PLACES if importlib.util.find_spec(name)]
-    if not installed:
-        raise ImportError(
-            "neither snnTorch nor SpikingJelly is installed: pip install 'snn_delay_plugins[snntorch]' or "
-            "'snn_delay_plugins[spikingjelly]'"
-        )
-    wanted = []
-    for framework in installed:
-        for target, source, name in _PLACES[framework]:
-            module = importlib.import_module(target)
-            ours = getattr(importlib.import_module(source, __package__), name)
-            if getattr(module, name, ours) is not ours:
-                raise RuntimeError(
-                    f"{target}.{name} exists already and is not ours; nothing was registered. "
-                    f"Import snn_delay_plugins{source}.{name} instead"
-                )
-            wanted.append((module, name, ours))
+    present = installed()
+    if not present:
+        titles = " nor ".join(framework.title for framework in known())
+        remedies = " or ".join(framework.remedy for framework in known())
+        raise ImportError(f"neither {titles} is installed: {remedies}")
+    wanted = [place for framework in present for place in _free_places(framework)]
     for module, name, ours in wanted:
         if not hasattr(module, name):
             setattr(module, name, ours)
             _registered.append((module, name, ours))
-    if "snntorch" in installed:
-        _reach_ours()
+    for framework in present:
+        _reach_ours(framework)
     return tuple(f"{module.__name__}.{name}" for module, name, _ in wanted)
 
 
@@ -96,11 +70,29 @@ def unregister() -> None:
         module, name, original, ours = _replaced.pop()
         if getattr(module, name, None) is ours:
             setattr(module, name, original)
+    _reaching.clear()
 
 
-def _reach_ours() -> None:
-    if _replaced:
+def _free_places(framework: Framework) -> list[tuple[ModuleType, str, type]]:
+    """
+    :raises RuntimeError: for one that is taken.
+    """
+    found = []
+    for name, (place, ours) in framework.places().items():
+        module = importlib.import_module(place)
+        if getattr(module, name, ours) is not ours:
+            raise RuntimeError(
+                f"{place}.{name} exists already and is not ours; nothing was registered. "
+                f"Import {framework.folder}.{name} instead"
+            )
+        found.append((module, name, ours))
+    return found
+
+
+def _reach_ours(framework: Framework) -> None:
+    if framework.name in _reaching:
         return
-    for module, name, ours in importlib.import_module(".snntorch.helpers", __package__).replacements():
+    _reaching.append(framework.name)
+    for module, name, ours in framework.replacements():
         _replaced.append((module, name, getattr(module, name), ours))
         setattr(module, name, ours)

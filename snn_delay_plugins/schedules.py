@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from .checks import check_function, check_number, check_sigma, check_steps, check_whole
+from .delays import rules_with_sigma
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -101,7 +102,7 @@ class ExponentialSigma:
 
 
 def anneal_sigma(network: nn.Module, schedule: Callable[[int], float], epoch: int) -> float:
-    """Set the sigma of every layer with Gaussian delays in ``network`` for the epoch after ``epoch`` finished ones.
+    """Set the sigma of every layer in ``network`` whose delays have one, for the epoch after ``epoch`` finished ones.
 
     Call it before each epoch. Layers that learn their sigma are left alone.
 
@@ -121,10 +122,9 @@ def anneal_sigma(network: nn.Module, schedule: Callable[[int], float], epoch: in
         raise TypeError(f"network must be a torch.nn.Module, got {type(network).__name__}")
     check_function("schedule", schedule, "PublishedSigma(epochs, max_delay)")
     _check_epoch(epoch)
-    with_sigma = [m for m in network.modules() if hasattr(m, "set_sigma") and m.delay_gradient == "gaussian"]
-    layers = [m for m in with_sigma if not m.learn_sigma]
+    layers = [m for m in network.modules() if hasattr(m, "set_sigma") and not m.learn_sigma and m.has_sigma]
     if not layers:
-        raise ValueError('the network has no layer with delay_gradient="gaussian" whose sigma could be set')
+        raise ValueError(f"the network has no layer with {rules_with_sigma()} whose sigma could be set")
     sigma = check_sigma(schedule(epoch))
     for layer in layers:
         layer.set_sigma(sigma)

@@ -47,6 +47,8 @@ class SaysSilence(nn.Module):
     _batch: str | tuple[Tensor, Tensor, int] | None = None
     """Of the batch under way: None, ``_FIRED``, or (spikes, input current, both summed over the steps; steps)."""
     _said_silent = False
+    takes_sequences = False
+    """Whether a call is a whole sequence, where no ``step_mode`` says so."""
 
     def watch_step(self, current: Tensor, spikes: Tensor) -> None:
         """Take note of a step ``[N, *]``: on a device without waiting for it, on the CPU until the first spike."""
@@ -155,7 +157,5 @@ def name_of(module: nn.Module) -> str:
 def _sizes(module: nn.Module) -> str:
     if hasattr(module, "in_features"):
         return f"({module.in_features}, {module.out_features})"
-    alpha = getattr(module, "alpha", None)
-    if isinstance(alpha, Tensor) and not isinstance(alpha, nn.parameter.UninitializedTensorMixin) and alpha.dim():
-        return f"({', '.join(map(str, alpha.shape))})"
-    return ""
+    neurons = getattr(module, "_neurons", None)
+    return f"({', '.join(map(str, neurons))})" if neurons else ""

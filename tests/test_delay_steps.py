@@ -75,6 +75,44 @@ def test_a_step_has_the_values_and_gradients_of_the_sequence(rule, sparse, delay
         assert_same(*of_both_modes(layer, trains(density, batch)))
 
 
+def bursts():
+    """Few spikes, many, none, few, and both in turn: each form of a step meets what the other one left on its way."""
+    share = torch.cat([torch.full((n,), p) for n, p in ((25, 0.05), (10, 0.9), (30, 0.0), (5, 0.05))])
+    share = torch.cat([share, torch.tensor([0.9, 0.05, 0.4]).repeat(10)])
+    return (torch.rand(share.numel(), 9, IN) < share[:, None, None]).double().requires_grad_()
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"kernel": "round", "learn_delay": False}, {"synapses": 3}, {"smoothing": torch.tensor([0.5, 0.3, 0.2, 0.1, 0.1])},
+    RULES["gaussian"], {**RULES["gaussian"], "synapses": 1}, {**RULES["gaussian"], "sigma": 0.27},
+])  # fmt: skip
+def test_steps_with_many_spikes_and_with_few_follow_each_other(options):
+    layer = layer_of(**{"max_delay": 23, **options})
+    assert_same(*of_both_modes(layer, bursts()))
+    assert_same(*of_both_modes(layer.eval(), bursts()))
+
+
+def test_discrete_layers_take_steps_with_many_spikes_and_with_few():
+    layer = layer_of(kernel="round", max_delay=23).eval().discretize()
+    x = bursts().detach()
+    layer.step_mode = True
+    steps = by_steps(layer, x)
+    layer.step_mode = False
+    reset(layer)
+    torch.testing.assert_close(steps, layer(x))
+
+
+@pytest.mark.parametrize("options", [{}, RULES["gaussian"]])
+def test_a_gradient_that_is_not_finite_reaches_its_own_sample_alone(options):
+    """One sample diverges: the spikes of the others keep their gradients."""
+    layer, x = layer_of(max_delay=9, **options), trains(0.7, 9)
+    by_sample = torch.ones(STEPS, 9, OUT, dtype=torch.float64)
+    by_sample[5, 0] = torch.inf
+    current = by_steps(layer, x)
+    (grad,) = torch.autograd.grad(current, x, by_sample)
+    assert grad[:, 1:].isfinite().all()
+
+
 @pytest.mark.parametrize("options", [
     {"kernel": "round"}, {"kernel": "floor"}, {"bias": False}, {"learn_delay": False}, {"bound_mode": "clamp"},
     {"smoothing": torch.tensor([0.5, 0.3, 0.2])}, {"kernel": "round", "learn_delay": False, "max_delay": 9},

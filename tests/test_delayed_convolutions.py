@@ -7,10 +7,6 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-
-pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip install 'snn_delay_plugins[snntorch]'")
-pytest.importorskip("spikingjelly.activation_based", reason="SpikingJelly is missing")
-
 from spikingjelly.activation_based import functional as sj_functional
 
 from snn_delay_plugins import snntorch as ours_snntorch

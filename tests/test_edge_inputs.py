@@ -14,9 +14,10 @@ import torch
 from snn_delay_plugins import EventPropLI, EventPropLIF, SpikeEvents
 from snn_delay_plugins.functional import losses
 from snn_delay_plugins.functional.adlif import adlif
-from snn_delay_plugins.functional.delay import delayed_linear, padded_steps
+from snn_delay_plugins.functional.delay import delayed_linear
 from snn_delay_plugins.functional.delay_convolution import delayed_convolution
 from snn_delay_plugins.functional.eventprop import eventprop_li
+from snn_delay_plugins.functional.inputs import padded_steps
 from snn_delay_plugins.functional.surrogate import Boxcar
 from snn_delay_plugins.schedules import ExponentialSigma, PublishedSigma
 

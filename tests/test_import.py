@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,11 +22,11 @@ sys.meta_path.insert(0, Blocker({names!r}))
 """
 
 
-def python(code: str, blocked: tuple[str, ...] = ()) -> str:
-    """Run ``code`` in a fresh interpreter and return what it prints."""
+def python(code: str, blocked: tuple[str, ...] = (), fails: int = 0) -> str:
+    """Run ``code`` in a fresh interpreter, which ends with the status ``fails``, and return what it prints."""
     code = BLOCK.replace("{names!r}", repr(set(blocked))) + code if blocked else code
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == fails, done.stdout + done.stderr
     return done.stdout.strip()
 
 
@@ -119,45 +117,32 @@ def test_public_names_are_listed_and_an_unknown_one_is_an_attribute_error():
         _ = snn_delay_plugins.AdLIFMinus
 
 
-def framework_of(module: str) -> str | None:
-    found = re.match(r"(snn_delay_plugins\.)?(snntorch|spikingjelly)\b", module)
-    return found[2] if found else None
+def test_a_test_file_that_imports_an_absent_framework_is_skipped_with_the_reason():
+    out = python(
+        "import pytest, sys; options = ['-q', '-rs', '-p', 'no:cacheprovider']\n"
+        "files = ['tests/spikingjelly/test_spikingjelly_counters.py', 'snn_delay_plugins/spikingjelly']\n"
+        "sys.exit(pytest.main([*options, *files]))",
+        blocked=("spikingjelly",),
+        fails=5,  # nothing was collected
+    )
+    assert "SpikingJelly is missing: pip install 'snn_delay_plugins[spikingjelly]'" in out
 
 
-def imported_frameworks(tree: ast.Module):
-    """(line, framework) of every import at the top of a file."""
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module == "snn_delay_plugins":
-            modules = [f"snn_delay_plugins.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            modules = [node.module]
-        else:
-            continue
-        yield from ((node.lineno, framework) for module in modules if (framework := framework_of(module)))
-
-
-def test_files_of_tests_skip_themselves_before_they_import_a_framework_that_may_be_absent():
-    files = [f for f in (ROOT / "tests").rglob("test_*.py") if "recipes" not in f.parts]  # those: their conftest.py
-    assert len(files) > 20
-    bare = []
-    for file in files:
-        text = file.read_text()
-        lines = text.splitlines()
-        for line, framework in imported_frameworks(ast.parse(text)):
-            before = "\n".join(lines[: line - 1])
-            if not re.search(rf"^pytest\.importorskip\(\s*\"{framework}\.", before, re.MULTILINE):
-                bare.append(f"{file.name}:{line} imports {framework}")
-    assert bare == []
-
-
-def test_doctests_that_need_a_framework_or_a_compiler_are_left_out_where_it_is_absent():
+def test_what_a_file_needs_is_read_from_its_imports():
     import runpy
 
-    needs = runpy.run_path(str(ROOT / "conftest.py"))["_NEEDS"]
-    for file in (ROOT / "snn_delay_plugins").rglob("*.py"):
-        examples = "\n".join(line for line in file.read_text().splitlines() if line.lstrip().startswith(">>>"))
-        wanted = {f for f in ("snntorch", "spikingjelly") if re.search(rf"(from|import) [\w., ]*\b{f}\b", examples)}
-        for framework in wanted:
-            assert any(file.match(pattern) for pattern in needs[framework]), f"{file}: {framework}"
+    conftest = runpy.run_path(str(ROOT / "conftest.py"))
+
+    def needs(source: str) -> list[str]:
+        return [framework.name for framework in conftest["needed"](source)]
+
+    assert needs("import snntorch as snn") == needs("from snntorch import utils") == ["snntorch"]
+    assert needs("from spikingjelly.activation_based import layer") == ["spikingjelly"]
+    assert needs("import snn_delay_plugins.spikingjelly") == ["spikingjelly"]
+    assert needs("from snn_delay_plugins import snntorch, AdLIFPlusNode") == ["snntorch", "spikingjelly"]
+    assert needs("from snn_delay_plugins import DelayedLinear") == ["snntorch"]
+    assert needs("from snn_delay_plugins import EventPropLIF, functional, SpikeEvents\nimport torch") == []
+    assert needs("def test():\n    import snntorch\nif 1:\n    import spikingjelly") == []
+    assert needs(conftest["examples"]('    """\n    >>> from snntorch import utils\n    >>> x = 1\n    """')) == [
+        "snntorch"
+    ]

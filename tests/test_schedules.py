@@ -7,11 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from snn_delay_plugins.schedules import ExponentialSigma, PublishedSigma, anneal_sigma, sigma_annealing
-
-pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip install 'snn_delay_plugins[snntorch]'")
-
 from snn_delay_plugins import snntorch
+from snn_delay_plugins.schedules import ExponentialSigma, PublishedSigma, anneal_sigma, sigma_annealing
 
 
 def published_sigmas(epochs, max_delay):

@@ -19,6 +19,10 @@ class Diverged(RuntimeError):
     """A training whose loss is not a number any more. The message says where."""
 
 
+class OptionError(ValueError):
+    """An option that cannot be meant; the message is one line that says what to do."""
+
+
 def disk_is_full(error: OSError) -> bool:
     """Whether there is no space left: whatever is written next will fail, too."""
     return error.errno in _FULL

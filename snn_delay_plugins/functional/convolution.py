@@ -4,19 +4,8 @@ r"""Causal convolution over time of spike trains with a kernel per synapse,
 
 directly, or over many taps as products per frequency.
 
-The spectral form takes blocks of B steps, whose response is M = B + taps - 1 steps long, and transforms at the M
-frequencies omega. With :math:`S = S_r + i S_i`, :math:`H = H_r + i H_i` a complex product is three real ones (Gauss),
-
-.. math:: S H = (p_1 - p_3) + i\,(p_1 + p_2), \quad
-    p_1 = (S_r + S_i) H_r, \quad p_2 = S_r (H_i - H_r), \quad p_3 = S_i (H_r + H_i),
-
-and all sums around the products are linear, so that they belong to the transforms. What remains is a bilinear form,
-transforms being small matrices:
-
-.. math:: I = C \,[(A s) \cdot (B K)],
-
-whose gradients are of the same form and left to autograd. On two CPU cores three products and transforms by matrices
-are faster than fast Fourier transforms, which spend their time on moving memory.
+The spectral form takes blocks of B steps, whose response is M = B + taps - 1 steps long, and multiplies at the M
+frequencies (:mod:`snn_delay_plugins.kernels.frequencies`); its gradients are of the same form and left to autograd.
 
 Shapes: trains ``[T, N, in]``, kernel ``[taps, out, in]``, output ``[T, N, out]``.
 """
@@ -25,11 +14,11 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_tensor, check_whole
+from ..kernels.frequencies import transforms
 
 __all__ = ["causal_convolution"]
 
@@ -86,7 +75,7 @@ def _spectral_convolution(trains: Tensor, kernel: Tensor, after: int) -> Tensor:
     taps, out, _ = kernel.shape
     block = _block_length(steps, taps, batch, inputs, out)
     blocks = math.ceil(steps / block)
-    of_trains, of_kernel, back = _transforms(block + taps - 1, like=kernel)
+    of_trains, of_kernel, back = transforms(block + taps - 1, like=kernel)
     if blocks > 1:
         trains = F.pad(trains, (0, 0, 0, 0, 0, blocks * block - steps)).view(blocks, block, batch, inputs)
         trains = trains.transpose(0, 1)
@@ -101,28 +90,6 @@ def _spectral_convolution(trains: Tensor, kernel: Tensor, after: int) -> Tensor:
         late = F.pad(parts[:, block:], (0, 0, 0, 0, 0, block - taps + 1, 1, 0))
         whole = (F.pad(parts[:, :block], (0, 0, 0, 0, 0, 0, 0, 1)) + late).flatten(0, 1)[: steps + after]
     return F.pad(whole, (0, 0, 0, 0, 0, steps + after - whole.shape[0]))
-
-
-def _transforms(length: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The matrices A ``[products, length]``, B ``[products, length]`` and C ``[length, products]`` for real signals.
-
-    Frequencies above half the length are conjugates and counted by doubling the others; omega = 0 (and pi, where the
-    length is even) is real and needs one product.
-    """
-    time = torch.arange(length, device=like.device)
-    real = torch.tensor([0, length // 2] if length % 2 == 0 else [0], device=like.device)
-    pairs = torch.arange(1, (length + 1) // 2, device=like.device)
-
-    def basis(frequencies: Tensor) -> tuple[Tensor, Tensor]:
-        angle = (frequencies[:, None] * time % length).double() * (2 * math.pi / length)
-        return angle.cos(), angle.sin()
-
-    cos, sin = basis(pairs)  # the transform is cos - i sin
-    alone = basis(real)[0]
-    of_trains = torch.cat([alone, cos - sin, cos, -sin])
-    of_kernel = torch.cat([alone, cos, -sin - cos, cos - sin])
-    back = torch.cat([alone, 2 * (cos - sin), -2 * sin, -2 * cos]).mT / length
-    return of_trains.to(like.dtype), of_kernel.to(like.dtype), back.to(like.dtype)
 
 
 _MULTIPLICATIONS_PER_MOVE = 40  # what a processor multiplies while it writes a number to memory and reads it again

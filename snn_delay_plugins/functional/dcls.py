@@ -30,69 +30,22 @@ number), output ``[T, N, out]``.
 
 from __future__ import annotations
 
-import math
-import warnings
-
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_sigma, check_steps, check_tensor, check_whole, values_known
-from .convolution import causal_convolution
-from .delay import (
-    check_delays,
-    check_history,
-    check_input,
-    check_past,
-    check_real,
-    check_synapses,
-    compute_dtype,
-    full_precision,
-    padded_steps,
-)  # fmt: skip
+from ..checks import check_choice, check_steps, check_tensor, check_whole
+from ..delays import DCLS_MAX, GAUSSIAN, check_delays
+from ..delays.gaussian import SHAPES, SMALLEST_SIGMA, gaussian_kernel
+from .inputs import check_history, check_input, check_synapses, compute_dtype, full_precision
+from .windows import windowed_linear, windowed_linear_step
 
 __all__ = [
     "SMALLEST_SIGMA", "delay_from_position", "gaussian_delayed_linear", "gaussian_delayed_linear_step",
-    "gaussian_kernel", "parameters_from_dcls", "position_from_delay", "rounded_delayed_linear_step", "sigma_from_width",
-    "width_from_sigma",
+    "gaussian_kernel", "gaussian_window", "parameters_from_dcls", "position_from_delay", "rounded_delayed_linear_step",
+    "sigma_from_width", "width_from_sigma",
 ]  # fmt: skip
 
-EPSILON = 1e-7  # Eq. 10
-SHAPES = ("gauss", "max")
-SMALLEST_SIGMA = {"gauss": 0.27, "max": 1.0}
-"""What the ``dcls`` package adds to ``|SIG|``."""
-_SIGMA_THAT_LOSES_WEIGHT = 0.5 / math.sqrt(-2 * math.log(EPSILON))  # exp(-(1/2 / sigma)^2 / 2) = eps
-
-
-def gaussian_kernel(weight: Tensor, delay: Tensor, sigma: float | Tensor, max_delay: int, shape: str = "gauss") -> Tensor:
-    """The kernels of Eq. 9 and 10 by lag.
-
-    :param weight: of any shape, one per synapse.
-    :param delay: in time steps, within ``[0, max_delay]``, broadcastable to ``weight``.
-    :param sigma: standard deviation in time steps, greater than zero: a number or a tensor broadcastable to ``weight``.
-    :param max_delay: T_d - 1.
-    :param shape: ``"gauss"``, or ``"max"``: max(0, sigma - |tau - d|) in place of the exponential.
-    :returns: ``[max_delay + 1, *weight.shape]``; tap tau weighs the spikes of tau steps ago. Differentiable in
-        ``weight``, ``delay`` and ``sigma``. The taps of a synapse sum up to its weight (but for eps).
-    :raises ValueError: for an unknown ``shape``, shapes that do not broadcast, a sigma that is not a positive number,
-        or delays that are negative, NaN or too long.
-
-    Example::
-
-        >>> import torch
-        >>> kernel = gaussian_kernel(torch.tensor([[2.0]]), torch.tensor([[1.0]]), sigma=0.5, max_delay=2)
-        >>> [round(tap, 3) for tap in kernel.flatten().tolist()]
-        [0.213, 1.574, 0.213]
-    """
-    check_choice("shape", shape, SHAPES)
-    if not check_tensor("weight", weight).is_floating_point():
-        raise TypeError(f"weight must be floating point, got {weight.dtype}")
-    check_real("delay", check_tensor("delay", delay))
-    max_delay = check_delays(delay, max_delay)
-    sigma = checked_sigma(sigma, weight, shape)
-    lag = torch.arange(max_delay + 1, dtype=weight.dtype, device=weight.device).view(-1, *[1] * weight.dim())
-    distance = lag - delay
-    bump = torch.exp(-0.5 * (distance / sigma) ** 2) if shape == "gauss" else (sigma - distance.abs()).relu()
-    return bump * (weight / (EPSILON + bump.sum(0)))
+_RULES = {"gauss": GAUSSIAN, "max": DCLS_MAX}
 
 
 def gaussian_delayed_linear(
@@ -135,20 +88,10 @@ def gaussian_delayed_linear(
         >>> [round(value, 3) for value in current.flatten().tolist()]
         [0.213, 1.574, 0.213, 0.0]
     """
-    check_synapses(weight, delay)
-    check_input(spikes, weight, bias, steps=True)
-    after = padded_steps(padding, check_steps("max_delay", max_delay))
-    before = 0
-    if history is not None:
-        check_past(history, spikes)
-        spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
-    compute = compute_dtype(spikes, weight)
-    with full_precision(spikes):
-        kernel = gaussian_kernel(weight.to(compute), delay.to(compute), sigma, max_delay, shape)
-        current = causal_convolution(spikes.to(compute), kernel, method, after)[before:]
-        if bias is not None:
-            current = current + bias.to(compute)
-    return current.to(spikes.dtype)
+    return windowed_linear(
+        spikes, weight, delay, bias, rule=_RULES[check_choice("shape", shape, SHAPES)], parameters={"sigma": sigma},
+        max_delay=max_delay, padding=padding, history=history, method=method,
+    )  # fmt: skip
 
 
 def gaussian_delayed_linear_step(
@@ -178,19 +121,25 @@ def gaussian_delayed_linear_step(
         >>> round(current.item(), 3)
         1.574
     """
-    check_synapses(weight, delay)
-    check_input(spikes, weight, bias, steps=False)
-    compute = compute_dtype(spikes, weight)
-    with full_precision(spikes):
-        kernel = gaussian_kernel(weight.to(compute), delay.to(compute), sigma, max_delay, shape)
-        if history is None:
-            history = spikes.new_zeros(kernel.shape[0], *spikes.shape)
-        check_history(history, kernel.shape[0], spikes)
-        recent = torch.cat([spikes[None], history])
-        current = torch.einsum("lni,loi->no", recent[:-1].to(compute), kernel)
-        if bias is not None:
-            current = current + bias.to(compute)
-    return current.to(spikes.dtype), recent[:-1]
+    return windowed_linear_step(
+        spikes, history, weight, delay, bias, rule=_RULES[check_choice("shape", shape, SHAPES)],
+        parameters={"sigma": sigma}, max_delay=max_delay,
+    )  # fmt: skip
+
+
+def gaussian_window(weight: Tensor, delay: Tensor, sigma: Tensor, max_delay: int) -> tuple[Tensor, Tensor]:
+    """The Gaussians of :func:`gaussian_kernel` ``[synapses, width]`` where they are not lost in rounding, and the first lag
+    of each; weight, delay and sigma are ``[synapses]`` (sigma also one number).
+
+    Example::
+
+        >>> import torch
+        >>> kernel, lag = gaussian_window(torch.ones(1), torch.tensor([50.0]), torch.tensor(0.5), max_delay=100)
+        >>> kernel.shape, lag.tolist()
+        (torch.Size([1, 8]), [47])
+    """
+    taps, lags = GAUSSIAN.window(weight, delay, max_delay, sigma=sigma)
+    return taps.mT, lags
 
 
 def rounded_delayed_linear_step(
@@ -310,27 +259,3 @@ def parameters_from_dcls(state: dict[str, Tensor], max_delay: int, shape: str = 
             sigma = sigma_from_width(value[0], shape)
             ours[f"{prefix}sigma"] = sigma.flatten()[0] if (sigma == sigma.flatten()[0]).all() else sigma
     return ours
-
-
-def checked_sigma(sigma: float | Tensor, weight: Tensor, shape: str) -> Tensor:
-    if isinstance(sigma, Tensor):
-        check_real("sigma", sigma)
-    else:
-        sigma = check_sigma(sigma)
-    sigma = torch.as_tensor(sigma, dtype=weight.dtype, device=weight.device)
-    last = weight.shape[max(0, weight.dim() - sigma.dim()) :]  # of equal length: torch 2.6 compiles no other zip
-    if sigma.dim() > weight.dim() or any(size not in (1, of) for size, of in zip(sigma.shape, last, strict=True)):
-        raise ValueError(f"sigma of shape {tuple(sigma.shape)} does not broadcast to weight {tuple(weight.shape)}")
-    if sigma.numel() == 0 or not values_known(sigma):
-        return sigma
-    smallest = sigma.detach().min().item()
-    if not (smallest > 0 and math.isfinite(sigma.detach().max().item())):  # also catches NaN
-        raise ValueError(f"sigma must be a positive number of time steps, got {smallest:g}")
-    if smallest < _SIGMA_THAT_LOSES_WEIGHT and shape == "gauss":
-        warnings.warn(
-            f"sigma = {smallest:g}: below {_SIGMA_THAT_LOSES_WEIGHT:.2f} eps in Eq. 10 takes the weight of delays "
-            "between two steps away; for one tap per synapse use evaluation mode, discretize() or "
-            "delayed_linear(..., interpolation='round')",
-            stacklevel=3,
-        )
-    return sigma

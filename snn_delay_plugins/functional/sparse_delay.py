@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from ..checks import check_spikes
+from ..delays import check_delays
 from ..kernels import dispatch
 from ..kernels.checks import check_size, check_synapse_list
 from ..transforms import refuse_transforms
-from .delay import check_delays, check_synapses, padded_steps
+from .inputs import check_synapses, padded_steps
 
 __all__ = ["SynapseList", "sparse_delayed_linear", "sparse_delayed_linear_step", "synapse_list"]
 

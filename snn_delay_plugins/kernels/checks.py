@@ -103,7 +103,15 @@ def check_synapse_list(
     check_tensor("starts", starts, (None,), (torch.int64,), device)
     for name, values in {"targets": targets, "delays": delays}.items():
         check_tensor(name, values, (count,), (torch.int32,), device)
-    check_offsets("starts", starts, count, "the number of synapses")
+    check_synapse_indices(starts, targets, delays, out_features, longest)
+
+
+def check_synapse_indices(starts: Tensor, targets: Tensor, delays: Tensor, out_features: int, longest: int) -> None:
+    """The values alone, of whole numbers of any dtype.
+
+    :raises ValueError: as :func:`check_synapse_list`.
+    """
+    check_offsets("starts", starts, targets.numel(), "the number of synapses")
     check_indices("targets", targets, out_features, "out_features")
     check_indices("delays", delays, longest + 1, "max_delay + 1")
 

@@ -9,17 +9,23 @@ from .model import LinearModel, Parameter, membrane_reset
 
 __all__ = ["ADLIF_PLUS", "SE_ADLIF"]
 
+_A = "the coupling of the adaptation to the membrane"
+
+
+def _leak(low: float, high: float, of: str) -> Parameter:
+    return Parameter(low, high, domain=(0, 1), doc=f"a leak per time step ({of})")
+
+
 _PARAMETERS = {  # Deckers et al., section 4.2
-    "alpha": Parameter(0.36, 0.96),
-    "beta": Parameter(0.96, 0.99),
-    "a": Parameter(0.0, 1.0),
-    "b": Parameter(0.0, 2.0),
+    "alpha": _leak(0.36, 0.96, "membrane"),
+    "beta": _leak(0.96, 0.99, "adaptation"),
+    "a": Parameter(0.0, 1.0, doc=_A),
+    "b": Parameter(0.0, 2.0, doc="the adaptation per spike"),
 }
 _ADLIF = {  # Bittar & Garner 2022: tau_u 5 ... 25 and tau_w 30 ... 120 time steps, a of either sign
-    "alpha": Parameter(math.exp(-1 / 5), math.exp(-1 / 25)),
-    "beta": Parameter(math.exp(-1 / 30), math.exp(-1 / 120)),
-    "a": Parameter(-1.0, 1.0),
-    "b": Parameter(0.0, 2.0),
+    "alpha": _leak(math.exp(-1 / 5), math.exp(-1 / 25), "membrane"),
+    "beta": _leak(math.exp(-1 / 30), math.exp(-1 / 120), "adaptation"),
+    "a": Parameter(-1.0, 1.0, doc=_A),
 }
 
 
@@ -35,6 +41,7 @@ def _adlif(p, theta, reset, detach_reset):
 
 ADLIF_PLUS = LinearModel(
     name="AdLIFPlus",
+    title="Adaptive LIF neuron",
     states=("mem", "w"),
     parameters=_PARAMETERS,
     presets={"adlif": _ADLIF},
@@ -63,12 +70,14 @@ def _se_adlif(p, theta, reset, detach_reset):
 
 SE_ADLIF = LinearModel(
     name="SEAdLIF",
+    title="Adaptive LIF neuron, symplectic",
     states=("mem", "w"),
     parameters=_PARAMETERS,
     presets={"adlif": _ADLIF},
     resets=("zero", "subtract", "none"),
     equations=r"""\hat u[t] &= \alpha\, u[t-1] + (1 - \alpha) (I[t] - w[t-1]), \qquad u[t] = \hat u[t]\, (1 - s[t]) \\
         w[t] &= \beta\, w[t-1] + (1 - \beta) (a\, u[t] + b\, s[t])""",
-    source="Baronig et al. 2024, Eq. 6; the states are those before the jump of their own spike",
+    source="Baronig et al. 2024, Eq. 6",
+    notes="The states that are carried and returned are those before the jump of their own spike.",
     coefficients=_se_adlif,
 )

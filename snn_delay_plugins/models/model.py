@@ -28,16 +28,22 @@ class Parameter:
 
     :param low, high: the interval in which it is kept after every optimizer step.
     :param initial: interval of the uniform initial draw; default: the whole interval.
-    :raises ValueError: unless low <= high and the initial draw is finite and inside.
+    :param domain: where the equations hold; users can widen the interval up to it.
+    :param doc: what it is, as in "a leak per time step (membrane)".
+    :raises ValueError: unless low <= high inside of the domain, and the initial draw is finite and inside.
     """
 
     low: float = -math.inf
     high: float = math.inf
     initial: tuple[float, float] | None = None
+    domain: tuple[float, float] = (-math.inf, math.inf)
+    doc: str = ""
 
     def __post_init__(self) -> None:
         if not self.low <= self.high:
             raise ValueError(f"a parameter's interval must satisfy low <= high, got [{self.low}, {self.high}]")
+        if not self.domain[0] <= self.low <= self.high <= self.domain[1]:
+            raise ValueError(f"a parameter's interval [{self.low}, {self.high}] must lie in its domain {self.domain}")
         low, high = self.draw
         if not (math.isfinite(low) and math.isfinite(high) and self.low <= low <= high <= self.high):
             raise ValueError(f"initial values need a finite interval inside [{self.low}, {self.high}], got [{low}, {high}]")
@@ -53,18 +59,23 @@ class NeuronModel:
     """What linear models and others have in common.
 
     :param name: of the class that it becomes in snnTorch; SpikingJelly's is ``nameNode``.
-    :param states: names of the states, the membrane potential first; ``mem`` in snnTorch is ``v`` in SpikingJelly.
+    :param states: names of the states, the membrane potential first: ``mem``, which is called ``v`` in SpikingJelly.
     :param parameters: by name, in the order of the constructor.
-    :param equations: in LaTeX, one line a state; they head the docstrings. :param source: paper and equation number.
-    :param presets: other intervals by name of the preset; a parameter that a preset leaves out is as in ``parameters``.
+    :param title: what it is in a few words. :param equations: in LaTeX, one line a state. :param source: paper and
+        equation number. :param notes: what else is to be said, in sentences. The four head the docstrings.
+    :param presets: other parameters by name of the preset; one that a preset leaves out is as in ``parameters``, which are
+        the preset ``"default"``.
     :param resets: what can be chosen, the default first.
+    :raises ValueError: for names that can be none, parameters of presets that the model does not have, and unknown resets.
     """
 
     name: str
     states: tuple[str, ...]
     parameters: Mapping[str, Parameter]
+    title: str = ""
     equations: str = ""
     source: str = ""
+    notes: str = ""
     presets: Mapping[str, Mapping[str, Parameter]] = field(default_factory=dict)
     resets: tuple[str, ...] = RESETS
 
@@ -73,9 +84,23 @@ class NeuronModel:
             raise ValueError(
                 f"a model needs a name that can be a class's and at least one state, got {self.name!r} and {self.states}"
             )
+        names = (*self.states, *self.parameters)
+        for name in names:
+            if not name.isidentifier() or names.count(name) > 1:
+                raise ValueError(f"states and parameters of {self.name} need names of their own, got {name!r} in {names}")
+        for preset, changed in self.presets.items():
+            strange = sorted(set(changed) - set(self.parameters))
+            if strange or preset == "default":
+                raise ValueError(f"preset {preset!r} of {self.name} changes {strange}; it has {sorted(self.parameters)}")
         unknown = sorted(set(self.resets) - set(RESETS))
         if unknown or not self.resets:
             raise ValueError(f"resets of {self.name} must be of {RESETS}, got {self.resets}")
+
+    @property
+    def all_presets(self) -> dict[str, dict[str, Parameter]]:
+        """All parameters by name of the preset, the default first."""
+        changes = {"default": {}, **self.presets}
+        return {preset: {**self.parameters, **changed} for preset, changed in changes.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,32 +123,53 @@ class LinearModel(NeuronModel):
     coefficients: Callable[[Mapping[str, Tensor], Number, str, bool], Coefficients]
 
 
+def _above(states: tuple[Tensor, ...], parameters: Mapping[str, Tensor], theta: Number) -> Tensor:
+    return states[0] - theta
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepModel(NeuronModel):
     """A neuron that is not linear; it runs step by step in plain PyTorch.
 
-    :param step: ``(current, states, spikes, parameters, theta, reset, detach_reset) -> (states, distance)``: the states
-        after the step, and how far the neuron is above its threshold, on which the surrogate is called; ``spikes`` are
-        those of the step before.
+    :param step: ``(current, states, spikes, parameters, theta, reset, detach_reset) -> states``: the states after the
+        step; ``spikes`` are those of the step before.
+    :param above: ``(states, parameters, theta) -> z``: how far neurons in these states are above their threshold; they
+        spike where z >= 0, with the surrogate gradient of z. Default: the first state minus theta.
+
+    Example::
+
+        >>> import torch
+        >>> def step(current, states, spikes, p, theta, reset, detach_reset):
+        ...     (u,) = states
+        ...     return (u + p["rate"] * u * (u - 0.5) + current - theta * spikes,)
+        >>> quadratic = StepModel(name="Quadratic", states=("mem",), parameters={"rate": Parameter(0.0, 0.5)}, step=step,
+        ...                       resets=("subtract",))
+        >>> quadratic.above((torch.tensor([0.5, 1.5]),), {}, 1.0)
+        tensor([-0.5000,  0.5000])
     """
 
-    step: Callable[..., tuple[tuple[Tensor, ...], Tensor]]
+    step: Callable[..., tuple[Tensor, ...]]
+    above: Callable[[tuple[Tensor, ...], Mapping[str, Tensor], Number], Tensor] = _above
 
 
-def membrane_reset(reset: str, theta: Number, column: tuple[Number, ...]) -> dict:
-    """r and J of a reset of the first state, for :class:`~snn_delay_plugins.functional.linear_neuron.Coefficients`.
+def membrane_reset(reset: str, theta: Number, column: tuple[Number, ...], detach_reset: bool = False) -> dict[str, tuple]:
+    """r, J and through of a reset of the first state, for
+    :class:`~snn_delay_plugins.functional.linear_neuron.Coefficients`.
 
     ``"subtract"``: theta is subtracted in the step after the spike; ``"zero"``: the first state is carried on as zero;
     ``"none"``.
 
     :param column: the first column of A, by which a state that is carried on is multiplied.
+    :param detach_reset: no gradient flows through the reset. A model whose spikes add to a state of their own, as an
+        adaptation, gives r and through itself.
     """
+    through = {"through": (0,)} if detach_reset else {}
     if reset == "subtract":
-        return {"r": (-theta,)}
+        return {"r": (-theta,), **through}
     if reset == "zero":
         rows = tuple((0 if _absent(value) else -value, *(0,) * (len(column) - 1)) for value in column)
-        return {"J": rows}
-    return {}
+        return {"J": rows, **through}
+    return through
 
 
 def _absent(value: Number) -> bool:

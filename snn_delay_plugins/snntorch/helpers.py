@@ -19,7 +19,7 @@ from types import ModuleType
 from torch import nn
 
 from ..parameters import BoundedModule
-from .neuron import AdLIFPlus
+from .model import StepNeuron
 from .reset import detach, reset
 
 __all__ = ["replacements"]
@@ -96,7 +96,7 @@ class _Run(threading.local):
 
 
 def _final_layer_check(net: nn.Module) -> int:
-    """How many values the last module of ``net`` returns: spikes, w and mem of ours, at any depth.
+    """How many values the last module of ``net`` returns: spikes and states of ours, at any depth.
 
     :raises ValueError: if the last module is ours and does not return its spikes and states step by step.
     """
@@ -105,9 +105,9 @@ def _final_layer_check(net: nn.Module) -> int:
         last = children[-1]
     if not isinstance(last, BoundedModule):
         return importlib.import_module("snntorch.utils")._final_layer_check(net)
-    if not isinstance(last, AdLIFPlus) or (last.init_hidden and not last.output):
+    if not isinstance(last, StepNeuron) or (last.init_hidden and not last.output):
         raise ValueError(
             "snntorch.backprop needs the spikes and states of the last neuron at every step: end the network with "
             f"AdLIFPlus(init_hidden=True, output=True), got {last!r}"
         )
-    return 3
+    return 1 + len(last.model.states)

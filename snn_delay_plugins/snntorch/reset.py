@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from .convolution import DelayedConv1d, DelayedConv2d
-from .layer import DelayedLinear, DiscreteDelayedLinear
-from .neuron import AdLIFPlus
 from .state import CarriedStates
 
 __all__ = ["detach", "reset"]
-
-_WITH_STATES = (AdLIFPlus, DelayedConv1d, DelayedConv2d, DelayedLinear, DiscreteDelayedLinear)
 
 
 def reset(net: nn.Module) -> None:
@@ -23,6 +18,7 @@ def reset(net: nn.Module) -> None:
     Example::
 
         >>> import torch
+        >>> from snn_delay_plugins.snntorch import AdLIFPlus
         >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), AdLIFPlus(init_hidden=True))
         >>> spk = net(torch.rand(4, 2))
         >>> reset(net)
@@ -30,7 +26,7 @@ def reset(net: nn.Module) -> None:
         0
     """
     for module in net.modules():
-        if isinstance(module, _WITH_STATES):
+        if isinstance(module, CarriedStates):
             module.reset_mem()
 
 
@@ -42,6 +38,7 @@ def detach(net: nn.Module) -> None:
     Example::
 
         >>> import torch
+        >>> from snn_delay_plugins.snntorch import AdLIFPlus
         >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), AdLIFPlus(init_hidden=True))
         >>> for chunk in torch.rand(3, 5, 4, 2):
         ...     torch.stack([net(x) for x in chunk]).sum().backward()

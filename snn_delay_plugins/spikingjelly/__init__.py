@@ -1,20 +1,19 @@
 """Adaptive neurons, delays and EventProp as native SpikingJelly parts."""
 
-try:
-    import spikingjelly.activation_based  # noqa: F401
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "spikingjelly":  # it is there, but a module that it needs is not
-        raise
-    raise ImportError(
-        "snn_delay_plugins.spikingjelly needs SpikingJelly >= 2.0: pip install 'snn_delay_plugins[spikingjelly]'"
-    ) from error
+from .framework import FRAMEWORK
 
-from .convolution import DelayedConv1d, DelayedConv2d
-from .eventprop import EventPropLI, EventPropLIF
-from .layer import DelayedLinear, DiscreteDelayedLinear
-from .neuron import AdLIFPlusNode
+with FRAMEWORK.needed():
+    from .convolution import DelayedConv1d, DelayedConv2d
+    from .eventprop import EventPropLI, EventPropLIF
+    from .layer import DelayedLinear, DiscreteDelayedLinear
+    from .model import from_model
+    from .models import NEURONS
+    from .neuron import AdLIFPlusNode
 
 __all__ = [
     "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropLI",
-    "EventPropLIF",
+    "EventPropLIF", "from_model",
 ]  # fmt: skip
+
+__all__ += list(NEURONS)  # one or two classes for every model of snn_delay_plugins.models
+globals().update(NEURONS)

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import torch
-from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor
 
-from ..checks import LARGEST, check_choice, check_current, check_flag, check_function, check_number
-from ..functional.adlif import VARIANTS, AdLIFState, adlif, adlif_step, spikes_of
-from ..functional.surrogate import Boxcar
-from ..parameters import AdLIFParameters
-from ..second_backward import ToldOfSecondBackward
-from ..silence import SaysSilence
-from ..transforms import check_left_behind
-from .memory import DetachableMemories
+from ..checks import check_choice, check_flag, check_number
+from ..functional.adlif import VARIANTS
+from ..models.adlif_parameters import AdLIFParameters
+from .model import Node
 
 __all__ = ["AdLIFPlusNode"]
 
 
-class AdLIFPlusNode(SaysSilence, ToldOfSecondBackward, AdLIFParameters, BaseNode, DetachableMemories):
+class AdLIFPlusNode(AdLIFParameters, Node):
     r"""Adaptive LIF neuron with bounded trainable parameters (Deckers et al., Eq. 1), used like ``neuron.LIFNode``.
 
     .. math::
@@ -67,10 +61,6 @@ class AdLIFPlusNode(SaysSilence, ToldOfSecondBackward, AdLIFParameters, BaseNode
     """
 
     _operator = "adlif"
-    _sequence_form = "functional.set_step_mode(net, 'm')"
-    _reset_and_detach = (
-        "functional.reset_net(net) between batches, or functional.detach_net(net) between the windows of one sequence"
-    )
 
     def __init__(
         self,
@@ -95,18 +85,9 @@ class AdLIFPlusNode(SaysSilence, ToldOfSecondBackward, AdLIFParameters, BaseNode
         init_state: str = "zeros",
         variant: str = "adlif",
     ) -> None:
-        options = {"decay_input": decay_input, "detach_reset": detach_reset, "store_v_seq": store_v_seq, "learn": learn}
-        for name, value in options.items():
-            check_flag(name, value)
-        if surrogate_function is not None:
-            check_function("surrogate_function", surrogate_function, "Boxcar()")
-        if not decay_input:
+        options = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        if not check_flag("decay_input", decay_input):
             raise ValueError("decay_input=False: Eq. 1 scales the input by 1 - alpha; scale the weights instead")
-        if v_reset is not None and check_number("v_reset", v_reset) != 0:
-            raise ValueError(f"v_reset must be None (subtract the threshold) or 0.0, got {v_reset}")
-        if isinstance(v_threshold, Tensor):
-            raise TypeError(f"v_threshold must be a number (a node learns no threshold), got {v_threshold}")
-        v_threshold = check_number("v_threshold", v_threshold, above=0.0, most=LARGEST)
         check_choice("variant", variant, VARIANTS)
         if tau is not None:
             if alpha is not None:
@@ -114,96 +95,14 @@ class AdLIFPlusNode(SaysSilence, ToldOfSecondBackward, AdLIFParameters, BaseNode
             tau = check_number("tau", tau)
             if not tau > 1:
                 raise ValueError(f"tau must be longer than one step, got {tau}")
-            alpha = 1 - 1 / tau
-        super().__init__(
-            v_threshold=v_threshold,
-            v_reset=None if v_reset is None else float(v_reset),
-            surrogate_function=Boxcar() if surrogate_function is None else surrogate_function,
-            detach_reset=detach_reset,
-            step_mode=step_mode,
-            store_v_seq=store_v_seq,
-        )
+            options["alpha"] = 1 - 1 / tau
+        for name in ("tau", "decay_input", "variant"):
+            del options[name]
+        super().__init__(**options)
         self.variant = variant
-        self.store_support, self.support = False, None
-        self.register_memory("w", 0.0)
-        self.create_adlif_parameters(
-            features,
-            preset,
-            initial={"alpha": alpha, "beta": beta, "a": a, "b": b},
-            learn=dict.fromkeys(("alpha", "beta", "a", "b"), learn),
-            bounds=bounds,
-            bound_mode=bound_mode,
-            init_state=init_state,
-        )
 
-    def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
-        x = check_current(inputs[0], *(("[T, N, *]", 2) if step_mode == "m" else ("[N, *]", 1)))
-        current = x.new_zeros(x.shape[1:]) if step_mode == "m" else x
-        self.create_features(tuple(current.shape[1:]))
-        if step_mode == "s":
-            self.warn_of_sequence(current)
-        given = all(isinstance(state, Tensor) for state in states)
-        initial = states if given else self.initial_state(current)
-        materialized = tuple(
-            state if isinstance(state, Tensor) else start if state == 0 else torch.full_like(start, state)
-            for state, start in zip(states, initial, strict=True)
-        )
-        check_left_behind(*states)
-        for name, state in zip(self._memories, materialized, strict=True):
-            if state.shape != current.shape:
-                raise RuntimeError(
-                    f"{name} has shape {tuple(state.shape)} but the input of a step {tuple(current.shape)}: call "
-                    "spikingjelly.activation_based.functional.reset_net(net) between batches"
-                )
-        return materialized
-
-    def _options(self) -> dict:
-        return {
-            **self.neuron_parameters(),
-            "threshold": self.v_threshold,
-            "surrogate": self.surrogate_function,
-            "variant": self.variant,
-            "reset": "zero" if self.v_reset is not None else None,
-            "detach_reset": self.detach_reset,
-        }
-
-    def _state(self, states: tuple) -> AdLIFState:
-        v, w = states
-        v = self.continued(v)
-        return AdLIFState(v, w, spikes_of(v, self.v_threshold, self.surrogate_function))
-
-    def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
-        state = adlif_step(inputs[0], self._state(states), **self._options())
-        self.carries(state.u)
-        self.watch_step(inputs[0], state.s)
-        return (state.s.to(inputs[0].dtype),), (state.u, state.w)
-
-    def multi_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs) -> tuple[tuple, tuple]:
-        spikes, state, *rest = adlif(inputs[0], self._state(states), support=self.store_support, **self._options())
-        self.support = rest[0] if rest else None
-        self.carries(state.u, spikes)
-        self.watch_part(inputs[0], spikes)
-        return (spikes,), (state.u, state.w)
-
-    def multi_step_forward(self, x_seq: Tensor, *args, **kwargs) -> Tensor:
-        if not self.store_v_seq:
-            return super().multi_step_forward(x_seq, *args, **kwargs)
-        # BaseNode would loop over single steps here
-        states = self.materialize_states((x_seq,), tuple(self._memories.values()), "m")
-        spikes, state, (v_seq, _) = adlif(x_seq, self._state(states), traces=True, **self._options())
-        self._memories.update(v=state.u, w=state.w)
-        self.carries(state.u, spikes)
-        self.v_seq = v_seq
-        self.watch_part(x_seq, spikes)
-        return spikes
-
-    def reset(self) -> None:
-        self.end_batch()
-        super().reset()
-
-    def detach(self) -> None:
-        self.end_window()
-        super().detach()
+    def _reset_mechanism(self) -> str:
+        return "zero" if self.v_reset is not None or self.variant == "symplectic" else "subtract"
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, preset={self.preset!r}, variant={self.variant!r}"
+        return f"{super().extra_repr()}, variant={self.variant!r}"

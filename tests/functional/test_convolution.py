@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from snn_delay_plugins.functional import convolution
 from snn_delay_plugins.functional.convolution import causal_convolution
+from snn_delay_plugins.kernels.frequencies import transforms
 
 
 def by_loops(trains, kernel, after):
@@ -65,7 +66,7 @@ def test_single_precision_is_as_exact_as_the_direct_form():
 @pytest.mark.parametrize("length", [1, 2, 7, 8])
 def test_the_three_transforms_make_a_circular_convolution(length):
     torch.manual_seed(length)
-    of_trains, of_kernel, back = convolution._transforms(length, like=torch.zeros((), dtype=torch.float64))
+    of_trains, of_kernel, back = transforms(length, like=torch.zeros((), dtype=torch.float64))
     signal, kernel = torch.randn(2, length, dtype=torch.float64)
     circular = torch.stack([sum(kernel[k] * signal[(t - k) % length] for k in range(length)) for t in range(length)])
     torch.testing.assert_close(back @ ((of_trains @ signal) * (of_kernel @ kernel)), circular)

@@ -155,24 +155,29 @@ def test_a_support_of_another_shape_is_refused():
         delayed_linear(*problem(5, 1, 2, 2, 3, 1.0), max_delay=3, support=torch.ones(5, 2))
 
 
-@pytest.mark.parametrize("bad", [-0.5, 3.5, float("nan")])
-def test_the_operator_itself_refuses_delays_outside_of_memory(bad):
+def windows(spikes, weight, delay, width=2):
+    """Arguments of the operator."""
+    return spikes, torch.stack((weight, delay - delay.floor()))[:width], delay.floor().long()
+
+
+@pytest.mark.parametrize("bad", [-0.5, 4.5, float("nan")])
+def test_the_operator_itself_refuses_lags_outside_of_memory(bad):
     spikes, weight, delay = problem(5, 1, 2, 2, 3, 1.0)
     delay[1, 1] = bad
     with pytest.raises(ValueError, match=r"\[0, max_delay=3\]"):
-        operator(spikes, weight, delay, None, "linear", 3, 5, "auto")
+        operator(*windows(spikes, weight, delay), None, 3, 5, "auto")
 
 
 @pytest.mark.parametrize("method", COMPILED)
-@pytest.mark.parametrize("support", [False, True])
-def test_opcheck(method, support):
-    leaves = [x.requires_grad_() for x in problem(7, 2, 3, 4, 5, 0.4)]
-    mask = torch.rand(leaves[0].shape) < 0.5 if support else None
-    torch.library.opcheck(operator, (*leaves, mask, "linear", 5, 9, method))
+@pytest.mark.parametrize(("support", "width"), [(False, 2), (True, 2), (True, 1)])
+def test_opcheck(method, support, width):
+    spikes, taps, lags = windows(*problem(7, 2, 3, 4, 5, 0.4), width=width)
+    mask = torch.rand(spikes.shape) < 0.5 if support else None
+    torch.library.opcheck(operator, (spikes.requires_grad_(), taps.requires_grad_(), lags, mask, 5, 9, method))
     grad = torch.randn(9, 2, 4, dtype=torch.float64)
-    inputs = [x.detach() for x in leaves]
-    torch.library.opcheck(delayed_linear_backward, (grad, *inputs, mask, "linear", 5, method, True, True))
-    torch.library.opcheck(delayed_linear_backward, (grad, *inputs, mask, "linear", 5, method, False, True))
+    inputs = grad, spikes.detach(), taps.detach(), lags, mask, 5, method
+    torch.library.opcheck(delayed_linear_backward, (*inputs, True, True))
+    torch.library.opcheck(delayed_linear_backward, (*inputs, False, True))
 
 
 def test_compile_traces_through_without_a_graph_break():

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # where tests, and the processes
 for needed in ("h5py", "lightning", "rich", "matplotlib", "spikingjelly"):
     pytest.importorskip(needed, reason=f"{needed} is missing: pip install 'snn_delay_plugins[recipes]'")
 
-from recipes.engine import data, miniature  # noqa: E402
+from recipes.engine.data import binned, miniature  # noqa: E402
 
 SIZES = {"train": 48, "valid": 16, "test": 16}
 
@@ -45,4 +45,4 @@ def small_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_splits(small_data):
-    return data.BinnedCounts(data.Binning(steps=20)).load(small_data, "clean")
+    return binned.BinnedCounts(binned.Binning(steps=20)).load(small_data, "clean")

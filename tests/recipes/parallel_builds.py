@@ -3,9 +3,14 @@
 import torch
 from torch import nn
 
-from recipes.engine import training
-from recipes.engine.dcls import DclsObjective, DclsTraining, HammouamriNetwork
-from recipes.engine.eventprop import (
+from recipes.dcls.network import DclsObjective, DclsTraining, HammouamriNetwork
+from recipes.deckers.network import DeckersNetwork
+from recipes.engine.training import trainer
+from recipes.engine.training.hardware import Hardware
+from recipes.engine.training.hyperparameters import Hyperparameters
+from recipes.engine.training.networks import Response
+from recipes.engine.training.objectives import Objective, SummedSoftmax
+from recipes.eventprop.network import (
     EventPropTraining,
     FirstSpikeError,
     FirstSpikeNetwork,
@@ -13,10 +18,6 @@ from recipes.engine.eventprop import (
     VoltageCrossEntropy,
     VoltageNetwork,
 )
-from recipes.engine.hardware import Hardware
-from recipes.engine.hyperparameters import Hyperparameters
-from recipes.engine.networks import DeckersNetwork, Response
-from recipes.engine.objectives import Objective, SummedSoftmax
 
 
 def deckers() -> Objective:
@@ -65,6 +66,6 @@ def train_all(report, cases: list[tuple], hardware: Hardware) -> list[dict]:
     """Several trainings, one after the other, in processes that start once."""
     results = []
     for build, splits, folder in cases:
-        results.append(training._train(report, build, lambda of=splits: of, 0, folder, hardware, False))
+        results.append(trainer._train(report, build, lambda of=splits: of, 0, folder, hardware, False))
         torch.set_default_dtype(torch.float32)
     return results

@@ -1,4 +1,4 @@
-"""Work for the tests of :func:`recipes.engine.parallel.run`, without the libraries that take seconds to import."""
+"""Work for the tests of :func:`recipes.engine.training.parallel.run`, without the libraries that take seconds to import."""
 
 import os
 import signal

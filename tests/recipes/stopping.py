@@ -8,7 +8,7 @@ class Stop(Exception):
 
 
 def stop_at(share: float) -> Callable[[float, dict | None], None]:
-    """A report to be handed to :func:`recipes.engine.training.train`: raises :class:`Stop` once so much is done."""
+    """A report to be handed to :func:`recipes.engine.training.trainer.train`: raises :class:`Stop` once so much is done."""
 
     def report(done: float, epoch: dict | None) -> None:
         if done >= share:

@@ -16,10 +16,11 @@ import h5py
 import numpy as np
 import pytest
 
-from recipes.engine import cache, data, events
-from recipes.engine.data import Binning
+from recipes.engine.data import binned, events
+from recipes.engine.data.binned import Binning
+from recipes.engine.data.events import Sampling
 from recipes.engine.errors import DataError
-from recipes.engine.events import Sampling
+from recipes.engine.files import cache
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +56,8 @@ def test_the_file_of_an_array_is_closed_when_the_array_is_gone(tmp_path, kept):
 
 def test_a_program_ends_without_a_word_on_the_arrays_that_it_still_has(tmp_path, kept):
     cache.cached(tmp_path, kept, make)
-    code = f"from recipes.engine import cache; kept = cache.OnDisk({str(kept / 'labels')!r}, cache.np.dtype('i8'), (10,))"
+    labels = str(kept / "labels")
+    code = f"from recipes.engine.files import cache; kept = cache.OnDisk({labels!r}, cache.np.dtype('i8'), (10,))"
     command = [sys.executable, "-W", "error::ResourceWarning", "-c", code]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -148,7 +150,7 @@ BUILD = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from recipes.engine import cache
+from recipes.engine.files import cache
 folder, pause = Path(sys.argv[1]), float(sys.argv[2])
 def make(sink):
     with open(folder / "built", "a") as file:
@@ -224,7 +226,7 @@ def test_a_split_is_read_and_iterated_without_holding_it_in_memory(large, tmp_pa
     monkeypatch.setenv("SNN_DELAY_PLUGINS_CACHE", str(tmp_path))
     read = {
         "events": lambda: events.read(large, Sampling(resolution=None)),
-        "counts": lambda: data.read(large, Binning(steps=200, group=1)),
+        "counts": lambda: binned.read(large, Binning(steps=200, group=1)),
     }[kind]
     size = {"events": 6 * SAMPLES * SPIKES, "counts": SAMPLES * 200 * 700}[kind]
     order = np.random.default_rng(0).permutation(SAMPLES)

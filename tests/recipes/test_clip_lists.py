@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from recipes.engine.data.speech_commands import SpeechCommands, _split_files, _words
 from recipes.engine.errors import DataError
-from recipes.engine.speech_commands import SpeechCommands, _split_files, _words
 
 NAMES = ["a", "b", "b one", "c", "d.e", "\u00e9t\u00e9"]
 

@@ -11,8 +11,9 @@ import pytest
 
 from recipes.__main__ import find_recipes, main
 from recipes.deckers_table1 import RECIPE
-from recipes.engine import options, training
+from recipes.engine.command import options
 from recipes.engine.errors import Diverged
+from recipes.engine.training import trainer
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(find_recipes())
@@ -132,7 +133,7 @@ TABLE = ("run", "deckers_table1")
 )
 def test_an_impossible_command_is_one_clear_line_before_any_work(capsys, monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("recipes.engine.data.read", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr("recipes.engine.data.binned.read", lambda *_: pytest.fail("work began"))
     assert message in refused(capsys, *arguments)
 
 
@@ -245,12 +246,12 @@ def test_the_paper_protocol_can_be_run(tmp_path):
 
 
 def test_a_training_that_diverges_leaves_the_others_their_turn(monkeypatch, tmp_path, capsys):
-    def train(build, splits, seed, folder, *others, of=training.train, **options):
+    def train(build, splits, seed, folder, *others, of=trainer.train, **options):
         if folder.name.startswith("lif_"):
             raise Diverged("the loss became nan in epoch 1, batch 2 (seed 0)")
         return of(build, splits, seed, folder, *others, **options)
 
-    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(trainer, "train", train)
     command = [*TABLE, "--smoke", "--epochs", "1", "--out", str(tmp_path)]
     assert main([*command, "--only", "lif,adlif"]) == 1
     assert "lif seed 0 is not finished: the loss became nan in epoch 1" in capsys.readouterr().out
@@ -265,7 +266,7 @@ def test_runs_that_failed_are_not_among_those_done(networks, done, monkeypatch, 
         report(1.0, None)
         raise Diverged("the loss became nan")
 
-    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(trainer, "train", train)
     assert main([*TABLE, "--smoke", "--only", networks, "--out", str(tmp_path)]) == 1
     assert done in capsys.readouterr().out
     for folder in tmp_path.glob("runs/*"):

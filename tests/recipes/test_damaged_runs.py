@@ -12,12 +12,12 @@ import torch
 from stopping import Stop, stop_at
 
 from recipes.__main__ import main
-from recipes.engine import training
+from recipes.deckers.network import DeckersNetwork
 from recipes.engine.errors import RunError
-from recipes.engine.hyperparameters import Hyperparameters
-from recipes.engine.networks import DeckersNetwork
-from recipes.engine.objectives import SummedSoftmax
-from recipes.engine.runs import RunStore
+from recipes.engine.results.runs import RunStore
+from recipes.engine.training import trainer
+from recipes.engine.training.hyperparameters import Hyperparameters
+from recipes.engine.training.objectives import SummedSoftmax
 
 NETWORKS = "lif,adlif-plus-delays"
 COMMAND = ["run", "deckers_table1", "--smoke", "--only", NETWORKS, "--epochs", "1"]
@@ -101,7 +101,7 @@ def go_on(splits, folder, **options):
         hyper = Hyperparameters(2, 16, 0.02, plateau_factor=0.3)
         return SummedSoftmax(DeckersNetwork(140, 4, hidden=(8,), max_delay=3), hyper)
 
-    return training.train(build, splits, 0, folder, **options)
+    return trainer.train(build, splits, 0, folder, **options)
 
 
 @pytest.mark.parametrize("damage", CHECKPOINTS)

@@ -11,9 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
-from recipes.engine import cache, data, miniature, shd_folder
-from recipes.engine.data import BinnedCounts, Binning
+from recipes.engine.data import binned, miniature, shd_files, shd_folder
+from recipes.engine.data.binned import BinnedCounts, Binning
 from recipes.engine.errors import DataError
+from recipes.engine.files import cache
 
 DSP20 = Path(__file__).parents[3] / "shared" / "data" / "dsp20"
 
@@ -66,32 +67,32 @@ def test_binning_counts_the_raw_events(tmp_path, late, steps, group, duration):
     times, units = events(np.random.default_rng(steps))
     path = write(tmp_path / "x_train.h5", times, units, np.zeros(9, int))
     binning = Binning(duration, steps, 700, group, late)
-    binned = data.read(path, binning, allow_silence=True)
+    found = binned.read(path, binning, allow_silence=True)
     expected = [loop(t, u, binning) for t, u in zip(times, units, strict=True)]
-    assert binned.counts.dtype == np.uint8
-    np.testing.assert_array_equal(binned.counts, [counts for counts, _ in expected])
-    assert binned.late == sum(late for _, late in expected) > 0
+    assert found.counts.dtype == np.uint8
+    np.testing.assert_array_equal(found.counts, [counts for counts, _ in expected])
+    assert found.late == sum(late for _, late in expected) > 0
 
 
 def test_a_spike_on_a_bin_edge_belongs_to_the_later_bin(tmp_path):
     path = write(tmp_path / "x_train.h5", [[0.0, 0.25, 0.5, 0.57, 1.0]], [[0] * 5], [0])
-    counts = data.read(path, Binning()).counts[:][0, :, 0]
+    counts = binned.read(path, Binning()).counts[:][0, :, 0]
     assert np.flatnonzero(counts).tolist() == [0, 25, 50, 56]  # float16 stores 0.57 as 0.5698; 1.0 is dropped
 
 
 def test_neighbouring_channels_share_a_group(tmp_path):
     path = write(tmp_path / "x_train.h5", [[0.0] * 4], [[4, 5, 9, 699]], [0])
-    counts = data.read(path, Binning()).counts[:][0, 0]
+    counts = binned.read(path, Binning()).counts[:][0, 0]
     assert {i: int(counts[i]) for i in np.flatnonzero(counts)} == {0: 1, 1: 2, 139: 1}
 
 
 def test_more_samples_than_one_chunk_are_binned_alike(tmp_path, monkeypatch):
     times, units = events(np.random.default_rng(1))
     path = write(tmp_path / "x_train.h5", times, units, np.zeros(9, int))
-    whole = data.read(path, Binning(), allow_silence=True)
-    monkeypatch.setattr(data, "_CHUNK", 2)
+    whole = binned.read(path, Binning(), allow_silence=True)
+    monkeypatch.setattr(shd_files, "_CHUNK", 2)
     same = shutil.copy(path, tmp_path / "y_train.h5")  # not in the cache
-    np.testing.assert_array_equal(data.read(same, Binning(), allow_silence=True).counts, whole.counts)
+    np.testing.assert_array_equal(binned.read(same, Binning(), allow_silence=True).counts, whole.counts)
 
 
 def test_a_gzipped_file_reads_like_the_plain_one(tmp_path):
@@ -99,7 +100,7 @@ def test_a_gzipped_file_reads_like_the_plain_one(tmp_path):
     plain = write(tmp_path / "x_train.h5", times, units, np.arange(9), speakers=np.arange(9))
     packed = tmp_path / "x_train.h5.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
-    one, other = (data.read(path, Binning(), allow_silence=True) for path in (plain, packed))
+    one, other = (binned.read(path, Binning(), allow_silence=True) for path in (plain, packed))
     for field in ("counts", "labels", "speakers"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
 
@@ -166,7 +167,7 @@ def test_without_a_valid_file_the_clean_protocol_holds_out_speakers(tmp_path):
     assert len(np.unique(splits.valid.speakers)) == 2 and len(splits.valid) == 8 and len(splits.train) == 32
     assert not set(splits.valid.speakers) & set(splits.train.speakers)
     again = BinnedCounts(Binning()).load(folder, "clean")
-    other = shd_folder.load_splits(folder, "clean", lambda path: data.read(path, Binning()), 140, split_seed=3)
+    other = shd_folder.load_splits(folder, "clean", lambda path: binned.read(path, Binning()), 140, split_seed=3)
     np.testing.assert_array_equal(again.valid.speakers, splits.valid.speakers)
     assert set(other.valid.speakers) != set(splits.valid.speakers)
     assert splits.digest == again.digest != other.digest
@@ -187,7 +188,7 @@ def test_one_speaker_cannot_be_held_out(tmp_path):
 
 def test_the_second_reading_comes_from_the_cache(small_data, monkeypatch):
     first = BinnedCounts(Binning()).load(small_data, "clean")
-    monkeypatch.setattr(data, "_bin_into", lambda *_: pytest.fail("binned again"))
+    monkeypatch.setattr(binned, "_bin_into", lambda *_: pytest.fail("binned again"))
     second = BinnedCounts(Binning()).load(small_data, "clean")
     np.testing.assert_array_equal(first.train.counts, second.train.counts)
     np.testing.assert_array_equal(first.train.speakers, second.train.speakers)
@@ -197,19 +198,19 @@ def test_the_second_reading_comes_from_the_cache(small_data, monkeypatch):
 @pytest.mark.parametrize("change", [{"steps": 50}, {"group": 7}, {"late": "last bin"}, {"duration": 0.5}])
 def test_other_settings_have_another_cache_file(small_data, change):
     path = small_data / "miniature_test.h5.gz"
-    assert data._entry(path, Binning()) != data._entry(path, dataclasses.replace(Binning(), **change))
+    assert binned._entry(path, Binning()) != binned._entry(path, dataclasses.replace(Binning(), **change))
 
 
 def test_a_changed_file_is_binned_anew(tmp_path):
     path = write(tmp_path / "x_train.h5", [[0.1]], [[1]], [0])
-    assert data.read(path, Binning()).counts[:].sum() == 1
+    assert binned.read(path, Binning()).counts[:].sum() == 1
     write(path, [[0.1, 0.2]], [[1, 1]], [0])
     os.utime(path, ns=(1, 1))
-    assert data.read(path, Binning()).counts[:].sum() == 2
+    assert binned.read(path, Binning()).counts[:].sum() == 2
 
 
 def test_counts_stay_on_disk(small_data):
-    assert isinstance(data.read(small_data / "miniature_test.h5.gz", Binning()).counts, cache.OnDisk)
+    assert isinstance(binned.read(small_data / "miniature_test.h5.gz", Binning()).counts, cache.OnDisk)
 
 
 # -------------------------------------------------------------------------------------------------- miniature
@@ -240,8 +241,8 @@ def test_the_orders_of_the_miniature_differ_in_timing_alone(tmp_path):
 @pytest.mark.skipif(not DSP20.is_dir(), reason="the recordings in ../shared/data/dsp20 are not here")
 def test_real_recordings_are_binned_like_their_raw_events(tmp_path):
     shutil.copy(DSP20 / "dsp20_test.h5.gz", tmp_path)
-    binned = data.read(tmp_path / "dsp20_test.h5.gz", Binning())
-    assert len(binned) == 400
+    found = binned.read(tmp_path / "dsp20_test.h5.gz", Binning())
+    assert len(found) == 400
     with gzip.open(tmp_path / "dsp20_test.h5.gz") as packed, open(tmp_path / "plain.h5", "wb") as plain:
         shutil.copyfileobj(packed, plain)
     with h5py.File(tmp_path / "plain.h5") as file:
@@ -252,5 +253,5 @@ def test_real_recordings_are_binned_like_their_raw_events(tmp_path):
             expected[-1] -= np.histogram(units[times.astype(float) == 1.0], np.arange(0, 701, 5))[
                 0
             ]  # histogram closes the last bin
-            np.testing.assert_array_equal(binned.counts[i : i + 1][0], expected)
-        assert binned.labels[399] == file["labels"][399] and binned.speakers[399] == file["extra/speaker"][399]
+            np.testing.assert_array_equal(found.counts[i : i + 1][0], expected)
+        assert found.labels[399] == file["labels"][399] and found.speakers[399] == file["extra/speaker"][399]

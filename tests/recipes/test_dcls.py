@@ -19,11 +19,13 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from stopping import Stop, stop_at, timeless
 
 from recipes import dcls_fig5, dcls_table2
-from recipes.engine import dcls, miniature, miniature_speech, training
-from recipes.engine.dcls import DclsObjective, DclsTraining, HammouamriNetwork, TimedCounts
-from recipes.engine.networks import count_parameters
-from recipes.engine.objectives import Moment
-from recipes.engine.speech_commands import MelSpectrogram, SpeechCommands
+from recipes.dcls import network as dcls
+from recipes.dcls.network import DclsObjective, DclsTraining, HammouamriNetwork, TimedCounts
+from recipes.engine.data import miniature, miniature_speech
+from recipes.engine.data.speech_commands import MelSpectrogram, SpeechCommands
+from recipes.engine.training import trainer
+from recipes.engine.training.networks import count_parameters
+from recipes.engine.training.objectives import Moment
 
 
 @pytest.fixture(autouse=True)
@@ -244,7 +246,7 @@ def test_a_run_that_was_stopped_while_sigma_shrinks_ends_with_the_same_weights(t
 
     def run(folder, share=math.inf):
         folder.mkdir(exist_ok=True)
-        return training.train(build, splits, 5, folder, stop_at(share))
+        return trainer.train(build, splits, 5, folder, stop_at(share))
 
     whole = run(tmp_path / "whole")
     with pytest.raises(Stop):

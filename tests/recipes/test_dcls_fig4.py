@@ -9,9 +9,9 @@ from stopping import Stop, stop_at
 
 from recipes import dcls_fig4, dcls_table2
 from recipes.__main__ import main
-from recipes.engine import training
-from recipes.engine.dcls import DclsObjective, DclsTraining, HammouamriNetwork
-from recipes.engine.runs import RunStore
+from recipes.dcls.network import DclsObjective, DclsTraining, HammouamriNetwork
+from recipes.engine.results.runs import RunStore
+from recipes.engine.training import trainer
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_resumed_run_has_watched_what_the_uninterrupted_one_has(small_splits, 
 
     def train(name, *report):
         (tmp_path / name).mkdir(exist_ok=True)
-        training.train(build, small_splits, 0, tmp_path / name, *report)
+        trainer.train(build, small_splits, 0, tmp_path / name, *report)
         return torch.load(tmp_path / name / "last.ckpt", weights_only=True)["objective"]["watched"]
 
     with pytest.raises(Stop):

@@ -6,7 +6,7 @@ import torch
 
 from recipes import deckers_raster
 from recipes.__main__ import main
-from recipes.engine.networks import DeckersNetwork
+from recipes.deckers.network import DeckersNetwork
 
 
 @pytest.fixture

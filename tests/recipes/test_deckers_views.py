@@ -7,9 +7,9 @@ import torch
 
 from recipes import deckers_table1, deckers_table2
 from recipes.__main__ import main
-from recipes.engine import distributions
-from recipes.engine.distributions import Distribution
-from recipes.engine.networks import count_parameters
+from recipes.deckers import distributions
+from recipes.deckers.distributions import Distribution
+from recipes.engine.training.networks import count_parameters
 
 VIEWS = ("deckers_table4", "deckers_fig5", "deckers_fig6", "deckers_fig7", "deckers_fig8")
 

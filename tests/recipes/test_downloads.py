@@ -25,13 +25,15 @@ import pytest
 
 pytest.importorskip("pooch", reason="pooch is missing: pip install 'snn_delay_plugins[recipes]'")
 
+from recipes import datasets
 from recipes.__main__ import main
 from recipes.deckers_table1 import RECIPE
-from recipes.engine import archives, braille, downloads, miniature_speech
-from recipes.engine.data import BinnedCounts, Binning
-from recipes.engine.downloads import DownloadError, Published, RemoteFile, obtain
+from recipes.engine.data import heidelberg, miniature_speech, speech_commands
+from recipes.engine.data.binned import BinnedCounts, Binning
+from recipes.engine.data.speech_commands import SpeechCommands
 from recipes.engine.errors import DataError
-from recipes.engine.speech_commands import SpeechCommands
+from recipes.engine.files import archives, downloads
+from recipes.engine.files.downloads import DownloadError, Published, RemoteFile, obtain
 
 ROOT = Path(__file__).parents[2]
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
@@ -257,7 +259,7 @@ def test_a_part_without_a_known_hash_is_only_continued_if_the_server_vouches_for
 
 DOWNLOAD = """
 import sys
-from recipes.engine import downloads
+from recipes.engine.files import downloads
 downloads._PAUSE = 0.01
 file = downloads.RemoteFile("digits.bin", (sys.argv[1],), sys.argv[2])
 data = downloads.Published("Digits", "https://example.org/digits", "CC BY 4.0", (file,))
@@ -497,17 +499,21 @@ def test_one_file_is_taken_from_whichever_folder_of_the_archive(tmp_path):
 # -------------------------------------------------------------------------------------- the papers' own data sets
 
 
-PUBLISHED = [downloads.SHD, downloads.SSC, downloads.GSC, braille.PUBLISHED]
-
-
-@pytest.mark.parametrize("data", PUBLISHED, ids=lambda data: data.name)
+@pytest.mark.parametrize("data", datasets.published().values(), ids=datasets.published())
 def test_known_data_sets_have_secure_addresses_and_hashes(data):
     for file in data.files:
-        if data is not braille.PUBLISHED:
+        if file.hash is not None:
             kind, _, value = file.hash.partition(":")
             assert len(value) == {"md5": 32, "sha256": 64}[kind] and set(value) <= set("0123456789abcdef")
         assert file.urls[0].startswith("https://") and all(url.endswith(f"/{file.name}") for url in file.urls)
     assert pickle.loads(pickle.dumps(data)).files[0].urls == data.files[0].urls  # as other processes get it
+
+
+def test_only_the_braille_archive_has_no_published_hash():
+    assert [name for name, data in datasets.published().items() if any(file.hash is None for file in data.files)] == [
+        "Braille"
+    ]
+    assert list(datasets.published()) == ["SHD", "SSC", "GSC", "Braille"]
 
 
 def served(site, name, members):
@@ -537,7 +543,7 @@ def test_a_recipe_without_a_data_folder_downloads_what_it_needs(site, shd, tmp_p
 
 
 def test_data_can_be_downloaded_ahead(site, shd, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(downloads, "SHD", shd)
+    monkeypatch.setitem(datasets.SOURCES, "SHD", BinnedCounts(Binning(), shd))
     assert main(["download", "SHD"]) == 0
     assert capsys.readouterr().out == f"SHD is in {tmp_path / 'data' / 'SHD'}\n"
     assert main(["download", "SHD"]) == 0 and len(site.asked) == 2
@@ -552,18 +558,18 @@ def test_words_come_out_of_their_archive(site, tmp_path):
     members = {f"./{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     content = packed("tar.gz", members)
     site.files["speech_commands_v0.02.tar.gz"] = content
-    (file,) = downloads.GSC.files
+    (file,) = speech_commands.GSC.files
     local = dataclasses.replace(file, urls=(site.url(file.name),), hash=md5(content))
-    found = obtain(dataclasses.replace(downloads.GSC, files=(local,)))
+    found = obtain(dataclasses.replace(speech_commands.GSC, files=(local,)))
     assert SpeechCommands().load(found, "clean").digest == SpeechCommands().load(folder, "clean").digest
 
 
 def test_ssc_comes_out_of_its_archives(site, small_data):
     files = []
-    for file in downloads.SSC.files:
+    for file in heidelberg.SSC.files:
         split = file.name.split("_")[1].split(".")[0]
         plain = gzip.decompress((small_data / f"miniature_{split}.h5.gz").read_bytes())
         site.files[file.name] = packed("zip", {f"ssc_{split}.h5": plain})
         files.append(dataclasses.replace(file, urls=(site.url(file.name),), hash=md5(site.files[file.name])))
-    splits = BinnedCounts(Binning()).load(obtain(dataclasses.replace(downloads.SSC, files=tuple(files))), "clean")
+    splits = BinnedCounts(Binning()).load(obtain(dataclasses.replace(heidelberg.SSC, files=tuple(files))), "clean")
     assert splits.name == "SSC" and [len(part) for part in (splits.train, splits.valid, splits.test)] == [48, 16, 16]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from recipes.engine.dropout import Dropout, draw, drawn_as
-from recipes.engine.networks import DeckersNetwork
+from recipes.deckers.network import DeckersNetwork
+from recipes.engine.training.dropout import Dropout, draw, drawn_as
 
 
 @pytest.mark.parametrize("p", [0.5, 0.25, 0.4, 0.1, 1 / 3, 0.999, 2e-5, 1 - 1e-7])

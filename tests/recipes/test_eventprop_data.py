@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.engine import braille, events, miniature, yin_yang
-from recipes.engine.augmentation import ShiftAndBlend, blend, shift
-from recipes.engine.braille import Braille, sigma_delta
-from recipes.engine.events import EventRecordings, Sampling, ShdEvents
-from recipes.engine.yin_yang import Encoding, YinYang
+from recipes.engine.data import events, miniature
+from recipes.engine.data.events import EventRecordings, Sampling, ShdEvents
+from recipes.eventprop import braille, yin_yang
+from recipes.eventprop.augmentation import ShiftAndBlend, blend, shift
+from recipes.eventprop.braille import Braille, sigma_delta
+from recipes.eventprop.yin_yang import Encoding, YinYang
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

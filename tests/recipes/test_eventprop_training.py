@@ -12,8 +12,9 @@ from stopping import Stop, stop_at, timeless
 
 from recipes import eventprop_sequence
 from recipes.__main__ import main
-from recipes.engine import training
-from recipes.engine.eventprop import (
+from recipes.engine.training import trainer
+from recipes.engine.training.objectives import Moment
+from recipes.eventprop.network import (
     EventPropTraining,
     FirstSpikeError,
     FirstSpikeNetwork,
@@ -21,8 +22,7 @@ from recipes.engine.eventprop import (
     VoltageCrossEntropy,
     VoltageNetwork,
 )
-from recipes.engine.objectives import Moment
-from recipes.engine.yin_yang import Encoding, YinYang
+from recipes.eventprop.yin_yang import Encoding, YinYang
 from snn_delay_plugins.events import SpikeEvents
 
 ROOT = Path(__file__).parents[2]
@@ -189,7 +189,7 @@ def train(folder, share=math.inf, **changes):
 
     folder.mkdir(exist_ok=True)
     splits = YinYang(Encoding(), (120, 40, 40)).load(None, "clean")
-    return training.train(build, splits, 0, folder, stop_at(share))
+    return trainer.train(build, splits, 0, folder, stop_at(share))
 
 
 def test_a_stopped_run_ends_where_the_uninterrupted_one_does(tmp_path):

@@ -15,10 +15,11 @@ import h5py
 import numpy as np
 import pytest
 
-from recipes.engine import archives, bounded, data, events, hdf5_files, numpy_files, shd_folder
-from recipes.engine.braille import Braille
-from recipes.engine.data import BinnedCounts, Binning
+from recipes.engine.data import binned, events, shd_folder
+from recipes.engine.data.binned import BinnedCounts, Binning
 from recipes.engine.errors import DataError
+from recipes.engine.files import archives, bounded, hdf5_files, numpy_files
+from recipes.eventprop.braille import Braille
 
 LISTS = {"times": [[0.1, 0.2], [0.3], [0.4], [0.5]], "units": [[1, 2], [3], [4], [5]]}
 
@@ -35,7 +36,7 @@ def write(path, change=lambda file: None, **storage):
 
 
 def refused(path, message):
-    for read, settings in ((data.read, Binning()), (events.read, events.Sampling())):
+    for read, settings in ((binned.read, Binning()), (events.read, events.Sampling())):
         with pytest.raises(DataError, match=message) as error:
             read(path, settings)
         assert str(path) in str(error.value) and "\n" not in str(error.value)
@@ -131,7 +132,7 @@ def test_links_within_the_file_are_followed_and_no_further(tmp_path):
         file["spikes/same"] = h5py.SoftLink("/kept/times")
         file["spikes/times"] = h5py.SoftLink("same")
 
-    assert data.read(write(tmp_path / "x_train.h5", within), Binning()).labels.tolist() == [0, 1, 0, 1]
+    assert binned.read(write(tmp_path / "x_train.h5", within), Binning()).labels.tolist() == [0, 1, 0, 1]
     circle = write(tmp_path / "y_train.h5", replaced("labels", h5py.SoftLink("/labels")))
     refused(circle, "labels leads through more than 16 links")
     refused(write(tmp_path / "z_train.h5", replaced("labels", h5py.SoftLink("/nowhere"))), "no dataset labels")
@@ -180,7 +181,7 @@ def test_compressed_labels_are_read(tmp_path, compression):
         how = {"compression": compression, "shuffle": True, "fletcher32": True}
         file.create_dataset("labels", data=[0, 1, 0, 1], chunks=(2,), **how)
 
-    assert data.read(write(tmp_path / "x_train.h5", change), Binning()).labels.tolist() == [0, 1, 0, 1]
+    assert binned.read(write(tmp_path / "x_train.h5", change), Binning()).labels.tolist() == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("case", LARGE)
@@ -195,7 +196,7 @@ FILTERED = {"chunks": (3,), "compression": "gzip", "shuffle": True}
 @pytest.mark.parametrize("storage", [{}, {"chunks": (3,)}, FILTERED])
 def test_lists_are_no_longer_than_their_file(tmp_path, storage):
     path = write(tmp_path / "x_train.h5", **storage)
-    assert data.read(path, Binning()).counts[:].sum() == 5
+    assert binned.read(path, Binning()).counts[:].sum() == 5
     with hdf5_files.opened(path) as file:
         dataset = file.dataset("spikes/times")
         assert file._lengths("spikes/times", dataset)[:4].tolist() == [2, 1, 1, 1]
@@ -394,7 +395,7 @@ KINDS = {
 READERS = {
     "x_train.h5": lambda folder: BinnedCounts(Binning()).load(folder, "paper"),
     "x_test.h5.gz": lambda folder: BinnedCounts(Binning()).load(folder, "paper"),
-    "alone.h5": lambda folder: data.read(folder / "alone.h5", Binning()),
+    "alone.h5": lambda folder: binned.read(folder / "alone.h5", Binning()),
     "events.h5": lambda folder: events.read(folder / "events.h5", events.Sampling()),
     "braille_th10.npz": lambda folder: Braille().load(folder, "clean"),
     "V_1.npy": lambda folder: numpy_files.read_npy(folder / "V_1.npy"),

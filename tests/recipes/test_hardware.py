@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from recipes.__main__ import main
-from recipes.engine.hardware import Hardware
-from recipes.engine.objectives import Objective
-from recipes.engine.options import OptionError
+from recipes.engine.errors import OptionError
+from recipes.engine.training.hardware import Hardware
+from recipes.engine.training.objectives import Objective
 
 
 class OnProcessor(Objective):

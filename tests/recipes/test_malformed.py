@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from recipes.engine import data, miniature_speech
-from recipes.engine.braille import Braille
-from recipes.engine.data import BinnedCounts, Binning
+from recipes.engine.data import miniature_speech, shd_files
+from recipes.engine.data.binned import BinnedCounts, Binning
+from recipes.engine.data.events import Sampling, ShdEvents
+from recipes.engine.data.speech_commands import SpeechCommands
 from recipes.engine.errors import DataError
-from recipes.engine.events import Sampling, ShdEvents
-from recipes.engine.speech_commands import SpeechCommands
+from recipes.eventprop.braille import Braille
 from snn_delay_plugins import SpikeEvents
 
 
@@ -144,7 +144,7 @@ def test_256_spikes_in_a_bin_do_not_overflow(shd):
 
 
 def test_the_sample_is_counted_from_the_start_of_the_file(shd, monkeypatch):
-    monkeypatch.setattr(data, "_CHUNK", 2)
+    monkeypatch.setattr(shd_files, "_CHUNK", 2)
     for source in SOURCES.values():
         for message, change in {"spike of": {"units": [701]}, "no spikes": {"times": [], "units": []}}.items():
             write(shd / "shd_train.h5", **(GOOD | at(3, **change)))

@@ -4,11 +4,12 @@ import pytest
 import torch
 from spikingjelly.activation_based import functional
 
+from recipes.deckers.network import ChannelShift, DeckersNetwork, SpikeLinear
 from recipes.deckers_table1 import ROWS
-from recipes.engine import losses, training
-from recipes.engine.hyperparameters import Hyperparameters
-from recipes.engine.networks import ChannelShift, DeckersNetwork, SpikeLinear, as_input, count_parameters
-from recipes.engine.objectives import SummedSoftmax, parameter_groups
+from recipes.engine.training import losses, trainer
+from recipes.engine.training.hyperparameters import Hyperparameters
+from recipes.engine.training.networks import as_input, count_parameters
+from recipes.engine.training.objectives import SummedSoftmax, parameter_groups
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear
 
 COUNTS = {
@@ -221,10 +222,10 @@ def test_a_training_begun_with_other_random_numbers_is_not_continued(tmp_path):
         "state_dict": {f"network.{name}": value for name, value in network.state_dict().items()},
     }
     torch.save(kept, tmp_path / "last.ckpt")
-    with pytest.raises(training.RunError, match=r"earlier version.*delete .* to begin the run anew"):
-        training._history_of(tmp_path / "last.ckpt", objective, "valid_accuracy")
+    with pytest.raises(trainer.RunError, match=r"earlier version.*delete .* to begin the run anew"):
+        trainer._history_of(tmp_path / "last.ckpt", objective, "valid_accuracy")
     torch.save(kept | {"drawn_as": 3}, tmp_path / "last.ckpt")
-    assert training._history_of(tmp_path / "last.ckpt", objective, "valid_accuracy") == history
+    assert trainer._history_of(tmp_path / "last.ckpt", objective, "valid_accuracy") == history
 
 
 def test_linear_layers_on_spikes_are_linear_layers():

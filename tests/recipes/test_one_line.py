@@ -15,6 +15,7 @@ def changed(module, line, *into):
     source = inspect.getsource(module)
     assert source.count(f"{line}\n") == 1, "not one line"
     made = types.ModuleType(f"{module.__name__}_changed")
+    made.__package__ = module.__package__
     exec(compile(source.replace(f"{line}\n", "\n".join(into) + "\n"), module.__file__, "exec"), made.__dict__)
     return made.RECIPE
 
@@ -47,8 +48,12 @@ def test_the_delay_cap():
 
 
 def test_the_neuron():
-    recipe = changed(deckers_table1, '        {"preset": "lif"},', '        {"preset": "adlif+"},')
-    (node, _) = layers(network(recipe, "lif", hidden=[6, 5]), AdLIFPlusNode)
+    recipe = changed(
+        deckers_table1,
+        '        {"preset": "lif", "max_delay": MAX_DELAY},',
+        '        {"preset": "adlif+", "max_delay": MAX_DELAY},',
+    )
+    (node, _) = layers(network(recipe, "lif-delays", hidden=[6, 5]), AdLIFPlusNode)
     assert {"alpha", "beta", "a", "b"} <= {name for name, _ in node.named_parameters()}
     recipe = changed(
         deckers_table2,

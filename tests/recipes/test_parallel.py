@@ -10,12 +10,12 @@ import stopped_commands
 import torch
 from stopping import Stop, stop_at, timeless
 
-from recipes.engine import parallel, training
-from recipes.engine.augmentation import ShiftAndBlend
-from recipes.engine.events import Sampling, ShdEvents
-from recipes.engine.hardware import Hardware
-from recipes.engine.options import OptionError
-from recipes.engine.yin_yang import Encoding, YinYang
+from recipes.engine.data.events import Sampling, ShdEvents
+from recipes.engine.errors import OptionError
+from recipes.engine.training import parallel, trainer
+from recipes.engine.training.hardware import Hardware
+from recipes.eventprop.augmentation import ShiftAndBlend
+from recipes.eventprop.yin_yang import Encoding, YinYang
 
 TWO = Hardware(devices=2)
 
@@ -47,11 +47,11 @@ def trained(small_splits, small_data, tmp_path_factory):
         for folder in folders[name]:
             folder.mkdir()
         case = build, splits.get(name, small_splits)
-        ones.append(training.train(*case, 0, folders[name][0]))
+        ones.append(trainer.train(*case, 0, folders[name][0]))
         torch.set_default_dtype(torch.float32)
         cases.append((*case, folders[name][1]))
     with pytest.raises(Stop):  # one process begins what two then end
-        training.train(*cases[-1][:2], 0, folders["continued"][1], stop_at(0.6))
+        trainer.train(*cases[-1][:2], 0, folders["continued"][1], stop_at(0.6))
     twos = parallel.run(builds.train_all, (cases, TWO), 2, lambda *_: None)
     return {name: [*zip(pair, folders[name], strict=True)] for name, *pair in zip(CASES, ones, twos, strict=True)}
 
@@ -113,9 +113,9 @@ def test_each_process_keeps_its_rows_of_what_was_drawn_for_all():
 def test_no_evaluation_batch_leaves_a_process_without_a_sample():
     for samples in (1, 2, 40, 256, 257, 513, 514):
         for processes in (1, 2, 3):
-            size = training._evaluation_batch(samples, processes)
+            size = trainer._evaluation_batch(samples, processes)
             assert min(size, samples % size or size) >= min(processes, samples)
-            assert processes > 1 or size == training._EVALUATION_BATCH
+            assert processes > 1 or size == trainer._EVALUATION_BATCH
 
 
 # ------------------------------------------------------------------------------------------------------- errors
@@ -123,13 +123,13 @@ def test_no_evaluation_batch_leaves_a_process_without_a_sample():
 
 def test_a_batch_too_small_to_divide_is_refused(small_splits, tmp_path):
     with pytest.raises(OptionError, match=r"--devices 9: of 48 .* smallest batch has 8, .* --batch-size"):
-        training.train(builds.deckers, small_splits, 0, tmp_path, hardware=Hardware(devices=9))
+        trainer.train(builds.deckers, small_splits, 0, tmp_path, hardware=Hardware(devices=9))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_network_that_mixes_samples_is_refused(small_splits, tmp_path):
     with pytest.raises(TypeError, match=r"layer\.1 is a BatchNorm1d, .* take NormOverTime"):
-        training.train(builds.foreign, small_splits, 0, tmp_path, hardware=TWO)
+        trainer.train(builds.foreign, small_splits, 0, tmp_path, hardware=TWO)
 
 
 @pytest.fixture

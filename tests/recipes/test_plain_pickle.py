@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.engine import braille, plain_pickle
-from recipes.engine.braille import Braille, events_of
 from recipes.engine.errors import DataError
+from recipes.engine.files import plain_pickle
+from recipes.eventprop import braille
+from recipes.eventprop.braille import Braille, events_of
 
 
 def events(i):

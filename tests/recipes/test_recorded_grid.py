@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from recipes.engine import data, events, recorded_grid
-from recipes.engine.data import Binning
-from recipes.engine.events import Sampling
+from recipes.engine.data import binned, events, recorded_grid
+from recipes.engine.data.binned import Binning
+from recipes.engine.data.events import Sampling
 
 
 def write(path, times, kind):
@@ -24,7 +24,7 @@ def test_recordings_on_a_grid_of_ms_keep_their_bins(tmp_path, kind, every):
     k = np.arange(round(1000 / every))
     path = write(tmp_path / "x_train.h5", k * every / 1000, kind)
     in_bins = np.bincount((k * round(every * 10)) // 100, minlength=100)
-    np.testing.assert_array_equal(data.read(path, Binning()).counts[:][0, :, 0], in_bins)
+    np.testing.assert_array_equal(binned.read(path, Binning()).counts[:][0, :, 0], in_bins)
     kept = events.read(path, Sampling(resolution=every))
     np.testing.assert_allclose(kept.sample(0)[0], k * every, rtol=1e-7)
 
@@ -33,13 +33,13 @@ def test_recordings_on_a_grid_of_ms_keep_their_bins(tmp_path, kind, every):
 @pytest.mark.parametrize("steps", [3, 7, 100, 250, 1000, 2048])
 def test_recordings_on_the_borders_of_the_bins_keep_their_bins(tmp_path, kind, steps):
     path = write(tmp_path / "x_train.h5", np.arange(steps) / steps * 1.4, kind)
-    assert (data.read(path, Binning(duration=1.4, steps=steps)).counts[:][0, :, 0] == 1).all()
+    assert (binned.read(path, Binning(duration=1.4, steps=steps)).counts[:][0, :, 0] == 1).all()
 
 
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
 def test_late_spikes_do_not_change_the_bins_of_others(tmp_path, kind):
     path = write(tmp_path / "x_train.h5", np.r_[np.arange(1000) / 1000, 3.3, 7.0, 60000.0], kind)
-    counts = data.read(path, Binning(duration=0.7, steps=70))
+    counts = binned.read(path, Binning(duration=0.7, steps=70))
     assert (counts.counts[:][0, :, 0] == 10).all() and counts.late == 303
     assert len(events.read(path, Sampling(duration=700.0)).times) == 700
 
@@ -48,7 +48,7 @@ def test_times_on_no_grid_are_what_they_say(tmp_path):
     times = np.sort(np.random.default_rng(0).uniform(0, 1, 5000)).astype(np.float16)
     path = write(tmp_path / "x_train.h5", times, "f2")
     expected = np.bincount(np.floor(times.astype(float) * 100).astype(int), minlength=101)[:100]
-    np.testing.assert_array_equal(data.read(path, Binning()).counts[:][0, :, 0], expected)
+    np.testing.assert_array_equal(binned.read(path, Binning()).counts[:][0, :, 0], expected)
     kept = events.read(path, Sampling())
     np.testing.assert_array_equal(kept.sample(0)[0], np.unique(np.floor(times[times < 1].astype(float) * 1000)))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recipes.__main__ import find_recipes, main
-from recipes.engine import downloads
+from recipes.engine.files import downloads
 
 RECIPES = find_recipes()
 COMMANDS = {

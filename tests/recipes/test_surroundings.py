@@ -66,7 +66,7 @@ def test_the_list_and_the_help_import_nothing_and_need_no_place(tmp_path):
 def test_without_fcntl_a_lock_is_held_by_one_and_let_go_by_a_killed_process(tmp_path):
     code = (
         "import os, signal, sys; sys.modules['fcntl'] = None\n"
-        "from pathlib import Path; from recipes.engine import atomic\n"
+        "from pathlib import Path; from recipes.engine.files import atomic\n"
         "folder = Path(sys.argv[1]); (folder / '.lock').touch()\n"  # of a system that has it
         "def free():\n"
         "    try:\n"

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from recipes.deckers_table1 import RECIPE
-from recipes.engine import plots, tables
+from recipes.engine.results import plots, tables
 from recipes.eventprop_braille import RECIPE as BRAILLE
 from recipes.eventprop_yinyang import RECIPE as YIN_YANG
 

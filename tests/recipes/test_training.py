@@ -11,12 +11,14 @@ import pytest
 import torch
 from stopping import Stop, stop_at, timeless
 
-from recipes.engine import runs, training
+from recipes.deckers.network import DeckersNetwork
 from recipes.engine.errors import DataError
-from recipes.engine.hyperparameters import Hyperparameters
-from recipes.engine.networks import DeckersNetwork, as_input
-from recipes.engine.objectives import SummedSoftmax
-from recipes.engine.runs import Run, RunStore
+from recipes.engine.results import runs
+from recipes.engine.results.runs import Run, RunStore
+from recipes.engine.training import trainer
+from recipes.engine.training.hyperparameters import Hyperparameters
+from recipes.engine.training.networks import as_input
+from recipes.engine.training.objectives import SummedSoftmax
 
 # patience 0 and a small factor: the learning rate falls within four epochs, so that a resume has a scheduler
 # to get wrong
@@ -26,7 +28,7 @@ network = functools.partial(DeckersNetwork, 140, 4, hidden=(8, 8), max_delay=3)
 
 def train(splits, folder, hyper=HYPER, seed=0, **options):
     folder.mkdir(exist_ok=True)
-    return training.train(lambda: SummedSoftmax(network(), hyper), splits, seed, folder, **options)
+    return trainer.train(lambda: SummedSoftmax(network(), hyper), splits, seed, folder, **options)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def test_another_seed_gives_another_run(small_splits, whole, tmp_path):
 
 def test_the_order_of_samples_follows_seed_and_epoch(small_splits):
     def orders(seed):
-        loader = training.batches(small_splits.train, 16, shuffle_seed=seed)
+        loader = trainer.batches(small_splits.train, 16, shuffle_seed=seed)
         found = []
         for epoch in (0, 1, 0):
             loader.sampler.set_epoch(epoch)
@@ -105,7 +107,7 @@ def test_the_order_of_samples_follows_seed_and_epoch(small_splits):
 
 
 def test_every_sample_is_seen_once_and_the_last_batch_may_be_smaller(small_splits):
-    sizes = [len(batch.labels) for batch in training.batches(small_splits.train, 20)]
+    sizes = [len(batch.labels) for batch in trainer.batches(small_splits.train, 20)]
     assert sizes == [20, 20, 8]
 
 
@@ -129,10 +131,10 @@ def test_the_recorded_accuracy_is_that_of_the_kept_weights(small_splits, whole):
     result, folder = whole
     kept = network().eval()
     kept.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
-    training.seed_everything(0)
+    trainer.seed_everything(0)
     right = 0
     with torch.no_grad():
-        for counts, labels, _ in training.batches(small_splits.valid, 256):
+        for counts, labels, _ in trainer.batches(small_splits.valid, 256):
             membrane = kept(as_input(counts)).membrane
             right += (membrane.softmax(-1).sum(0).argmax(1) == labels).sum().item()
     assert result["best"]["clean"]["valid_accuracy"] == pytest.approx(100 * right / len(small_splits.valid))
@@ -146,14 +148,14 @@ HISTORY = [
 
 
 def test_the_clean_protocol_takes_the_test_accuracy_of_the_best_validation_epoch():
-    chosen = training.chosen_epochs(HISTORY, {"paper": "test_accuracy", "clean": "valid_accuracy"})
+    chosen = trainer.chosen_epochs(HISTORY, {"paper": "test_accuracy", "clean": "valid_accuracy"})
     assert chosen["clean"] == HISTORY[1]  # the first of equals; the better test accuracy of epoch 3 plays no part
     assert chosen["paper"] == HISTORY[2]
 
 
 def test_without_validation_only_the_paper_protocol_can_choose():
     history = [{k: v for k, v in entry.items() if k != "valid_accuracy"} for entry in HISTORY]
-    assert list(training.chosen_epochs(history, {"paper": "test_accuracy"})) == ["paper"]
+    assert list(trainer.chosen_epochs(history, {"paper": "test_accuracy"})) == ["paper"]
 
 
 def test_the_learning_rate_follows_the_first_evaluated_set(small_splits, tmp_path):
@@ -169,7 +171,7 @@ def test_the_learning_rate_follows_the_first_evaluated_set(small_splits, tmp_pat
 
 
 def test_means_weigh_every_sample_alike():
-    tally = training._Tally()
+    tally = trainer._Tally()
     tally.add(3, loss=torch.tensor(6.0))
     tally.add(1, loss=torch.tensor(0.0))
     assert tally.means()["loss"] == 1.5
@@ -182,12 +184,12 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_says_where(small_splits, 
             self.scale = torch.nn.Parameter(torch.ones(()))
 
         def forward(self, x):
-            from recipes.engine.networks import Response
+            from recipes.engine.training.networks import Response
 
             return Response(x[:, :, :4] * self.scale * float("nan"), torch.zeros(x.shape[1]))
 
-    with pytest.raises(training.Diverged, match=r"nan in epoch 1, batch 1 \(seed 5\)"):
-        training.train(lambda: SummedSoftmax(Broken(), HYPER), small_splits, 5, tmp_path)
+    with pytest.raises(trainer.Diverged, match=r"nan in epoch 1, batch 1 \(seed 5\)"):
+        trainer.train(lambda: SummedSoftmax(Broken(), HYPER), small_splits, 5, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

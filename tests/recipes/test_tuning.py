@@ -13,7 +13,7 @@ import pytest
 
 from recipes.__main__ import main
 from recipes.deckers_table1 import RECIPE as DECKERS
-from recipes.engine import data, shd_folder
+from recipes.engine.data import binned, shd_folder
 from recipes.engine.errors import DataError
 from recipes.eventprop_shd import RECIPE as EVENTPROP
 
@@ -100,7 +100,7 @@ def test_a_class_of_one_speaker_cannot_be_left_out(source, folder):
 
 def test_less_than_two_groups_are_refused(folder):
     with pytest.raises(ValueError, match="at least two groups of speakers, got 1"):
-        shd_folder.speaker_groups(folder, functools.partial(data.read, binning=data.Binning(steps=5)), 1)
+        shd_folder.speaker_groups(folder, functools.partial(binned.read, binning=binned.Binning(steps=5)), 1)
 
 
 # ---------------------------------------------------------------------------------------------------- command

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
-
-pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip install 'snn_delay_plugins[snntorch]'")
-pytest.importorskip(
-    "spikingjelly.activation_based", reason="SpikingJelly is missing: pip install 'snn_delay_plugins[spikingjelly]'"
-)
-
 import snntorch.surrogate
 import spikingjelly.activation_based.surrogate
+import torch
 
 from snn_delay_plugins import snntorch as ours_snntorch
 from snn_delay_plugins import spikingjelly as ours_spikingjelly

@@ -5,14 +5,11 @@ from __future__ import annotations
 import warnings
 
 import pytest
-import torch
-from torch import nn
-
-pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip install 'snn_delay_plugins[snntorch]'")
-
 import snntorch as snn
+import torch
 from snntorch import functional as SF
 from snntorch import surrogate, utils
+from torch import nn
 
 import snn_delay_plugins
 

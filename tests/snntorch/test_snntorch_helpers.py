@@ -8,14 +8,11 @@ import threading
 import warnings
 
 import pytest
-import torch
-from torch import nn
-
-pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip install 'snn_delay_plugins[snntorch]'")
-
 import snntorch as snn
+import torch
 from snntorch import functional as SF
 from snntorch import utils
+from torch import nn
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -9,8 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip install 'snn_delay_plugins[snntorch]'")
-
 from snn_delay_plugins.functional.delay import delayed_linear
 from snn_delay_plugins.snntorch import AdLIFPlus, DelayedLinear, reset
 

@@ -14,14 +14,11 @@ import weakref
 from pathlib import Path
 
 import pytest
+import snntorch as snn
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
-
-pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip install 'snn_delay_plugins[snntorch]'")
-
-import snntorch as snn
 
 from snn_delay_plugins.snntorch import AdLIFPlus, DelayedLinear, StateAdLIFPlus, reset
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
-
-pytest.importorskip(
-    "spikingjelly.activation_based", reason="SpikingJelly is missing: pip install 'snn_delay_plugins[spikingjelly]'"
-)
-
 from spikingjelly.activation_based import encoding, functional, layer, neuron, surrogate
+from torch import nn
 
 import snn_delay_plugins
 

@@ -7,13 +7,8 @@ import pickle
 
 import pytest
 import torch
-from torch import nn
-
-pytest.importorskip(
-    "spikingjelly.activation_based", reason="SpikingJelly is missing: pip install 'snn_delay_plugins[spikingjelly]'"
-)
-
 from spikingjelly.activation_based import base, functional
+from torch import nn
 
 from snn_delay_plugins.functional.delay import delayed_linear
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedConv1d, DelayedLinear

@@ -71,35 +71,6 @@ def arrive(first, last, entries, values, offsets, starts, places, taps, pending,
 
 
 @njit(**_OPTIONS)
-def arrive_whole(first, last, entries, values, offsets, matrix, pending, now, bias, current):
-    """The same for synapses from all to all whose windows begin at lag 0: taps are ``matrix`` ``[in, out * width]``."""
-    senders, receivers = matrix.shape[0], current.shape[1]
-    width = matrix.shape[1] // receivers
-    sums = np.empty(matrix.shape[1], matrix.dtype)
-    for n in range(first, last):
-        sums[:] = 0
-        for e in range(offsets[n], offsets[n + 1]):
-            _axpy(values[e], matrix[entries[e] - n * senders], sums)
-        for i in range(receivers):
-            row = pending[n, i]
-            if offsets[n] < offsets[n + 1]:
-                for m in range(width):
-                    row[now + m] += sums[i * width + m]
-            current[n, i] = row[now] + bias[i]
-
-
-@njit(**_OPTIONS)
-def collect_whole(first, last, entries, values, windows, met):
-    """The same for synapses from all to all; windows ``[N, out * width]``, met ``[in, out * width]``."""
-    senders = met.shape[0]
-    for e in range(entries.size):
-        n = entries[e] // senders
-        j = entries[e] - n * senders
-        if j >= first and j < last:
-            _axpy(values[e], windows[n], met[j])
-
-
-@njit(**_OPTIONS)
 def forwards(pending, by):
     """Move time: entry ``by`` becomes the first, the last ones become zero."""
     kept = pending.shape[2] - by
@@ -176,6 +147,59 @@ def collect_lanes(first, last, entries, values, starts, places, lanes, now, met)
         else:
             for s in range(begin, end):
                 met[s, _0] += value * rows[np.uint64(places[s]) * _LANES]
+
+
+@njit(**_OPTIONS)
+def put_lanes(spikes, now, lanes):
+    """``[N, in]`` becomes the entry ``now`` of ``[blocks, in, length, LANES]``."""
+    for n in range(spikes.shape[0]):
+        block, lane = n // LANES, n % LANES
+        for j in range(spikes.shape[1]):
+            lanes[block, j, now, lane] = spikes[n, j]
+
+
+@njit(**_OPTIONS)
+def put_entries(entries, values, now, lanes):
+    """The same of the entries n * in + j alone; the others stay."""
+    for e in range(entries.size):
+        n, j = divmod(entries[e], lanes.shape[1])
+        lanes[n // LANES, j, now, n % LANES] = values[e]
+
+
+@njit(**_FAST)
+def _two_products(x, y, step):
+    a = b = x.dtype.type(0)
+    for m in range(x.size):
+        a += x[m] * y[m]
+        b += x[m] * y[m + step]
+    return a, b
+
+
+@njit(**_FAST)
+def _product(x, y):
+    total = x.dtype.type(0)
+    for m in range(x.size):
+        total += x[m] * y[m]
+    return total
+
+
+@njit(**_OPTIONS)
+def collect_many(first, last, spikes, starts, places, lanes, now, met):
+    """met[s, m] += the spikes of senders first ... last - 1 times the gradients that tap m of synapse s led to, over all
+    steps from ``now`` of a stretch ``[blocks, in, steps, LANES]``."""
+    width, size = met.shape[1], (spikes.shape[2] - now) * LANES
+    for block in range(spikes.shape[0]):
+        rows = lanes[block].reshape(-1)[now * LANES :]
+        for j in range(first, last):
+            x = spikes[block, j].reshape(-1)[now * LANES :]
+            for s in range(starts[j], starts[j + 1]):
+                at = places[s] * LANES
+                for m in range(0, width - 1, 2):
+                    a, b = _two_products(x, rows[at + m * LANES : at + (m + 1) * LANES + size], LANES)
+                    met[s, m] += a
+                    met[s, m + 1] += b
+                if width % 2:
+                    met[s, width - 1] += _product(x, rows[at + (width - 1) * LANES : at + (width - 1) * LANES + size])
 
 
 @njit(**_FAST)

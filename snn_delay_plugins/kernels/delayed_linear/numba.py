@@ -1,15 +1,15 @@
-r"""Linear layers with a delay per synapse on the CPU: two compiled forms of
-:func:`snn_delay_plugins.functional.delay.delayed_linear`, whose time and memory do not depend on the longest delay.
+r"""Linear layers with one or two taps per synapse on the CPU: two compiled forms of
+:func:`snn_delay_plugins.functional.windows.windowed_linear`, whose time and memory do not depend on the longest delay.
 
-A delay d = k + f of synapse (i, j) has two taps, ``now`` = w (1 - f) after k steps and ``later`` = w f after k + 1.
+Synapse (i, j) has the tap ``now`` after k steps and ``later`` after k + 1.
 
 - ``"events"``: every spike visits its synapses. Forward adds both taps where the spike arrives; backward collects the
   gradients g_i[t + k] and g_i[t + k + 1] that it meets there. One visit per spike and synapse.
 - ``"shifted"``: every synapse adds its sender's whole train, shifted: two multiply-adds per synapse and step, but over
   consecutive times, eight at once. It wins where more than some percent of the input is not zero.
 
-With :math:`C^0_{ij} = \sum_t g_i[t]\, a_j[t-k]` and :math:`C^1_{ij} = \sum_t g_i[t]\, a_j[t-k-1]`, the gradients are
-(1-f) C0 + f C1 for the weight and w (C1 - C0) for the delay (SLAYER rule); they are summed in double precision.
+The gradients of the taps, :math:`C^0_{ij} = \sum_t g_i[t]\, a_j[t-k]` and
+:math:`C^1_{ij} = \sum_t g_i[t]\, a_j[t-k-1]`, are summed in double precision.
 
 Arrays are [T, N, features], weights [out, in]. Events are ordered by sample, time and unit, work is split by samples,
 by blocks of receivers or by senders: no sum depends on the number of threads.
@@ -36,7 +36,7 @@ _SENDERS = 64  # trains that stay in the cache while all receivers read them
 
 @dataclass(frozen=True)
 class Taps:
-    """The synapses: whole delay ``k`` and the two weights, each [out, in]; ``longest`` = max k."""
+    """The synapses: lag ``k`` of the first tap and the two taps, each [out, in]; ``longest`` = max k."""
 
     k: np.ndarray
     now: np.ndarray
@@ -94,20 +94,17 @@ def events_of(dense: np.ndarray) -> Events:
     return Events(times, units, values, offsets)
 
 
-def taps_of(weight: np.ndarray, delay: np.ndarray, interpolation: str, max_delay: int, most: int) -> Taps:
-    """In the arithmetic of the plain form; ``most``: the delay after which nothing of a sequence is left.
+def taps_of(taps: np.ndarray, lags: np.ndarray, max_delay: int, most: int) -> Taps:
+    """``most``: the lag after which nothing of a sequence is left.
 
-    :raises ValueError: for a delay that is NaN or outside [0, max_delay]: it would be written outside of memory.
+    :raises ValueError: for a lag outside [0, max_delay]: it would be written outside of memory.
     """
-    low, high = (float(delay.min()), float(delay.max())) if delay.size else (0.0, 0.0)
+    low, high = (int(lags.min()), int(lags.max())) if lags.size else (0, 0)
     if not (low >= 0 and high <= max_delay):
-        raise ValueError(f"delays must lie in [0, max_delay={max_delay}], got {low:g} ... {high:g}")
-    whole = np.rint(delay) if interpolation == "round" else np.floor(delay)
-    later = weight * (delay - whole) if interpolation == "linear" else np.zeros_like(weight)
+        raise ValueError(f"lags must lie in [0, max_delay={max_delay}], got {low} ... {high} (NaN is far below zero)")
     if high > most:  # it would not fit into 32 bits, nor its silence into memory
-        whole = np.minimum(whole, most)
-    k = whole.astype(np.int32)
-    return Taps(k, weight - later, later, int(k.max()) if k.size else 0)
+        lags, high = np.minimum(lags, most), most
+    return Taps(lags.astype(np.int32), taps[0], taps[1] if len(taps) > 1 else np.zeros_like(taps[0]), high)
 
 
 @njit(nogil=True, cache=True)
@@ -224,15 +221,14 @@ def events_forward(events: Events, taps: Taps, out: np.ndarray) -> None:
     over_ranges(lambda begin, end: _events_forward(begin, end, *arguments), out.shape[1] * synapses[0].shape[0])
 
 
-def events_synapses(events: Events, taps: Taps, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """C0 and C1, [out, in], in double precision."""
+def events_synapses(events: Events, taps: Taps, grad: np.ndarray) -> np.ndarray:
+    """C0 and C1, [2, out, in], in double precision."""
     receivers, senders = taps.k.shape
     place = _blocked(taps.k, _BLOCK)
     met = np.zeros((2, *place.shape))
     arguments = (events.times, events.units, events.values, events.offsets, place, taps.longest, grad, *met)
     over_ranges(lambda begin, end: _events_synapses(begin, end, *arguments), place.shape[0])
-    now, later = met.transpose(0, 1, 3, 2).reshape(2, -1, senders)[:, :receivers]
-    return now, later
+    return met.transpose(0, 1, 3, 2).reshape(2, -1, senders)[:, :receivers]
 
 
 def events_trains(where: Events, taps: Taps, grad: np.ndarray, out: np.ndarray) -> None:
@@ -428,11 +424,11 @@ def shifted_trains(taps: Taps, grad: np.ndarray, out: np.ndarray) -> None:
     _over_samples_or_rows(lambda *part: _shifted(*part, *arguments), -(-grad.shape[1] // side), k.shape[0])
 
 
-def shifted_synapses(trains: np.ndarray, taps: Taps, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """C0 and C1, [out, in], in double precision."""
+def shifted_synapses(trains: np.ndarray, taps: Taps, grad: np.ndarray) -> np.ndarray:
+    """C0 and C1, [2, out, in], in double precision."""
     start = taps.longest
     side = _side(grad.shape[0], trains.shape[1])
     met = np.zeros((2, *taps.k.shape))
     arguments = (trains, side, start, (start - taps.k) * side, grad, met)
     over_ranges(lambda begin, end: _shifted_synapses(begin, end, *arguments), taps.k.shape[0])
-    return met[0], met[1]
+    return met

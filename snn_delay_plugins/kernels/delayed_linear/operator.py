@@ -1,7 +1,7 @@
-"""Linear layers with a delay per synapse as torch operators: ``snn_delay_plugins::delayed_linear`` and its adjoint.
+"""Linear layers with one or two taps per synapse as torch operators: ``snn_delay_plugins::delayed_linear`` and its adjoint.
 
 On the CPU both run :mod:`.numba`, pass by pass in the form that :mod:`..dispatch` picks by the density of the
-input; on CUDA :mod:`.triton`. Shapes: trains ``[T, N, in]``, weight and delay ``[out, in]``, output
+input; on CUDA :mod:`.triton`. Shapes: trains ``[T, N, in]``, taps ``[1 or 2, out, in]``, lags int64 ``[out, in]``, output
 ``[steps, N, out]``.
 """
 
@@ -17,109 +17,101 @@ from ..first_order import PLAIN_FORM, first_order_only
 __all__ = ["delayed_linear", "delayed_linear_backward"]
 
 
-_INTERPOLATIONS = ("linear", "round", "floor")
-
-
-def _check(
-    trains: Tensor, weight: Tensor, delay: Tensor, support: Tensor | None, interpolation: str, max_delay: int, method: str
-) -> None:
+def _check(trains: Tensor, taps: Tensor, lags: Tensor, support: Tensor | None, max_delay: int, method: str) -> None:
     """
-    :raises TypeError, ValueError: unless everything fits to ``trains``; the delays themselves: see ``taps_of``.
+    :raises TypeError, ValueError: unless everything fits to ``trains``; the lags themselves: see ``taps_of``.
     """
-    check_kind("interpolation", interpolation, _INTERPOLATIONS)
     check_kind("method", method, ("triton",) if trains.is_cuda else ("auto", "events", "shifted"))
     check_size("max_delay", max_delay)
     check_tensor("trains", trains, (None, None, None), FLOATS, trains.device)
-    like = (trains.dtype,), trains.device
-    check_tensor("weight", weight, (None, trains.shape[2]), *like)
-    check_tensor("delay", delay, tuple(weight.shape), *like)
+    check_tensor("taps", taps, (None, None, trains.shape[2]), (trains.dtype,), trains.device)
+    if taps.shape[0] not in (1, 2):
+        raise ValueError(f"taps must be one or two per synapse, got {taps.shape[0]}")
+    check_tensor("lags", lags, tuple(taps.shape[1:]), (torch.int64,), trains.device)
     if support is not None:
         check_tensor("support", support, tuple(trains.shape), (torch.bool,), trains.device)
 
 
 @torch.library.custom_op("snn_delay_plugins::delayed_linear", mutates_args=())
 def delayed_linear(
-    trains: Tensor, weight: Tensor, delay: Tensor, support: Tensor | None,
-    interpolation: str, max_delay: int, steps: int, method: str,
-) -> Tensor:  # fmt: skip
-    """``out[t, n, i] = sum_j weight[i, j] trains[t - delay[i, j], n, j]``.
+    trains: Tensor, taps: Tensor, lags: Tensor, support: Tensor | None, max_delay: int, steps: int, method: str
+) -> Tensor:
+    """``out[t, n, i] = sum_j sum_m taps[m, i, j] trains[t - lags[i, j] - m, n, j]``.
 
-    ``support`` ``[T, N, in]``: where the gradient of the trains is wanted (elsewhere it is zero). ``method``:
-    ``"events"``, ``"shifted"`` or ``"auto"`` (CPU), ``"triton"``.
+    ``max_delay``: the longest lag of a first tap. ``support`` ``[T, N, in]``: where the gradient of the trains is wanted
+    (elsewhere it is zero). ``method``: ``"events"``, ``"shifted"`` or ``"auto"`` (CPU), ``"triton"``.
     """
-    _check(trains, weight, delay, support, interpolation, max_delay, method)
+    _check(trains, taps, lags, support, max_delay, method)
     check_size("steps", steps)
     if method == "triton":
         from . import triton
 
-        return triton.forward(trains, weight, delay, interpolation, max_delay, steps)
+        return triton.forward(trains, taps, lags, steps)
     from . import numba as loops
 
-    _check_room(trains, weight.shape[0], steps)
-    x, taps = _as_arrays(trains, weight, delay, interpolation, max_delay, steps)
-    out = trains.new_empty(steps, trains.shape[1], weight.shape[0])
+    _check_room(trains, taps.shape[1], steps)
+    x, synapses = _as_arrays(trains, taps, lags, max_delay, steps)
+    out = trains.new_empty(steps, trains.shape[1], taps.shape[1])
     if not out.numel() or not trains.numel():
         return out.zero_()
     if dispatch.delay_form("forward", trains, method) == "events":
-        loops.events_forward(loops.events_of(x), taps, out.numpy())
+        loops.events_forward(loops.events_of(x), synapses, out.numpy())
     else:
-        loops.shifted_forward(x, taps, out.numpy())
+        loops.shifted_forward(x, synapses, out.numpy())
     return out
 
 
 @delayed_linear.register_fake
-def _(trains, weight, delay, support, interpolation, max_delay, steps, method):
-    return trains.new_empty(steps, trains.shape[1], weight.shape[0])
+def _(trains, taps, lags, support, max_delay, steps, method):
+    return trains.new_empty(steps, trains.shape[1], taps.shape[1])
 
 
 @torch.library.custom_op("snn_delay_plugins::delayed_linear_backward", mutates_args=())
 def delayed_linear_backward(
-    grad: Tensor, trains: Tensor, weight: Tensor, delay: Tensor, support: Tensor | None,
-    interpolation: str, max_delay: int, method: str, for_trains: bool, for_synapses: bool,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of trains, weight and delay; empty where they are not asked for."""
-    _check(trains, weight, delay, support, interpolation, max_delay, method)
-    check_tensor("grad", grad, (None, trains.shape[1], weight.shape[0]), (trains.dtype,), trains.device)
+    grad: Tensor, trains: Tensor, taps: Tensor, lags: Tensor, support: Tensor | None,
+    max_delay: int, method: str, for_trains: bool, for_taps: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Gradients of trains and taps; empty where they are not asked for."""
+    _check(trains, taps, lags, support, max_delay, method)
+    check_tensor("grad", grad, (None, trains.shape[1], taps.shape[1]), (trains.dtype,), trains.device)
     if method == "triton":
         from . import triton
 
-        return triton.backward(grad, trains, weight, delay, support, interpolation, max_delay, for_trains, for_synapses)
+        return triton.backward(grad, trains, taps, lags, support, for_trains, for_taps)
     from . import numba as loops
 
-    nothing = trains.new_empty(0)
-    g_trains, g_weight, g_delay = nothing, nothing.clone(), nothing.clone()
-    x, taps = _as_arrays(trains, weight, delay, interpolation, max_delay, grad.shape[0])
+    g_trains, g_taps = trains.new_empty(0), trains.new_empty(0)
+    x, synapses = _as_arrays(trains, taps, lags, max_delay, grad.shape[0])
     g = grad.detach().contiguous().numpy()
     if not grad.numel() or not trains.numel():
-        of = ((trains, for_trains), (weight, for_synapses), (delay, for_synapses))
+        of = ((trains, for_trains), (taps, for_taps))
         return tuple(value.new_zeros(value.shape if wanted else 0) for value, wanted in of)
-    if for_synapses:
+    if for_taps:
         if dispatch.delay_form("synapses", trains, method) == "events":
-            now, later = loops.events_synapses(loops.events_of(x), taps, g)
+            met = loops.events_synapses(loops.events_of(x), synapses, g)
         else:
-            now, later = loops.shifted_synapses(x, taps, g)
-        fraction = delay.detach().numpy() - taps.k if interpolation == "linear" else 0.0
-        g_weight = torch.from_numpy(((1 - fraction) * now + fraction * later).astype(x.dtype))
-        g_delay = torch.from_numpy((weight.detach().numpy() * (later - now)).astype(x.dtype))
+            met = loops.shifted_synapses(x, synapses, g)
+        g_taps = torch.empty_like(taps, memory_format=torch.contiguous_format)
+        g_taps.numpy()[:] = met[: taps.shape[0]]
     if for_trains:
         if support is not None and dispatch.delay_form("trains", support, method) == "events":
             wanted = loops.events_of(support.contiguous().numpy())
             g_trains = torch.zeros_like(trains, memory_format=torch.contiguous_format)
-            loops.events_trains(wanted, taps, g, g_trains.numpy())
+            loops.events_trains(wanted, synapses, g, g_trains.numpy())
         else:
             g_trains = torch.empty_like(trains, memory_format=torch.contiguous_format)
-            loops.shifted_trains(taps, g, g_trains.numpy())
+            loops.shifted_trains(synapses, g, g_trains.numpy())
             if support is not None:
                 g_trains.mul_(support)
-    return g_trains, g_weight, g_delay
+    return g_trains, g_taps
 
 
 @delayed_linear_backward.register_fake
-def _(grad, trains, weight, delay, support, interpolation, max_delay, method, for_trains, for_synapses):
+def _(grad, trains, taps, lags, support, max_delay, method, for_trains, for_taps):
     def of(like, wanted):
         return torch.empty_like(like, memory_format=torch.contiguous_format) if wanted else like.new_empty(0)
 
-    return of(trains, for_trains), of(weight, for_synapses), of(delay, for_synapses)
+    return of(trains, for_trains), of(taps, for_taps)
 
 
 def _check_room(trains: Tensor, receivers: int, steps: int) -> None:
@@ -129,25 +121,23 @@ def _check_room(trains: Tensor, receivers: int, steps: int) -> None:
     check_room(f"steps = {steps} of {samples} x {receivers} currents", numbers * trains.element_size())
 
 
-def _as_arrays(trains: Tensor, weight: Tensor, delay: Tensor, interpolation: str, max_delay: int, steps: int):
-    """Delays longer than both sequences, which no spike outlasts, are cut to them."""
+def _as_arrays(trains: Tensor, taps: Tensor, lags: Tensor, max_delay: int, steps: int):
+    """Lags longer than both sequences, which no spike outlasts, are cut to them."""
     from . import numba as loops
 
-    x = trains.detach().contiguous().numpy()
-    synapses = (value.detach().contiguous().numpy() for value in (weight, delay))
-    return x, loops.taps_of(*synapses, interpolation, max_delay, max(steps, trains.shape[0]))
+    x, kernel, first = (value.detach().contiguous().numpy() for value in (trains, taps, lags))
+    return x, loops.taps_of(kernel, first, max_delay, max(steps, trains.shape[0]))
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    trains, weight, delay, support, interpolation, max_delay, _, method = inputs
-    ctx.save_for_backward(trains, weight, delay, support)
-    ctx.options = (interpolation, max_delay, method)
+    trains, taps, lags, support, max_delay, _, method = inputs
+    ctx.save_for_backward(trains, taps, lags, support)
+    ctx.options = (max_delay, method)
 
 
 def _backward(ctx, grad):
-    for_trains, for_weight, for_delay, *_ = ctx.needs_input_grad
-    gradients = delayed_linear_backward(grad, *ctx.saved_tensors, *ctx.options, for_trains, for_weight or for_delay)
-    wanted = (for_trains, for_weight, for_delay)
+    wanted = ctx.needs_input_grad[:2]
+    gradients = delayed_linear_backward(grad, *ctx.saved_tensors, *ctx.options, *wanted)
     return *(g if want else None for g, want in zip(gradients, wanted, strict=True)), *(None for _ in range(5))
 
 

@@ -1,4 +1,4 @@
-"""Linear layers with a delay per synapse on CUDA: the ``"shifted"`` form of :mod:`.numba`, whose head has the
+"""Linear layers with one or two taps per synapse on CUDA: the ``"shifted"`` form of :mod:`.numba`, whose head has the
 equations. Every program owns its outputs, so that results repeat; time does not depend on the longest delay.
 """
 
@@ -61,10 +61,8 @@ def _correlations_kernel(
     tl.store(met_later + i * senders + j, later, row)
 
 
-def _taps(weight: Tensor, delay: Tensor, interpolation: str) -> tuple[Tensor, Tensor, Tensor]:
-    whole = delay.round() if interpolation == "round" else delay.floor()
-    later = weight * (delay - whole) if interpolation == "linear" else torch.zeros_like(weight)
-    return whole.int(), weight - later, later
+def _both(taps: Tensor) -> tuple[Tensor, Tensor]:
+    return taps[0], taps[1] if taps.shape[0] > 1 else torch.zeros_like(taps[0])
 
 
 def _by_unit(sequence: Tensor) -> Tensor:
@@ -82,31 +80,28 @@ def _shifted_sums(source: Tensor, lag: Tensor, now: Tensor, later: Tensor, steps
     return out.permute(2, 0, 1).contiguous()
 
 
-def forward(trains: Tensor, weight: Tensor, delay: Tensor, interpolation: str, max_delay: int, steps: int) -> Tensor:
-    """``[steps, N, out]``. Delays outside of the sequence reach nothing; nothing is read outside of memory."""
-    k, now, later = _taps(weight.detach(), delay.detach(), interpolation)
-    return _shifted_sums(_by_unit(trains), -k - 1, later, now, steps)
+def forward(trains: Tensor, taps: Tensor, lags: Tensor, steps: int) -> Tensor:
+    """``[steps, N, out]``. Lags outside of the sequence reach nothing; nothing is read outside of memory."""
+    now, later = _both(taps.detach())
+    return _shifted_sums(_by_unit(trains), -lags.int() - 1, later, now, steps)
 
 
 def backward(
-    grad: Tensor, trains: Tensor, weight: Tensor, delay: Tensor, support: Tensor | None,
-    interpolation: str, max_delay: int, for_trains: bool, for_synapses: bool,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of trains, weight and delay; empty where they are not asked for."""
-    k, now, later = _taps(weight, delay, interpolation)
-    g = _by_unit(grad)
-    g_trains, g_weight, g_delay = (trains.new_empty(0) for _ in range(3))
-    if for_synapses:
+    grad: Tensor, trains: Tensor, taps: Tensor, lags: Tensor, support: Tensor | None, for_trains: bool, for_taps: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients of trains and taps; empty where they are not asked for."""
+    k, g = lags.int(), _by_unit(grad)
+    g_trains, g_taps = trains.new_empty(0), trains.new_empty(0)
+    if for_taps:
         source = _by_unit(trains)
-        met = [torch.empty(k.shape, dtype=torch.float64, device=k.device) for _ in range(2)]
+        met = torch.empty(2, *k.shape, dtype=torch.float64, device=k.device)
         samples, senders, length = source.shape
         grid = (senders, triton.cdiv(k.shape[0], _ROWS))
         _correlations_kernel[grid](source, -k - 1, g, *met, samples, k.shape[0], senders, length, g.shape[2], _ROWS, _STEPS)
-        fraction = delay - k if interpolation == "linear" else torch.zeros_like(delay)
-        g_weight = ((1 - fraction) * met[0] + fraction * met[1]).to(weight.dtype)
-        g_delay = (weight * (met[1] - met[0])).to(weight.dtype)
+        g_taps = met[: taps.shape[0]].to(taps.dtype)
     if for_trains:
+        now, later = _both(taps)
         g_trains = _shifted_sums(g, k.T, now.T, later.T, trains.shape[0])
         if support is not None:
             g_trains = g_trains * support
-    return g_trains, g_weight, g_delay
+    return g_trains, g_taps

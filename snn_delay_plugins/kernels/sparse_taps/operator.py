@@ -3,7 +3,7 @@ r"""Sparse connections with a few taps each on the CPU, as torch operators: ``sn
 .. math:: I_i[t] = \sum_{s: j \to i} \sum_m K_s[m]\, a_j[t - \ell_s - m],
 
 and its gradients. Time and memory grow with the number of synapses and the width of their windows, not with in x out
-nor with the longest delay. Synapses are ordered by receiver. Shapes: :mod:`snn_delay_plugins.functional.sparse_taps`.
+nor with the longest delay. Synapses are ordered by receiver. Shapes: :mod:`snn_delay_plugins.functional.windows`.
 
 Every sample's trains are laid out along time with silence around them, so that all loops run over the whole sequence,
 four taps at once. Work is split by samples or by receivers: no sum depends on the number of threads.

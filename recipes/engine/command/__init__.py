@@ -1,0 +1,1 @@
+"""What a command asks for, and doing it: tables of networks, views of them, tuning."""

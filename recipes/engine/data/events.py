@@ -1,0 +1,214 @@
+"""Recordings as events, for networks that take :class:`snn_delay_plugins.SpikeEvents`; SHD's files among them.
+
+Times are in ms. Augmentations of the EventProp papers (shift, blend) are in :mod:`recipes.eventprop.augmentation`.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snn_delay_plugins.bins import steps_in
+from snn_delay_plugins.events import SpikeEvents
+
+from ..files import cache, downloads, plain_files
+from . import binned, heidelberg, shd_files, shd_folder, silence
+from .sources import Source, Splits
+
+_CACHE_FORMAT = 4  # raised whenever the meaning of a cached file changes
+
+
+@dataclasses.dataclass(frozen=True)
+class EventRecordings:
+    """Samples as events: sample i owns ``times[offsets[i]:offsets[i + 1]]`` (ms, float32, ascending) and the
+    ``units`` (int16) beside them."""
+
+    times: np.ndarray | cache.OnDisk
+    units: np.ndarray | cache.OnDisk
+    offsets: np.ndarray
+    labels: np.ndarray
+    num_units: int
+    duration: float
+    speakers: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, samples: list[tuple[np.ndarray, np.ndarray]], labels, num_units: int, duration: float):
+        """From (times, units) of each sample; events are sorted by time, those at or after ``duration`` left out."""
+        ordered = []
+        for times, units in samples:
+            times, units = np.asarray(times, np.float32), np.asarray(units, np.int16)
+            order = np.argsort(times, kind="stable")
+            order = order[times[order] < duration]
+            ordered.append((times[order], units[order]))
+        offsets = np.concatenate([[0], np.cumsum([len(times) for times, _ in ordered])]).astype(np.int64)
+        times = np.concatenate([times for times, _ in ordered]) if ordered else np.zeros(0, np.float32)
+        units = np.concatenate([units for _, units in ordered]) if ordered else np.zeros(0, np.int16)
+        return cls(times, units, offsets, np.asarray(labels, np.int64), num_units, float(duration))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Times and units of one sample."""
+        which = slice(self.offsets[i], self.offsets[i + 1])
+        return self.times[which], self.units[which]
+
+    def batch(self, which: np.ndarray, rng: np.random.Generator) -> tuple[SpikeEvents, Tensor]:
+        """Events and labels of these samples; nothing random."""
+        samples = [self.sample(i) for i in which]
+        return as_events(samples, self.num_units, self.duration), torch.from_numpy(self.labels[which])
+
+    def take(self, which: np.ndarray) -> "EventRecordings":
+        samples = [self.sample(i) for i in which]
+        taken = EventRecordings.of(samples, self.labels[which], self.num_units, self.duration)
+        return taken if self.speakers is None else dataclasses.replace(taken, speakers=self.speakers[which])
+
+    def add_to(self, digest) -> None:
+        digest.update(repr((len(self), self.num_units, self.duration)).encode())
+        for array in (self.times, self.units, self.offsets, self.labels):
+            cache.update(digest, array)
+
+
+def as_events(samples: list[tuple[np.ndarray, np.ndarray]], num_units: int, duration: float) -> SpikeEvents:
+    """A batch of samples (times in ascending order, units)."""
+    lengths = [len(times) for times, _ in samples]
+    return SpikeEvents(
+        torch.from_numpy(np.concatenate([times for times, _ in samples])),
+        torch.from_numpy(np.concatenate([units for _, units in samples]).astype(np.int64)),
+        torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)),
+        num_units,
+        duration,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """From a file's spikes to events: what is kept of them.
+
+    ``duration`` ms from the start; with ``resolution`` ms, times are rounded down to whole multiples of it and a
+    channel spikes at most once in each, as in mlGeNN's reading of SHD at 1 ms; None keeps every spike at its stored
+    time.
+    """
+
+    duration: float = 1000.0
+    resolution: float | None = 1.0
+    units: int = 700
+
+    def __post_init__(self):
+        if self.duration <= 0 or (self.resolution is not None and self.resolution <= 0):
+            raise ValueError(f"duration and resolution must be positive, not {self}")
+
+
+def read(path: Path, sampling: Sampling, allow_silence: bool = False) -> EventRecordings:
+    """One file; from the cache where these settings have seen this file before. The events stay on disk, but for those
+    of the batch at hand. Raises :class:`recipes.engine.data.sources.DataError`."""
+    path = Path(path)
+    plain_files.checked(path)
+    kept = cache.entry("events", path, [_CACHE_FORMAT, dataclasses.asdict(sampling)])
+    arrays = cache.cached(path, kept, lambda sink: _read(sink, path, sampling), ("times", "units"))
+    silence.check(path, arrays["silent"], sampling.duration / 1000, allow_silence)
+    names = ("times", "units", "offsets", "labels")
+    return EventRecordings(*(arrays[name] for name in names), sampling.units, sampling.duration, arrays.get("speakers"))
+
+
+def _read(sink: cache.Sink, path: Path, sampling: Sampling) -> None:
+    lengths = []
+    with shd_files.open_events(path) as file:
+        for chunk in file.chunks(sampling.units):
+            sample, time, unit = _sampled(chunk, sampling)
+            sink.append("times", time.astype(np.float32))
+            sink.append("units", unit.astype(np.int16))
+            lengths.append(np.bincount(sample, minlength=chunk.length))
+        lengths = np.concatenate(lengths)
+        sink.append("offsets", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        sink.append("silent", np.flatnonzero(lengths == 0))
+        file.append_samples(sink)
+
+
+def _sampled(chunk: shd_files.Chunk, sampling: Sampling) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sample, time (ms) and unit of what is kept of the chunk's spikes, in this order."""
+    sample, time, unit = chunk.sample, 1000.0 * chunk.time, chunk.unit
+    if sampling.resolution is None:
+        inside = time < sampling.duration
+        sample, time, unit = sample[inside], time[inside], unit[inside]
+        order = np.lexsort((unit, time, sample))
+        return sample[order], time[order], unit[order]
+    steps = steps_in(sampling.duration, sampling.resolution)
+    step = chunk.bins(sampling.resolution / 1000, sampling.duration / 1000)
+    inside = step < steps
+    # One number per spike is sorted much faster than three, and tells repeated ones.
+    spikes = np.sort((sample[inside] * steps + step[inside]) * sampling.units + unit[inside])
+    spikes = spikes[np.diff(spikes, prepend=-1) > 0]
+    rest, unit = np.divmod(spikes, sampling.units)
+    sample, step = np.divmod(rest, steps)
+    return sample, step * sampling.resolution, unit
+
+
+@dataclasses.dataclass(frozen=True)
+class ShdEvents(Source):
+    """A folder in SHD's format as events. ``augmentations`` are the ways in which training samples can be augmented, by
+    name: each makes a training part of the recordings (None: as they are) and is a dataclass, kept with every result;
+    ``augmentation`` names the one in use. ``paper_criterion`` is the metric by which the paper chose its epoch."""
+
+    sampling: Sampling
+    augmentations: dict[str, Callable[[EventRecordings], object] | None]
+    augmentation: str
+    paper_criterion: str = "train_accuracy"
+    allow_silence: bool = False
+    published: downloads.Published = heidelberg.SHD
+
+    folder = binned.BinnedCounts.folder
+    names_speakers = True
+
+    @property
+    def _augment(self) -> Callable[[EventRecordings], object] | None:
+        return self.augmentations[self.augmentation]
+
+    @property
+    def settings(self) -> dict:
+        how = dataclasses.asdict(self._augment) if self._augment else {}
+        return {"sampling": dataclasses.asdict(self.sampling), "augmentation": {"name": self.augmentation, **how}}
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--augmentation", choices=list(self.augmentations), help=f"of training samples (default {self.augmentation})"
+        )
+        silence.add_option(parser)
+
+    def with_options(self, given: argparse.Namespace) -> "ShdEvents":
+        augmentation = given.augmentation or self.augmentation
+        return dataclasses.replace(self, augmentation=augmentation, allow_silence=given.allow_silence)
+
+    def matches(self, given: argparse.Namespace, settings: dict) -> bool:
+        return given.augmentation is None or settings["augmentation"]["name"] == given.augmentation
+
+    def find(self, data_dir: Path) -> str:
+        return shd_folder.find_files(data_dir)[0]
+
+    def load(self, data_dir: Path | None, protocol: str) -> Splits:
+        return self._augmented(
+            shd_folder.load_splits(
+                data_dir, protocol, self._read, self.sampling.units, paper_criterion=self.paper_criterion
+            )
+        )
+
+    def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:
+        return shd_folder.speaker_groups(data_dir, self._read, count)
+
+    def load_fold(self, data_dir: Path | None, left_out: tuple[int, ...]) -> Splits:
+        return self._augmented(shd_folder.load_fold(data_dir, self._read, self.sampling.units, left_out))
+
+    def _read(self, path: Path) -> EventRecordings:
+        return read(path, self.sampling, self.allow_silence)
+
+    def _augmented(self, splits: Splits) -> Splits:
+        return splits if self._augment is None else dataclasses.replace(splits, train=self._augment(splits.train))
+
+    def smoke(self) -> tuple["ShdEvents", Path]:
+        from . import miniature
+
+        return self, miniature.make()

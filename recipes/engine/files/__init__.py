@@ -1,0 +1,1 @@
+"""Files of anybody's, read with care; our own, whole or absent; downloads and the cache."""

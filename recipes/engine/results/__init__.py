@@ -1,0 +1,1 @@
+"""The store of finished runs, and what is made of it: tables and pictures."""

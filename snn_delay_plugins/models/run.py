@@ -1,0 +1,207 @@
+"""A model with the values of its parameters, run for a step or a sequence: all that a front door knows of equations.
+
+Users carry states alone from step to step. The spikes of the step before are recovered from them,
+``s[t-1] = Theta(z[t-1])``, gradient included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ..checks import values_known
+from ..functional.adlif import NotFiniteError
+from ..functional.linear_neuron import Coefficients, LinearState, linear_neuron, linear_neuron_step
+from ..functional.surrogate import fire
+from ..kernels import dispatch
+from .model import LinearModel, NeuronModel, StepModel
+
+__all__ = ["Run", "Sequence", "prepare"]
+
+States = tuple[Tensor, ...]
+Surrogate = Callable[[Tensor], Tensor]
+
+
+class Sequence(NamedTuple):
+    """What a sequence leaves."""
+
+    spikes: Tensor
+    """``[T, N, *]``, in the dtype of the current."""
+    states: States
+    """After the last step, each ``[N, *]``."""
+    traces: States | None = None
+    """The states after every step, each ``[T, N, *]``, where they were asked for."""
+    support: Tensor | None = None
+    """Where a gradient of the spikes has an effect, bool ``[T, N, *]``; None: everywhere."""
+
+
+class Run(Protocol):
+    """Neurons ready to run; states in the order of the model."""
+
+    @property
+    def shows_spikes(self) -> bool:
+        """Whether states that were carried tell of their spikes."""
+        ...
+
+    def spikes(self, states: States) -> Tensor:
+        """The spikes that belong to states ``[N, *]`` that were carried."""
+        ...
+
+    def step(self, current: Tensor, states: States) -> tuple[States, Tensor]:
+        """States and spikes after one step, from the current ``[N, *]``.
+
+        :raises ValueError: for shapes that do not fit. :raises NotFiniteError: when a state becomes NaN or infinite.
+        """
+        ...
+
+    def sequence(self, current: Tensor, states: States, traces: bool = False, support: bool = False) -> Sequence:
+        """The same over a current ``[T, N, *]``."""
+        ...
+
+
+def prepare(
+    model: NeuronModel, parameters: Mapping[str, Tensor], threshold: float | Tensor, surrogate: Surrogate, reset: str,
+    detach_reset: bool = False,
+) -> Run:  # fmt: skip
+    """The neurons of ``model`` with these parameters."""
+    if isinstance(model, LinearModel):
+        coefficients = model.coefficients(parameters, threshold, reset, detach_reset)
+        return _LinearRun(parameters, coefficients, surrogate)
+    if isinstance(model, StepModel):
+        return _StepRun(parameters, model, threshold, surrogate, reset, detach_reset)
+    raise TypeError(f"model must be a LinearModel or a StepModel, got {type(model).__name__}")
+
+
+class _LinearRun(NamedTuple):
+    parameters: Mapping[str, Tensor]
+    coefficients: Coefficients
+    surrogate: Surrogate
+    shows_spikes = True
+
+    def spikes(self, states: States) -> Tensor:
+        of = self.coefficients
+        z = states[0] if len(states) == 1 or (isinstance(of.c, int) and of.c == 0) else states[0] + of.c * states[1]
+        return fire(z - of.theta, self.surrogate)
+
+    def _started(self, states: States) -> LinearState:
+        return LinearState(states[0], states[1] if len(states) > 1 else None, self.spikes(states))
+
+    def step(self, current: Tensor, states: States) -> tuple[States, Tensor]:
+        _check_fit(self.parameters, self.coefficients.theta, current, current.shape[1:])
+        state = linear_neuron_step(current, self._started(states), self.coefficients, self.surrogate)
+        after = _states(state)
+        if not current.is_cuda:  # on CUDA the check would wait for the device at every step
+            _check_finite(after, self.coefficients.theta)
+        return after, state.s
+
+    def sequence(self, current: Tensor, states: States, traces: bool = False, support: bool = False) -> Sequence:
+        _check_fit(self.parameters, self.coefficients.theta, current, current.shape[2:])
+        spikes, state, *more = linear_neuron(
+            current, self.coefficients, self._started(states), surrogate=self.surrogate, traces=traces, support=support
+        )
+        _check_finite(_states(state), self.coefficients.theta)
+        kept = tuple(trace for trace in more.pop(0) if trace is not None) if traces else None
+        return Sequence(spikes, _states(state), kept, more[0] if support else None)
+
+
+class _StepRun(NamedTuple):
+    parameters: Mapping[str, Tensor]
+    model: StepModel
+    threshold: float | Tensor
+    surrogate: Surrogate
+    reset: str
+    detach_reset: bool
+    shows_spikes = True
+
+    def spikes(self, states: States) -> Tensor:
+        return fire(self.model.above(states, self.parameters, self.threshold), self.surrogate)
+
+    def step(self, current: Tensor, states: States) -> tuple[States, Tensor]:
+        _check_fit(self.parameters, self.threshold, current, current.shape[1:])
+        after = self._stepped(current, states, self.spikes(states))
+        if not current.is_cuda:
+            _check_finite(after, self.threshold)
+        return after, self.spikes(after)
+
+    def _stepped(self, current: Tensor, states: States, spikes: Tensor) -> States:
+        return tuple(
+            self.model.step(current, states, spikes, self.parameters, self.threshold, self.reset, self.detach_reset)
+        )
+
+    def sequence(self, current: Tensor, states: States, traces: bool = False, support: bool = False) -> Sequence:
+        _check_fit(self.parameters, self.threshold, current, current.shape[2:])
+        if dispatch.wanted_method(None, dispatch.METHODS) is None:
+            dispatch.warn_once(
+                f"{self.model.name} is not linear and runs in plain PyTorch, step by step: slower than a LinearModel"
+            )
+        spikes, passed = self.spikes(states), [states]
+        emitted = []
+        for step in current.unbind(0):
+            states = self._stepped(step, states, spikes)
+            spikes = self.spikes(states)
+            passed.append(states)
+            emitted.append(spikes)
+        _check_finite(states, self.threshold)
+        kept = None
+        if traces:
+            kept = tuple(_stacked(list(values), current, values[0].dtype) for values in zip(*passed, strict=True))
+            kept = tuple(trace[1:] for trace in kept)
+        return Sequence(_stacked(emitted, current, current.dtype), states, kept)
+
+
+def _states(state: LinearState) -> States:
+    return (state.x0,) if state.x1 is None else (state.x0, state.x1)
+
+
+def _stacked(steps: list[Tensor], current: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.stack(steps).to(dtype) if steps else current.new_zeros(current.shape, dtype=dtype)
+
+
+def _check_fit(parameters: Mapping[str, Tensor], threshold: float | Tensor, current: Tensor, features: torch.Size) -> None:
+    for name, value in parameters.items():
+        _check_parameter(name, value, current, features)
+    if isinstance(threshold, Tensor):
+        _check_parameter("threshold", threshold, current, features)
+
+
+def _check_parameter(name: str, value: Tensor, current: Tensor, features: torch.Size) -> None:
+    if value.dim() and value.shape != features and not _broadcasts(value.shape, features):
+        raise ValueError(
+            f"{name} of shape {tuple(value.shape)} does not broadcast to the neurons {tuple(features)} of a current "
+            f"of shape {tuple(current.shape)}"
+        )
+    if value.device != current.device and value.dim() > 0:
+        raise ValueError(f"{name} is on {value.device} but current on {current.device}; move one of them")
+    if value.dtype != current.dtype and torch.promote_types(value.dtype, current.dtype) != value.dtype:
+        raise TypeError(
+            f"current is {current.dtype} but {name} only {value.dtype}; convert the module (e.g. .double()) or the current"
+        )
+
+
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    try:
+        return torch.broadcast_shapes(shape, to) == to
+    except RuntimeError:
+        return False
+
+
+def _check_finite(states: States, threshold: float | Tensor) -> None:
+    # A NaN never leaves the recursion, so that the last step tells of every step before it.
+    if not values_known(states[0]) or not states[0].numel():
+        return
+    together = states[0].detach()
+    for state in states[1:]:
+        together = together + state.detach()
+    if isinstance(threshold, Tensor):
+        together = together + threshold.detach()
+    if torch.isfinite(together).all():
+        return
+    if isinstance(threshold, Tensor) and not torch.isfinite(threshold.detach()).all():
+        raise ValueError(f"threshold must be finite, got {threshold.detach().flatten()[:8].tolist()}")
+    raise NotFiniteError(
+        "a state of the neurons became NaN or infinite: look for NaN or infinite input currents or parameters, or for an "
+        "unstable neuron"
+    )
