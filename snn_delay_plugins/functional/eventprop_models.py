@@ -195,7 +195,7 @@ ADLIF = ContinuousModel(
         "tau_mem": _tau(20.0),
         "tau_syn": _tau(5.0),
         "tau_adapt": _tau(100.0),
-        "a": Constant(0.5),
+        "a": Constant(0.5, low=-0.99),  # below -1 V and W grow without end
         "b": Constant(0.2),
     },
     equations=r"""\tau_s \dot I &= -I, \qquad \tau_m \dot V = -V + I - W, \qquad \tau_w \dot W = -W + a V \\

@@ -4,7 +4,7 @@ from .framework import FRAMEWORK
 
 with FRAMEWORK.needed():
     from .convolution import DelayedConv1d, DelayedConv2d
-    from .eventprop import EventPropLI, EventPropLIF
+    from .eventprop import EventPropAdLIF, EventPropLI, EventPropLIF, EventPropLinear
     from .layer import DelayedLinear, DiscreteDelayedLinear
     from .model import from_model
     from .models import NEURONS
@@ -12,8 +12,8 @@ with FRAMEWORK.needed():
     from .reset import detach, reset
 
 __all__ = [
-    "AdLIFPlus", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropLI",
-    "EventPropLIF", "StateAdLIFPlus", "detach", "from_model", "reset",
+    "AdLIFPlus", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropAdLIF",
+    "EventPropLI", "EventPropLIF", "EventPropLinear", "StateAdLIFPlus", "detach", "from_model", "reset",
 ]  # fmt: skip
 
 __all__ += list(NEURONS)  # one or two classes for every model of snn_delay_plugins.models
