@@ -264,6 +264,7 @@ class _Neuron:
             if t < ready:
                 until = max(min(until, ready), t)
                 x = _exp(self.M_held, until - t) @ x
+                below = bool(self.c @ x < self.theta)  # a V that is not held may have risen beyond it unseen
             elif until > t:
                 rise, at, below = self._first_rise(x, until - t, below)
                 if rise >= 0:
@@ -280,7 +281,7 @@ class _Neuron:
         below theta at the end?
 
         Interval by interval: one in which V' has one sign holds a crossing if V - theta changes its sign; one in which V
-        stays below the threshold by the bounds on V' holds none; any other is halved.
+        stays on one side of the threshold by the bounds on V' holds none; any other is halved.
         """
         a, width = 0.0, self.piece
         while True:
@@ -294,16 +295,16 @@ class _Neuron:
                     return a, x, below
                 va = 0.0
             up, down = max(slope + bend, 0.0), max(bend - slope, 0.0)
-            if below and vb > 0 and down == 0:
+            shortest = width <= 1e-8 * self.piece  # V' of both signs in it moves V by less than rounding
+            if below and vb > 0 and (down == 0 or shortest):
                 u = self._root(x, width)
                 return a + u, _exp(self.M, u) @ x, below
             one_way = up == 0 or down == 0
             clear = below and vb <= 0 and -va * down - vb * up > up * down * width
-            if not (one_way or clear) and width > 1e-15 * self.piece:
+            clear = clear or (not below and min(va, vb) > 0 and va * up + vb * down > up * down * width)
+            if not (one_way or clear or shortest):
                 width *= 0.5
                 continue
-            if below and vb > 0:  # risen within rounding
-                return a + width, end, below
             below = below or vb < 0
             if last:
                 return -1.0, end, below

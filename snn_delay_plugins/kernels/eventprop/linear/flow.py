@@ -85,14 +85,14 @@ def first_rise(taylor, curvature, theta, length, below, x0, x1, x2, v):
         if below and va > 0:
             va = 0.0
         up, down = max(da + bend * width, 0.0), max(bend * width - da, 0.0)
-        if below and vb > 0 and down == 0:
+        shortest = width <= 1e-8 * length  # V' of both signs in it moves V by less than rounding
+        if below and vb > 0 and (down == 0 or shortest):
             return _root(v, a, b), below
         clear = below and vb <= 0 and -va * down - vb * up > up * down * width
-        if not (up == 0 or down == 0 or clear) and width > 1e-15 * length:
+        clear = clear or (not below and min(va, vb) > 0 and va * up + vb * down > up * down * width)
+        if not (up == 0 or down == 0 or clear or shortest):
             width *= 0.5
             continue
-        if below and vb > 0:  # risen within rounding
-            return b, below
         below = below or vb < 0
         if last:
             return -1.0, below

@@ -53,7 +53,7 @@ def quiet_steps(n, until, x, y, bucket, inhibition, base, p, c, slope, curvature
 
 
 @njit(**OPTIONS)
-def next_spike(free, rest, b, theta, taylor, curvature, x, t, end, ready, below, a, m, s, w, v, at_ready):
+def next_spike(free, rest, b, c, theta, taylor, curvature, x, t, end, ready, below, a, m, s, w, v, at_ready):
     """Walk from state x at time t through the sorted arrivals a..m-1 to the first crossing, or to the end of the step, by
     x' = free x or, until ``ready``, x' = rest x.
 
@@ -78,6 +78,7 @@ def next_spike(free, rest, b, theta, taylor, curvature, x, t, end, ready, below,
             t = until
         if held and t >= ready:
             at_ready[:] = x
+            below = c[0] * x[0] + c[1] * x[1] + c[2] * x[2] < theta  # a V that is not held may have risen beyond it unseen
         while a < m and s[a] <= t:
             for k in range(STATES):
                 x[k] += w[a] * b[k]
@@ -188,6 +189,7 @@ def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer,
                             m_free,
                             m_held,
                             b,
+                            c,
                             theta[j],
                             of_v,
                             of_bend,
@@ -305,6 +307,7 @@ def recurrent(
                         M[0, j],
                         M[1, j],
                         b,
+                        c,
                         theta[j],
                         taylor[j],
                         curvature[j],
