@@ -123,7 +123,7 @@ def choose(
     tensor: Tensor,
     dtype: torch.dtype,
     method: str | None = None,
-    obstacle: Callable[[], str | None] | None = None,
+    obstacle: Callable[[], str | None] = lambda: None,
 ) -> str:
     """The form of ``OPERATORS[name]`` that runs: one of its ``forms`` or ``methods``, ``"torch"`` where nothing else does.
 
@@ -138,7 +138,7 @@ def choose(
     form = of.forms.get(tensor.device.type)
     why, is_slow = _obstacle(tensor), False
     if why is None:
-        why = _transform_obstacle() or _device_obstacle(tensor, dtype, of) or (obstacle and obstacle())
+        why = _transform_obstacle() or _device_obstacle(tensor, dtype, of) or obstacle()
         is_slow = why is not None
     if why is None and method is not None and (method == "triton") != (form == "triton"):
         why = f"the input is on {tensor.device}"
