@@ -202,7 +202,7 @@ def listed_convolution(
         [0.0, 2.0, 1.0, 0.0]
     """
     steps = trains.shape[0] + after
-    if dispatch.sparse_delay_method(trains, method) == "numba":
+    if dispatch.sparse_delay_method(trains, method, "sparse_taps") == "numba":
         from ..kernels.sparse_taps.operator import sparse_taps as operator
 
         return operator(trains, kernel, lag, senders, receivers, out_features, steps)

@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from snn_delay_plugins.functional.adlif import NotFiniteError
-from snn_delay_plugins.kernels.eventprop.cpu import TooManySpikes
+from snn_delay_plugins.kernels.eventprop.neuron import TooManySpikes
 
 from ..data.sources import Part, Splits
 from ..errors import Diverged, RunError, one_line
