@@ -440,7 +440,7 @@ def test_compiled_in_one_graph_it_computes_the_same(name):
     torch._dynamo.reset()
     neuron = step_class(name)(features=NEURONS, init_hidden=True)
     compiled = torch.compile(copy.deepcopy(neuron), fullgraph=True, backend="aot_eager")
-    current, results = currents(dtype=torch.float32).detach()[:3], []
+    current, results = currents(scale=20.0, dtype=torch.float32).detach()[:4], []
     for module in (neuron, compiled):
         spk = torch.stack([module(x) for x in current])
         (spk * torch.arange(spk.numel()).view_as(spk)).sum().backward()
