@@ -32,6 +32,12 @@ def _replacements() -> Sequence[Replacement]:
     return replacements()
 
 
+def _conformance():
+    from .conformance import Conformance
+
+    return Conformance()
+
+
 FRAMEWORK = Framework(
     name="snntorch",
     title="snnTorch",
@@ -47,5 +53,6 @@ FRAMEWORK = Framework(
     sequence={"step_mode": False},
     reset=_reset,
     detach=_detach,
+    conformance=_conformance,
     replacements=_replacements,
 )

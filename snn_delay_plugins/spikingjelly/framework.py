@@ -21,6 +21,12 @@ def _detach(net: nn.Module) -> None:
     functional.detach_net(net)
 
 
+def _conformance():
+    from .conformance import Conformance
+
+    return Conformance()
+
+
 FRAMEWORK = Framework(
     name="spikingjelly",
     title="SpikingJelly",
@@ -36,4 +42,5 @@ FRAMEWORK = Framework(
     sequence={"step_mode": "m"},
     reset=_reset,
     detach=_detach,
+    conformance=_conformance,
 )
