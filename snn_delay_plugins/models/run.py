@@ -66,9 +66,19 @@ def prepare(
     model: NeuronModel, parameters: Mapping[str, Tensor], threshold: float | Tensor, surrogate: Surrogate, reset: str,
     detach_reset: bool = False,
 ) -> Run:  # fmt: skip
-    """The neurons of ``model`` with these parameters."""
+    """The neurons of ``model`` with these parameters.
+
+    :raises ValueError: for a reset that the model does not have, and coefficients that are not those of its states.
+    """
+    if reset not in model.resets:
+        raise ValueError(f"{model.name} has no reset {reset!r}; it has {model.resets}")
     if isinstance(model, LinearModel):
         coefficients = model.coefficients(parameters, threshold, reset, detach_reset)
+        if not isinstance(coefficients, Coefficients) or len(coefficients.A) != len(model.states):
+            raise ValueError(
+                f"coefficients of {model.name} must return the Coefficients of its {len(model.states)} states, got "
+                f"{coefficients!r}"
+            )
         return _LinearRun(parameters, coefficients, surrogate)
     if isinstance(model, StepModel):
         return _StepRun(parameters, model, threshold, surrogate, reset, detach_reset)
@@ -83,7 +93,8 @@ class _LinearRun(NamedTuple):
 
     def spikes(self, states: States) -> Tensor:
         of = self.coefficients
-        z = states[0] if len(states) == 1 or (isinstance(of.c, int) and of.c == 0) else states[0] + of.c * states[1]
+        moved = isinstance(of.c, Tensor) or of.c != 0
+        z = states[0] + of.c * states[1] if moved else states[0]
         return fire(z - of.theta, self.surrogate)
 
     def _started(self, states: States) -> LinearState:
@@ -127,9 +138,16 @@ class _StepRun(NamedTuple):
         return after, self.spikes(after)
 
     def _stepped(self, current: Tensor, states: States, spikes: Tensor) -> States:
-        return tuple(
-            self.model.step(current, states, spikes, self.parameters, self.threshold, self.reset, self.detach_reset)
-        )
+        after = self.model.step(
+            current, states, spikes, self.parameters, self.threshold, self.reset, self.detach_reset
+        )  # fmt: skip
+        if len(after) != len(states) or any(state.shape != current.shape for state in after):
+            shapes = [tuple(state.shape) for state in after]
+            raise ValueError(
+                f"step of {self.model.name} must return its {len(states)} states of shape {tuple(current.shape)}, got "
+                f"{shapes}"
+            )
+        return tuple(after)
 
     def sequence(self, current: Tensor, states: States, traces: bool = False, support: bool = False) -> Sequence:
         _check_fit(self.parameters, self.threshold, current, current.shape[2:])

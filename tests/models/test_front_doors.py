@@ -380,6 +380,7 @@ def coefficients(p, theta, reset, detach_reset):
         ({"presets": {"slow": {"beta": Parameter(0, 1)}}}, "preset 'slow' of Mine changes"),
         ({"resets": ("half",)}, "resets of Mine must be of"),
         ({"name": "my neuron"}, "a model needs a name"),
+        ({"states": ("mem", "a", "b")}, "a LinearModel has one or two states"),
     ],
 )
 def test_models_that_make_no_neuron_are_refused(options, message):
@@ -388,6 +389,28 @@ def test_models_that_make_no_neuron_are_refused(options, message):
         ours_snntorch.from_model(LinearModel(**{**whole, **options}))
     with pytest.raises(TypeError, match="model must be a LinearModel or a StepModel"):
         ours_spikingjelly.from_model(LinearModel)
+
+
+def test_equations_that_do_not_fit_their_states_are_refused():
+    two = LinearModel(name="Two", states=("mem", "w"), parameters={}, coefficients=coefficients, resets=("none",))
+    with pytest.raises(ValueError, match="Coefficients of its 2 states"):
+        ours_snntorch.from_model(two)[0]()(torch.rand(2, 3))
+    summed = StepModel(
+        name="Summed", states=("mem",), parameters={}, step=lambda current, *_: (current.sum(),), resets=("none",)
+    )
+    with pytest.raises(ValueError, match=r"must return its 1 states of shape \(2, 3\), got \[\(\)\]"):
+        ours_spikingjelly.from_model(summed)()(torch.rand(2, 3))
+    neuron = ours_snntorch.BalancedResonateAndFire()
+    neuron.reset_mechanism = "zero"
+    with pytest.raises(ValueError, match="BalancedResonateAndFire has no reset 'zero'"):
+        neuron(torch.rand(2, 3))
+
+
+def test_classes_that_are_made_leave_nothing_in_snntorchs_list():
+    before = list(snn.SpikingNeuron.instances)
+    ours_snntorch.from_model(LinearModel(name="Mine", states=("mem",), parameters={}, coefficients=coefficients))
+    assert snn.SpikingNeuron.instances == before
+    assert not [neuron for neuron in before if type(neuron) is snn.SpikingNeuron]
 
 
 def test_a_model_needs_no_parameters():
