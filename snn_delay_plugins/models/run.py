@@ -13,8 +13,14 @@ import torch
 from torch import Tensor
 
 from ..checks import values_known
-from ..functional.adlif import NotFiniteError
-from ..functional.linear_neuron import Coefficients, LinearState, linear_neuron, linear_neuron_step
+from ..functional.linear_neuron import (
+    Coefficients,
+    LinearState,
+    NotFiniteError,
+    check_parameter,
+    linear_neuron,
+    linear_neuron_step,
+)
 from ..functional.surrogate import fire
 from ..kernels import dispatch
 from .model import LinearModel, NeuronModel, StepModel
@@ -113,7 +119,8 @@ class _LinearRun(NamedTuple):
         spikes, state, *more = linear_neuron(
             current, self.coefficients, self._started(states), surrogate=self.surrogate, traces=traces, support=support
         )
-        _check_finite(_states(state), self.coefficients.theta)
+        if not current.is_cuda:
+            _check_finite(_states(state), self.coefficients.theta)
         kept = tuple(trace for trace in more.pop(0) if trace is not None) if traces else None
         return Sequence(spikes, _states(state), kept, more[0] if support else None)
 
@@ -180,30 +187,9 @@ def _stacked(steps: list[Tensor], current: Tensor, dtype: torch.dtype) -> Tensor
 
 def _check_fit(parameters: Mapping[str, Tensor], threshold: float | Tensor, current: Tensor, features: torch.Size) -> None:
     for name, value in parameters.items():
-        _check_parameter(name, value, current, features)
+        check_parameter(name, value, current, features)
     if isinstance(threshold, Tensor):
-        _check_parameter("threshold", threshold, current, features)
-
-
-def _check_parameter(name: str, value: Tensor, current: Tensor, features: torch.Size) -> None:
-    if value.dim() and value.shape != features and not _broadcasts(value.shape, features):
-        raise ValueError(
-            f"{name} of shape {tuple(value.shape)} does not broadcast to the neurons {tuple(features)} of a current "
-            f"of shape {tuple(current.shape)}"
-        )
-    if value.device != current.device and value.dim() > 0:
-        raise ValueError(f"{name} is on {value.device} but current on {current.device}; move one of them")
-    if value.dtype != current.dtype and torch.promote_types(value.dtype, current.dtype) != value.dtype:
-        raise TypeError(
-            f"current is {current.dtype} but {name} only {value.dtype}; convert the module (e.g. .double()) or the current"
-        )
-
-
-def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
-    try:
-        return torch.broadcast_shapes(shape, to) == to
-    except RuntimeError:
-        return False
+        check_parameter("threshold", threshold, current, features)
 
 
 def _check_finite(states: States, threshold: float | Tensor) -> None:

@@ -20,7 +20,7 @@ from torch import nn
 from snn_delay_plugins import calibrate
 from snn_delay_plugins import snntorch as ours_snntorch
 from snn_delay_plugins import spikingjelly as ours_spikingjelly
-from snn_delay_plugins.functional.adlif import NotFiniteError
+from snn_delay_plugins.functional.linear_neuron import NotFiniteError
 from snn_delay_plugins.functional.surrogate import Boxcar
 from snn_delay_plugins.models import MODELS, Coefficients, LinearModel, Parameter, StepModel
 from snn_delay_plugins.models.run import prepare
@@ -190,6 +190,19 @@ def test_a_heterogeneous_lif_neuron_with_one_leak_is_snntorchs_leaky_behind_its_
         spikes, reference = theirs(0.1 * x, reference)
         torch.testing.assert_close(mem, reference, rtol=0, atol=1e-5)
         assert torch.equal(spk, spikes)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_a_se_adlif_neuron_is_the_symplectic_adlif_plus_seen_before_its_reset(reset):
+    options = {"features": NEURONS, "reset_mechanism": reset}
+    ours, older = ours_snntorch.SEAdLIF(**options), ours_snntorch.AdLIFPlus(variant="symplectic", **options)
+    older.load_state_dict(ours.state_dict())
+    current = currents(scale=8.0, dtype=torch.float32)
+    spk, mem, w = by_steps(ours, current)
+    spikes, after, adaptation = by_steps(older, current)
+    assert torch.equal(spk, spikes) and spk.any()
+    torch.testing.assert_close(w, adaptation)
+    torch.testing.assert_close(after, mem * (1 - spk) if reset == "zero" else mem - spk)
 
 
 def test_the_published_draw_of_a_silif_is_a_preset():
