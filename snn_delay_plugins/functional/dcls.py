@@ -21,8 +21,7 @@ The ``dcls`` package names the same synapse by a position P around the middle of
 :func:`delay_from_position`, :func:`sigma_from_width` and their inverses. Its version ``"max"`` is a triangle of half
 base sigma in place of the Gaussian.
 
-eps takes weight away from a delay between two steps once sigma is small (all of it below sigma = 0.09 for a delay
-halfway between two): the discrete kernel is the limit for whole delays alone. :func:`gaussian_kernel` warns there.
+The kernel is the delay rule :mod:`snn_delay_plugins.delays.gaussian`, applied by :mod:`.windows`.
 
 Shapes: spikes ``[T, N, in]``, weight, delay and sigma ``[out, in]`` (delay also ``[1, in]``, ``[out, 1]``; sigma also a
 number), output ``[T, N, out]``.

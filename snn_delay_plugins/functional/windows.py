@@ -261,4 +261,7 @@ def _smoothed(trains: Tensor, smoothing: Tensor) -> Tensor:
     """eps_d * s_j, ``[T + taps - 1, N, in]``."""
     later = smoothing.numel() - 1
     padded = F.pad(trains, (0, 0, 0, 0, later, later))
-    return sum(smoothing[lag] * padded[later - lag : padded.shape[0] - lag] for lag in range(later + 1))
+    total = smoothing[0] * padded[later:]
+    for lag in range(1, later + 1):
+        total = total + smoothing[lag] * padded[later - lag : padded.shape[0] - lag]
+    return total
