@@ -98,10 +98,6 @@ def test_gradients_are_those_of_finite_differences(rule):
 def test_sequences_in_every_form(rule, form):
     leaves = problem(rule, (OUT, INPUTS), (INPUTS,))
     call = dict(zip(("spikes", "weight", "delay", "bias"), leaves.values(), strict=False), **options(rule, leaves))
-    if form in ("events", "shifted") and rule.width is None:
-        with pytest.raises(ValueError, match="method must be one of"):
-            windowed_linear(**call, method=form)
-        return
     if form in ("events", "shifted"):
         pytest.importorskip("numba")
     equal(windowed_linear(**call, method=form, padding=3), plain(rule, leaves, padding=3), leaves)

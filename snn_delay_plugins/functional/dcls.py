@@ -71,7 +71,8 @@ def gaussian_delayed_linear(
     :param padding: silent steps appended on the right, that late spikes still arrive: a number (published:
         ``max_delay // 2``), ``"same"`` (none) or ``"full"`` (``max_delay``).
     :param history: the spikes before the first step, newest first, ``[H, N, in]``.
-    :param method: ``"direct"`` or ``"fft"``, see :func:`~snn_delay_plugins.functional.convolution.causal_convolution`.
+    :param method: ``"direct"`` or ``"fft"``, see :func:`~snn_delay_plugins.functional.convolution.causal_convolution`, or a
+        compiled form of :func:`~.delay.delayed_linear`, two taps at a time, for narrow Gaussians and few spikes.
     :returns: input currents ``[T + padding, N, out]`` in the dtype of ``spikes``; half precision is computed
         in float32.
     :raises ValueError: for shapes or devices that do not fit, unknown options, a sigma that is not positive, or delays
