@@ -53,6 +53,7 @@ from .kernels import delay_line, dispatch
 from .kernels.checks import check_synapse_indices
 from .kernels.delay_line.dense import DenseSynapses
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
+from .quantisation import check_weight_bits, quantise_weight
 
 __all__ = ["DelayedSynapses", "DiscreteSynapses", "WindowedDelays", "connection_mask"]
 
@@ -70,7 +71,31 @@ def hold(module: nn.Module, name: str, value: Tensor | None) -> None:
         module.register_buffer(name, value)
 
 
-class WindowedDelays(BoundedModule):
+class QuantisableWeights(nn.Module):
+    """A layer whose frozen form may hold its weights in a few bits."""
+
+    weight_bits: int | None = None
+    weight_error: float | None = None
+    """By what share of their norm the weights were changed."""
+
+    def quantise(self, name: str, weight_bits: int | None) -> None:
+        """Put the weights ``name`` in so many bits, and their step beside them."""
+        if weight_bits is None:
+            return
+        weights = getattr(self, name)
+        coarse = quantise_weight(weights, weight_bits)
+        with torch.no_grad():
+            weights.copy_(coarse.weight)
+        self.register_buffer("weight_scale", coarse.scale)
+        self.weight_bits, self.weight_error = check_weight_bits(weight_bits), coarse.error
+
+    def extra_repr(self) -> str:
+        if self.weight_bits is None:
+            return super().extra_repr()
+        return f"weight_bits={self.weight_bits}, weight_error={100 * self.weight_error:.2g} %"
+
+
+class WindowedDelays(QuantisableWeights, BoundedModule):
     """A layer with ``weight``, ``delay``, ``max_delay``, and the rule ``delay_rule`` with its further parameters."""
 
     delay_rule: DelayRule
@@ -128,7 +153,8 @@ class WindowedDelays(BoundedModule):
         rule, delay = self.delay_rule.in_evaluation(), self.bounded("delay").detach()
         weight, delay = weight.detach().double(), delay.double().expand_as(weight)
         whole = rule.whole(delay, self.max_delay)
-        taps, lags = rule.window(weight, delay, self.max_delay)
+        values = {name: value.detach().double() for name, value in self.rule_values(rule).items()}
+        taps, lags = rule.window(weight, delay, self.max_delay, **values)
         lag = torch.arange(taps.shape[0], device=lags.device).view(-1, *[1] * weight.dim()) + lags
         changed = (taps - weight * (lag == whole)).square().sum(0)
         moved = changed > 0
@@ -374,7 +400,7 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
         return super().extra_repr() + sparse
 
 
-class DiscreteSynapses(nn.Module):
+class DiscreteSynapses(QuantisableWeights):
     """A frozen layer with one whole delay per synapse, for deployment: buffers alone, over a list of the synapses that
     exist, so that memory and time shrink with their number (:mod:`snn_delay_plugins.functional.sparse_delay`)."""
 
@@ -389,12 +415,13 @@ class DiscreteSynapses(nn.Module):
         """Refuse spikes ``[..., N, in]`` of another batch size than the ``history`` ``[H, N, in]`` of earlier ones."""
         refuse_other_batch(history, spikes, -2, remedy)
 
-    def take_synapses(self, layer: DelayedSynapses) -> None:
+    def take_synapses(self, layer: DelayedSynapses, weight_bits: int | None = None) -> None:
         """Take over the sizes and the rounded synapses of ``layer``; called once by the constructor."""
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.max_delay, self.padding = layer.max_delay, layer.padding
         for name, value in layer.discrete_synapses()._asdict().items():
             self.register_buffer(name, value.clone())
+        self.quantise("weights", weight_bits)
         hold(self, "bias", None if layer.bias is None else layer.bias.detach().clone())
 
     @property
@@ -486,10 +513,11 @@ class DiscreteSynapses(nn.Module):
         return history_after(spikes, history, self.max_delay)
 
     def extra_repr(self) -> str:
-        return (
+        sizes = (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"max_delay={self.max_delay}, synapses={self.weights.numel()}"
         )
+        return ", ".join(filter(None, (sizes, super().extra_repr())))
 
 
 def refuse_sequence(spikes: Tensor, neurons: tuple[object, ...], remedy: str) -> None:

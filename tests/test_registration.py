@@ -13,16 +13,20 @@ from torch import nn
 
 import snn_delay_plugins
 from snn_delay_plugins import frameworks
+from snn_delay_plugins.models import MODELS
 
+NEW_MODELS = [name for name in MODELS if name != "AdLIFPlus"]
 PLACES = [
     (snn, "AdLIFPlus"),
     (snn, "StateAdLIFPlus"),
+    *((snn, name.format(model)) for model in NEW_MODELS for name in ("{}", "State{}")),
     (snn, "DelayedConv1d"),
     (snn, "DelayedConv2d"),
     (snn, "DelayedLinear"),
     (snn, "EventPropLI"),
     (snn, "EventPropLIF"),
     (neuron, "AdLIFPlusNode"),
+    *((neuron, f"{model}Node") for model in NEW_MODELS),
     (layer, "DelayedConv1d"),
     (layer, "DelayedConv2d"),
     (layer, "DelayedLinear"),
