@@ -192,7 +192,7 @@ def test_a_framework_that_is_too_old_is_an_import_error_with_both_versions(toy, 
 
 @every_framework
 def test_a_folder_exports_the_classes_that_its_framework_says(framework):
-    assert set(framework.classes()) <= set(framework.names)
+    assert set(framework.classes()) == set(framework.names)
     assert set(framework.layers) <= set(framework.classes())
     assert framework.unplaced <= set(framework.names)
     assert framework.step != framework.sequence or not framework.step
