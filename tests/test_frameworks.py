@@ -118,7 +118,7 @@ def test_a_third_framework_is_found_by_its_folder_and_imported_when_it_is_asked_
 def test_the_conformance_kit_knows_modules_of_a_third_framework(toy):
     from snn_delay_plugins.testing.frameworks import adapters, framework_of
 
-    assert set(adapters()) == {framework.name for framework in frameworks.installed()}
+    assert set(adapters()) == {framework.name for framework in frameworks.installed() if framework.conformance}
     for net in (toy.load().ToyDelay(), torch.nn.Sequential(torch.nn.Linear(2, 2), toy.load().ToyDelay())):
         assert type(framework_of(net)) is toy.load().parts.Conformance
     assert type(framework_of(torch.nn.Linear(2, 2), "toy")) is toy.load().parts.Conformance
