@@ -180,7 +180,9 @@ def test_a_missing_third_framework_is_an_import_error_with_its_extra(toy, monkey
         _ = snn_delay_plugins.ToyDelay
 
 
-@pytest.mark.parametrize(("version", "fits"), [("0.0.9", False), ("0.1", True), ("0.1.0rc1", True), ("1", True), ("0.10", True)])
+@pytest.mark.parametrize(
+    ("version", "fits"), [("0.0.9", False), ("0.1", True), ("0.1.0rc1", True), ("1", True), ("0.10", True)]
+)
 def test_a_framework_that_is_too_old_is_an_import_error_with_both_versions(toy, monkeypatch, version, fits):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
     if fits:
