@@ -21,6 +21,7 @@ class Conformance:
 
     name = "snnTorch"
     package = "snntorch"
+    declares_states = False
 
     def owns(self, module: nn.Module) -> bool:
         return isinstance(module, snn.SpikingNeuron)

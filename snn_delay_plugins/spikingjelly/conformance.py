@@ -19,6 +19,7 @@ class Conformance:
 
     name = "SpikingJelly"
     package = "spikingjelly"
+    declares_states = True
 
     def owns(self, module: nn.Module) -> bool:
         return isinstance(module, base.StepModule)

@@ -21,6 +21,8 @@ Form = Literal["step", "sequence"]
 class Framework(Protocol):
     name: str
     package: str
+    declares_states: bool
+    """Whether :meth:`states` gives what the module has declared, or tensors that may be something else."""
 
     def owns(self, module: nn.Module) -> bool:
         """Whether the module says, by its class, that it is of this framework."""
