@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..first_order import reverse_mode_only
 from .structure import Structure
 
 __all__ = ["EVERY", "linear_neuron"]
@@ -142,6 +143,7 @@ def _operator(
     current: Tensor, x0: Tensor, x1: Tensor, s: Tensor, coefficients: Tensor, code: int, traces: bool, support: bool,
     width: float, height: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    reverse_mode_only("linear_neuron")
     return _forward(current, x0, x1, s, coefficients, code, _every(current, traces), support, width)
 
 
