@@ -31,8 +31,12 @@ def imports(body: Iterable[ast.stmt]) -> Iterator[str]:
 
 def needed(source: str) -> list[frameworks.Framework]:
     """The frameworks that a file imports at its top, itself or through this package."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # which pytest says better
+        return []
     found = []
-    for name in imports(ast.parse(source).body):
+    for name in imports(body):
         package, _, rest = name.partition(".")
         if package == "snn_delay_plugins":
             part = rest.partition(".")[0]

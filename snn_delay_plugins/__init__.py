@@ -14,15 +14,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import eventprop, events, frameworks, functional, models, parameters, schedules
-    from . import snntorch as snntorch
-    from . import spikingjelly as spikingjelly
+    from . import eventprop, events, frameworks, functional, models, parameters, schedules, snntorch, spikingjelly
     from .calibration import calibrate
     from .eventprop import EventPropLI, EventPropLIF
     from .events import SpikeEvents
     from .registration import register, unregister
-    from .snntorch import *  # noqa: F403 (the last one gives the names that both have)
     from .spikingjelly import *  # noqa: F403
+if TYPE_CHECKING:  # after the others: names that both have are its
+    from .snntorch import *  # noqa: F403
 
 __version__ = "0.1.0.dev0"
 
@@ -42,6 +41,10 @@ __all__ = [
     "EventPropLI", "EventPropLIF", "SpikeEvents", "__version__", "calibrate", "eventprop", "events", "frameworks",
     "functional", "models", "parameters", "register", "schedules", "unregister",
 ]  # fmt: skip
+if TYPE_CHECKING:
+    __all__ += ["snntorch", "spikingjelly"]
+    __all__ += snntorch.__all__
+    __all__ += spikingjelly.__all__
 
 
 def __getattr__(name: str):

@@ -290,4 +290,6 @@ def _one_step(module: nn.Module) -> bool:
         return False
     if hasattr(module, "step_mode"):  # snnTorch's vocabulary: True; SpikingJelly's: "s"
         return module.step_mode in (True, "s")
+    if isinstance(module, SaysSilence):
+        return not module.takes_sequences
     return _spikes(module) and not type(module).__name__.startswith("State") and not hasattr(module, "state_fn")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import FrameType
 
 __all__ = ["user_level"]
 
@@ -16,6 +17,12 @@ def user_level() -> int:
     files = (getattr(sys.modules.get(name), "__file__", None) for name in _BETWEEN)
     inside = tuple(str(Path(file).parent) + os.sep for file in files if file)
     level, frame = 2, sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+    while frame.f_back is not None and _lies_between(frame, inside):
         level, frame = level + 1, frame.f_back
     return level
+
+
+def _lies_between(frame: FrameType, inside: tuple[str, ...]) -> bool:
+    file, caller = frame.f_code.co_filename, frame.f_back
+    generated = file.startswith("<") and caller is not None and caller.f_code.co_filename.startswith(inside)
+    return generated or file.startswith(inside)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .callers import user_level
 from .checks import (
     check_choice,
     check_flag,
@@ -25,6 +27,7 @@ from .checks import (
     shape_alone,
     values_known,
 )
+from .delay_options import LinearOptions, with_defaults
 from .delays import DelayRule, check_rule_options, rule_of, rules_of_whole_delays, rules_with_sigma
 from .functional.inputs import (
     check_history,
@@ -50,6 +53,7 @@ from .kernels import delay_line, dispatch
 from .kernels.checks import check_synapse_indices
 from .kernels.delay_line.dense import DenseSynapses
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
+from .quantisation import check_weight_bits, quantise_weight
 
 __all__ = ["DelayedSynapses", "DiscreteSynapses", "WindowedDelays", "connection_mask"]
 
@@ -67,7 +71,31 @@ def hold(module: nn.Module, name: str, value: Tensor | None) -> None:
         module.register_buffer(name, value)
 
 
-class WindowedDelays(BoundedModule):
+class QuantisableWeights(nn.Module):
+    """A layer whose frozen form may hold its weights in a few bits."""
+
+    weight_bits: int | None = None
+    weight_error: float | None = None
+    """By what share of their norm the weights were changed."""
+
+    def quantise(self, name: str, weight_bits: int | None) -> None:
+        """Put the weights ``name`` in so many bits, and their step beside them."""
+        if weight_bits is None:
+            return
+        weights = getattr(self, name)
+        coarse = quantise_weight(weights, weight_bits)
+        with torch.no_grad():
+            weights.copy_(coarse.weight)
+        self.register_buffer("weight_scale", coarse.scale)
+        self.weight_bits, self.weight_error = check_weight_bits(weight_bits), coarse.error
+
+    def extra_repr(self) -> str:
+        if self.weight_bits is None:
+            return super().extra_repr()
+        return f"weight_bits={self.weight_bits}, weight_error={100 * self.weight_error:.2g} %"
+
+
+class WindowedDelays(QuantisableWeights, BoundedModule):
     """A layer with ``weight``, ``delay``, ``max_delay``, and the rule ``delay_rule`` with its further parameters."""
 
     delay_rule: DelayRule
@@ -119,13 +147,14 @@ class WindowedDelays(BoundedModule):
         with torch.no_grad():
             self.sigma.fill_(check_sigma(sigma))
 
-    def whole_delay(self, weight: Tensor, stacklevel: int) -> Tensor:
+    def whole_delay(self, weight: Tensor) -> Tensor:
         """The whole delays that stand for the windows in deployment. Warns, saying how much, where a layer with one tap at
         these computes something else than in evaluation."""
         rule, delay = self.delay_rule.in_evaluation(), self.bounded("delay").detach()
         weight, delay = weight.detach().double(), delay.double().expand_as(weight)
         whole = rule.whole(delay, self.max_delay)
-        taps, lags = rule.window(weight, delay, self.max_delay)
+        values = {name: value.detach().double() for name, value in self.rule_values(rule).items()}
+        taps, lags = rule.window(weight, delay, self.max_delay, **values)
         lag = torch.arange(taps.shape[0], device=lags.device).view(-1, *[1] * weight.dim()) + lags
         changed = (taps - weight * (lag == whole)).square().sum(0)
         moved = changed > 0
@@ -137,7 +166,7 @@ class WindowedDelays(BoundedModule):
                 f"{weight.numel()} synapses change, their kernels by {100 * share:.0f} % (norm), and with them the "
                 "outputs. Exact are layers trained with interpolation='round' (snnTorch: kernel='round') or "
                 f"{rules_of_whole_delays()}; or round the delays and go on training the weights before discretizing",
-                stacklevel=stacklevel,
+                stacklevel=user_level(),
             )
         return whole
 
@@ -177,46 +206,38 @@ class WindowedDelays(BoundedModule):
 class DelayedSynapses(WindowedDelays, DelayParameters):
     """A weight and a delay per synapse, perhaps only some synapses per neuron; without any state."""
 
-    _sequence_form = ""  # what a user calls for sequences
+    _sequence_form: str  # what a user calls for sequences
 
     def create_synapses(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool,
-        *,
-        max_delay: int,
-        delay: float | str | Tensor,
-        delay_type: str,
-        learn_delay: bool,
-        bound_mode: str,
-        delay_gradient: str | DelayRule,
-        interpolation: str,
-        padding: str | int,
-        smoothing: Tensor | None,
-        sigma: float | None,
-        learn_sigma: bool,
-        sigma_type: str,
-        synapses: int | None,
-        density: float | None,
-    ) -> None:
+        self, in_features: int, out_features: int, bias: bool, *, interpolation: str = "linear",
+        **options: Unpack[LinearOptions],
+    ) -> None:  # fmt: skip
         """Create ``weight``, ``bias`` and ``delay``, the further parameters of the delay rule (buffers, or parameters with
         ``learn_sigma``), and for sparse connections ``mask``; called once by a layer's constructor."""
-        padded_steps(padding, 0)
+        given = with_defaults(LinearOptions, options)
+        smoothing = given.smoothing
+        padded_steps(given.padding, 0)
         if smoothing is not None:
             check_smoothing(smoothing)
-        rule, learn_sigma = rule_of(delay_gradient, interpolation), check_flag("learn_sigma", learn_sigma)
-        check_rule_options(rule, sigma=sigma, learn_sigma=learn_sigma, smoothing=smoothing)
-        self.create_delay_parameters(in_features, out_features, bias, max_delay, delay, delay_type, learn_delay, bound_mode)
+        rule, self.learn_sigma = rule_of(given.delay_gradient, interpolation), check_flag("learn_sigma", given.learn_sigma)
+        check_rule_options(rule, sigma=given.sigma, learn_sigma=self.learn_sigma, smoothing=smoothing)
+        self.create_delay_parameters(
+            in_features, out_features, bias, given.max_delay, given.delay, given.delay_type, given.learn_delay,
+            given.bound_mode,
+        )  # fmt: skip
         self.delay_rule, self.interpolation = rule, interpolation
-        self.padding = padding or "same"
+        self.padding = given.padding or "same"
         if smoothing is not None and values_known(smoothing) and not bool(smoothing.isfinite().all()):
             raise ValueError(f"smoothing must be finite, got {smoothing.tolist()}")
         hold(self, "smoothing", smoothing)
-        self.learn_sigma = learn_sigma
-        self.create_rule_parameters(sigma, learn_sigma, sigma_type, bound_mode)
-        hold(self, "mask", connection_mask(self.out_features, self.in_features, synapses, density))
+        self.create_rule_parameters(given.sigma, self.learn_sigma, given.sigma_type, given.bound_mode)
+        hold(self, "mask", connection_mask(self.out_features, self.in_features, given.synapses, given.density))
         firing_weight_(self.weight, self.mask, self.initial_kernel() if smoothing is None else smoothing)
+
+    @property
+    def lengthened_by(self) -> str:
+        """The option that makes sequences longer, with its value; empty if none does."""
+        return "" if self.padding == "same" else f"padding={self.padding!r}"
 
     def effective_weight(self) -> Tensor:
         """The weights of the synapses that exist, zero elsewhere."""
@@ -270,7 +291,7 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
 
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
-        _refuse_sequence(spikes, self.in_features, self._sequence_form)
+        refuse_sequence(spikes, (self.in_features,), self._sequence_form)
         if torch.compiler.is_compiling():  # one operator, where there is one for sequences
             sequence = spikes[None]
             return self.sequence_currents(sequence, history)[0], self.history_after(sequence, history)
@@ -370,7 +391,7 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
             raise RuntimeError(
                 "a list of synapses needs the values of the weights: load them first (to_empty() and load_state_dict())"
             )
-        whole = self.whole_delay(self.effective_weight(), stacklevel=7)
+        whole = self.whole_delay(self.effective_weight())
         return synapse_list(self.weight, whole, self.max_delay, self.mask)
 
     def extra_repr(self) -> str:
@@ -379,22 +400,28 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
         return super().extra_repr() + sparse
 
 
-class DiscreteSynapses(nn.Module):
+class DiscreteSynapses(QuantisableWeights):
     """A frozen layer with one whole delay per synapse, for deployment: buffers alone, over a list of the synapses that
     exist, so that memory and time shrink with their number (:mod:`snn_delay_plugins.functional.sparse_delay`)."""
 
-    _sequence_form = ""  # what a user calls for sequences
+    _sequence_form: str  # what a user calls for sequences
+
+    @property
+    def lengthened_by(self) -> str:
+        """The option that makes sequences longer, with its value; empty if none does."""
+        return "" if self.padding == "same" else f"padding={self.padding!r}"
 
     def check_batch(self, history: Tensor | None, spikes: Tensor, remedy: str) -> None:
         """Refuse spikes ``[..., N, in]`` of another batch size than the ``history`` ``[H, N, in]`` of earlier ones."""
         refuse_other_batch(history, spikes, -2, remedy)
 
-    def take_synapses(self, layer: DelayedSynapses) -> None:
+    def take_synapses(self, layer: DelayedSynapses, weight_bits: int | None = None) -> None:
         """Take over the sizes and the rounded synapses of ``layer``; called once by the constructor."""
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.max_delay, self.padding = layer.max_delay, layer.padding
         for name, value in layer.discrete_synapses()._asdict().items():
             self.register_buffer(name, value.clone())
+        self.quantise("weights", weight_bits)
         hold(self, "bias", None if layer.bias is None else layer.bias.detach().clone())
 
     @property
@@ -436,7 +463,7 @@ class DiscreteSynapses(nn.Module):
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, in]``, and the history, newest first, for the next one."""
         check_spikes(spikes)
-        _refuse_sequence(spikes, self.in_features, self._sequence_form)
+        refuse_sequence(spikes, (self.in_features,), self._sequence_form)
         with torch.no_grad():
             if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed":
                 return self._plain_step(spikes, history)
@@ -486,16 +513,22 @@ class DiscreteSynapses(nn.Module):
         return history_after(spikes, history, self.max_delay)
 
     def extra_repr(self) -> str:
-        return (
+        sizes = (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"max_delay={self.max_delay}, synapses={self.weights.numel()}"
         )
+        return ", ".join(filter(None, (sizes, super().extra_repr())))
 
 
-def _refuse_sequence(spikes: Tensor, senders: int, remedy: str) -> None:
-    if isinstance(spikes, Tensor) and spikes.dim() == 3:
+def refuse_sequence(spikes: Tensor, neurons: tuple[object, ...], remedy: str) -> None:
+    """
+    :param neurons: the axes ``*`` of a step ``[N, *]``. :param remedy: what takes sequences.
+    :raises ValueError: for spikes ``[T, N, *]``, where a step is expected.
+    """
+    if isinstance(spikes, Tensor) and spikes.dim() == len(neurons) + 2:
+        axes = ", ".join(str(axis) for axis in neurons)
         raise ValueError(
-            f"spikes must be [N, {senders}], got shape {tuple(spikes.shape)}; for a sequence [T, N, {senders}]: {remedy}"
+            f"spikes must be [N, {axes}], got shape {tuple(spikes.shape)}; for a sequence [T, N, {axes}]: {remedy}"
         )
 
 

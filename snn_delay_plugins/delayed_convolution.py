@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from typing import Self
+from typing import Self, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .checks import check_flag, check_spikes, check_steps, check_whole
-from .delayed import WindowedDelays
-from .delays import WHOLE, DelayRule, check_rule_options, rule_of
+from .delay_options import ConvolutionOptions, with_defaults
+from .delayed import WindowedDelays, refuse_sequence
+from .delays import WHOLE, check_rule_options, rule_of
 from .functional.inputs import check_history, compute_dtype, padded_steps
 from .functional.window_convolution import check_convolution, per_axis, windowed_convolution
 from .functional.windows import history_after
@@ -26,38 +27,32 @@ __all__ = ["DelayedConvolution"]
 class DelayedConvolution(WindowedDelays):
     """A weight and a delay per connection of a convolution over space; without any state."""
 
-    _sequence_form = ""  # what a user calls for sequences
+    axes = 2
+    """Of space."""
+    _sequence_form: str  # what a user calls for sequences
 
     def create_convolution(
         self,
-        axes: int,
         in_channels: int,
         out_channels: int,
         kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+        bias: bool = True,
         *,
-        stride: int | tuple[int, ...],
-        padding: int | tuple[int, ...],
-        dilation: int | tuple[int, ...],
-        groups: int,
-        bias: bool,
-        max_delay: int,
-        delay: float | str | Tensor,
-        learn_delay: bool,
-        delay_gradient: str | DelayRule,
-        interpolation: str,
-        time_padding: str | int,
-        sigma: float | None,
-        learn_sigma: bool,
-        sigma_type: str,
-        bound_mode: str,
+        interpolation: str = "linear",
+        **options: Unpack[ConvolutionOptions],
     ) -> None:
         """Create ``weight`` (:mod:`.initial_weights`), ``bias`` as torch's convolutions do, ``delay`` and the further
         parameters of the delay rule; called once by a layer's constructor."""
-        padded_steps(time_padding, 0)
-        rule = rule_of(delay_gradient, interpolation)
-        max_delay = check_steps("max_delay", max_delay)
-        bias, learn_delay = check_flag("bias", bias), check_flag("learn_delay", learn_delay)
-        learn_sigma = check_flag("learn_sigma", learn_sigma)
+        given, axes = with_defaults(ConvolutionOptions, options), self.axes
+        padded_steps(given.time_padding, 0)
+        rule = rule_of(given.delay_gradient, interpolation)
+        max_delay = check_steps("max_delay", given.max_delay)
+        bias, learn_delay = check_flag("bias", bias), check_flag("learn_delay", given.learn_delay)
+        learn_sigma = check_flag("learn_sigma", given.learn_sigma)
         channels = {"in_channels": in_channels, "out_channels": out_channels, "groups": groups}
         in_channels, out_channels, groups = (check_whole(name, value, least=1) for name, value in channels.items())
         kernel_size, stride, dilation = (
@@ -65,7 +60,7 @@ class DelayedConvolution(WindowedDelays):
             for name, value in {"kernel_size": kernel_size, "stride": stride, "dilation": dilation}.items()
         )
         padding = per_axis("padding", padding, axes, least=0)
-        check_rule_options(rule, sigma=sigma, learn_sigma=learn_sigma, smoothing=None)
+        check_rule_options(rule, sigma=given.sigma, learn_sigma=learn_sigma, smoothing=None)
         kind = (nn.Conv1d, nn.Conv2d)[axes - 1]
         plain = kind(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, plain.kernel_size
@@ -74,15 +69,20 @@ class DelayedConvolution(WindowedDelays):
         nn.init.uniform_(self.weight, -1.0, 1.0)
         self.max_delay, self.learn_delay, self.learn_sigma = max_delay, learn_delay, learn_sigma
         self.delay_rule, self.interpolation = rule, interpolation
-        self.time_padding = time_padding or "same"
-        initial = initial_delay(delay, tuple(self.weight.shape), self.max_delay)
+        self.time_padding = given.time_padding or "same"
+        initial = initial_delay(given.delay, tuple(self.weight.shape), self.max_delay)
         if learn_delay:
             self.delay = nn.Parameter(initial)
         else:
             self.register_buffer("delay", initial)
-        self.bound("delay", 0.0, self.max_delay, mode=bound_mode)
-        self.create_rule_parameters(sigma, learn_sigma, sigma_type, bound_mode)
+        self.bound("delay", 0.0, self.max_delay, mode=given.bound_mode)
+        self.create_rule_parameters(given.sigma, learn_sigma, given.sigma_type, given.bound_mode)
         firing_weight_(self.weight, kernel=self.initial_kernel())
+
+    @property
+    def lengthened_by(self) -> str:
+        """The option that makes sequences longer, with its value; empty if none does."""
+        return "" if self.time_padding == "same" else f"time_padding={self.time_padding!r}"
 
     def sequence_currents(
         self, spikes: Tensor, history: Tensor | None = None, time_padding: str | int | None = None
@@ -112,12 +112,7 @@ class DelayedConvolution(WindowedDelays):
     def step_currents(self, spikes: Tensor, history: Tensor | None) -> tuple[Tensor, Tensor]:
         """Input currents of one step ``[N, C, ...]``, and the history, newest first, for the next one."""
         check_spikes(spikes)
-        if isinstance(spikes, Tensor) and spikes.dim() == self.weight.dim() + 1:
-            axes = "L" if self.weight.dim() == 3 else "H, W"
-            raise ValueError(
-                f"spikes must be [N, {self.in_channels}, {axes}], got shape {tuple(spikes.shape)}; for a sequence "
-                f"[T, N, {self.in_channels}, {axes}]: {self._sequence_form}"
-            )
+        refuse_sequence(spikes, (self.in_channels, *("HW" if self.axes == 2 else "L")), self._sequence_form)
         if torch.compiler.is_compiling() or not dispatch.delay_line(spikes):
             sequence = spikes[None]
             current = self.sequence_currents(sequence, history, "same")[0]
@@ -153,15 +148,14 @@ class DelayedConvolution(WindowedDelays):
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         return history_after(spikes, history, self.max_delay)
 
-    def discretize(self) -> Self:
-        """A frozen copy with whole delays for deployment: what this layer computes in evaluation, if its delays are
-        learned by a rule that evaluates whole delays."""
-        whole = self.whole_delay(self.weight, stacklevel=4)
+    def with_whole_delays(self, weight_bits: int | None = None) -> Self:
+        """A frozen copy with whole delays, and weights of so many bits; the states of its front door are still there."""
+        whole = self.whole_delay(self.weight)
         frozen = copy.deepcopy(self).requires_grad_(False)
-        (frozen.reset_delay if hasattr(frozen, "reset_delay") else frozen.reset)()  # of snnTorch's, or SpikingJelly's
         with torch.no_grad():
             frozen.delay.copy_(whole)
         frozen.delay_rule, frozen.interpolation, frozen.learn_delay = WHOLE, "round", False
+        frozen.quantise("weight", weight_bits)
         return frozen
 
     def extra_repr(self) -> str:

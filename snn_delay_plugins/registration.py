@@ -26,8 +26,8 @@ def register() -> tuple[str, ...]:
     like exist, and ``snntorch.utils.reset`` and ``snntorch.backprop``'s ``BPTT``, ``TBPTT`` and ``RTRL`` reach our modules
     at any depth, also where they were imported before. Calling it again changes nothing; :func:`unregister` undoes all.
 
-    Every class that our folder of the framework exports is put there, except where the framework is known to have a class
-    of its own under that name: ``spikingjelly.activation_based.neuron.LIFNode`` stays SpikingJelly's.
+    Every class that our folder of the framework exports is put there, layers beside its layers and neurons beside its
+    neurons, except those that no user builds (``DiscreteDelayedLinear`` comes from ``layer.discretize()``).
 
     :returns: the qualified names that are registered.
     :raises ImportError: if no framework is installed.

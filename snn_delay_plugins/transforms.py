@@ -12,7 +12,11 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-__all__ = ["REVERSE_ALONE", "check_left_behind", "exported_step", "refuse_transforms", "transform", "vectorised"]
+from .callers import user_level
+
+__all__ = [
+    "REVERSE_ALONE", "check_left_behind", "exported_step", "exporting", "refuse_transforms", "transform", "vectorised",
+]  # fmt: skip
 
 REVERSE_ALONE = (
     "its derivatives exist in reverse mode alone; call it on a whole batch, and use backward(), "
@@ -55,15 +59,20 @@ def _only_vmap() -> bool:
     return forward_ad._current_level < 0 and all(level.key().name == "Vmap" for level in stack)
 
 
+def exporting() -> bool:
+    """Whether ``torch.export`` records a program. It starts anew at every call: no state of the layers may enter it, and
+    they must keep nothing of the tensors without values that export computes with."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+
+
 def exported_step(name: str) -> bool:
-    """Whether ``torch.export`` records a step of a layer that carries a state: the program starts anew at every call, which
-    is said, and the layer keeps nothing of the tensors without values that export computes with."""
-    if not torch.compiler.is_compiling() or torch.compiler.is_dynamo_compiling():
+    """Whether ``torch.export`` records a step of a layer that carries a state, which is said."""
+    if not exporting():
         return False
     warnings.warn(
         f"torch.export records a single step of {name}: the program carries no state from call to call and "
         "starts anew at every one; export the form over whole sequences",
-        stacklevel=4,
+        stacklevel=user_level(),
     )
     return True
 

@@ -317,6 +317,16 @@ def test_the_rule_of_the_docs_has_taps_that_sum_up_to_the_weight_and_the_gradien
     test_gradients_are_those_of_finite_differences(own_rule)
 
 
+def test_the_lines_of_the_docs_for_deployment_run(capsys):
+    pytest.importorskip("snntorch")
+    page = PAGE.read_text(encoding="utf-8").partition("## Deployment in few bits")[2]
+    names: dict = {}
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL).group(1), names)
+    levels = names["levels"]
+    assert torch.equal(levels * names["frozen"].weight_scale, names["frozen"].weights) and levels.abs().max() == 7
+    assert re.fullmatch(r"weights changed by \d\.\d %\n|weights changed by 1\d\.\d %\n", capsys.readouterr().out)
+
+
 def test_the_docs_list_every_rule():
     table = re.findall(r'^\| `"(\w+)"`', PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(table) == set(RULES)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from ..checks import check_choice
 from .gaussian import DCLS_MAX, GAUSSIAN
@@ -15,11 +16,12 @@ from .slayer import FLOOR, LINEAR, ROUND
 from .triangle import TRIANGLE
 
 __all__ = [
-    "DCLS_MAX", "FLOOR", "GAUSSIAN", "LINEAR", "ROUND", "RULES", "WHOLE", "DelayRule", "RuleParameter", "Window",
-    "check_delays", "check_rule_options", "check_width", "rule_of", "rules_of_whole_delays", "rules_with_sigma",
-    "scatter_window",
+    "DCLS_MAX", "FLOOR", "GAUSSIAN", "LINEAR", "QUANTISED", "ROUND", "RULES", "TRIANGLE", "WHOLE", "DelayRule", "RuleName",
+    "RuleParameter", "Window", "check_delays", "check_rule_options", "check_width", "rule_of", "rules_of_whole_delays",
+    "rules_with_sigma", "scatter_window",
 ]  # fmt: skip
 
+RuleName = Literal["slayer", "gaussian", "triangle", "quantised"]
 RULES: dict[str, DelayRule] = {rule.name: rule for rule in (LINEAR, GAUSSIAN, TRIANGLE, QUANTISED)}
 """Every rule that layers know by name."""
 

@@ -13,6 +13,13 @@ these coefficients, differentiably, so that their gradients reach alpha, beta, a
 Where the second state is a current that is subtracted from the input, ``subtracted``, :math:`A_{01} = -B_0` and the two
 are one term, :math:`B_0 (I[t] - x_1[t-1])`.
 
+A spike can act in its own step, ``symplectic``, so that the second state sees the first after its jump (Baronig et al.
+2024, Eq. 6); the states are those before the jump of their own spike:
+
+.. math::
+    x_0[t] &= A_{00}\, p[t-1] + B_0 (I[t] - x_1[t-1]), \qquad p[t] = (1 + s[t]\, J_{00})\, x_0[t] + s[t]\, r_0 \\
+    x_1[t] &= A_{11}\, x_1[t-1] + (1 - A_{11}) (A_{10}\, p[t] + r_1\, s[t])
+
 Shapes: current ``[T, N, *]`` (one step: ``[N, *]``), states ``[N, *]``, coefficients any shape that broadcasts to ``*``.
 """
 
@@ -26,11 +33,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..checks import check_flag, check_function, check_tensor, values_known
 from ..kernels import dispatch
 from ..kernels.linear_neuron.structure import NAMES, Structure
 from .surrogate import Boxcar, fire
 
-__all__ = ["Coefficients", "LinearState", "linear_neuron", "linear_neuron_step"]
+__all__ = ["Coefficients", "LinearState", "NotFiniteError", "linear_neuron", "linear_neuron_step"]
 
 Number = Tensor | float
 _BOXCAR = Boxcar()
@@ -47,6 +55,7 @@ class Coefficients:
     :param J: what a spike multiplies them with in the next step, as A. Default: nothing.
     :param c: how the second state moves the threshold.
     :param subtracted: the second state is subtracted from the input current: A01 is -B0 and given as 0.
+    :param symplectic: a spike acts in its own step; a second state is ``subtracted`` and sees the first after its jump.
     :param through: no gradient flows from J and r to the spike that made them (a detached reset) but what these values,
         ``(q0, q1)``, in the place of r carry; they have no gradient themselves.
     :raises ValueError: for shapes of the tuples that make no neuron of one or two states.
@@ -65,6 +74,7 @@ class Coefficients:
     J: tuple[tuple[Number, ...], ...] | None = None
     c: Number = 0
     subtracted: bool = False
+    symplectic: bool = False
     through: tuple[Number, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -80,6 +90,8 @@ class Coefficients:
             raise ValueError("c and subtracted belong to a second state, and A has one")
         if self.subtracted and not _absent(self.A[0][1]):
             raise ValueError("subtracted: A01 is -B0 and must be given as 0")
+        if misfit := self.structure.misfit:
+            raise ValueError(misfit)
 
     @property
     def named(self) -> dict[str, Number]:
@@ -87,16 +99,31 @@ class Coefficients:
         values = {f"A{i}{j}": value for i, row in enumerate(self.A) for j, value in enumerate(row)}
         for i, row in enumerate(self.J or ()):
             values.update({f"J{i}{j}": value for j, value in enumerate(row)})
-        for name, pair in (("r", self.r), ("B", self.B), ("q", self.through or ())):
-            values.update({f"{name}{i}": value for i, value in enumerate(pair)})
+        values.update({f"r{i}": value for i, value in enumerate(self.r)})
+        values.update({f"B{i}": value for i, value in enumerate(self.B)})
+        for i, value in enumerate(self.through or ()):
+            values[f"q{i}"] = 0 if self._passes(i) else value
         values["c"] = self.c
         present = {name: value for name, value in values.items() if not _absent(value)} | {"theta": self.theta}
         return {name: present[name] for name in NAMES if name in present}
 
+    def _passes(self, i: int) -> bool:
+        """Whether all of r has its gradient to the spike."""
+        if self.through is None or i >= len(self.r):
+            return True
+        value, r = self.through[i] if i < len(self.through) else 0, self.r[i]
+        return value is r or (_absent(value) and _absent(r))
+
     @property
     def structure(self) -> Structure:
         """What a kernel is compiled for."""
-        return Structure(tuple(self.named), self.subtracted, self.through is not None)
+        return self._structure(tuple(self.named))
+
+    def _structure(self, names: tuple[str, ...]) -> Structure:
+        detached = tuple(f"r{i}" for i in range(2) if not self._passes(i))
+        if self.through is not None and any(name.startswith("J") for name in names):
+            detached = ("J", *detached)
+        return Structure(names, self.subtracted, detached, self.symplectic)
 
 
 class LinearState(NamedTuple):
@@ -107,6 +134,10 @@ class LinearState(NamedTuple):
     """None where there is one state."""
     s: Tensor
     """Spike (0 or 1)."""
+
+
+class NotFiniteError(ValueError):
+    """A state has left every bound: a diverged training, or inputs or parameters that are not finite."""
 
 
 def linear_neuron_step(
@@ -127,38 +158,71 @@ def linear_neuron_step(
         >>> state.x0.item(), state.s.item()
         (1.25, 1.0)
     """
-    return _step(coefficients.named, coefficients, current, state, surrogate or _BOXCAR)
+    named, structure = resolved(coefficients)
+    return advance(structure, named, current, state, surrogate or _BOXCAR)
 
 
-def _step(k: dict[str, Number], of: Coefficients, current: Tensor, state: LinearState, surrogate) -> LinearState:
+def resolved(coefficients: Coefficients) -> tuple[dict[str, Number], Structure]:
+    """The coefficients by name and their structure, for many steps."""
+    named = coefficients.named
+    return named, coefficients._structure(tuple(named))
+
+
+def advance(of: Structure, k: dict[str, Number], current: Tensor, state: LinearState, surrogate) -> LinearState:
+    """One step in plain PyTorch; ``k``: the coefficients by name. The order of operations is that of the kernels."""
     x0, x1, s = state
-    s_reset = s.detach() if of.through is not None else s
-    y0 = k["A00"] * x0 if "A00" in k else torch.zeros_like(x0)
-    if "A01" in k:
-        y0 = y0 + k["A01"] * x1
+    if of.symplectic:
+        return _symplectic(of, k, current, x0, x1, s, surrogate)
+    s_jump = s.detach() if "J" in of.detached else s
+    y0 = _entry(k, "A00", "J00", s_jump, x0)
+    if "A01" in k or "J01" in k:
+        y0 = y0 + _entry(k, "A01", "J01", s_jump, x1)
     if "B0" in k:
         y0 = y0 + k["B0"] * (current - x1 if of.subtracted else current)
-    y0 = _jump(y0, k, s, s_reset, x0, x1, "J00", "J01", "r0", "q0")
+    y0 = _added(of, y0, k, s, "r0", "q0")
     y1 = None
     if x1 is not None:
-        y1 = k["A11"] * x1 if "A11" in k else torch.zeros_like(x1)
-        if "A10" in k:
-            y1 = y1 + k["A10"] * x0
+        y1 = _entry(k, "A11", "J11", s_jump, x1)
+        if "A10" in k or "J10" in k:
+            y1 = y1 + _entry(k, "A10", "J10", s_jump, x0)
         if "B1" in k:
             y1 = y1 + k["B1"] * current
-        y1 = _jump(y1, k, s, s_reset, x1, x0, "J11", "J10", "r1", "q1")
+        y1 = _added(of, y1, k, s, "r1", "q1")
     z = y0 + k["c"] * y1 if "c" in k else y0
     return LinearState(y0, y1, fire(z - k["theta"], surrogate))
 
 
-def _jump(y, k, s, s_reset, own, other, of_own: str, of_other: str, added: str, through: str):
-    """What the spike of the step before does to one state."""
-    if of_own in k:
-        y = y + k[of_own] * own * s_reset
-    if of_other in k:
-        y = y + k[of_other] * other * s_reset
+def _symplectic(of: Structure, k: dict[str, Number], current, x0, x1, s, surrogate) -> LinearState:
+    y0 = k["A00"] * after_jump(of, k, x0, s) if "A00" in k else torch.zeros_like(x0)
+    if "B0" in k:
+        y0 = y0 + k["B0"] * (current if x1 is None else current - x1)
+    s = fire(y0 - k["theta"], surrogate)
+    if x1 is None:
+        return LinearState(y0, None, s)
+    kick = k["A10"] * after_jump(of, k, y0, s) if "A10" in k else torch.zeros_like(y0)
+    kick = _added(of, kick, k, s, "r1", "q1")
+    y1 = k["A11"] * x1 + (1 - k["A11"]) * kick if "A11" in k else kick
+    return LinearState(y0, y1, s)
+
+
+def after_jump(of: Structure, k: dict[str, Number], x0: Tensor, s: Tensor) -> Tensor:
+    """What a spike leaves of the first state, where it acts in its own step."""
+    if "J00" in k:
+        x0 = x0 * (1 + k["J00"] * (s.detach() if "J" in of.detached else s))
+    return x0 + k["r0"] * (s.detach() if "r0" in of.detached else s) if "r0" in k else x0
+
+
+def _entry(k: dict[str, Number], of_state: str, of_spike: str, s: Tensor, x: Tensor) -> Tensor:
+    """(A + s J) x of one entry; a spike that takes all of A leaves zero, to the last bit."""
+    if of_spike in k:
+        return (k.get(of_state, 0) + k[of_spike] * s) * x
+    return k[of_state] * x if of_state in k else torch.zeros_like(x)
+
+
+def _added(of: Structure, y: Tensor, k: dict[str, Number], s: Tensor, added: str, through: str) -> Tensor:
+    """What the spike adds to one state."""
     if added in k:
-        y = y + k[added] * s_reset
+        y = y + k[added] * (s.detach() if added in of.detached else s)
     if through in k:  # the value is in r already; this is its gradient to the spike
         q = k[through].detach() if isinstance(k[through], Tensor) else k[through]
         y = y + q * (s - s.detach())
@@ -192,38 +256,57 @@ def linear_neuron(
         >>> spikes.flatten().tolist()
         [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
     """
-    if current.dim() < 2:
+    if check_tensor("current", current).dim() < 2:
         raise ValueError(f"current must be [T, N, *], got shape {tuple(current.shape)}")
-    named, structure = coefficients.named, coefficients.structure
-    dtype = _compute_dtype(current, named)
+    named, structure = resolved(coefficients)
+    dtype, two = _compute_dtype(current, named), structure.two
     if state is None:
         zero = current.new_zeros(current.shape[1:], dtype=dtype)
-        state = LinearState(zero, zero if structure.two else None, zero)
-    _check_state(state, structure, current.shape[1:])
-    surrogate = surrogate or _BOXCAR
-    chosen = dispatch.adlif_method(current, dtype, surrogate, method)
-    if chosen == "torch":
-        return _plain_sequence(named, coefficients, current, state, dtype, surrogate, traces, support)
-    return _compiled_sequence(named, structure, current, state, dtype, surrogate, traces, support)
+        state = LinearState(zero, zero if two else None, zero)
+    _check_state(state, two, current)
+    if surrogate is not None:
+        check_function("surrogate", surrogate, "Boxcar()")
+    traces, support = check_flag("traces", traces), check_flag("support", support)
+    chosen = dispatch.adlif_method(current, dtype, surrogate or _BOXCAR, method, "linear_neuron")
+    spikes, state, x, inside = run(structure, named, current, state, dtype, surrogate or _BOXCAR, traces, support, chosen)
+    for name, value in (("first", state.x0), ("second", state.x1)):
+        if value is not None and not is_finite(value):
+            raise NotFiniteError(
+                f"the {name} state became NaN or infinite: look for NaN or infinite input currents or parameters, "
+                "or for an unstable neuron"
+            )
+    return spikes.to(current.dtype), state, *((x,) if traces else ()), *((inside,) if support else ())
 
 
-def _plain_sequence(named, coefficients, current, state, dtype, surrogate, traces: bool, support: bool) -> tuple:
+def run(
+    structure: Structure, named: dict[str, Number], current: Tensor, state: LinearState, dtype: torch.dtype,
+    surrogate: Callable, traces: bool, support: bool, method: str,
+) -> tuple:  # fmt: skip
+    """A sequence whose arguments fit: spikes in the dtype of the states, the last state, traces of x0 and x1 and the
+    support (None: not asked for, or everywhere)."""
+    if method == "torch":
+        return _plain_sequence(structure, named, current, state, dtype, surrogate, traces)
+    return _compiled_sequence(structure, named, current, state, dtype, surrogate, traces, support)
+
+
+def _plain_sequence(structure, named, current, state, dtype, surrogate, traces: bool) -> tuple:
     states = [state]
     for current_t in current.unbind(0):
-        states.append(_step(named, coefficients, current_t, states[-1], surrogate))
-    _check_finite(states[-1])
+        states.append(advance(structure, named, current_t, states[-1], surrogate))
+        if not traces:
+            states[-2] = LinearState(None, None, states[-2].s)  # nobody needs them any more
 
-    def stack(values: list[Tensor], dtype: torch.dtype) -> Tensor:
+    def stack(values: list[Tensor]) -> Tensor:
         return torch.stack(values).to(dtype) if values else current.new_zeros(current.shape, dtype=dtype)
 
-    out = [stack([state.s for state in states[1:]], current.dtype), states[-1]]
+    x, s = None, stack([state.s for state in states[1:]])
     if traces:
-        x1 = None if state.x1 is None else stack([state.x1 for state in states[1:]], dtype)
-        out.append((stack([state.x0 for state in states[1:]], dtype), x1))
-    return *out, *((None,) if support else ())
+        x1 = None if state.x1 is None else stack([state.x1 for state in states[1:]])
+        x = stack([state.x0 for state in states[1:]]), x1
+    return s, states[-1], x, None
 
 
-def _compiled_sequence(named, structure, current, state, dtype, surrogate, traces: bool, support: bool) -> tuple:
+def _compiled_sequence(structure, named, current, state, dtype, surrogate, traces: bool, support: bool) -> tuple:
     from ..kernels.linear_neuron.operator import linear_neuron as operator
 
     steps, batch, *features = current.shape
@@ -233,15 +316,10 @@ def _compiled_sequence(named, structure, current, state, dtype, surrogate, trace
     spikes, x0_seq, x1_seq, x0, x1, s, inside = operator(
         current.to(dtype).reshape(steps, batch * columns), *flat, rows, structure, traces, support, surrogate
     )
-    shape = current.shape
-    final = LinearState(x0.view(shape[1:]), x1.view(shape[1:]) if structure.two else None, s.view(shape[1:]))
-    _check_finite(final)
-    out = [spikes.view(shape).to(current.dtype), final]
-    if traces:
-        out.append((x0_seq.view(shape), x1_seq.view(shape) if structure.two else None))
-    if support:
-        out.append(None if inside is None else inside.view(shape))
-    return tuple(out)
+    shape, two = current.shape, state.x1 is not None
+    final = LinearState(x0.view(shape[1:]), x1.view(shape[1:]) if two else None, s.view(shape[1:]))
+    x = (x0_seq.view(shape), x1_seq.view(shape) if two else None) if traces else None
+    return spikes.view(shape), final, x, None if inside is None else inside.view(shape)
 
 
 def _row(value: Number, features: list[int], dtype: torch.dtype, current: Tensor) -> Tensor:
@@ -255,27 +333,39 @@ def _absent(value: Number) -> bool:
 
 
 def _compute_dtype(current: Tensor, named: dict[str, Number]) -> torch.dtype:
+    check_current(current)
+    dtype = current.dtype
+    for name, value in named.items():
+        if isinstance(value, Tensor):
+            check_parameter(name, value, current, current.shape[2:])
+            dtype = torch.promote_types(dtype, value.dtype)
+    return dtype
+
+
+def check_current(current: Tensor) -> None:
+    """:raises TypeError: for a current that is not floating point."""
     if not current.is_floating_point():
         raise TypeError(f"current must be floating point, got {current.dtype}; convert it, e.g. current.float()")
-    dtype = current.dtype
-    features = current.shape[2:]
-    for name, value in named.items():
-        if not isinstance(value, Tensor):
-            continue
-        if value.dim() and value.shape != features and not _broadcasts(value.shape, features):
-            raise ValueError(
-                f"{name} of shape {tuple(value.shape)} does not broadcast to the neurons {tuple(features)} of a current "
-                f"of shape {tuple(current.shape)}"
-            )
-        if value.device != current.device and value.dim() > 0:
-            raise ValueError(f"{name} is on {value.device} but current on {current.device}; move one of them")
-        if torch.promote_types(value.dtype, current.dtype) != value.dtype:
-            raise TypeError(
-                f"current is {current.dtype} but {name} only {value.dtype}; convert the module "
-                "(e.g. .double()) or the current"
-            )
-        dtype = torch.promote_types(dtype, value.dtype)
-    return dtype
+
+
+def check_parameter(name: str, value: Tensor, current: Tensor, features: torch.Size) -> None:
+    """
+    :raises ValueError: unless it broadcasts to the neurons, on the device of the current.
+    :raises TypeError: for complex numbers, or where the current is wider.
+    """
+    if value.dim() and value.shape != features and not _broadcasts(value.shape, features):
+        raise ValueError(
+            f"{name} of shape {tuple(value.shape)} does not broadcast to the neurons {tuple(features)} of a current "
+            f"of shape {tuple(current.shape)}"
+        )
+    if value.device != current.device and value.dim() > 0:
+        raise ValueError(f"{name} is on {value.device} but current on {current.device}; move one of them")
+    if value.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
+    if value.dtype != current.dtype and torch.promote_types(value.dtype, current.dtype) != value.dtype:
+        raise TypeError(
+            f"current is {current.dtype} but {name} only {value.dtype}; convert the module (e.g. .double()) or the current"
+        )
 
 
 def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
@@ -285,23 +375,36 @@ def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
         return False
 
 
-def _check_state(state: LinearState, structure: Structure, shape: torch.Size) -> None:
-    if (state.x1 is not None) != structure.two:
-        raise ValueError(
-            f"state x1 must {'be given' if structure.two else 'be None'}: the neuron has {1 + structure.two} state(s)"
-        )
-    for name, value in zip(LinearState._fields, state, strict=True):
-        if value is not None and value.shape != shape:
+def check_states(named: dict[str, Tensor], shape: torch.Size, device: torch.device) -> None:
+    """
+    :raises ValueError: for another shape or device. :raises TypeError: for complex numbers.
+    """
+    for name, value in named.items():
+        if value.shape != shape:
             raise ValueError(f"state {name} has shape {tuple(value.shape)}, the input needs {tuple(shape)}")
+        if value.is_complex():
+            raise TypeError(f"state {name} must hold real numbers, got {value.dtype}")
+        if value.device != device:
+            raise ValueError(f"state {name} is on {value.device} but current on {device}; move one of them")
 
 
-def _check_finite(state: LinearState) -> None:
-    # A NaN never leaves the recursion, so that the last step tells of every step before it.
-    if torch.compiler.is_compiling():
-        return
-    for name, value in (("first", state.x0), ("second", state.x1)):
-        if value is not None and value.numel() and (value.detach() * 0).sum().item() != 0:  # NaN and infinity times zero
-            raise ValueError(
-                f"the {name} state became NaN or infinite: look for NaN or infinite input currents or "
-                "parameters, or for an unstable neuron"
-            )
+def _check_state(state: LinearState, two: bool, current: Tensor) -> None:
+    if not (isinstance(state, tuple) and len(state) == 3):
+        raise TypeError(f"state must be a LinearState of three (x0, x1, s), got {type(state).__name__}")
+    if (state[1] is not None) != two:
+        raise ValueError(f"state x1 must {'be given' if two else 'be None'}: the neuron has {1 + two} state(s)")
+    named = dict(zip(LinearState._fields, state, strict=True))
+    for name, value in named.items():
+        if value is not None:
+            check_tensor(f"state {name}", value)
+    check_states({name: value for name, value in named.items() if value is not None}, current.shape[1:], current.device)
+
+
+def is_finite(state: Tensor) -> bool:
+    """Whether no value is NaN or infinite, as far as values are known. A NaN never leaves the recursion, so that the last
+    step tells of every step before it."""
+    return not values_known(state) or not state.numel() or bool(torch.isfinite(state.detach()).all())
+
+
+def _absent(value: Number) -> bool:
+    return not isinstance(value, Tensor) and value == 0

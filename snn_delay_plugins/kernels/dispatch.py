@@ -46,7 +46,9 @@ def wanted_method(method: str | None, known: tuple[str, ...]) -> str | None:
     return wanted
 
 
-def adlif_method(current: Tensor, dtype: torch.dtype, surrogate: Callable, method: str | None = None) -> str:
+def adlif_method(
+    current: Tensor, dtype: torch.dtype, surrogate: Callable, method: str | None = None, function: str = "adlif"
+) -> str:
     """``"numba"`` or ``"triton"`` where the compiled AdLIF kernel applies, else ``"torch"``.
 
     :param current: the input sequence; :param dtype: the dtype that the states are computed in.
@@ -57,7 +59,7 @@ def adlif_method(current: Tensor, dtype: torch.dtype, surrogate: Callable, metho
     wanted = wanted_method(method, METHODS)
     compiled = "triton" if current.is_cuda else "numba"
     if wanted in _PLAIN:
-        return _chose("adlif", current, "torch")
+        return _chose(function, current, "torch")
     if method is not None and method != compiled:
         raise ValueError(f"method={method!r} is not possible here: current is on {current.device}")
     if current.numel() == 0:
@@ -72,7 +74,7 @@ def adlif_method(current: Tensor, dtype: torch.dtype, surrogate: Callable, metho
             warn_once(f"AdLIF runs in its plain PyTorch form, step by step and many times slower: {obstacle}")
     if method is not None and obstacle:
         raise ValueError(f"method={method!r} is not possible here: {obstacle}")
-    return _chose("adlif", current, "torch" if obstacle else compiled, obstacle)
+    return _chose(function, current, "torch" if obstacle else compiled, obstacle)
 
 
 def _chose(function: str, tensor: Tensor, method: str, why: str | None = None) -> str:

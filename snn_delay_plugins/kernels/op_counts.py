@@ -8,7 +8,10 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 __all__ = ["counting", "uncounted"]
 
 
-_OF_FUNCTION = {"spike_linear": "sparse_linear"}  # where an operator is called otherwise than its function
+_OF_FUNCTION = {
+    "spike_linear": "sparse_linear",
+    "adlif": "linear_neuron",
+}  # where an operator is called otherwise than its function
 
 
 def counting() -> bool:

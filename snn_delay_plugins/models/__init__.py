@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..functional.linear_neuron import Coefficients
 from .adlif import ADLIF_PLUS, SE_ADLIF
 from .alif import ALIF
 from .lif import CUBA_LIF, LIF
@@ -11,7 +12,7 @@ from .silif import C_SILIF, SILIF
 
 __all__ = [
     "ADLIF_PLUS", "ALIF", "BALANCED_RESONATE_AND_FIRE", "CUBA_LIF", "C_SILIF", "LIF", "MODELS", "RESONATE_AND_FIRE",
-    "SE_ADLIF", "SILIF", "LinearModel", "NeuronModel", "Parameter", "StepModel", "membrane_reset",
+    "SE_ADLIF", "SILIF", "Coefficients", "LinearModel", "NeuronModel", "Parameter", "StepModel", "membrane_reset",
 ]  # fmt: skip
 
 MODELS = {

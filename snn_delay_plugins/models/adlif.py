@@ -13,7 +13,7 @@ _A = "the coupling of the adaptation to the membrane"
 
 
 def _leak(low: float, high: float, of: str) -> Parameter:
-    return Parameter(low, high, domain=(0, 1), doc=f"the {of}'s leak per time step")
+    return Parameter(low, high, domain=(0, 1), doc=f"a leak per time step ({of})")
 
 
 _PARAMETERS = {  # Deckers et al., section 4.2
@@ -77,6 +77,7 @@ SE_ADLIF = LinearModel(
     resets=("zero", "subtract", "none"),
     equations=r"""\hat u[t] &= \alpha\, u[t-1] + (1 - \alpha) (I[t] - w[t-1]), \qquad u[t] = \hat u[t]\, (1 - s[t]) \\
         w[t] &= \beta\, w[t-1] + (1 - \beta) (a\, u[t] + b\, s[t])""",
-    source="Baronig et al. 2024, Eq. 6; the states are those before the jump of their own spike",
+    source="Baronig et al. 2024, Eq. 6",
+    notes="The states that are carried and returned are those before the jump of their own spike.",
     coefficients=_se_adlif,
 )

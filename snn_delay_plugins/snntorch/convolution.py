@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import Self, Unpack
 
+from ..delay_options import ConvolutionOptions, Interpolation, takes_options
 from ..delayed_convolution import DelayedConvolution
-from ..parameters import live_modules
-from ..transforms import exported_step
-from .state import CarriedStates
-from .upstream import emitted, restarted_alone
+from .history import KeepsHistory, StepMode
 
 __all__ = ["DelayedConv1d", "DelayedConv2d"]
 
 
-class DelayedConv2d(DelayedConvolution, CarriedStates):
+class DelayedConv2d(DelayedConvolution, KeepsHistory):
     r"""Convolution over space with a trainable weight and delay per connection, in place of ``nn.Conv2d``.
 
     .. math:: I_{i}[t, x] = \sum_j \sum_y w_{ij}[y]\, s_j[t - d_{ij}[y],\, x + y] + b_i
 
-    With ``step_mode=True`` it is called once per time step on spikes ``(N, C, H, W)`` and keeps the last inputs until
-    :meth:`reset_delay`; with ``step_mode=False`` it takes the whole sequence ``(T, N, C, H, W)`` and keeps nothing.
+    Spikes ``(N, C, H, W)``, one step per call, or with ``step_mode=False`` the whole sequence ``(T, N, C, H, W)``. The last
+    inputs are kept as ``history`` (:class:`~snn_delay_plugins.snntorch.history.KeepsHistory`). The first eight arguments
+    are those of ``torch.nn.Conv2d``, the options those of ``help(DelayedConv2d.__init__)`` and
+    :class:`~snn_delay_plugins.delay_options.ConvolutionOptions`; initial delays have the shape of the weight.
 
-    The last inputs are ``history`` ``[max_delay + 1, N, C, H, W]``, newest first. It stays as it is when the next step
-    brings another, but shares memory with it: write into ``history.clone()`` alone.
-
-    :param in_channels: and ``out_channels``, ``kernel_size``, ``stride``, ``padding``, ``dilation``, ``groups``,
-        ``bias``: as in ``torch.nn.Conv2d``.
-    :param max_delay: longest delay in time steps.
-    :param delay: initial delays: a number, ``"zeros"``, ``"uniform"`` or a tensor of the shape of the weight.
-    :param kernel: SLAYER: interpolation between whole steps: ``"linear"``, ``"round"`` or ``"floor"``.
-    :param delay_gradient: and ``sigma``, ``learn_sigma``, ``sigma_type``, ``learn_delay``, ``bound_mode``: as in
-        :class:`DelayedLinear`.
-    :param time_padding: ``"same"``, or for sequences alone ``"full"`` or a number of steps after the last.
     :raises ValueError: for options or shapes that do not fit, and delays outside ``[0, max_delay]``.
 
     Example::
@@ -42,9 +31,7 @@ class DelayedConv2d(DelayedConvolution, CarriedStates):
         torch.Size([20, 4, 8, 16, 16])
     """
 
-    _axes, _states = 2, ("history",)
-    _sequence_form = "step_mode=False"
-
+    @takes_options(ConvolutionOptions)
     def __init__(
         self,
         in_channels: int,
@@ -56,59 +43,25 @@ class DelayedConv2d(DelayedConvolution, CarriedStates):
         groups: int = 1,
         bias: bool = True,
         *,
-        max_delay: int,
-        delay: float | str | Tensor = 0.0,
-        learn_delay: bool = True,
-        delay_gradient: str = "slayer",
-        kernel: str = "linear",
-        time_padding: str | int = "same",
-        sigma: float | None = None,
-        learn_sigma: bool = False,
-        sigma_type: str = "shared",
-        step_mode: bool = True,
-        bound_mode: str = "project",
+        kernel: Interpolation = "linear",
+        step_mode: StepMode = True,
+        **options: Unpack[ConvolutionOptions],
     ) -> None:
         super().__init__()
-        if not isinstance(step_mode, bool):
-            raise TypeError(f"step_mode must be True (one step per call) or False (sequences), got {step_mode!r}")
         self.create_convolution(
-            self._axes, in_channels, out_channels, kernel_size, stride=stride, padding=padding, dilation=dilation,
-            groups=groups, bias=bias, max_delay=max_delay, delay=delay, learn_delay=learn_delay,
-            delay_gradient=delay_gradient, interpolation=kernel, time_padding=time_padding, sigma=sigma,
-            learn_sigma=learn_sigma, sigma_type=sigma_type, bound_mode=bound_mode,
-        )  # fmt: skip
-        if step_mode and self.time_padding != "same":
-            raise ValueError(f"time_padding={time_padding!r} lengthens a sequence and needs step_mode=False")
-        self.step_mode = step_mode
-        self.history = None
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, interpolation=kernel, **options
+        )
+        self.keep_history(step_mode)
 
-    def reset_delay(self) -> None:
-        """Forget the inputs of earlier steps."""
-        self.history = None
-        self.states_are_new()
-        restarted_alone(self, None)
+    def discretize(self, weight_bits: int | None = None) -> Self:
+        """A frozen copy with whole delays for deployment: what this layer computes in evaluation, if its delays are
+        learned through a Gaussian or ``kernel="round"``.
 
-    reset_mem = reset_delay  # what snnTorch's utils.reset calls
-
-    @classmethod
-    def detach_hidden(cls) -> None:
-        """Cut the inputs that every layer of this class, copies included, keeps from their graph (truncated
-        backpropagation); their spikes still arrive. For one network: :func:`snn_delay_plugins.snntorch.detach`."""
-        for layer in live_modules():
-            if isinstance(layer, cls):
-                layer.detach_states()
-
-    def forward(self, input_: Tensor) -> Tensor:
-        if not self.step_mode:
-            return self.sequence_currents(input_)
-        if exported_step(type(self).__name__):
-            return self.step_currents(input_, None)[0]
-        self.take_states()
-        self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
-        restarted_alone(self, self.history)
-        current, self.history = self.step_currents(input_, self.history)
-        emitted(self, current)
-        return current
+        :param weight_bits: as of :meth:`DelayedLinear.discretize`.
+        """
+        frozen = self.with_whole_delays(weight_bits)
+        frozen.reset_delay()
+        return frozen
 
 
 class DelayedConv1d(DelayedConv2d):
@@ -121,4 +74,4 @@ class DelayedConv1d(DelayedConv2d):
         torch.Size([20, 4, 8, 14])
     """
 
-    _axes = 1
+    axes = 1

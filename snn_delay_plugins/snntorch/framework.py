@@ -32,6 +32,12 @@ def _replacements() -> Sequence[Replacement]:
     return replacements()
 
 
+def _conformance():
+    from .conformance import Conformance
+
+    return Conformance()
+
+
 FRAMEWORK = Framework(
     name="snntorch",
     title="snnTorch",
@@ -42,10 +48,11 @@ FRAMEWORK = Framework(
     layer_place="snntorch",
     neurons=("{}", "State{}"),
     neuron_place="snntorch",
-    unplaced=frozenset({"DiscreteDelayedLinear", "LIF"}),  # layer.discretize() makes it; snnTorch's base class
+    unplaced=frozenset({"DiscreteDelayedLinear"}),  # layer.discretize() makes it
     step={"step_mode": True},
     sequence={"step_mode": False},
     reset=_reset,
     detach=_detach,
+    conformance=_conformance,
     replacements=_replacements,
 )

@@ -13,6 +13,8 @@ import weakref
 import torch
 from torch import Tensor, nn
 
+from ..callers import user_level
+
 __all__ = ["emitted", "layer_before", "neuron_restarted", "restarted_alone", "taken"]
 
 _emitted: dict[int, tuple[weakref.ref, weakref.ref]] = {}  # identity of a current -> it, and the layer it comes from
@@ -61,5 +63,5 @@ def restarted_alone(layer: nn.Module, history: Tensor | None) -> None:
             f"a neuron was reset but the {type(layer).__name__} before it was not: spikes of the sequence before are "
             f"still on their way ({int(history.count_nonzero())} in the last {history.shape[0]} steps) and will arrive in "
             "this one. Call snn_delay_plugins.snntorch.reset(net), which resets both, or layer.reset_delay()",
-            stacklevel=5,
+            stacklevel=user_level(),
         )

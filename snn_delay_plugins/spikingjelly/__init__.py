@@ -7,9 +7,13 @@ with FRAMEWORK.needed():
     from .eventprop import EventPropLI, EventPropLIF
     from .layer import DelayedLinear, DiscreteDelayedLinear
     from .model import from_model
+    from .models import NEURONS
     from .neuron import AdLIFPlusNode
 
 __all__ = [
     "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropLI",
     "EventPropLIF", "from_model",
 ]  # fmt: skip
+
+__all__ += list(NEURONS)  # one or two classes for every model of snn_delay_plugins.models
+globals().update(NEURONS)

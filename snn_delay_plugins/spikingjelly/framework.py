@@ -21,6 +21,12 @@ def _detach(net: nn.Module) -> None:
     functional.detach_net(net)
 
 
+def _conformance():
+    from .conformance import Conformance
+
+    return Conformance()
+
+
 FRAMEWORK = Framework(
     name="spikingjelly",
     title="SpikingJelly",
@@ -31,9 +37,10 @@ FRAMEWORK = Framework(
     layer_place="spikingjelly.activation_based.layer",
     neurons=("{}Node",),
     neuron_place="spikingjelly.activation_based.neuron",
-    unplaced=frozenset({"DiscreteDelayedLinear", "LIFNode"}),  # layer.discretize() makes it; SpikingJelly's own neuron
+    unplaced=frozenset({"DiscreteDelayedLinear"}),  # layer.discretize() makes it
     step={"step_mode": "s"},
     sequence={"step_mode": "m"},
     reset=_reset,
     detach=_detach,
+    conformance=_conformance,
 )

@@ -7,6 +7,7 @@ from spikingjelly.activation_based.base import MemoryModule
 from torch import Tensor
 
 from ..kernels import dispatch
+from ..transforms import exported_step, exporting
 
 __all__ = ["DetachableMemories"]
 
@@ -26,7 +27,7 @@ class DetachableMemories(MemoryModule):
 
     def forward(self, *args, **kwargs):
         if torch.compiler.is_compiling():
-            return super().forward(*args, **kwargs)
+            return self._exported(*args, **kwargs) if exporting() else super().forward(*args, **kwargs)
         if self._operator is not None and self.step_mode == "m":
             dispatch.tell_counters(self._operator)  # before anything else that a strict counter refuses
         again = torch._C._current_graph_task_id() != -1
@@ -40,6 +41,17 @@ class DetachableMemories(MemoryModule):
         if not again:
             self.__dict__["_left"] = self._tensors()  # not by torch's slow __setattr__
         return outputs
+
+    def _exported(self, *args, **kwargs):
+        """What ``torch.export`` records: a call from the start, that leaves the memories as they are."""
+        if self.step_mode == "s":
+            exported_step(type(self).__name__)
+        kept = self._memories
+        self.__dict__["_memories"] = dict(self._memories_rv)
+        try:
+            return super().forward(*args, **kwargs)
+        finally:
+            self.__dict__["_memories"] = kept
 
     def _tensors(self) -> tuple[int, ...]:
         return tuple([id(value) for value in self._memories.values() if isinstance(value, Tensor)])

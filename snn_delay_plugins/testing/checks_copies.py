@@ -92,10 +92,10 @@ def a_state_dict_loads_strictly_into_a_fresh_and_into_a_used_module(case: Case) 
 @check("state-dict-lazy", "a network whose sizes come from the first batch is built again from its weights alone")
 def a_state_dict_loads_before_the_first_use(case: Case) -> None:
     x, net = case.inputs(), case.module()
-    _disturb(net)
+    expected = case.run(net, x)
     target = case.subject._fresh(case.form).to(case.dtype)
     target.load_state_dict(net.state_dict(), strict=True)
-    assert_equal(case.run(target, x), case.run(net, x), "a module loaded before its first use and the original")
+    assert_equal(case.run(target, x), expected, "a module loaded before its first use and the original")
 
 
 def _disturb(net: nn.Module) -> None:
@@ -120,6 +120,8 @@ def a_functional_call_computes_with_the_given_parameters(case: Case) -> None:
 @check("average", "averages of weights pair buffers by position: states among them are averaged, or do not fit")
 def an_average_of_weights_is_one_of_weights_alone(case: Case) -> None:
     net = case.as_net(case.module())
+    if not list(net.parameters()):
+        raise NotApplicable("has no parameters")
     average = AveragedModel(net, use_buffers=True)
     for batch in (2, 3):
         case.run(net, case.inputs(batch=batch))
@@ -145,5 +147,6 @@ def a_module_that_nobody_uses_is_freed(case: Case) -> None:
     gone = weakref.ref(net)
     output = case.run(net, case.inputs().requires_grad_())
     del net, output
-    gc.collect()
+    if gone() is not None:
+        gc.collect()  # a circle is no fault
     assert_true(gone() is None, "the module is still alive after its last user has let it go")

@@ -21,10 +21,15 @@ def a_module_in_double_precision_computes_in_it(case: Case) -> None:
 
 
 @check("bfloat16", "large networks are trained and deployed in half precision")
-def a_module_in_bfloat16_computes_in_it(case: Case) -> None:
+def a_module_in_bfloat16_computes_in_it_or_says_that_it_does_not(case: Case) -> None:
     case = case.in_dtype(torch.bfloat16)
     net, x = case.module(), case.inputs().requires_grad_()
-    output = case.run(net, x)
+    try:
+        output = case.run(net, x)
+    except (TypeError, ValueError, NotImplementedError) as refusal:
+        if "bfloat16" in str(refusal):
+            return
+        raise
     assert_true(output.dtype == torch.bfloat16, f"bfloat16 in gave {_name(output.dtype)} out")
     assert_true(bool(output.isfinite().all()), "the output is not finite")
     _check_states(case, net, torch.bfloat16)

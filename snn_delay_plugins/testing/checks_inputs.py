@@ -36,7 +36,7 @@ def the_input_stays_as_it_was(case: Case) -> None:
 def an_output_stays_as_it_was_when_the_next_is_computed(case: Case) -> None:
     net, kept, copies = case.module(), [], []
     for seed in (0, 4, 5):
-        kept.append(_all_outputs(case, net, case.inputs(2, seed=seed)))
+        kept.append(case.calls(net, case.inputs(2, seed=seed)))
         copies.append([value.clone() for value in kept[-1]])
     for values, before in zip(kept, copies, strict=True):
         for value, copy in zip(values, before, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from torch import nn
@@ -16,13 +16,17 @@ __all__ = ["parametrize_with_checks"]
 
 
 def parametrize_with_checks(
-    plugins: Mapping[str, Plugin | Callable[[], nn.Module]], *, expected_failures: Mapping[str, str] | None = None
+    plugins: Mapping[str, Plugin | Callable[[], nn.Module]],
+    *,
+    expected_failures: Mapping[str, str] | None = None,
+    without: Iterable[str] = (),
 ):
     """A pytest decorator: one test per check and plug-in, called with an argument ``check``.
 
     :param plugins: by name, a factory that makes a fresh module at every call, or a :class:`Plugin`.
     :param expected_failures: the reason by the key of the check, for all of them. A check that passes although it is
         expected to fail is a failure (pytest's strict ``xfail``), so that reasons do not outlive what they excuse.
+    :param without: the keys of checks that are left out.
     :raises ValueError: for a key that no check has.
 
     Example::
@@ -34,14 +38,15 @@ def parametrize_with_checks(
     """
     import pytest
 
-    parameters = []
+    without, parameters = tuple(without), []
+    refuse_unknown((*without, *(expected_failures or {})))
     for name, plugin in plugins.items():
         plugin = plugin if isinstance(plugin, Plugin) else Plugin(plugin)
         plugin = replace(plugin, expected_failures={**(expected_failures or {}), **plugin.expected_failures})
         refuse_unknown(plugin.expected_failures)
         subject = Subject(plugin)
         for check in all_checks():
-            if _may_apply(check, subject):
+            if check.key not in without and _may_apply(check, subject):
                 reason = plugin.expected_failures.get(check.key)
                 marks = () if reason is None else (pytest.mark.xfail(reason=reason, strict=True),)
                 parameters.append(

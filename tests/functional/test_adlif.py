@@ -16,6 +16,9 @@ ALL_OPTIONS = [
 ]
 
 
+DEFAULTS = [("adlif", "subtract", True), ("symplectic", "zero", True)]
+
+
 def eq1_by_hand(current, u, w, s, alpha, beta, a, b, theta):
     """Deckers et al., Eq. 1, one neuron, Python floats."""
     spikes, us, ws = [], [], []
@@ -167,19 +170,19 @@ def gradients_of(method, variant, reset, adaptive, detach_reset, traces, dtype, 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    options=st.sampled_from(ALL_OPTIONS),
+    served=st.one_of(  # each structure, dtype and kind of surrogate is compiled: the defaults in all of them
+        st.tuples(st.sampled_from(ALL_OPTIONS), st.just(torch.float64), st.just(True)),
+        st.tuples(st.sampled_from(DEFAULTS), st.sampled_from([torch.float32, torch.float64]), st.booleans()),
+    ),
     detach_reset=st.booleans(),
     traces=st.booleans(),
-    dtype=st.sampled_from([torch.float32, torch.float64]),
     steps=st.integers(1, 70),
     batch=st.integers(1, 4),
     features=st.sampled_from([(1,), (5,), (2, 3), (300,)]),
     seed=st.integers(0, 1000),
-    boxcar=st.booleans(),
 )
-def test_the_compiled_kernel_equals_the_plain_form(
-    options, detach_reset, traces, dtype, steps, batch, features, seed, boxcar
-):
+def test_the_compiled_kernel_equals_the_plain_form(served, detach_reset, traces, steps, batch, features, seed):
+    options, dtype, boxcar = served
     snntorch_surrogate = pytest.importorskip("snntorch.surrogate") if not boxcar else None
     surrogate = Boxcar() if boxcar else snntorch_surrogate.fast_sigmoid(2)
     arguments = (*options, detach_reset, traces, dtype, (steps, batch, features), seed, surrogate)

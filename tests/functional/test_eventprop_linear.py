@@ -8,7 +8,14 @@ from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
 from snn_delay_plugins.functional.eventprop_linear import eventprop_linear_reference
 from snn_delay_plugins.functional.eventprop_models import (
-    ADLIF, LIF, RESONATE_AND_FIRE, ContinuousModel, LinearSystem, adlif_from_discrete, adlif_to_discrete, system_of,
+    ADLIF,
+    LIF,
+    RESONATE_AND_FIRE,
+    ContinuousModel,
+    LinearSystem,
+    adlif_from_discrete,
+    adlif_to_discrete,
+    system_of,
 )  # fmt: skip
 
 FORMS = {"plain": eventprop_linear_reference}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-_FILES = ["in_triton_interpreter.py", "eventprop_in_triton_interpreter.py"]
+_FILES = [f"{name}in_triton_interpreter.py" for name in ("", "eventprop_", "linear_neuron_")]
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 collect_ignore = [] if _INTERPRETED else _FILES
 
@@ -30,11 +30,11 @@ if _INTERPRETED:
 def passes_in_the_interpreter():
     """Runs a file of tests in Triton's interpreter, chosen when triton is imported, which torch may have done here."""
 
-    def passes(name: str) -> None:
+    def passes(name: str, **environment: str) -> None:
         file = Path(__file__).with_name(name)
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
-            env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", **environment},
             capture_output=True, text=True, cwd=file.parents[2], timeout=1800,
         )  # fmt: skip
         assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]

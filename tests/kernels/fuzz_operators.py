@@ -22,12 +22,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import snn_delay_plugins.kernels.adlif
 import snn_delay_plugins.kernels.delayed_linear.operator
 import snn_delay_plugins.kernels.eventprop.operator
+import snn_delay_plugins.kernels.linear_neuron.operator
 import snn_delay_plugins.kernels.sparse_delay.operator
 import snn_delay_plugins.kernels.sparse_taps.operator
 import snn_delay_plugins.kernels.spike_linear.operator  # noqa: F401 - they register the operators
+from snn_delay_plugins.kernels.linear_neuron.structure import NAMES, Structure
 
 EXPECTED = (TypeError, ValueError, RuntimeError)
 OPERATORS = torch.ops.snn_delay_plugins
@@ -40,19 +41,29 @@ THOROUGH = "thorough" in sys.argv
 # ------------------------------------------------------------------------------------------------ arguments that fit
 
 
-def adlif(r: random.Random) -> dict:
+SE_ADLIF = Structure(("A00", "A10", "A11", "J00", "r0", "r1", "B0", "theta"), subtracted=True, symplectic=True)
+
+
+def _structure(r: random.Random) -> Structure:
+    """Few of them, as each is compiled."""
+    if not THOROUGH:
+        full = Structure(tuple(name for name in NAMES if name not in ("q0", "q1")))
+        return r.choice([full, full._replace(detached=("J", "r1")), SE_ADLIF])
+    if r.random() < 0.3:
+        return SE_ADLIF._replace(names=tuple(n for n in SE_ADLIF.names if n == "theta" or r.random() < 0.7))
+    return Structure(tuple(n for n in NAMES if n == "theta" or r.random() < 0.5), r.random() < 0.3)
+
+
+def linear_neuron(r: random.Random) -> dict:
     steps, features, samples = r.choice([1, 3, 31, 33, 70]), r.randint(1, 5), r.randint(0, 3)
-    columns = features * samples
-    parameters = {name: torch.rand(features, dtype=F64) for name in ("alpha", "beta", "a", "b", "theta")}
-    adaptive, symplectic = r.random() < 0.5 or not THOROUGH, r.random() < 0.5 and THOROUGH
+    columns, structure = features * samples, _structure(r)
     return {
         "current": 3 * torch.randn(steps, columns, dtype=F64),
-        **{name: torch.rand(columns, dtype=F64) for name in "uws"},
-        **parameters,
-        "adaptive": adaptive,
-        "symplectic": symplectic,
-        "reset": r.choice(["subtract", "zero", "none"]),
-        "detach_reset": r.random() < 0.5,
+        "x0": torch.rand(columns, dtype=F64),
+        "x1": torch.rand(columns * structure.two, dtype=F64),
+        "s": torch.rand(columns, dtype=F64).round(),
+        "coefficients": torch.rand(len(structure.names), features, dtype=F64) / 2,
+        "code": structure.code,
         "traces": r.random() < 0.5,
         "support": r.random() < 0.5,
         "width": 0.5,
@@ -60,14 +71,19 @@ def adlif(r: random.Random) -> dict:
     }
 
 
-def adlif_backward(r: random.Random) -> dict:
-    inputs = adlif(r)
+def linear_neuron_backward(r: random.Random) -> dict:
+    inputs = linear_neuron(r)
     traces = inputs.pop("traces")
-    spikes, u_seq, w_seq, *last, _ = OPERATORS.adlif(**{**inputs, "traces": traces})
+    spikes, x0_seq, x1_seq, *last, _ = OPERATORS.linear_neuron(**{**inputs, "traces": traces})
     del inputs["support"]
     current = inputs.pop("current")
-    of_traces = {name: torch.randn_like(current) if traces and r.random() < 0.5 else None for name in ("g_u", "g_w")}
-    of_last = {f"g_{name}T": torch.randn_like(g) if r.random() < 0.5 else None for name, g in zip("uws", last, strict=True)}
+    two = Structure.of(inputs["code"]).two
+    of_traces = {
+        name: torch.randn_like(current) if traces and exists and r.random() < 0.5 else None
+        for name, exists in (("g_x0", True), ("g_x1", two))
+    }
+    names = ("x0", "x1", "s")
+    of_last = {f"g_{n}T": torch.randn_like(g) if r.random() < 0.5 else None for n, g in zip(names, last, strict=True)}
     phi = torch.rand_like(current) if traces and r.random() < 0.5 else None
     return {
         "g_spikes": torch.randn_like(spikes),
@@ -75,8 +91,8 @@ def adlif_backward(r: random.Random) -> dict:
         **of_last,
         "phi": phi,
         "current": current,
-        "u_seq": u_seq,
-        "w_seq": w_seq,
+        "x0_seq": x0_seq,
+        "x1_seq": x1_seq,
         **inputs,
     }
 
@@ -284,7 +300,7 @@ def eventprop_arrivals_backward(r: random.Random) -> dict:
 
 
 FITTING = {f.__name__: f for f in (
-    adlif, adlif_backward, delayed_linear, delayed_linear_backward, sparse_linear, sparse_linear_backward,
+    linear_neuron, linear_neuron_backward, delayed_linear, delayed_linear_backward, sparse_linear, sparse_linear_backward,
     sparse_delayed_linear, sparse_delayed_linear_step, sparse_taps, sparse_taps_backward, eventprop_lif,
     eventprop_lif_backward, eventprop_li, eventprop_li_backward, eventprop_arrivals, eventprop_arrivals_backward,
 )}  # fmt: skip
@@ -395,7 +411,7 @@ def fuzz(operator: str, calls: int) -> Counter:
             assert "max_spikes" in str(error) or "grazes" in str(error), error
             return
         arguments = dict(fitting)
-        forms = set() if THOROUGH else {"adaptive", "symplectic", "for_tau", "recurrent_weight", "recurrent_delay"}
+        forms = set() if THOROUGH else {"code", "for_tau", "recurrent_weight", "recurrent_delay"}
         for _ in range(changes):
             name = r.choice(sorted(arguments.keys() - forms))
             arguments[name] = changed(arguments[name], name, r)

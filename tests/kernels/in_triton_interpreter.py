@@ -7,41 +7,12 @@ assert os.environ.get("TRITON_INTERPRET") == "1", "run with TRITON_INTERPRET=1"
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from snn_delay_plugins.kernels import adlif_numba, adlif_triton  # noqa: E402
 from snn_delay_plugins.kernels.delayed_linear import operator as delay  # noqa: E402
 from snn_delay_plugins.kernels.delayed_linear import triton as delay_triton  # noqa: E402
 
 
 def draw(*shape, low=0.0, high=1.0, dtype=torch.float64):
     return torch.rand(*shape, dtype=dtype) * (high - low) + low
-
-
-@pytest.mark.parametrize("adaptive", [True, False])
-@pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
-@pytest.mark.parametrize("symplectic", [False, True])
-@pytest.mark.parametrize("detach_reset", [False, True])
-@pytest.mark.parametrize(("steps", "samples", "features"), [(7, 2, 3), (1, 1, 70)])
-def test_adlif(adaptive, reset, symplectic, detach_reset, steps, samples, features):
-    torch.manual_seed(steps)
-    columns = samples * features
-    current = torch.randn(steps, columns, dtype=torch.float64) * 3 + 1
-    state = (draw(columns), draw(columns), draw(columns).round())
-    parameters = (draw(features, low=0.4, high=0.9), draw(features, low=0.9), draw(features), draw(features),
-                  draw(features, low=0.7, high=1.1))  # fmt: skip
-    options = (adaptive, symplectic, reset)
-    expected = adlif_numba.forward(current, state, parameters, *options)
-    actual = adlif_triton.forward(current, state, parameters, *options)
-    assert steps == 1 or 0 < expected[0].mean() < 1
-    for x, y in zip(actual, expected, strict=True):
-        torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-12)
-
-    traces = torch.randn(3, steps, columns, dtype=torch.float64)
-    finals = torch.randn(3, columns, dtype=torch.float64)
-    phi = torch.rand(steps, columns, dtype=torch.float64)
-    for gradients, slope in (((*traces, *finals), None), ((traces[0], *5 * [None]), None), ((*traces, *finals), phi)):
-        arguments = (gradients, slope, (0.5, 0.5), current, expected[1:3], state, parameters, *options, detach_reset)
-        for x, y in zip(adlif_triton.backward(*arguments), adlif_numba.backward(*arguments), strict=True):
-            torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("width", [1, 2])

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-import snn_delay_plugins.kernels.adlif
 import snn_delay_plugins.kernels.delayed_linear.operator
 import snn_delay_plugins.kernels.eventprop.operator
+import snn_delay_plugins.kernels.linear_neuron.operator
 import snn_delay_plugins.kernels.sparse_delay.operator
 import snn_delay_plugins.kernels.sparse_taps.operator
 import snn_delay_plugins.kernels.spike_linear.operator  # noqa: F401 - they register the operators
+from snn_delay_plugins.kernels.linear_neuron.structure import Structure
 
 OPERATORS = torch.ops.snn_delay_plugins
 F64 = torch.float64
@@ -25,16 +26,13 @@ def whole(*values, dtype=torch.int64):
     return torch.tensor(values, dtype=dtype)
 
 
-def adlif():
-    parameters = {name: 0.5 * ones(2) for name in ("alpha", "beta", "a", "b", "theta")}
+def linear_neuron():
+    structure = Structure(("A00", "A10", "A11", "r0", "r1", "B0", "theta"), subtracted=True)
     return {
         "current": ones(5, 6),
-        **{name: ones(6) for name in "uws"},
-        **parameters,
-        "adaptive": True,
-        "symplectic": False,
-        "reset": "subtract",
-        "detach_reset": False,
+        **{name: ones(6) for name in ("x0", "x1", "s")},
+        "coefficients": 0.5 * ones(7, 2),
+        "code": structure.code,
         "traces": False,
         "support": False,
         "width": 0.5,
@@ -42,12 +40,12 @@ def adlif():
     }
 
 
-def adlif_backward():
-    inputs = adlif()
+def linear_neuron_backward():
+    inputs = linear_neuron()
     for name in ("traces", "support"):
         del inputs[name]
-    absent = dict.fromkeys(("g_u", "g_w", "g_uT", "g_wT", "g_sT", "phi"))
-    return {"g_spikes": ones(5, 6), **absent, "u_seq": ones(0, 6), "w_seq": ones(0, 6), **inputs}
+    absent = dict.fromkeys(("g_x0", "g_x1", "g_x0T", "g_x1T", "g_sT", "phi"))
+    return {"g_spikes": ones(5, 6), **absent, "x0_seq": ones(0, 6), "x1_seq": ones(0, 6), **inputs}
 
 
 def delayed_linear():
@@ -176,8 +174,8 @@ def eventprop_arrivals_backward():
 
 
 FITTING = [
-    adlif,
-    adlif_backward,
+    linear_neuron,
+    linear_neuron_backward,
     delayed_linear,
     delayed_linear_backward,
     sparse_linear,
@@ -214,7 +212,7 @@ def test_a_tensor_of_another_length_dtype_or_dimension_is_refused(fitting, name)
     wrong_types = [value.to(dtype) for dtype in (torch.float16, torch.complex64, torch.uint8)]
     for wrong in (*wrong_types, value.to_sparse(), value[None], value.sum()):
         refused(fitting, "must be", **{name: wrong})
-    dim = {"kernel": 0, "pending": 1, "grad": 1}.get(name, -1)  # their other sizes are free
+    dim = {"kernel": 0, "pending": 1, "grad": 1, "coefficients": 0}.get(name, -1)  # their other sizes are free
     if name != "trains" or not fitting.__name__.startswith("sparse_taps"):  # some of them without synapses
         refused(fitting, "must be|rise|columns", **{name: torch.cat([value, value], dim)})
     if name != "delay" or value.shape[1] > 2:  # one delay for all inputs
@@ -279,8 +277,13 @@ def test_constants_that_need_tables_without_end_are_refused(fitting, name, value
 
 
 @pytest.mark.parametrize(("fitting", "name", "value", "message"), [
-    (adlif, "reset", "nonsense", "reset must be one of"),
-    (adlif, "current", ones(0, 6), "at least one time step"),
+    (linear_neuron, "code", -1, "code must be a structure's, got -1"),
+    (linear_neuron, "code", 1 << 40, "code must be a structure's"),
+    (linear_neuron, "code", Structure(("A00", "r0", "r1", "B0", "B1", "c", "q0")).code, "threshold theta"),
+    (linear_neuron, "current", ones(0, 6), "at least one time step"),
+    (linear_neuron, "current", ones(5, 7), "no multiple of the 2"),
+    (linear_neuron, "coefficients", ones(7, 0), "no multiple of the 0"),
+    (linear_neuron, "x1", ones(0), "x1 must be"),
     (delayed_linear, "method", "nonsense", "method must be one of"),
     (delayed_linear, "method", "triton", "method must be one of"),
     (delayed_linear, "taps", ones(3, 4, 3), "taps must be one or two per synapse, got 3"),
@@ -354,7 +357,7 @@ def test_weights_that_overflow_make_no_time_that_is_no_number():
 FORWARD = [f for f in FITTING if not f.__name__.endswith("_backward")]
 
 
-@pytest.mark.parametrize("fitting", [f for f in FORWARD if f is not adlif])
+@pytest.mark.parametrize("fitting", FORWARD)
 def test_an_operator_called_in_forward_mode_says_that_it_has_reverse_mode_alone(fitting):
     """Torch would drop the tangents in silence."""
     inputs = fitting()

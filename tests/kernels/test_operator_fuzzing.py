@@ -13,7 +13,7 @@ CALLS = 120  # of each operator
 # By hand, for all schemes and thousands of calls: python tests/kernels/fuzz_operators.py OPERATORS CALLS thorough
 GROUPS = {
     "linear, delays and neurons": "sparse_linear,sparse_linear_backward,sparse_delayed_linear,sparse_delayed_linear_step,"
-    "sparse_taps,sparse_taps_backward,delayed_linear,delayed_linear_backward,adlif,adlif_backward",
+    "sparse_taps,sparse_taps_backward,delayed_linear,delayed_linear_backward,linear_neuron,linear_neuron_backward",
     "events": "eventprop_arrivals,eventprop_arrivals_backward,eventprop_lif,eventprop_lif_backward,eventprop_li,"
     "eventprop_li_backward",
 }

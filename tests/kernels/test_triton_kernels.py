@@ -16,6 +16,10 @@ def test_in_the_interpreter_they_equal_the_cpu_kernels(passes_in_the_interpreter
     passes_in_the_interpreter("in_triton_interpreter.py")
 
 
+def test_linear_neurons_of_any_structure_equal_the_plain_form(passes_in_the_interpreter):
+    passes_in_the_interpreter("linear_neuron_in_triton_interpreter.py", NUMBA_DISABLE_JIT="1")
+
+
 def signature(function, constants, numbers, pointer):
     kinds = {"width": "fp32", "height": "fp32", "lag": "*i32", "met_now": "*fp64", "met_later": "*fp64"}
     kinds |= dict.fromkeys(numbers, "i32") | dict.fromkeys(constants, "constexpr")
@@ -26,20 +30,25 @@ def signature(function, constants, numbers, pointer):
 def test_they_compile_for_a_gpu_that_is_not_here_and_use_no_atomics(pointer):
     compiler = pytest.importorskip("triton.compiler")
     target = pytest.importorskip("triton.backends.compiler").GPUTarget("cuda", 90, 32)
-    from snn_delay_plugins.kernels import adlif_triton
     from snn_delay_plugins.kernels.delayed_linear import triton as delay_triton
+    from snn_delay_plugins.kernels.linear_neuron import triton as neuron_triton
+    from snn_delay_plugins.kernels.linear_neuron.structure import NAMES, Structure
 
-    adlif_forward = {"ADAPTIVE": True, "SYMPLECTIC": False, "SUBTRACT": True, "TO_ZERO": False, "BLOCK": 64}
-    adlif_backward = adlif_forward | {"THROUGH_RESET": True, "TRACED": True, "BOXCAR": True}
-    adlif_numbers = ("steps", "columns", "features")
+    adlif = Structure(("A00", "A10", "A11", "r0", "r1", "B0", "theta"), subtracted=True)
+    symplectic = Structure(("A00", "A10", "A11", "J00", "r1", "B0", "theta"), subtracted=True, symplectic=True)
+    everything = Structure(NAMES)
+    neurons = [
+        (function, neuron_triton._constants(structure.code) | of_function, ("steps", "columns", "features"))
+        for structure in (adlif, symplectic, everything)
+        for function, of_function in (
+            (neuron_triton._forward_kernel, {}),
+            (neuron_triton._backward_kernel, neuron_triton._constants_of_backward(structure.code, True, True)),
+        )
+    ]
     tiles = {"ROWS": 16, "STEPS": 64}
     delay_numbers = ("samples", "receivers", "senders", "length", "out_length", "grad_length")
-    symplectic = {"SYMPLECTIC": True, "SUBTRACT": False, "TO_ZERO": True}
     for function, constants, numbers in (
-        (adlif_triton._forward_kernel, adlif_forward, adlif_numbers),
-        (adlif_triton._backward_kernel, adlif_backward, adlif_numbers),
-        (adlif_triton._forward_kernel, adlif_forward | symplectic, adlif_numbers),
-        (adlif_triton._backward_kernel, adlif_backward | symplectic, adlif_numbers),
+        *neurons,
         (delay_triton._shifted_sums_kernel, tiles, delay_numbers),
         (delay_triton._correlations_kernel, tiles, delay_numbers),
     ):

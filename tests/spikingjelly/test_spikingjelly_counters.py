@@ -18,7 +18,7 @@ WEIGHT = torch.rand(8, 8)
 CASES = {
     "delayed_linear": lambda: DelayedLinear(8, 8, max_delay=3, delay="uniform", step_mode="m"),
     "sparse_delayed_linear": lambda: DelayedLinear(8, 8, max_delay=3, step_mode="m").eval().discretize(),
-    "adlif": lambda: AdLIFPlusNode(features=8, step_mode="m"),
+    "linear_neuron": lambda: AdLIFPlusNode(features=8, step_mode="m"),
     "eventprop_lif": lambda: EventPropLIF(8, 8, max_delay=5.0, weight_init=(2.0, 0.1)),
     "eventprop_li": lambda: EventPropLI(8, 8, max_delay=5.0),
     "sparse_linear": lambda: lambda x: spike_linear(x, WEIGHT),
@@ -60,7 +60,7 @@ def test_a_counter_that_leaves_our_operator_out_says_so_once(operator):
 
 
 def test_a_counter_with_a_rule_for_our_operator_counts_it():
-    rules = {torch.ops.snn_delay_plugins.adlif.default: lambda args, kwargs, out: 7}
+    rules = {torch.ops.snn_delay_plugins.linear_neuron.default: lambda args, kwargs, out: 7}
     counter = op_counter.SynOpCounter(extra_rules=rules)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

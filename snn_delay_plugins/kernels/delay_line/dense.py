@@ -100,7 +100,7 @@ class DenseTape:
             else:
                 self.later[:, :, self.now] = grad
                 self.total += grad.to(synapses.dtype).sum([0, *range(2, grad.dim())])
-            window = self.later[:, :, self.now : self.now + synapses.width].flatten(1, 2)
+            window = self.later[:, :, self.now : self.now + synapses.width].flatten(1, 2).to(synapses.dtype)
             if self.to_taps:
                 numbers = spikes.to(synapses.dtype)
                 self.met += synapses.to_weight(numbers, synapses.channels.shape, window, *synapses.options)

@@ -8,6 +8,8 @@ Backward is the adjoint recursion, with :math:`\varphi[t]` the surrogate's deriv
     \bar s[t] &= g_s[t] + (J x[t] + r)^T \bar x[t+1] \\
     \bar I[t] &= B^T \bar x[t]
 
+Where a spike acts in its own step (symplectic), what the second state saw is undone before the spike is.
+
 Neurons and samples are flattened to M = N F columns; coefficients are ``[K, F]``. A column never sees another one: results
 depend neither on the number of threads nor on how columns are grouped.
 
@@ -50,37 +52,70 @@ def _present(structure: Structure) -> tuple[bool, ...]:
 
 
 def _advance_of(structure: Structure, rows: _Rows):
-    """The function that advances the column m of a buffer by one step: (x0, x1, s)."""
+    """The function that advances the column m of a buffer by one step, (x0, x1, s), and what the spike leaves of x0."""
     a00, a01, a10, a11, j00, j01, j10, j11, r0, r1, b0, b1, cc, _, _, _ = _present(structure)
     A00, A01, A10, A11, J00, J01, J10, J11, R0, R1, B0, B1, C, THETA = rows(*NAMES[:14])
-    two, subtracted = structure.two, structure.subtracted
+    two, subtracted, symplectic = structure.two, structure.subtracted, structure.symplectic
+
+    @njit(inline="always")
+    def after(r, m, x0, s, one):
+        """What the spike leaves of the first state, where it acts in its own step."""
+        p = x0
+        if j00:
+            p = p * (one + r[J00 + m] * s)
+        if r0:
+            p += r[R0 + m] * s
+        return p
+
+    if symplectic:
+
+        @njit(inline="always")
+        def advance(r, m, x0, x1, s, i, one, zero):
+            y0, y1 = zero, zero
+            if a00:
+                y0 = r[A00 + m] * after(r, m, x0, s, one)
+            if b0:
+                y0 += r[B0 + m] * ((i - x1) if subtracted else i)
+            s = one if y0 - r[THETA + m] >= zero else zero
+            if two:
+                kick = zero
+                if a10:
+                    kick = r[A10 + m] * after(r, m, y0, s, one)
+                if r1:
+                    kick += r[R1 + m] * s
+                y1 = kick
+                if a11:
+                    y1 = r[A11 + m] * x1 + (one - r[A11 + m]) * kick
+            return y0, y1, s
+
+        return advance, after
 
     @njit(inline="always")
     def advance(r, m, x0, x1, s, i, one, zero):
         y0, y1 = zero, zero
-        if a00:
+        if j00:
+            y0 = ((r[A00 + m] if a00 else zero) + r[J00 + m] * s) * x0
+        elif a00:
             y0 = r[A00 + m] * x0
-        if a01:
+        if j01:
+            y0 += ((r[A01 + m] if a01 else zero) + r[J01 + m] * s) * x1
+        elif a01:
             y0 += r[A01 + m] * x1
         if b0:
             y0 += r[B0 + m] * ((i - x1) if subtracted else i)
-        if j00:
-            y0 += r[J00 + m] * x0 * s
-        if j01:
-            y0 += r[J01 + m] * x1 * s
         if r0:
             y0 += r[R0 + m] * s
         if two:
-            if a11:
+            if j11:
+                y1 = ((r[A11 + m] if a11 else zero) + r[J11 + m] * s) * x1
+            elif a11:
                 y1 = r[A11 + m] * x1
-            if a10:
+            if j10:
+                y1 += ((r[A10 + m] if a10 else zero) + r[J10 + m] * s) * x0
+            elif a10:
                 y1 += r[A10 + m] * x0
             if b1:
                 y1 += r[B1 + m] * i
-            if j11:
-                y1 += r[J11 + m] * x1 * s
-            if j10:
-                y1 += r[J10 + m] * x0 * s
             if r1:
                 y1 += r[R1 + m] * s
         z = y0
@@ -88,7 +123,7 @@ def _advance_of(structure: Structure, rows: _Rows):
             z += r[C + m] * y1
         return y0, y1, one if z - r[THETA + m] >= zero else zero
 
-    return advance
+    return advance, after
 
 
 def _fires_of(structure: Structure, rows: _Rows):
@@ -113,7 +148,7 @@ def _forward_kernel(code: int):
     X0, X1, S = rows("x0", "x1", "s")
     ROWS, K, FIRST = rows.size, len(structure.names), np.int64(3)
     two = structure.two
-    advance, above = _advance_of(structure, rows), _fires_of(structure, rows)
+    (advance, _), above = _advance_of(structure, rows), _fires_of(structure, rows)
 
     @njit(cache=True, nogil=True)
     def kernel(
@@ -181,13 +216,13 @@ def _backward_kernel(code: int, boxcar: bool):
     (G_A00, G_A01, G_A10, G_A11, G_J00, G_J01, G_J10, G_J11, G_R0, G_R1, G_B0, G_B1, G_C, G_THETA) = rows(
         *(f"g_{name}" for name in NAMES[:14])
     )
-    two, subtracted, through = structure.two, structure.subtracted, not structure.detached
-    advance, above = _advance_of(structure, rows), _fires_of(structure, rows)
+    two, subtracted, symplectic = structure.two, structure.subtracted, structure.symplectic
+    (advance, after), above = _advance_of(structure, rows), _fires_of(structure, rows)
 
     @njit(cache=True, nogil=True)
     def kernel(
-        begin, end, width, height, traced, every, g_s, g_x0, g_x1, g_x0T, g_x1T, g_sT, phi, current, x0_seq, x1_seq,
-        x0_0, x1_0, s_0, coefficients, g_current, g_x0_0, g_x1_0, g_s_0, g_coefficients,
+        begin, end, width, height, through_j, through_r0, through_r1, traced, every, g_s, g_x0, g_x1, g_x0T, g_x1T, g_sT,
+        phi, current, x0_seq, x1_seq, x0_0, x1_0, s_0, coefficients, g_current, g_x0_0, g_x1_0, g_s_0, g_coefficients,
     ):  # fmt: skip
         steps = current.shape[0]
         anew = every > 1
@@ -250,88 +285,118 @@ def _backward_kernel(code: int, boxcar: bool):
                             for m in range(n):
                                 r[D1 + m] += row[m]
                     x0_t = x0s[t - start, :n] if anew else x0_seq[t, c : c + n]
-                    before0 = x0_0[c : c + n] if first else x0_seq[(t - 1) // every, c : c + n]
                     if anew and t > start:
                         before0 = x0s[t - 1 - start, :n]
+                    else:
+                        before0 = x0_0[c : c + n] if first else x0_seq[(t - 1) // every, c : c + n]
                     i_t = current[t, c : c + n]
                     g_t = g_s[t, c : c + n]
                     phi_t = g_t if boxcar else phi[t, c : c + n]
                     x1_t, before1 = x0_t, before0
                     if two:
                         x1_t = x1s[t - start, :n] if anew else x1_seq[t, c : c + n]
-                        before1 = x1_0[c : c + n] if first else x1_seq[(t - 1) // every, c : c + n]
                         if anew and t > start:
                             before1 = x1s[t - 1 - start, :n]
+                        else:
+                            before1 = x1_0[c : c + n] if first else x1_seq[(t - 1) // every, c : c + n]
                     for m in range(n):
                         x0, i = before0[m], i_t[m]
                         x1 = before1[m] if two else zero
                         z = above(r, m, x0_t[m], x1_t[m] if cc else zero)
                         s = r[S0 + m] if first else (one if above(r, m, x0, x1) >= zero else zero)
                         slope = (height if abs(z) <= width else zero) if boxcar else phi_t[m]
-                        fired = slope * (r[DS + m] + g_t[m])
-                        d0 = r[D0 + m] + fired
+                        d0, d1, ds = r[D0 + m], r[D1 + m] if two else zero, r[DS + m] + g_t[m]
+                        if symplectic and two:
+                            y0, s_new = x0_t[m], one if z >= zero else zero
+                            p, dp, kick = after(r, m, y0, s_new, one), zero, zero
+                            kicked = ((one - r[A11 + m]) if a11 else one) * d1
+                            if a10:
+                                kick = r[A10 + m] * p
+                                r[G_A10 + m] += kicked * p
+                                dp = r[A10 + m] * kicked
+                            if r1:
+                                kick += r[R1 + m] * s_new
+                                r[G_R1 + m] += kicked * s_new
+                                ds += through_r1 * r[R1 + m] * kicked
+                            if q1:
+                                ds += r[Q1 + m] * kicked
+                            if a11:
+                                r[G_A11 + m] += d1 * (x1 - kick)
+                            if r0:
+                                r[G_R0 + m] += dp * s_new
+                                ds += through_r0 * r[R0 + m] * dp
+                            if j00:
+                                r[G_J00 + m] += dp * y0 * s_new
+                                ds += through_j * r[J00 + m] * y0 * dp
+                                dp = dp * (one + r[J00 + m] * s_new)
+                            d0 += dp
+                        fired = slope * ds
+                        d0 += fired
                         r[G_THETA + m] -= fired
-                        d1 = zero
-                        if two:
-                            d1 = r[D1 + m]
-                            if cc:
-                                d1 += r[C + m] * fired
-                                r[G_C + m] += fired * x1_t[m]
+                        if cc:
+                            d1 += r[C + m] * fired
+                            r[G_C + m] += fired * x1_t[m]
                         e0, e1, ds, d_i = zero, zero, zero, zero
-                        if a00:
-                            e0 = r[A00 + m] * d0
-                            r[G_A00 + m] += d0 * x0
-                        if a01:
-                            e1 += r[A01 + m] * d0
-                            r[G_A01 + m] += d0 * x1
                         if b0:
                             d_i = r[B0 + m] * d0
                             if subtracted:
-                                e1 -= d_i
+                                e1 = -d_i
                                 r[G_B0 + m] += d0 * (i - x1)
                             else:
                                 r[G_B0 + m] += d0 * i
-                        if j00:
-                            e0 += r[J00 + m] * s * d0
-                            r[G_J00 + m] += d0 * x0 * s
-                            if through:
-                                ds += r[J00 + m] * x0 * d0
-                        if j01:
-                            e1 += r[J01 + m] * s * d0
-                            r[G_J01 + m] += d0 * x1 * s
-                            if through:
-                                ds += r[J01 + m] * x1 * d0
-                        if r0:
-                            r[G_R0 + m] += d0 * s
-                            if through:
-                                ds += r[R0 + m] * d0
-                        if q0:
-                            ds += r[Q0 + m] * d0
-                        if a10:
-                            e0 += r[A10 + m] * d1
-                            r[G_A10 + m] += d1 * x0
                         if a11:
                             e1 += r[A11 + m] * d1
-                            r[G_A11 + m] += d1 * x1
-                        if b1:
-                            d_i += r[B1 + m] * d1
-                            r[G_B1 + m] += d1 * i
-                        if j10:
-                            e0 += r[J10 + m] * s * d1
-                            r[G_J10 + m] += d1 * x0 * s
-                            if through:
-                                ds += r[J10 + m] * x0 * d1
-                        if j11:
-                            e1 += r[J11 + m] * s * d1
-                            r[G_J11 + m] += d1 * x1 * s
-                            if through:
-                                ds += r[J11 + m] * x1 * d1
-                        if r1:
-                            r[G_R1 + m] += d1 * s
-                            if through:
-                                ds += r[R1 + m] * d1
-                        if q1:
-                            ds += r[Q1 + m] * d1
+                            if not symplectic:
+                                r[G_A11 + m] += d1 * x1
+                        if symplectic:
+                            if a00:
+                                r[G_A00 + m] += d0 * after(r, m, x0, s, one)
+                                d0 = r[A00 + m] * d0
+                            else:
+                                d0 = zero
+                            e0 = d0
+                            if j00:
+                                e0 = d0 * (one + r[J00 + m] * s)
+                        elif a00:
+                            e0 = r[A00 + m] * d0
+                            r[G_A00 + m] += d0 * x0
+                        if j00:
+                            if not symplectic:
+                                e0 += r[J00 + m] * s * d0
+                            r[G_J00 + m] += d0 * x0 * s
+                            ds += through_j * r[J00 + m] * x0 * d0
+                        if r0:
+                            r[G_R0 + m] += d0 * s
+                            ds += through_r0 * r[R0 + m] * d0
+                        if q0:
+                            ds += r[Q0 + m] * d0
+                        if not symplectic:
+                            if a01:
+                                e1 += r[A01 + m] * d0
+                                r[G_A01 + m] += d0 * x1
+                            if j01:
+                                e1 += r[J01 + m] * s * d0
+                                r[G_J01 + m] += d0 * x1 * s
+                                ds += through_j * r[J01 + m] * x1 * d0
+                            if a10:
+                                e0 += r[A10 + m] * d1
+                                r[G_A10 + m] += d1 * x0
+                            if b1:
+                                d_i += r[B1 + m] * d1
+                                r[G_B1 + m] += d1 * i
+                            if j10:
+                                e0 += r[J10 + m] * s * d1
+                                r[G_J10 + m] += d1 * x0 * s
+                                ds += through_j * r[J10 + m] * x0 * d1
+                            if j11:
+                                e1 += r[J11 + m] * s * d1
+                                r[G_J11 + m] += d1 * x1 * s
+                                ds += through_j * r[J11 + m] * x1 * d1
+                            if r1:
+                                r[G_R1 + m] += d1 * s
+                                ds += through_r1 * r[R1 + m] * d1
+                            if q1:
+                                ds += r[Q1 + m] * d1
                         r[D0 + m] = e0
                         if two:
                             r[D1 + m] = e1
@@ -386,7 +451,7 @@ def forward(
     marked = np.empty((0, 0), np.bool_) if support is None else support.numpy()
     arguments = [*_arrays(current, *state, coefficients), *_arrays(spikes, x0_seq, x1_seq, *final), marked]
     arguments += [every, support is not None, _scalar(current, width)]
-    kernel = _forward_kernel(code)
+    kernel = _forward_kernel(Structure.of(code).of_forward.code)
     over_ranges(lambda begin, end: kernel(begin, end, *arguments), columns, grain=_W)
     return spikes, x0_seq, x1_seq, *final
 
@@ -415,9 +480,11 @@ def backward(
         *(torch.empty_like(x) for x in state),
         current.new_empty(len(coefficients), columns),
     ]
-    options = [_scalar(current, boxcar[0]), _scalar(current, boxcar[1]), traced, every]
+    structure = Structure.of(code)
+    through = [_scalar(current, name not in structure.detached) for name in ("J", "r0", "r1")]  # one kernel for all
+    options = [_scalar(current, boxcar[0]), _scalar(current, boxcar[1]), *through, traced, every]
     incoming = _arrays(zeros if g_s is None else g_s, g_x0, g_x1, *g_final, nothing if phi is None else phi)
     inputs, outputs = _arrays(current, *traces, *state, coefficients), _arrays(*out)
-    kernel = _backward_kernel(code, phi is None)
+    kernel = _backward_kernel(structure._replace(detached=()).code, phi is None)
     over_ranges(lambda begin, end: kernel(begin, end, *options, *incoming, *inputs, *outputs), columns, grain=_W)
     return tuple(out)

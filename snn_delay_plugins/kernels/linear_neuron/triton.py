@@ -27,12 +27,23 @@ def _row(k, ROW: tl.constexpr, features, f, inside):
 
 
 @triton.jit
+def _after(x0, s, j00, r0, J00: tl.constexpr, R0: tl.constexpr):
+    """What the spike leaves of the first state, where it acts in its own step."""
+    p = x0
+    if J00 >= 0:
+        p = p * (1 + j00 * s)
+    if R0 >= 0:
+        p = p + r0 * s
+    return p
+
+
+@triton.jit
 def _forward_kernel(
     current, x0_0, x1_0, s_0, k, spikes, x0_seq, x1_seq, x0_T, x1_T, s_T, steps, columns, features,
-    A00: tl.constexpr, A01: tl.constexpr, A10: tl.constexpr, A11: tl.constexpr, J00: tl.constexpr, J01: tl.constexpr, J10:
-    tl.constexpr, J11: tl.constexpr, R0: tl.constexpr, R1: tl.constexpr, B0: tl.constexpr, B1: tl.constexpr, C:
-    tl.constexpr, THETA: tl.constexpr, Q0: tl.constexpr, Q1: tl.constexpr,
-    TWO: tl.constexpr, SUBTRACTED: tl.constexpr, BLOCK: tl.constexpr,
+    A00: tl.constexpr, A01: tl.constexpr, A10: tl.constexpr, A11: tl.constexpr, J00: tl.constexpr, J01: tl.constexpr,
+    J10: tl.constexpr, J11: tl.constexpr, R0: tl.constexpr, R1: tl.constexpr, B0: tl.constexpr, B1: tl.constexpr,
+    C: tl.constexpr, THETA: tl.constexpr, Q0: tl.constexpr, Q1: tl.constexpr,
+    TWO: tl.constexpr, SUBTRACTED: tl.constexpr, SYMPLECTIC: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     col = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = col < columns
@@ -59,37 +70,54 @@ def _forward_kernel(
     for _ in range(steps):
         i = tl.load(current + at, inside, 0)
         y0, y1 = tl.zeros_like(x0), tl.zeros_like(x0)
-        if A00 >= 0:
-            y0 = a00 * x0
-        if A01 >= 0:
-            y0 += a01 * x1
-        if B0 >= 0:
-            if SUBTRACTED:
-                y0 += b0 * (i - x1)
-            else:
-                y0 += b0 * i
-        if J00 >= 0:
-            y0 += j00 * x0 * s
-        if J01 >= 0:
-            y0 += j01 * x1 * s
-        if R0 >= 0:
-            y0 += r0 * s
-        if A11 >= 0:
-            y1 = a11 * x1
-        if A10 >= 0:
-            y1 += a10 * x0
-        if B1 >= 0:
-            y1 += b1 * i
-        if J11 >= 0:
-            y1 += j11 * x1 * s
-        if J10 >= 0:
-            y1 += j10 * x0 * s
-        if R1 >= 0:
-            y1 += r1 * s
-        x0, x1, z = y0, y1, y0
-        if C >= 0:
-            z += c * y1
-        s = (z - theta >= 0).to(x0.dtype)
+        if SYMPLECTIC:
+            if A00 >= 0:
+                y0 = a00 * _after(x0, s, j00, r0, J00, R0)
+            if B0 >= 0:
+                if SUBTRACTED:
+                    y0 += b0 * (i - x1)
+                else:
+                    y0 += b0 * i
+            s = (y0 - theta >= 0).to(x0.dtype)
+            if A10 >= 0:
+                y1 = a10 * _after(y0, s, j00, r0, J00, R0)
+            if R1 >= 0:
+                y1 += r1 * s
+            if A11 >= 0:
+                y1 = a11 * x1 + (1 - a11) * y1
+            x0, x1 = y0, y1
+        else:
+            if J00 >= 0:
+                y0 = (a00 + j00 * s) * x0
+            elif A00 >= 0:
+                y0 = a00 * x0
+            if J01 >= 0:
+                y0 += (a01 + j01 * s) * x1
+            elif A01 >= 0:
+                y0 += a01 * x1
+            if B0 >= 0:
+                if SUBTRACTED:
+                    y0 += b0 * (i - x1)
+                else:
+                    y0 += b0 * i
+            if R0 >= 0:
+                y0 += r0 * s
+            if J11 >= 0:
+                y1 = (a11 + j11 * s) * x1
+            elif A11 >= 0:
+                y1 = a11 * x1
+            if J10 >= 0:
+                y1 += (a10 + j10 * s) * x0
+            elif A10 >= 0:
+                y1 += a10 * x0
+            if B1 >= 0:
+                y1 += b1 * i
+            if R1 >= 0:
+                y1 += r1 * s
+            x0, x1, z = y0, y1, y0
+            if C >= 0:
+                z += c * y1
+            s = (z - theta >= 0).to(x0.dtype)
         tl.store(spikes + at, s, inside)
         tl.store(x0_seq + at, x0, inside)
         if TWO:
@@ -105,11 +133,11 @@ def _forward_kernel(
 def _backward_kernel(
     g_s, g_x0, g_x1, g_x0T, g_x1T, g_sT, phi, current, x0_seq, x1_seq, x0_0, x1_0, s_0, k, g_current, g_x0_0, g_x1_0,
     g_s_0, g_k, steps, columns, features, width, height,
-    A00: tl.constexpr, A01: tl.constexpr, A10: tl.constexpr, A11: tl.constexpr, J00: tl.constexpr, J01: tl.constexpr, J10:
-    tl.constexpr, J11: tl.constexpr, R0: tl.constexpr, R1: tl.constexpr, B0: tl.constexpr, B1: tl.constexpr, C:
-    tl.constexpr, THETA: tl.constexpr, Q0: tl.constexpr, Q1: tl.constexpr,
-    TWO: tl.constexpr, SUBTRACTED: tl.constexpr, THROUGH: tl.constexpr, TRACED: tl.constexpr, BOXCAR: tl.constexpr,
-    BLOCK: tl.constexpr,
+    A00: tl.constexpr, A01: tl.constexpr, A10: tl.constexpr, A11: tl.constexpr, J00: tl.constexpr, J01: tl.constexpr,
+    J10: tl.constexpr, J11: tl.constexpr, R0: tl.constexpr, R1: tl.constexpr, B0: tl.constexpr, B1: tl.constexpr,
+    C: tl.constexpr, THETA: tl.constexpr, Q0: tl.constexpr, Q1: tl.constexpr,
+    TWO: tl.constexpr, SUBTRACTED: tl.constexpr, SYMPLECTIC: tl.constexpr, THROUGH_J: tl.constexpr,
+    THROUGH_R0: tl.constexpr, THROUGH_R1: tl.constexpr, TRACED: tl.constexpr, BOXCAR: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     col = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = col < columns
@@ -175,6 +203,35 @@ def _backward_kernel(
             slope = tl.where(tl.abs(above - theta) <= width, zero + height, zero)
         else:
             slope = tl.load(phi + at, inside, 0)
+        if SYMPLECTIC:  # noqa: SIM102 - constants of the compilation
+            if TWO:
+                s_new = (x0_new - theta >= 0).to(theta.dtype)
+                p, dp, kick, kicked = _after(x0_new, s_new, j00, r0, J00, R0), zero, zero, d1
+                if A11 >= 0:
+                    kicked = (1 - a11) * d1
+                if A10 >= 0:
+                    kick = a10 * p
+                    g_a10 += kicked * p
+                    dp = a10 * kicked
+                if R1 >= 0:
+                    kick += r1 * s_new
+                    g_r1 += kicked * s_new
+                    if THROUGH_R1:
+                        ds += r1 * kicked
+                if Q1 >= 0:
+                    ds += q1 * kicked
+                if A11 >= 0:
+                    g_a11 += d1 * (x1 - kick)
+                if R0 >= 0:
+                    g_r0 += dp * s_new
+                    if THROUGH_R0:
+                        ds += r0 * dp
+                if J00 >= 0:
+                    g_j00 += dp * x0_new * s_new
+                    if THROUGH_J:
+                        ds += j00 * x0_new * dp
+                    dp = dp * (1 + j00 * s_new)
+                d0 += dp
         fired = slope * ds
         d0 += fired
         g_theta -= fired
@@ -182,60 +239,72 @@ def _backward_kernel(
             d1 += c * fired
             g_c += fired * x1_new
         e0, e1, ds, d_i = zero, zero, zero, zero
-        if A00 >= 0:
-            e0 = a00 * d0
-            g_a00 += d0 * x0
-        if A01 >= 0:
-            e1 += a01 * d0
-            g_a01 += d0 * x1
         if B0 >= 0:
             d_i = b0 * d0
             if SUBTRACTED:
-                e1 -= d_i
+                e1 = -d_i
                 g_b0 += d0 * (i - x1)
             else:
                 g_b0 += d0 * i
+        if A11 >= 0:
+            e1 += a11 * d1
+            if not SYMPLECTIC:
+                g_a11 += d1 * x1
+        if SYMPLECTIC:
+            if A00 >= 0:
+                g_a00 += d0 * _after(x0, s, j00, r0, J00, R0)
+                d0 = a00 * d0
+            else:
+                d0 = zero
+            e0 = d0
+            if J00 >= 0:
+                e0 = d0 * (1 + j00 * s)
+        elif A00 >= 0:
+            e0 = a00 * d0
+            g_a00 += d0 * x0
         if J00 >= 0:
-            e0 += j00 * s * d0
+            if not SYMPLECTIC:
+                e0 += j00 * s * d0
             g_j00 += d0 * x0 * s
-            if THROUGH:
+            if THROUGH_J:
                 ds += j00 * x0 * d0
-        if J01 >= 0:
-            e1 += j01 * s * d0
-            g_j01 += d0 * x1 * s
-            if THROUGH:
-                ds += j01 * x1 * d0
         if R0 >= 0:
             g_r0 += d0 * s
-            if THROUGH:
+            if THROUGH_R0:
                 ds += r0 * d0
         if Q0 >= 0:
             ds += q0 * d0
-        if A10 >= 0:
-            e0 += a10 * d1
-            g_a10 += d1 * x0
-        if A11 >= 0:
-            e1 += a11 * d1
-            g_a11 += d1 * x1
-        if B1 >= 0:
-            d_i += b1 * d1
-            g_b1 += d1 * i
-        if J10 >= 0:
-            e0 += j10 * s * d1
-            g_j10 += d1 * x0 * s
-            if THROUGH:
-                ds += j10 * x0 * d1
-        if J11 >= 0:
-            e1 += j11 * s * d1
-            g_j11 += d1 * x1 * s
-            if THROUGH:
-                ds += j11 * x1 * d1
-        if R1 >= 0:
-            g_r1 += d1 * s
-            if THROUGH:
-                ds += r1 * d1
-        if Q1 >= 0:
-            ds += q1 * d1
+        if not SYMPLECTIC:
+            if A01 >= 0:
+                e1 += a01 * d0
+                g_a01 += d0 * x1
+            if J01 >= 0:
+                e1 += j01 * s * d0
+                g_j01 += d0 * x1 * s
+                if THROUGH_J:
+                    ds += j01 * x1 * d0
+            if A10 >= 0:
+                e0 += a10 * d1
+                g_a10 += d1 * x0
+            if B1 >= 0:
+                d_i += b1 * d1
+                g_b1 += d1 * i
+            if J10 >= 0:
+                e0 += j10 * s * d1
+                g_j10 += d1 * x0 * s
+                if THROUGH_J:
+                    ds += j10 * x0 * d1
+            if J11 >= 0:
+                e1 += j11 * s * d1
+                g_j11 += d1 * x1 * s
+                if THROUGH_J:
+                    ds += j11 * x1 * d1
+            if R1 >= 0:
+                g_r1 += d1 * s
+                if THROUGH_R1:
+                    ds += r1 * d1
+            if Q1 >= 0:
+                ds += q1 * d1
         d0, d1 = e0, e1
         tl.store(g_current + at, d_i, inside)
         x0_new, x1_new = x0, x1
@@ -277,7 +346,13 @@ def _backward_kernel(
 def _constants(code: int) -> dict[str, int]:
     structure = Structure.of(code)
     rows = {name.upper(): row for name, row in structure.rows().items()}
-    return {**rows, "TWO": structure.two, "SUBTRACTED": structure.subtracted, "BLOCK": _BLOCK}
+    flags = {"TWO": structure.two, "SUBTRACTED": structure.subtracted, "SYMPLECTIC": structure.symplectic}
+    return {**rows, **flags, "BLOCK": _BLOCK}
+
+
+def _constants_of_backward(code: int, traced: bool, boxcar: bool) -> dict[str, bool]:
+    through = {f"THROUGH_{name.upper()}": name not in Structure.of(code).detached for name in ("J", "r0", "r1")}
+    return {**through, "TRACED": traced, "BOXCAR": boxcar}
 
 
 def forward(
@@ -328,6 +403,6 @@ def backward(
     _backward_kernel[(triton.cdiv(columns, _BLOCK),)](
         g_s, g_x0, g_x1, *(given(g, (columns,)) for g in g_final), nothing if phi is None else phi.contiguous(),
         *inputs, *out, steps, columns, coefficients.shape[1], *boxcar, **_constants(code),
-        THROUGH=not Structure.of(code).detached, TRACED=traced, BOXCAR=phi is None, num_warps=2, enable_fp_fusion=False,
+        **_constants_of_backward(code, traced, phi is None), num_warps=2, enable_fp_fusion=False,
     )  # fmt: skip
     return tuple(out)

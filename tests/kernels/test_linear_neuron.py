@@ -1,20 +1,31 @@
-"""AdLIF as a torch operator: registrations, torch.compile, autocast, data-parallel training, surrogates served."""
+"""Linear neurons as a torch operator: registrations, torch.compile, autocast, data-parallel training, surrogates served."""
+
+import contextlib
+import warnings
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from snn_delay_plugins.functional.adlif import AdLIFState, adlif
+from snn_delay_plugins.functional.linear_neuron import Coefficients, LinearState, linear_neuron
 from snn_delay_plugins.functional.surrogate import Boxcar
 from snn_delay_plugins.kernels import dispatch
-from snn_delay_plugins.kernels.adlif import EVERY, adlif_backward
-from snn_delay_plugins.kernels.adlif import adlif as operator
+from snn_delay_plugins.kernels.linear_neuron.operator import EVERY
+from snn_delay_plugins.kernels.linear_neuron.structure import Structure
+
+operator = torch.ops.snn_delay_plugins.linear_neuron
+ADLIF = Structure(("A00", "A10", "A11", "r0", "r1", "B0", "theta"), subtracted=True)
+SE_ADLIF = Structure(("A00", "A10", "A11", "J00", "r1", "B0", "theta"), subtracted=True, detached=("J",), symplectic=True)
+LIF = Structure(("A00", "r0", "B0", "theta"))
 
 
-def flat_inputs(steps, batch, features, dtype=torch.float64):
+def flat_inputs(structure, steps, batch, features, dtype=torch.float64):
     columns = batch * features
-    tensors = [torch.randn(steps, columns, dtype=dtype) * 3 + 1, *torch.rand(2, columns, dtype=dtype).unbind()]
-    tensors += [torch.rand(columns, dtype=dtype).round(), *torch.rand(5, features, dtype=dtype).unbind()]
+    tensors = [torch.randn(steps, columns, dtype=dtype) * 3 + 1, torch.rand(columns, dtype=dtype)]
+    tensors += [torch.rand(columns * structure.two, dtype=dtype), torch.rand(columns, dtype=dtype).round()]
+    tensors += [torch.rand(len(structure.names), features, dtype=dtype)]
     return [x.clone().requires_grad_() for x in tensors]
 
 
@@ -24,16 +35,27 @@ def parameters(features, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("traces", [True, False])
-@pytest.mark.parametrize("options", [(True, False, "subtract", False), (True, True, "zero", True),
-                                     (False, False, "none", False)])  # fmt: skip
-def test_opcheck(options, traces):
-    inputs = flat_inputs(6, 2, 3)
-    torch.library.opcheck(operator, (*inputs, *options, traces, not traces, 0.5, 0.5))
-    inputs = [x.detach() for x in inputs]
-    out = operator(*inputs, *options, traces, False, 0.5, 0.5)
+@pytest.mark.parametrize("structure", [ADLIF, SE_ADLIF, LIF], ids=["AdLIF", "SE-AdLIF", "LIF"])
+def test_opcheck(structure, traces):
+    inputs, boxcar = flat_inputs(structure, 6, 2, 3), (0.5, 0.5)
+    torch.library.opcheck(operator.default, (*inputs, structure.code, traces, not traces, *boxcar))
+    current, *state = (x.detach() for x in inputs)
+    out = operator(current, *state, structure.code, traces, False, *boxcar)
     gradients = [torch.randn_like(x) for x in out[:6]]
-    for phi in (None, torch.rand_like(inputs[0])):
-        torch.library.opcheck(adlif_backward, (*gradients, phi, inputs[0], *out[1:3], *inputs[1:], *options, 0.5, 0.5))
+    for phi in (None, torch.rand_like(current)):
+        arguments = (*gradients, phi, current, *out[1:3], *state, structure.code, *boxcar)
+        torch.library.opcheck(torch.ops.snn_delay_plugins.linear_neuron_backward.default, arguments)
+
+
+def test_a_structure_is_its_code_and_others_are_refused():
+    for structure in (ADLIF, SE_ADLIF, LIF, ADLIF._replace(detached=("r0",)), LIF._replace(symplectic=True)):
+        assert Structure.of(structure.code) == structure
+    for structure in (SE_ADLIF._replace(subtracted=False), LIF._replace(names=(*LIF.names, "c"), symplectic=True)):
+        with pytest.raises(ValueError, match="code must be a structure's"):
+            Structure.of(structure.code)
+    for code in (-1, 1 << 40):
+        with pytest.raises(ValueError, match="code must be a structure's"):
+            Structure.of(code)
 
 
 @pytest.mark.parametrize("variant", ["adlif", "symplectic"])
@@ -100,9 +122,10 @@ def test_wide_layers_are_bit_equal_on_one_and_two_threads():
 @pytest.mark.parametrize(("variant", "adaptive"), [("adlif", True), ("adlif", False), ("symplectic", True)])
 def test_traces_computed_anew_give_the_gradients_of_traces_that_were_kept(variant, adaptive, reset, steps):
     torch.manual_seed(0)
-    p, leaf = parameters(180), (torch.randn(steps, 13, 180) * 3).requires_grad_()  # 2340 columns: more than one block
+    p = parameters(180, torch.float64)
+    leaf = (torch.randn(steps, 13, 180).double() * 3).requires_grad_()  # 2340 columns: more than one block
     p = p if adaptive else {"alpha": p["alpha"]}
-    start = AdLIFState(*torch.rand(2, 13, 180), torch.rand(13, 180).round())
+    start = AdLIFState(*torch.rand(2, 13, 180).double(), torch.rand(13, 180).double().round())
     start = AdLIFState(*(value.requires_grad_() for value in start))
     runs = []
     for traces in (False, True):
@@ -137,10 +160,15 @@ def test_without_a_boxcar_and_in_the_plain_form_the_support_is_everywhere():
 
 def test_memory_holds_few_traces_that_nobody_asked_for():
     steps = 2 * EVERY + 6
-    inputs = [x.detach() for x in flat_inputs(steps, 2, 3)]
+    inputs = [x.detach() for x in flat_inputs(ADLIF, steps, 2, 3)]
     for traces, held in ((False, 2), (True, steps)):
-        out = operator(*inputs, True, False, "subtract", False, traces, False, 0.5, 0.5)
+        out = operator(*inputs, ADLIF.code, traces, False, 0.5, 0.5)
         assert out[1].shape == out[2].shape == (held, 6)
+    saved = []  # in eager mode too, by an autograd function
+    leaf = torch.randn(steps, 1, 6, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(tuple(x.shape)) or x, lambda x: x):
+        adlif(leaf, **parameters(6))
+    assert saved.count((2, 6)) == 2 and saved.count((steps, 6)) == 1
 
 
 def test_only_the_final_state_in_the_loss():
@@ -266,7 +294,7 @@ def test_gradients_of_the_kernel_cannot_be_differentiated_again():
         leaf = torch.randn(5, 2, 3, requires_grad=True)
         spikes, _ = adlif(leaf, **parameters(3), surrogate=surrogate, method="numba")
         (g,) = torch.autograd.grad(spikes.sum(), leaf, create_graph=True)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(RuntimeError, match=r"cannot be differentiated again .*method=\"torch\""):
             g.sum().backward()
 
 
@@ -281,3 +309,73 @@ def test_states_can_be_carried_from_part_to_part():
         gradients.append((torch.cat(spikes), *torch.autograd.grad(torch.cat(spikes).cumsum(0).sum(), list(p.values()))))
     for whole, parts in zip(*gradients, strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-10, atol=1e-10)
+
+
+class _Seen(TorchDispatchMode):
+    """Somebody who looks at operators as they run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(function.name())
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("surrogate", [Boxcar(), _Linear.apply], ids=["boxcar", "another"])
+def test_who_looks_at_operators_sees_them_with_the_same_values(surrogate):
+    leaf, p = torch.randn(40, 2, 3, requires_grad=True), parameters(3)
+    found = []
+    for mode in (contextlib.nullcontext(), seen := _Seen()):
+        with mode:
+            spikes, _ = adlif(leaf, **p, surrogate=surrogate)
+            found.append((spikes, *torch.autograd.grad(spikes.sum(), [leaf, *p.values()])))
+    ours = [name for name in seen.names if name.startswith("snn_delay_plugins")]
+    assert ours == ["snn_delay_plugins::linear_neuron", "snn_delay_plugins::linear_neuron_backward"]
+    for alone, watched in zip(*found, strict=True):
+        assert torch.equal(alone, watched)
+
+
+FULL = {
+    "A": ((0.6, -0.3), (0.3, 0.7)), "J": ((-0.5, 0.1), (0.2, -0.3)), "r": (-0.4, 0.3), "B": (0.8, 0.3), "c": -0.4,
+    "through": (0.2, 0.1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_a_neuron_with_every_coefficient_is_compiled_as_in_the_plain_form(through):
+    current = torch.randn(40, 2, 3, dtype=torch.float64) * 2
+    start = LinearState(*torch.rand(2, 2, 3, dtype=torch.float64), torch.rand(2, 3, dtype=torch.float64).round())
+    runs = []
+    for method in ("torch", "numba"):
+        leaves = [x.clone().requires_grad_() for x in (current, *start)]
+
+        def neuron(value, leaves=leaves):
+            value = torch.full((3,), value, dtype=torch.float64, requires_grad=True)
+            leaves.append(value)
+            return value
+
+        full = {name: torch.utils._pytree.tree_map(neuron, value) for name, value in FULL.items() if name != "through"}
+        of = Coefficients(neuron(0.5), **full, through=FULL["through"] if through else None)
+        spikes, state, x = linear_neuron(leaves[0], of, LinearState(*leaves[1:4]), traces=True, method=method)
+        loss = sum((value * torch.arange(3)).sum() for value in (spikes, *state, *x))
+        runs.append(((spikes, *state, *x), torch.autograd.grad(loss, leaves)))
+    assert 0.1 < spikes.mean() < 0.9
+    for plain, compiled in zip(runs[0][0], runs[1][0], strict=True):
+        assert torch.equal(plain, compiled)
+    for plain, compiled in zip(runs[0][1], runs[1][1], strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-10, atol=1e-10)
+
+
+def test_several_gradients_at_once_are_those_one_by_one():
+    leaf, p = torch.randn(9, 1, 2, requires_grad=True), parameters(2)
+
+    def last(x):
+        return adlif(x, **p)[1].u.sum(0)
+
+    one_by_one = torch.autograd.functional.jacobian(last, leaf)
+    assert one_by_one.abs().max() > 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that it loops
+        assert torch.equal(torch.autograd.functional.jacobian(last, leaf, vectorize=True), one_by_one)
