@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import eventprop, events, frameworks, functional, models, parameters, schedules, snntorch, spikingjelly
     from .calibration import calibrate
     from .eventprop import EventPropLI, EventPropLIF
+    from .eventprop_linear import EventPropAdLIF, EventPropLinear
     from .events import SpikeEvents
     from .registration import register, unregister
     from .spikingjelly import *  # noqa: F403
@@ -27,8 +28,10 @@ __version__ = "0.1.0.dev0"
 
 # public name -> the module it comes from, imported when the name is asked for; those of frameworks: see .frameworks
 _NAMES = {
+    "EventPropAdLIF": ".eventprop_linear",
     "EventPropLI": ".eventprop",
     "EventPropLIF": ".eventprop",
+    "EventPropLinear": ".eventprop_linear",
     "SpikeEvents": ".events",
     "calibrate": ".calibration",
     "register": ".registration",
@@ -38,8 +41,8 @@ _SUBMODULES = ("eventprop", "events", "frameworks", "functional", "models", "par
 
 # what needs no framework: `from snn_delay_plugins import *` works whatever is installed
 __all__ = [
-    "EventPropLI", "EventPropLIF", "SpikeEvents", "__version__", "calibrate", "eventprop", "events", "frameworks",
-    "functional", "models", "parameters", "register", "schedules", "unregister",
+    "EventPropAdLIF", "EventPropLI", "EventPropLIF", "EventPropLinear", "SpikeEvents", "__version__", "calibrate",
+    "eventprop", "events", "frameworks", "functional", "models", "parameters", "register", "schedules", "unregister",
 ]  # fmt: skip
 if TYPE_CHECKING:
     __all__ += ["snntorch", "spikingjelly"]
