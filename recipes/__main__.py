@@ -100,18 +100,15 @@ class _Download:
     """Fetch data that recipes will need, for a machine that will have no network when they run."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("name", choices=self.published(), metavar="DATA", help=", ".join(self.published()))
+        from .datasets import published
 
-    def published(self) -> dict:
-        from .engine.data import heidelberg, speech_commands
-        from .eventprop import braille
-
-        return {data.name: data for data in (heidelberg.SHD, heidelberg.SSC, speech_commands.GSC, braille.PUBLISHED)}
+        parser.add_argument("name", choices=published(), metavar="DATA", help=", ".join(published()))
 
     def download(self, given: argparse.Namespace) -> int:
+        from .datasets import published
         from .engine.files import downloads
 
-        print(f"{given.name} is in {downloads.obtain(self.published()[given.name])}")
+        print(f"{given.name} is in {downloads.obtain(published()[given.name])}")
         return 0
 
 

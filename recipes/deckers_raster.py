@@ -4,7 +4,6 @@ Not a figure of the paper, but what its Fig. 1 sketches, measured: the spikes of
 where they arrive at one neuron of the second, and that neuron's membrane potential. The neuron is the one that spikes most.
 """
 
-import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from spikingjelly.activation_based import functional
 
 from . import deckers_table1
 from .deckers.network import DeckersNetwork
+from .engine.command.plan import Plan
 from .engine.command.program import PROGRAM
 from .engine.command.view import View, best_run, facts, folder_of, weights, which
 from .engine.errors import OptionError, RunError, one_line
@@ -83,8 +83,8 @@ def record(network: DeckersNetwork, counts: torch.Tensor, label: int) -> Recordi
 class Raster(View):
     """Records its sample in ``run``, while the data are at hand; ``table`` and ``plot`` read the recording."""
 
-    def prepare(self, runs: list[dict], given: argparse.Namespace) -> None:
-        run, splits, store = best_run(runs), self.of.load(given), RunStore(self.of.out(given))
+    def prepare(self, runs: list[dict], planned: Plan) -> None:
+        run, splits, store = best_run(runs), planned.load(), planned.store
         counts, labels = splits.test.batch(np.array([SAMPLE]), np.random.default_rng(0))
         objective = self.of.build(splits.inputs, splits.classes, run["settings"])
         objective.network.load_state_dict(weights(self.of, store, run))

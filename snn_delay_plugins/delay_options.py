@@ -47,23 +47,25 @@ class DelayOptions(TypedDict, total=False):
         RuleName | DelayRule,
         Option(
             "the rule by which delays are learned (:mod:`snn_delay_plugins.delays`): its name or the rule itself. "
-            '``"slayer"``, or ``"gaussian"``: in training a Gaussian around the delay, in evaluation the rounded delay '
-            "(Hammouamri et al., Eq. 9 and Eq. 7).",
+            '``"slayer"``: between two steps; ``"gaussian"`` (Hammouamri et al., Eq. 9 and Eq. 7) and ``"triangle"`` '
+            "(DelRec): in training a window of that shape around the delay, in evaluation the rounded delay; "
+            '``"quantised"``: of 5 bits, straight through the rounding.',
             "slayer",
         ),
     ]
     sigma: Annotated[
         float | None,
         Option(
-            "Gaussian: standard deviation in time steps. Default: T_d // 2 + 0.27 with T_d = max_delay + 1, where the "
-            "published annealing starts; bring it down to 0.5 with :mod:`snn_delay_plugins.schedules`.",
+            "the width of Gaussians (standard deviation) and triangles in time steps. Default: where the published "
+            "annealing starts, Gaussian: T_d // 2 + 0.27 with T_d = max_delay + 1, triangle: 10 or half of T_d; bring it "
+            "down to 0.5 with :mod:`snn_delay_plugins.schedules`.",
             None,
         ),
     ]
-    learn_sigma: Annotated[bool, Option("Gaussian: sigma is a parameter, at least 0.27, instead of a buffer.", False)]
+    learn_sigma: Annotated[bool, Option("sigma is a parameter, of Gaussians at least 0.27, instead of a buffer.", False)]
     sigma_type: Annotated[
         Literal["shared", "synaptic"],
-        Option('Gaussian: ``"shared"`` (one number) or ``"synaptic"`` (one per delay).', "shared"),
+        Option('of sigma: ``"shared"`` (one number) or ``"synaptic"`` (one per delay).', "shared"),
     ]
     bound_mode: Annotated[
         Literal["project", "clamp"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,7 @@ from .kernels import delay_line, dispatch
 from .kernels.checks import check_synapse_indices
 from .kernels.delay_line.dense import DenseSynapses
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
+from .quantisation import check_weight_bits, quantise_weight
 
 __all__ = ["DelayedSynapses", "DiscreteSynapses", "WindowedDelays", "connection_mask"]
 
@@ -70,9 +71,40 @@ def hold(module: nn.Module, name: str, value: Tensor | None) -> None:
         module.register_buffer(name, value)
 
 
-class WindowedDelays(BoundedModule):
+class QuantisableWeights(nn.Module):
+    """A layer whose frozen form may hold its weights in a few bits."""
+
+    weight_bits: int | None = None
+    weight_error: float | None = None
+    """By what share of their norm the weights were changed."""
+
+    def quantise(self, name: str, weight_bits: int | None) -> None:
+        """Put the weights ``name`` in so many bits, and their step beside them."""
+        if weight_bits is None:
+            return
+        weights = getattr(self, name)
+        coarse = quantise_weight(weights, weight_bits)
+        with torch.no_grad():
+            weights.copy_(coarse.weight)
+        self.register_buffer("weight_scale", coarse.scale)
+        self.weight_bits, self.weight_error = check_weight_bits(weight_bits), coarse.error
+
+    def extra_repr(self) -> str:
+        if self.weight_bits is None or self.weight_error is None:
+            return super().extra_repr()
+        return f"weight_bits={self.weight_bits}, weight_error={100 * self.weight_error:.2g} %"
+
+
+class WindowedDelays(QuantisableWeights, BoundedModule):
     """A layer with ``weight``, ``delay``, ``max_delay``, and the rule ``delay_rule`` with its further parameters."""
 
+    weight: Tensor
+    delay: Tensor
+    bias: Tensor | None
+    sigma: Tensor
+    max_delay: int
+    interpolation: str
+    learn_sigma: bool
     delay_rule: DelayRule
 
     @property
@@ -128,7 +160,8 @@ class WindowedDelays(BoundedModule):
         rule, delay = self.delay_rule.in_evaluation(), self.bounded("delay").detach()
         weight, delay = weight.detach().double(), delay.double().expand_as(weight)
         whole = rule.whole(delay, self.max_delay)
-        taps, lags = rule.window(weight, delay, self.max_delay)
+        values = {name: value.detach().double() for name, value in self.rule_values(rule).items()}
+        taps, lags = rule.window(weight, delay, self.max_delay, **values)
         lag = torch.arange(taps.shape[0], device=lags.device).view(-1, *[1] * weight.dim()) + lags
         changed = (taps - weight * (lag == whole)).square().sum(0)
         moved = changed > 0
@@ -160,7 +193,8 @@ class WindowedDelays(BoundedModule):
     def _origins(self, values: dict[str, Tensor | None]) -> tuple[tuple, tuple]:
         """Tensors that the values are, or are computed from; and those values that are computed anew at every access
         (``torch.nn.utils.parametrizations``) or call (``torch.nn.utils.prune``)."""
-        held, computed, parametrized = [], [], self._modules.get("parametrizations", ())
+        held, computed = [], []
+        parametrized: Any = self._modules.get("parametrizations", ())
         for name, value in values.items():
             if name in parametrized:
                 origins = tuple(parametrized[name].parameters())
@@ -180,6 +214,9 @@ class WindowedDelays(BoundedModule):
 class DelayedSynapses(WindowedDelays, DelayParameters):
     """A weight and a delay per synapse, perhaps only some synapses per neuron; without any state."""
 
+    mask: Tensor | None
+    smoothing: Tensor | None
+    padding: str | int
     _sequence_form: str  # what a user calls for sequences
 
     def create_synapses(
@@ -221,7 +258,7 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
         """Input currents of a sequence ``[T, N, in]``. ``support``: where the gradient of the spikes has an effect; where
         that is of no use (few synapses) it is computed everywhere."""
         if self.mask is not None and self.smoothing is None:
-            current = self._sparse_currents(spikes, history)
+            current = self._sparse_currents(spikes, history, self.mask)
             if current is not None:
                 return current
         return windowed_linear(
@@ -238,15 +275,15 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
             "smoothing": self.smoothing,
         }
 
-    def _sparse_currents(self, spikes: Tensor, history: Tensor | None) -> Tensor | None:
+    def _sparse_currents(self, spikes: Tensor, history: Tensor | None, mask: Tensor) -> Tensor | None:
         """The same over the synapses that exist alone; None where computing with all possible ones is faster."""
         check_input(spikes, self.weight, self.bias, steps=True)
         compute = compute_dtype(spikes, self.weight)
-        if not (values_known(self.mask) and dispatch.sparse_training(spikes, compute, self.mask)):
+        if not (values_known(mask) and dispatch.sparse_training(spikes, compute, mask)):
             return None
-        receivers, senders = self.mask.nonzero(as_tuple=True)
+        receivers, senders = mask.nonzero(as_tuple=True)
         with full_precision(spikes):
-            taps, lags = self._windows_of(lambda value: value.expand_as(self.weight)[self.mask].to(compute), compute)
+            taps, lags = self._windows_of(lambda value: value.expand_as(self.weight)[mask].to(compute), compute)
             before = 0
             if history is not None:
                 spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
@@ -290,6 +327,7 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
                 check_history(history, self.history_length, spikes)
             synapses = self._line_synapses(compute_dtype(spikes, self.weight), form)
             state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
+        assert history is not None  # there is no state without
         return delay_line.step(spikes, history, state)
 
     def _line_synapses(self, compute: torch.dtype, form: str):
@@ -374,10 +412,16 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
         return super().extra_repr() + sparse
 
 
-class DiscreteSynapses(nn.Module):
+class DiscreteSynapses(QuantisableWeights):
     """A frozen layer with one whole delay per synapse, for deployment: buffers alone, over a list of the synapses that
     exist, so that memory and time shrink with their number (:mod:`snn_delay_plugins.functional.sparse_delay`)."""
 
+    starts: Tensor
+    targets: Tensor
+    delays: Tensor
+    weights: Tensor
+    bias: Tensor | None
+    padding: str | int
     _sequence_form: str  # what a user calls for sequences
 
     @property
@@ -389,12 +433,13 @@ class DiscreteSynapses(nn.Module):
         """Refuse spikes ``[..., N, in]`` of another batch size than the ``history`` ``[H, N, in]`` of earlier ones."""
         refuse_other_batch(history, spikes, -2, remedy)
 
-    def take_synapses(self, layer: DelayedSynapses) -> None:
+    def take_synapses(self, layer: DelayedSynapses, weight_bits: int | None = None) -> None:
         """Take over the sizes and the rounded synapses of ``layer``; called once by the constructor."""
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.max_delay, self.padding = layer.max_delay, layer.padding
         for name, value in layer.discrete_synapses()._asdict().items():
             self.register_buffer(name, value.clone())
+        self.quantise("weights", weight_bits)
         hold(self, "bias", None if layer.bias is None else layer.bias.detach().clone())
 
     @property
@@ -455,6 +500,7 @@ class DiscreteSynapses(nn.Module):
                 self.weights[:, None], self.delays, self.starts, self.targets, self.out_features, self.max_delay
             )
             state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
+        assert history is not None  # there is no state without
         return delay_line.step(spikes, history, state)
 
     def _check_synapses(self) -> None:
@@ -486,10 +532,11 @@ class DiscreteSynapses(nn.Module):
         return history_after(spikes, history, self.max_delay)
 
     def extra_repr(self) -> str:
-        return (
+        sizes = (
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"max_delay={self.max_delay}, synapses={self.weights.numel()}"
         )
+        return ", ".join(filter(None, (sizes, super().extra_repr())))
 
 
 def refuse_sequence(spikes: Tensor, neurons: tuple[object, ...], remedy: str) -> None:

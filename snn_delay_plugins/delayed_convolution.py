@@ -134,6 +134,7 @@ class DelayedConvolution(WindowedDelays):
                 check_history(history, self.max_delay + 1, spikes)
             line = delay_line.Line(self._line_synapses(spikes), self.bias, history, key, held)
             state = delay_line.begin(line, history)
+        assert history is not None  # there is no state without
         return delay_line.step(spikes, history, state)
 
     def _line_synapses(self, spikes: Tensor) -> DenseSynapses:
@@ -148,13 +149,14 @@ class DelayedConvolution(WindowedDelays):
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         return history_after(spikes, history, self.max_delay)
 
-    def with_whole_delays(self) -> Self:
-        """A frozen copy with whole delays; the states of its front door are still there."""
+    def with_whole_delays(self, weight_bits: int | None = None) -> Self:
+        """A frozen copy with whole delays, and weights of so many bits; the states of its front door are still there."""
         whole = self.whole_delay(self.weight)
         frozen = copy.deepcopy(self).requires_grad_(False)
         with torch.no_grad():
             frozen.delay.copy_(whole)
         frozen.delay_rule, frozen.interpolation, frozen.learn_delay = WHOLE, "round", False
+        frozen.quantise("weight", weight_bits)
         return frozen
 
     def extra_repr(self) -> str:

@@ -1,8 +1,13 @@
 """The frameworks that this package is a plug-in of: what the folder of each says, and which are installed.
 
 A framework is one folder of this package whose ``framework.py`` holds ``FRAMEWORK``, a :class:`Framework`. The lazy names
-of the package, :func:`snn_delay_plugins.register`, the texts of ImportErrors and skipped tests walk over them and know none
-by name; a further framework is a further folder. Reading a ``framework.py`` imports no framework.
+of the package, :func:`snn_delay_plugins.register`, the texts of ImportErrors, the conformance kit and skipped tests walk
+over them and know none by name; a further framework is a further folder. Reading a ``framework.py`` imports no framework.
+
+To add one: a folder with ``framework.py`` (the descriptor), ``__init__.py`` (its imports inside of
+``with FRAMEWORK.needed():``, and ``__all__``), layers on :class:`~snn_delay_plugins.delayed.DelayedSynapses` and neurons on
+:class:`~snn_delay_plugins.models.parameters.NeuronParameters`; its extra in ``setup.cfg``; and, for type checkers, its line
+in ``snn_delay_plugins/__init__.py``.
 
 Example::
 
@@ -54,7 +59,9 @@ class Framework:
     :param unplaced: names that stay in the folder: those that the framework has for a class of its own, and classes that
         no user builds.
     :param step: options with which our layers take one step ``[N, *]`` per call. :param sequence: a sequence ``[T, N, *]``.
+        Both empty: the two are classes of their own.
     :param reset: ``net ->``: forgets the states in ``net``, at any depth. :param detach: cuts them from their graph.
+    :param conformance: makes what the kit has to know (:class:`snn_delay_plugins.testing.frameworks.Framework`).
     :param replacements: what ``register()`` puts in the place of helpers of the framework, so that they reach our modules.
     """
 
@@ -72,6 +79,7 @@ class Framework:
     sequence: Mapping[str, Any]
     unplaced: frozenset[str] = frozenset()
     replacements: Callable[[], Sequence[Replacement]] = _nothing
+    conformance: Callable[[], Any] | None = None
     rank: int = 100
 
     @property
@@ -189,5 +197,9 @@ def _version(package: str) -> str | None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
+    """Of ``1.0.0rc1`` ``(1,)``: zeros at the end count as none."""
     found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
+    numbers = [int(part) for part in found[0].split(".")] if found else []
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)

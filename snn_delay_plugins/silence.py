@@ -47,6 +47,8 @@ class SaysSilence(nn.Module):
     _batch: str | tuple[Tensor, Tensor, int] | None = None
     """Of the batch under way: None, ``_FIRED``, or (spikes, input current, both summed over the steps; steps)."""
     _said_silent = False
+    takes_sequences = False
+    """Whether a call is a whole sequence, where no ``step_mode`` says so."""
 
     def watch_step(self, current: Tensor, spikes: Tensor) -> None:
         """Take note of a step ``[N, *]``: on a device without waiting for it, on the CPU until the first spike."""

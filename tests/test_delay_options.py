@@ -16,6 +16,7 @@ from snn_delay_plugins.delay_options import ConvolutionOptions, LinearOptions, t
 LAYERS = [
     pytest.param(framework, name, kind, args, id=f"{framework.name} {name}")
     for framework in frameworks.installed()
+    if framework.step
     for name, kind, args in (
         ("DelayedLinear", LinearOptions, (4, 3)),
         ("DelayedConv1d", ConvolutionOptions, (4, 3, 2)),
@@ -24,7 +25,7 @@ LAYERS = [
 ]
 every_layer = pytest.mark.parametrize(("framework", "name", "kind", "args"), LAYERS)
 every_framework = pytest.mark.parametrize(
-    "framework", [pytest.param(framework, id=framework.name) for framework in frameworks.installed()]
+    "framework", [pytest.param(framework, id=framework.name) for framework in frameworks.installed() if framework.step]
 )
 SAMPLE = {
     "delay": 1.0, "learn_delay": False, "delay_gradient": "gaussian", "sigma": 0.5, "learn_sigma": True,

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from snn_delay_plugins.initial_weights import GAIN, INHIBITION, SPREAD, firing_weight_
+from snn_delay_plugins.models import MODELS
 
 snntorch = pytest.importorskip("snn_delay_plugins.snntorch")
+SequenceNeuron = pytest.importorskip("snn_delay_plugins.snntorch.model").SequenceNeuron
 LOWEST, HIGHEST = 0.005, 0.30
 
 
@@ -25,17 +27,17 @@ def rates(net: nn.Sequential, x: torch.Tensor) -> list[float]:
     with torch.no_grad():
         for module in net:
             x = module(x)
-            if isinstance(module, snntorch.StateAdLIFPlus):
+            if isinstance(module, SequenceNeuron):
                 found.append(x.mean().item())
     return found
 
 
-def linear(*widths: int, neuron: dict | None = None, **options) -> nn.Sequential:
+def linear(*widths: int, neuron: dict | None = None, cls: type | None = None, **options) -> nn.Sequential:
     options = {"max_delay": 25, "step_mode": False} | options
     return nn.Sequential(*(
         part
         for before, after in pairwise(widths)
-        for part in (snntorch.DelayedLinear(before, after, **options), snntorch.StateAdLIFPlus(**(neuron or {})))
+        for part in (snntorch.DelayedLinear(before, after, **options), (cls or snntorch.StateAdLIFPlus)(**(neuron or {})))
     ))  # fmt: skip
 
 
@@ -65,6 +67,18 @@ def test_every_kind_of_neuron_fires_at_the_start(preset, variant, density, seed)
     torch.manual_seed(seed)
     found = rates(linear(300, 128, 128, 128, neuron={"preset": preset, "variant": variant}), inputs(density, 300))
     assert all(LOWEST < rate < HIGHEST for rate in found), found
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_neurons_of_every_model_fire_at_the_start(model, monkeypatch):
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", "torch")  # a kernel takes longer to compile than these runs
+    neuron = getattr(snntorch, f"State{model}")
+    for widths in ((300, 128, 128, 128, 20), (20, 40, 40)):
+        for density in (0.02, 0.5, None):
+            torch.manual_seed(0)
+            found = rates(linear(*widths, cls=neuron), inputs(density, widths[0]))
+            assert len(found) == len(widths) - 1
+            assert all(LOWEST < rate < HIGHEST for rate in found), (widths, density, found)
 
 
 @pytest.mark.parametrize("density", [0.02, 0.5])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import snntorch as snn
 import torch
@@ -10,16 +12,21 @@ from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 import snn_delay_plugins
+from snn_delay_plugins import frameworks
+from snn_delay_plugins.models import MODELS
 
+NEW_MODELS = [name for name in MODELS if name != "AdLIFPlus"]
 PLACES = [
     (snn, "AdLIFPlus"),
     (snn, "StateAdLIFPlus"),
+    *((snn, name.format(model)) for model in NEW_MODELS for name in ("{}", "State{}")),
     (snn, "DelayedConv1d"),
     (snn, "DelayedConv2d"),
     (snn, "DelayedLinear"),
     (snn, "EventPropLI"),
     (snn, "EventPropLIF"),
     (neuron, "AdLIFPlusNode"),
+    *((neuron, f"{model}Node") for model in NEW_MODELS),
     (layer, "DelayedConv1d"),
     (layer, "DelayedConv2d"),
     (layer, "DelayedLinear"),
@@ -40,7 +47,13 @@ def nothing_stays_registered():
 
 def test_register_puts_our_classes_where_the_frameworks_keep_theirs():
     names = snn_delay_plugins.register()
-    assert names == tuple(f"{module.__name__}.{name}" for module, name in PLACES)
+    assert {f"{module.__name__}.{name}" for module, name in PLACES} <= set(names)
+    assert len(names) == len(set(names))
+    for framework in frameworks.installed():
+        assert {*framework.places(), *framework.unplaced} == set(framework.classes())
+        for name, (place, ours) in framework.places().items():
+            assert f"{place}.{name}" in names
+            assert getattr(importlib.import_module(place), name) is ours
     assert snn.AdLIFPlus is snn_delay_plugins.snntorch.AdLIFPlus
     assert snn.DelayedLinear is snn_delay_plugins.snntorch.DelayedLinear
     assert neuron.AdLIFPlusNode is snn_delay_plugins.spikingjelly.AdLIFPlusNode

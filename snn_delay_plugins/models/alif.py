@@ -25,12 +25,13 @@ ALIF = LinearModel(
     title="LIF neuron with an adaptive threshold",
     states=("mem", "adaptation"),
     parameters={
-        "alpha": Parameter(0.36, 0.96, domain=(0, 1), doc="the membrane's leak per time step"),
-        "rho": Parameter(math.exp(-1 / 30), math.exp(-1 / 120), domain=(0, 1), doc="the adaptation's leak per time step"),
+        "alpha": Parameter(0.36, 0.96, domain=(0, 1), doc="a leak per time step (membrane)"),
+        "rho": Parameter(math.exp(-1 / 30), math.exp(-1 / 120), domain=(0, 1), doc="a leak per time step (adaptation)"),
         "beta": Parameter(0.0, 2.0, doc="how far the adaptation raises the threshold"),
     },
     equations=r"""u[t] &= \alpha\, u[t-1] + (1 - \alpha)\, I[t] - \theta\, s[t-1] \\
         a[t] &= \rho\, a[t-1] + (1 - \rho)\, s[t-1], \qquad s[t] = \Theta(u[t] - \theta - \beta\, a[t])""",
-    source="Bellec et al. 2018 (LSNN), section 2, as normalised by Yin et al. 2021; a is the state adaptation",
+    source="Bellec et al. 2018, section 2, as normalised by Yin et al. 2021",
+    notes="a is the state adaptation.",
     coefficients=_alif,
 )

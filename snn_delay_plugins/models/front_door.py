@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import inspect
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from .model import LinearModel, NeuronModel, Parameter, StepModel
 
-__all__ = ["bound_arguments", "calling_module", "check_model", "document", "make_class", "signature_of"]
+__all__ = ["bound_arguments", "calling_module", "check_names", "check_type", "document", "make_class", "signature_of"]
 
 _BY_POSITION = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _BY_NAME = inspect.Parameter.KEYWORD_ONLY
+_VALUE = "float | Tensor | None"
 
 
-def check_model(model: object) -> NeuronModel:
+def check_type(model: object) -> NeuronModel:
     """:raises TypeError: if ``model`` is none."""
     if not isinstance(model, LinearModel | StepModel):
         raise TypeError(f"model must be a LinearModel or a StepModel, got {model!r}")
     return model
+
+
+def check_names(model: NeuronModel, base: type, names: Iterable[str], taken: Iterable[str]) -> None:
+    """
+    :param base: what the class of the model derives from. :param names: attributes that the model brings.
+    :param taken: those of instances of ``base``.
+    :raises ValueError: if a state or parameter is called as something that ``base`` or its constructor has already.
+    """
+    taken = {*taken, *dir(base), *inspect.signature(base.__init__).parameters}
+    for own in names:
+        if own in taken:
+            raise ValueError(f"{own!r} of {model.name} is something else in {base.__name__}: give it another name")
 
 
 def calling_module(module: str | None) -> str:
@@ -33,8 +47,12 @@ def signature_of(function, first: Iterable[str], defaults: Mapping[str, object])
     own = [p.replace(default=defaults.get(p.name, p.default)) for p in own]
     me, *own = own
     known = {p.name for p in own}
-    placed = [inspect.Parameter(name, _BY_POSITION, default=None) for name in first]
-    added = [inspect.Parameter(name, _BY_NAME, default=value) for name, value in defaults.items() if name not in known]
+    placed = [inspect.Parameter(name, _BY_POSITION, default=None, annotation=_VALUE) for name in first]
+    added = [
+        inspect.Parameter(name, _BY_NAME, default=value, annotation=_VALUE)
+        for name, value in defaults.items()
+        if name not in known
+    ]
     by_position = [p for p in own if p.kind is not _BY_NAME]
     return inspect.Signature([me, *placed, *by_position, *added, *(p for p in own if p.kind is _BY_NAME)])
 
@@ -52,18 +70,9 @@ def bound_arguments(signature: inspect.Signature, of: object, args: tuple, kwarg
 
 
 def make_class(
-    base: type, name: str, module: str, model: NeuronModel, signature: inspect.Signature, doc: str, *,
-    names: Iterable[str], taken: Iterable[str], **attributes,
-) -> type:  # fmt: skip
-    """A subclass of ``base`` for the neurons of ``model``.
-
-    :param names: attributes that the model brings. :param taken: those of instances of ``base``.
-    :raises ValueError: if a state or parameter is called as something that ``base`` or its constructor has already.
-    """
-    taken = {*taken, *dir(base), *inspect.signature(base.__init__).parameters}
-    for own in names:
-        if own in taken:
-            raise ValueError(f"{own!r} of {model.name} is something else in {base.__name__}: give it another name")
+    base: type, name: str, module: str, model: NeuronModel, signature: inspect.Signature, doc: str, **attributes
+) -> type:
+    """A subclass of ``base`` for the neurons of ``model``."""
 
     def __init__(self, *args, **kwargs) -> None:
         super(made, self).__init__(**bound_arguments(signature, self, args, kwargs))
@@ -82,6 +91,8 @@ def document(model: NeuronModel, use: str, call: str, options: Sequence[str], ex
     lines = [f"{model.title or model.name}{source}, {use}.", ""]
     if model.equations:
         lines += [".. math::", *(f"    {line.strip()}" for line in model.equations.splitlines()), ""]
+    if model.notes:
+        lines += [model.notes, ""]
     lines += [call, ""]
     if model.parameters:
         lines += [
@@ -92,7 +103,11 @@ def document(model: NeuronModel, use: str, call: str, options: Sequence[str], ex
     lines += [f":param {name}: {_described(parameter)}." for name, parameter in model.parameters.items()]
     presets = ", ".join(f'``"{name}"``' for name in model.all_presets)
     lines += [f":param preset: which intervals: {presets}.", *options, "", "Example::", "", *example.splitlines()]
-    return "\n".join(lines) + "\n"
+    return "\n".join(line if line.startswith(" ") else _wrapped(line) for line in lines) + "\n"
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, 116, subsequent_indent="    " * line.startswith(":"), break_long_words=False)
 
 
 def _described(parameter: Parameter) -> str:

@@ -11,17 +11,15 @@ __all__ = ["CUBA_LIF", "LIF"]
 
 
 def _lif(p, theta, reset, detach_reset):
-    through = (0,) if detach_reset else None
-    return Coefficients(
-        theta=theta, A=((p["alpha"],),), B=(1 - p["alpha"],), through=through, **membrane_reset(reset, theta, (p["alpha"],))
-    )
+    alpha = p["alpha"]
+    return Coefficients(theta=theta, A=((alpha,),), B=(1 - alpha,), **membrane_reset(reset, theta, (alpha,), detach_reset))
 
 
 LIF = LinearModel(
     name="HeterogeneousLIF",  # snnTorch and SpikingJelly have a LIF and a LIFNode
     title="LIF neuron with a trainable leak of its own",
     states=("mem",),
-    parameters={"alpha": Parameter(0.36, 0.96, domain=(0, 1), doc="the membrane's leak per time step")},
+    parameters={"alpha": Parameter(0.36, 0.96, domain=(0, 1), doc="a leak per time step (membrane)")},
     equations=r"u[t] &= \alpha\, u[t-1] + (1 - \alpha)\, I[t] - \theta\, s[t-1]",
     source="Deckers et al., Eq. 1 without adaptation, and in its range",
     coefficients=_lif,
@@ -30,10 +28,13 @@ LIF = LinearModel(
 
 def _cuba_lif(p, theta, reset, detach_reset):
     alpha, beta = p["alpha"], p["beta"]
+    into_u = 1 - beta
     return Coefficients(
-        theta=theta, A=((beta, alpha), (0, alpha)), B=(1.0, 1.0), through=(0,) if detach_reset else None,
-        **membrane_reset(reset, theta, (beta, 0)),
-    )  # fmt: skip
+        theta=theta,
+        A=((beta, into_u * alpha), (0, alpha)),
+        B=(into_u * (1 - alpha), 1 - alpha),
+        **membrane_reset(reset, theta, (beta, 0), detach_reset),
+    )
 
 
 CUBA_LIF = LinearModel(
@@ -42,12 +43,18 @@ CUBA_LIF = LinearModel(
     states=("mem", "syn"),
     parameters={
         "alpha": Parameter(
-            math.exp(-1 / 2), math.exp(-1 / 10), domain=(0, 1), doc="the synaptic current's leak per time step"
+            0.0,
+            math.exp(-1 / 10),
+            (math.exp(-2), math.exp(-1 / 2)),
+            domain=(0, 1),
+            doc="a leak per time step (synaptic current)",
         ),
-        "beta": Parameter(math.exp(-1 / 5), math.exp(-1 / 25), domain=(0, 1), doc="the membrane's leak per time step"),
+        "beta": Parameter(0.36, 0.96, domain=(0, 1), doc="a leak per time step (membrane)"),
     },
-    equations=r"""i[t] &= \alpha\, i[t-1] + I[t] \\
-        u[t] &= \beta\, u[t-1] + i[t] - \theta\, s[t-1]""",
-    source="snnTorch's Synaptic; alpha is the leak of the synaptic current i (state syn), beta that of the membrane",
+    equations=r"""i[t] &= \alpha\, i[t-1] + (1 - \alpha)\, I[t] \\
+        u[t] &= \beta\, u[t-1] + (1 - \beta)\, i[t] - \theta\, s[t-1]""",
+    source="snnTorch's Synaptic",
+    notes="i is the state syn. The factors before I and i, which Synaptic does not have, let the neuron see the running "
+    "mean of its input, as the other neurons do.",
     coefficients=_cuba_lif,
 )

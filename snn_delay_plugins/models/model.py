@@ -29,7 +29,7 @@ class Parameter:
     :param low, high: the interval in which it is kept after every optimizer step.
     :param initial: interval of the uniform initial draw; default: the whole interval.
     :param domain: where the equations hold; users can widen the interval up to it.
-    :param doc: what it is, as in "the membrane's leak per time step".
+    :param doc: what it is, as in "a leak per time step (membrane)".
     :raises ValueError: unless low <= high inside of the domain, and the initial draw is finite and inside.
     """
 
@@ -62,7 +62,7 @@ class NeuronModel:
     :param states: names of the states, the membrane potential first: ``mem``, which is called ``v`` in SpikingJelly.
     :param parameters: by name, in the order of the constructor.
     :param title: what it is in a few words. :param equations: in LaTeX, one line a state. :param source: paper and
-        equation number. The three head the docstrings.
+        equation number. :param notes: what else is to be said, in sentences. The four head the docstrings.
     :param presets: other parameters by name of the preset; one that a preset leaves out is as in ``parameters``, which are
         the preset ``"default"``.
     :param resets: what can be chosen, the default first.
@@ -75,6 +75,7 @@ class NeuronModel:
     title: str = ""
     equations: str = ""
     source: str = ""
+    notes: str = ""
     presets: Mapping[str, Mapping[str, Parameter]] = field(default_factory=dict)
     resets: tuple[str, ...] = RESETS
 
@@ -121,6 +122,11 @@ class LinearModel(NeuronModel):
 
     coefficients: Callable[[Mapping[str, Tensor], Number, str, bool], Coefficients]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.states) > 2:
+            raise ValueError(f"a LinearModel has one or two states, {self.name} has {self.states}: make it a StepModel")
+
 
 def _above(states: tuple[Tensor, ...], parameters: Mapping[str, Tensor], theta: Number) -> Tensor:
     return states[0] - theta
@@ -151,20 +157,24 @@ class StepModel(NeuronModel):
     above: Callable[[tuple[Tensor, ...], Mapping[str, Tensor], Number], Tensor] = _above
 
 
-def membrane_reset(reset: str, theta: Number, column: tuple[Number, ...]) -> dict:
-    """r and J of a reset of the first state, for :class:`~snn_delay_plugins.functional.linear_neuron.Coefficients`.
+def membrane_reset(reset: str, theta: Number, column: tuple[Number, ...], detach_reset: bool = False) -> dict[str, tuple]:
+    """r, J and through of a reset of the first state, for
+    :class:`~snn_delay_plugins.functional.linear_neuron.Coefficients`.
 
     ``"subtract"``: theta is subtracted in the step after the spike; ``"zero"``: the first state is carried on as zero;
     ``"none"``.
 
     :param column: the first column of A, by which a state that is carried on is multiplied.
+    :param detach_reset: no gradient flows through the reset. A model whose spikes add to a state of their own, as an
+        adaptation, gives r and through itself.
     """
+    through = {"through": (0,)} if detach_reset else {}
     if reset == "subtract":
-        return {"r": (-theta,)}
+        return {"r": (-theta,), **through}
     if reset == "zero":
         rows = tuple((0 if _absent(value) else -value, *(0,) * (len(column) - 1)) for value in column)
-        return {"J": rows}
-    return {}
+        return {"J": rows, **through}
+    return through
 
 
 def _absent(value: Number) -> bool:

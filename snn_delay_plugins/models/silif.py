@@ -48,8 +48,8 @@ SILIF = LinearModel(
     equations=r"""w[t] &= \beta\, w[t-1] + a\, u[t-1] + b\, s[t-1], \qquad
         \alpha = e^{-e^{\log\alpha} \Delta}, \quad \beta = e^{-e^{\log\beta} \Delta}, \quad \Delta = e^{\log \Delta} \\
         u[t] &= \alpha\, (u[t-1] - \theta\, s[t-1]) + (1 - \alpha) (I[t] - w[t])""",
-    source="Fabre et al. (arXiv 2506.06374), SiLIF, drawn as in their code: rates per second and time step in seconds, by "
-    "their logarithms",
+    source="Fabre et al., arXiv 2506.06374, SiLIF",
+    notes="Parameters are drawn as in their code: rates per second and the time step in seconds, by their logarithms.",
     coefficients=_silif,
 )
 
@@ -70,6 +70,8 @@ def _c_silif(p, theta, reset, detach_reset):
     )  # fmt: skip
 
 
+_B = "the weight of the input"
+
 C_SILIF = LinearModel(
     name="CSiLIF",
     title="LIF neuron of a complex state after state space models",
@@ -78,12 +80,14 @@ C_SILIF = LinearModel(
         "log_alpha": _log(0.5, 0.5, "the oscillation's decay rate"),
         "omega": Parameter(initial=(math.pi, math.pi), doc="the oscillation's frequency in radians"),
         "log_dt": _log(0.01, 0.5, "the time step"),
-        "b": Parameter(initial=(0.0, 1.0), doc="the weight of the input"),
+        "b": Parameter(initial=(0.0, 0.2), doc=_B),
     },
+    presets={"published": {"b": Parameter(initial=(0.0, 1.0), doc=_B)}},
     equations=r"""x[t] &= e^{(-e^{\log\alpha} + i \omega) \Delta}\, (x[t-1] - \theta\, s[t-1]) + 2\, b\, I[t], \qquad
         \Delta = e^{\log \Delta}, \\
         s[t] &= \Theta(\mathrm{Re}\, x[t] - \theta)""",
-    source="Fabre et al. (arXiv 2506.06374), C-SiLIF, drawn as in their code; x is twice the paper's state, which fires at "
-    "2 Re = theta; im = Im x",
+    source="Fabre et al., arXiv 2506.06374, C-SiLIF",
+    notes="mem = Re x, im = Im x; x is twice the paper's state, which fires at 2 Re = theta. The preset published draws b "
+    "as in their code, which normalises currents.",
     coefficients=_c_silif,
 )

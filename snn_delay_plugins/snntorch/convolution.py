@@ -53,10 +53,13 @@ class DelayedConv2d(DelayedConvolution, KeepsHistory):
         )
         self.keep_history(step_mode)
 
-    def discretize(self) -> Self:
+    def discretize(self, weight_bits: int | None = None) -> Self:
         """A frozen copy with whole delays for deployment: what this layer computes in evaluation, if its delays are
-        learned through a Gaussian or ``kernel="round"``."""
-        frozen = self.with_whole_delays()
+        learned through a Gaussian or ``kernel="round"``.
+
+        :param weight_bits: as of :meth:`DelayedLinear.discretize`.
+        """
+        frozen = self.with_whole_delays(weight_bits)
         frozen.reset_delay()
         return frozen
 

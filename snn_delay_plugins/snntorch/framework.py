@@ -32,13 +32,28 @@ def _replacements() -> Sequence[Replacement]:
     return replacements()
 
 
+def _conformance():
+    from .conformance import Conformance
+
+    return Conformance()
+
+
 FRAMEWORK = Framework(
     name="snntorch",
     title="snnTorch",
     package="snntorch",
     minimum="1.0",
     rank=0,
-    layers=("DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropLI", "EventPropLIF"),
+    layers=(
+        "DelayedConv1d",
+        "DelayedConv2d",
+        "DelayedLinear",
+        "DiscreteDelayedLinear",
+        "EventPropAdLIF",
+        "EventPropLI",
+        "EventPropLIF",
+        "EventPropLinear",
+    ),
     layer_place="snntorch",
     neurons=("{}", "State{}"),
     neuron_place="snntorch",
@@ -47,5 +62,6 @@ FRAMEWORK = Framework(
     sequence={"step_mode": False},
     reset=_reset,
     detach=_detach,
+    conformance=_conformance,
     replacements=_replacements,
 )

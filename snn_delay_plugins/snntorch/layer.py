@@ -46,10 +46,14 @@ class DelayedLinear(DelayedSynapses, KeepsHistory):
         self.create_synapses(in_features, out_features, bias, interpolation=kernel, **options)
         self.keep_history(step_mode)
 
-    def discretize(self) -> DiscreteDelayedLinear:
+    def discretize(self, weight_bits: int | None = None) -> DiscreteDelayedLinear:
         """A frozen layer with whole delays for deployment: what this layer computes in evaluation, if its delays are
-        learned through a Gaussian or ``kernel="round"``."""
-        return DiscreteDelayedLinear(self)
+        learned through a Gaussian or ``kernel="round"``.
+
+        :param weight_bits: the weights as well in so many bits, 2 to 16 (:mod:`snn_delay_plugins.quantisation`): multiples
+            of the buffer ``weight_scale``, by which they changed by a share ``weight_error``. Default: as they are.
+        """
+        return DiscreteDelayedLinear(self, weight_bits)
 
     @property
     def kernel(self) -> str:
@@ -76,7 +80,7 @@ class DiscreteDelayedLinear(DiscreteSynapses, KeepsHistory):
         (True, 1280)
     """
 
-    def __init__(self, layer: DelayedLinear) -> None:
+    def __init__(self, layer: DelayedLinear, weight_bits: int | None = None) -> None:
         super().__init__()
-        self.take_synapses(layer)
+        self.take_synapses(layer, weight_bits)
         self.keep_history(layer.step_mode)

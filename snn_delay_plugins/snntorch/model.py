@@ -244,6 +244,7 @@ class SequenceNeuron(_Neuron):
     :raises ValueError: for ``init_hidden``, ``inhibition`` and ``state_quant``, which act between steps.
     """
 
+    takes_sequences = True
     _step_form = ""
 
     def __init__(self, **options) -> None:
@@ -297,26 +298,28 @@ def from_model(model: NeuronModel, module: str | None = None) -> tuple[type[Step
         >>> StateLeak(0.8, learn_alpha=False)(torch.rand(100, 8, 128)).shape
         torch.Size([100, 8, 128])
     """
-    front_door.check_model(model)
+    front_door.check_type(model)
     module = front_door.calling_module(module)
-    signature = _signature(model)
     states = (*model.states[1:], model.states[0])
+    for base in (StepNeuron, SequenceNeuron):
+        front_door.check_names(model, base, (*states, *model.parameters), _taken())
+    signature = _signature(model)
     sequence_name, shown = f"State{model.name}", ", ".join(states)
-    checked = {"names": (*states, *model.parameters), "taken": _taken()}
     step = front_door.make_class(
-        StepNeuron, model.name, module, model, signature, _step_doc(model, module, shown), **checked,
-        forward=_forward(states), _states=states, _sequence_form=sequence_name,
+        StepNeuron, model.name, module, model, signature, _step_doc(model, module, shown), forward=_forward(states),
+        _states=states, _sequence_form=sequence_name,
     )  # fmt: skip
     sequence = front_door.make_class(
         SequenceNeuron, sequence_name, module, model, signature, _sequence_doc(model, module, sequence_name, shown),
-        **checked, _step_form=model.name,
+        _step_form=model.name,
     )  # fmt: skip
     return step, sequence
 
 
 def _taken() -> set[str]:
     """What every snnTorch neuron has beside its class's attributes."""
-    return {*inspect.signature(_Neuron.__init__).parameters, *SpikingNeuron().__dict__, "input_"}
+    plain = _Unlisted()
+    return {*inspect.signature(_Neuron.__init__).parameters, *plain.__dict__, *plain._buffers, "input_"}
 
 
 def _signature(model: NeuronModel) -> inspect.Signature:
@@ -325,7 +328,9 @@ def _signature(model: NeuronModel) -> inspect.Signature:
     arguments = list(signature.parameters.values())
     place = list(signature.parameters).index("learn_threshold")
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    arguments[place:place] = [inspect.Parameter(f"learn_{name}", kind, default=True) for name in model.parameters]
+    arguments[place:place] = [
+        inspect.Parameter(f"learn_{name}", kind, default=True, annotation="bool") for name in model.parameters
+    ]
     return signature.replace(parameters=arguments)
 
 
@@ -337,16 +342,19 @@ def _forward(states: tuple[str, ...]):
     )
 
     def forward(self, input_: Tensor, *given: Tensor | None, **named: Tensor | None):
-        if len(given) < len(states) or named:
+        if len(given) != len(states) or named:
             given = _by_name(type(self).__name__, states, given, named)
         return self._step(input_, given)
 
     forward.__signature__ = signature
     forward.__doc__ = StepNeuron.forward.__doc__
+    forward.__qualname__ = "StepNeuron.forward"
     return forward
 
 
 def _by_name(of: str, states: tuple[str, ...], given: tuple, named: dict) -> tuple:
+    if len(given) > len(states):
+        raise TypeError(f"{of} has {len(states)} states ({', '.join(states)}), got {len(given)}")
     missing = states[len(given) :]
     strange = [name for name in named if name not in missing]
     if strange:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from .convolution import DelayedConv1d, DelayedConv2d
-from .layer import DelayedLinear, DiscreteDelayedLinear
-from .model import StepNeuron
 from .state import CarriedStates
 
 __all__ = ["detach", "reset"]
-
-_WITH_STATES = (StepNeuron, DelayedConv1d, DelayedConv2d, DelayedLinear, DiscreteDelayedLinear)
 
 
 def reset(net: nn.Module) -> None:
@@ -31,7 +26,7 @@ def reset(net: nn.Module) -> None:
         0
     """
     for module in net.modules():
-        if isinstance(module, _WITH_STATES):
+        if isinstance(module, CarriedStates):
             module.reset_mem()
 
 

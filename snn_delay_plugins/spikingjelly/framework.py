@@ -21,13 +21,28 @@ def _detach(net: nn.Module) -> None:
     functional.detach_net(net)
 
 
+def _conformance():
+    from .conformance import Conformance
+
+    return Conformance()
+
+
 FRAMEWORK = Framework(
     name="spikingjelly",
     title="SpikingJelly",
     package="spikingjelly.activation_based",
     minimum="2.0",
     rank=1,
-    layers=("DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropLI", "EventPropLIF"),
+    layers=(
+        "DelayedConv1d",
+        "DelayedConv2d",
+        "DelayedLinear",
+        "DiscreteDelayedLinear",
+        "EventPropAdLIF",
+        "EventPropLI",
+        "EventPropLIF",
+        "EventPropLinear",
+    ),
     layer_place="spikingjelly.activation_based.layer",
     neurons=("{}Node",),
     neuron_place="spikingjelly.activation_based.neuron",
@@ -36,4 +51,5 @@ FRAMEWORK = Framework(
     sequence={"step_mode": "m"},
     reset=_reset,
     detach=_detach,
+    conformance=_conformance,
 )

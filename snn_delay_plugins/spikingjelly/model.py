@@ -176,13 +176,13 @@ def from_model(model: NeuronModel, module: str | None = None) -> type[Node]:
         >>> LeakNode(features=128, step_mode="m")(torch.rand(100, 8, 128)).shape
         torch.Size([100, 8, 128])
     """
-    front_door.check_model(model)
+    front_door.check_type(model)
+    front_door.check_names(model, Node, (*model.states[1:], *model.parameters), {*BaseNode().__dict__, "v"})
     module = front_door.calling_module(module)
     name = f"{model.name}Node"
     signature = front_door.signature_of(Node.__init__, (), dict.fromkeys(model.parameters))
     return front_door.make_class(
         Node, name, module, model, signature, _doc(model, module, name),
-        names=(*model.states[1:], *model.parameters), taken={*BaseNode().__dict__, "v"},
         _operator="linear_neuron" if isinstance(model, LinearModel) else None,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from .registry import check
 from .subject import Case
 
 
-@check("reset", "what is left of the sequence before changes the next one without any sign of it")
+@check("reset", "what is left of the sequence before changes the next one, or breaks its backward (SpikingJelly 420)")
 def a_network_that_was_reset_computes_as_a_new_one(case: Case) -> None:
     case.needs_states()
     x, net = case.inputs(), case.as_net(case.module())
@@ -19,7 +19,7 @@ def a_network_that_was_reset_computes_as_a_new_one(case: Case) -> None:
     assert_equal(case.run(net, x), case.ran(x), "a network after its reset and a new one")
 
 
-@check("reset-depth", "snnTorch 1.0's utils.reset looks at direct children alone")
+@check("reset-depth", "snnTorch 1.0's utils.reset looks at direct children alone (snntorch 414)")
 def a_reset_reaches_modules_at_any_depth(case: Case) -> None:
     case.needs_states()
     x, module = case.inputs(), case.module()
@@ -29,7 +29,7 @@ def a_reset_reaches_modules_at_any_depth(case: Case) -> None:
     assert_equal(case.run(net, x), case.ran(x), "a deep network after its reset and a new one")
 
 
-@check("reset-others", "snnTorch 1.0's utils.reset clears every neuron of a class that is alive")
+@check("reset-others", "snnTorch 1.0's utils.reset clears every neuron of a class that is alive (snntorch 438, 449)")
 def a_reset_leaves_other_networks_alone(case: Case) -> None:
     case.needs_states()
     x, net, other = case.inputs(), case.as_net(case.module()), case.as_net(case.module())
@@ -67,7 +67,7 @@ def a_reset_before_the_first_use_changes_nothing(case: Case) -> None:
     assert_equal(case.run(net, x), case.ran(x), "a network that was reset before its first use and a new one")
 
 
-@check("batch-size", "the last batch of an epoch is smaller")
+@check("batch-size", "the last batch of an epoch is smaller (SpikingJelly 369)")
 def another_batch_size_after_a_reset_is_taken(case: Case) -> None:
     case.needs_states()
     net, x = case.as_net(case.module()), case.inputs(batch=5)

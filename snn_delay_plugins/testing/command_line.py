@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from .. import frameworks
 from .registry import all_checks
 from .running import Report, check_plugin
 from .sending import module_of_file
@@ -81,7 +82,7 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--kind", choices=("neuron", "layer"))
     parser.add_argument("--form", choices=("step", "sequence"), help="of a module of snnTorch")
-    parser.add_argument("--framework", choices=("snntorch", "spikingjelly"))
+    parser.add_argument("--framework", choices=[framework.name for framework in frameworks.known()])
     parser.add_argument("--shape", help="of one sample at one step: 5 or 2,8,8")
     parser.add_argument("--checks", help="the keys of some, with commas between")
     parser.add_argument("--expect", action="append", default=[], metavar="KEY=REASON", help="a failure that is expected")

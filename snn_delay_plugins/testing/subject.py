@@ -228,7 +228,11 @@ class Subject:
 
     @cached_property
     def _carried(self) -> dict[Form, tuple[str, ...] | bool]:
-        return {form: Case(self, form).found_states() for form in self.forms}
+        found = {form: Case(self, form).found_states() for form in self.forms}
+        if self.plugin.sequence is None and any(found.values()):  # one module: what one form carries, the other has to
+            names = tuple(sorted({name for each in found.values() if isinstance(each, tuple) for name in each}))
+            return dict.fromkeys(found, names or True)
+        return found
 
     def carried(self, form: Form) -> tuple[str, ...] | bool:
         """The states of a form by name; True: it carries something that has no name; False: nothing."""
@@ -331,7 +335,10 @@ class Case:
         (self.subject.plugin.reset or self.framework.reset)(net)
 
     def detach(self, net: nn.Module) -> None:
-        (self.subject.plugin.detach or self.framework.detach)(net)
+        try:
+            (self.subject.plugin.detach or self.framework.detach)(net)
+        except NotImplementedError as why:
+            raise NotApplicable(str(why)) from None
 
     def as_net(self, module: nn.Module) -> nn.Module:
         """The module inside of a network, as the frameworks' functions for networks are given one."""
@@ -356,25 +363,23 @@ class Case:
                 net, x = self.module(), self.inputs(seed=seed)
                 before = self._snapshot(net)
                 first = self.run(net, x)
-                after = self._snapshot(net)
+                changed = self._changed(net, before)
                 try:
                     differs = not torch.equal(first, self.run(net, x))
                 except Exception:  # it refuses to go on: it remembers something
                     differs = True
-            if differs:
-                break
-        else:
-            return False
-        if self.subject.plugin.states is not None:
-            return self.subject.plugin.states
-        changed = {
-            name
-            for (module, name), value in after.items()
-            if (module, name) not in before
-            or before[module, name].shape != value.shape
-            or not torch.equal(before[module, name], value)
+            if differs or (changed and self.framework.declares_states):
+                return self.subject.plugin.states or tuple(sorted(changed)) or True
+        return False
+
+    def _changed(self, net: nn.Module, before: dict[tuple[str, str], Tensor]) -> set[str]:
+        after = self._snapshot(net)
+        same = {
+            key
+            for key, value in before.items()
+            if key in after and after[key].shape == value.shape and torch.equal(after[key], value)
         }
-        return tuple(sorted(changed - {name.rpartition(".")[2] for name in net.state_dict()})) or True
+        return {name for _, name in after.keys() - same} - {name.rpartition(".")[2] for name in net.state_dict()}
 
     def _snapshot(self, net: nn.Module) -> dict[tuple[str, str], Tensor]:
         return {

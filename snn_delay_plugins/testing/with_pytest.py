@@ -39,7 +39,7 @@ def parametrize_with_checks(
     import pytest
 
     without, parameters = tuple(without), []
-    refuse_unknown(without)
+    refuse_unknown((*without, *(expected_failures or {})))
     for name, plugin in plugins.items():
         plugin = plugin if isinstance(plugin, Plugin) else Plugin(plugin)
         plugin = replace(plugin, expected_failures={**(expected_failures or {}), **plugin.expected_failures})

@@ -9,6 +9,7 @@ import torch
 from snn_delay_plugins.functional.linear_neuron import LinearState, linear_neuron
 from snn_delay_plugins.functional.surrogate import Boxcar
 from snn_delay_plugins.models import MODELS, LinearModel, Parameter
+from snn_delay_plugins.models.run import prepare
 
 STEPS, SAMPLES, FEATURES, THETA = 60, 2, 4, 0.8
 
@@ -25,9 +26,9 @@ def lif(current, k, reset):
 def cuba_lif(current, k, reset):
     u = syn = s = 0.0
     for i in current:
-        syn = k["alpha"] * syn + i
+        syn = k["alpha"] * syn + (1 - k["alpha"]) * i
         kept = 0.0 if reset == "zero" and s else u
-        u = k["beta"] * kept + syn - (THETA * s if reset == "subtract" else 0)
+        u = k["beta"] * kept + (1 - k["beta"]) * syn - (THETA * s if reset == "subtract" else 0)
         s = float(u >= THETA)
         yield s, u
 
@@ -68,7 +69,7 @@ def resonate_and_fire(current, k, reset):
     turn = cmath.exp(complex(-k["decay"], k["omega"]))
     for i in current:
         x = complex(0, x.imag) if reset == "zero" and s else x
-        x = turn * x + i - (THETA * s if reset == "subtract" else 0)
+        x = turn * x + (1 - math.exp(-k["decay"])) * i - (THETA * s if reset == "subtract" else 0)
         s = float(x.real >= THETA)
         yield s, x.real
 
@@ -95,7 +96,7 @@ def c_silif(current, k, reset):
 
 
 LOOPS = {
-    "LIF": lif, "CubaLIF": cuba_lif, "AdLIFPlus": adlif, "SEAdLIF": se_adlif, "ALIF": alif,
+    "HeterogeneousLIF": lif, "CubaLIF": cuba_lif, "AdLIFPlus": adlif, "SEAdLIF": se_adlif, "ALIF": alif,
     "ResonateAndFire": resonate_and_fire, "SiLIF": silif, "CSiLIF": c_silif,
 }  # fmt: skip
 LINEAR = {name: model for name, model in MODELS.items() if isinstance(model, LinearModel)}
@@ -180,3 +181,52 @@ def test_a_smooth_state_of_one_step_continues_a_sequence():
 def test_a_parameter_whose_intervals_do_not_fit_is_refused(low, high, initial):
     with pytest.raises(ValueError, match="interval"):
         Parameter(low, high, initial)
+
+
+def balanced_resonate_and_fire(current, k):
+    x, q, s, dt = 0j, 0.0, 0.0, 0.01
+    sustained = (math.sqrt(1 - (dt * k["omega"]) ** 2) - 1) / dt
+    for i in current:
+        q = 0.9 * q + s
+        x = x + dt * complex(sustained - k["decay"] - q, k["omega"]) * x + 0.15 * i
+        s = float(x.real - THETA - q >= 0)
+        yield s, x.real
+
+
+def test_a_balanced_resonate_and_fire_neuron_is_a_scalar_loop_of_complex_numbers():
+    model, parameters = MODELS["BalancedResonateAndFire"], drawn(MODELS["BalancedResonateAndFire"])
+    current = torch.randn(STEPS, SAMPLES, FEATURES, dtype=torch.float64) * 4 + 1
+    rest = torch.zeros(SAMPLES, FEATURES, dtype=torch.float64)
+    run = prepare(model, parameters, THETA, Boxcar(), "none")
+    spikes, _, (re, *_), _ = run.sequence(current, (rest, rest, rest), traces=True)
+    assert 0.02 < spikes.mean() < 0.9
+    for n in range(SAMPLES):
+        for f in range(FEATURES):
+            k = {key: value[f].item() for key, value in parameters.items()}
+            expected = torch.tensor(list(balanced_resonate_and_fire(current[:, n, f].tolist(), k)), dtype=torch.float64)
+            assert torch.equal(spikes[:, n, f].detach(), expected[:, 0])
+            torch.testing.assert_close(re[:, n, f].detach(), expected[:, 1], rtol=0, atol=1e-12)
+
+
+def test_gradients_of_a_smooth_balanced_neuron_are_finite_differences():
+    model, parameters = MODELS["BalancedResonateAndFire"], drawn(MODELS["BalancedResonateAndFire"])
+    current = torch.randn(6, 1, FEATURES, dtype=torch.float64).requires_grad_()
+    rest = torch.zeros(1, FEATURES, dtype=torch.float64)
+
+    def run(current, *values):
+        neuron = prepare(model, dict(zip(parameters, values, strict=True)), THETA, torch.sigmoid, "none")
+        return neuron.sequence(current, (rest, rest, rest)).spikes
+
+    assert torch.autograd.gradcheck(run, (current, *parameters.values()))
+
+
+def test_silif_parameters_are_drawn_as_published():
+    draws = {name: parameter.draw for name, parameter in MODELS["SiLIF"].parameters.items()}
+    assert {name: tuple(round(math.exp(value), 6) for value in draws[name]) for name in list(draws)[:3]} == {
+        "log_alpha": (10.0, 250.0), "log_beta": (2.5, 10.0), "log_dt": (0.004, 0.004),
+    }  # fmt: skip
+    assert draws["a"] == (0.0, 1.0) and draws["b"] == (0.0, 2.0)
+    complex_one = MODELS["CSiLIF"].all_presets["published"]
+    assert [round(math.exp(value), 6) for value in complex_one["log_dt"].draw] == [0.01, 0.5]
+    assert round(math.exp(complex_one["log_alpha"].draw[0]), 6) == 0.5 and complex_one["b"].draw == (0.0, 1.0)
+    assert complex_one["omega"].draw == (math.pi, math.pi)

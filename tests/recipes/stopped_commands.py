@@ -62,20 +62,20 @@ def _run(arguments: list[str], out: Path, how: signal.Signals, place: Callable) 
 
 def in_the_third_epoch(stop_here: Callable[[], None]) -> None:
     """Between two of its batches. The processes that train with this one are named in ``workers`` first."""
-    from recipes.engine.command.recipe import TableRecipe
+    from recipes.engine.command import work
 
-    train = TableRecipe._train
+    train_one = work.train_one
 
-    def with_report(self, run, splits, folder, report, how):
+    def with_report(recipe, run, splits, folder, report, how):
         def reporting(share, epoch):
             report(share, epoch)
             if epoch is not None and epoch["epoch"] == 2 and not (folder / "workers").exists():
                 (folder / "workers").write_text(" ".join(str(p.pid) for p in multiprocessing.active_children()))
                 stop_here()
 
-        return train(self, run, splits, folder, reporting, how)
+        return train_one(recipe, run, splits, folder, reporting, how)
 
-    TableRecipe._train = with_report
+    work.train_one = with_report
 
 
 def while_the_second_checkpoint_is_put_into_its_place(stop_here: Callable[[], None]) -> None:

@@ -25,6 +25,7 @@ import pytest
 
 pytest.importorskip("pooch", reason="pooch is missing: pip install 'snn_delay_plugins[recipes]'")
 
+from recipes import datasets
 from recipes.__main__ import main
 from recipes.deckers_table1 import RECIPE
 from recipes.engine.data import heidelberg, miniature_speech, speech_commands
@@ -33,7 +34,6 @@ from recipes.engine.data.speech_commands import SpeechCommands
 from recipes.engine.errors import DataError
 from recipes.engine.files import archives, downloads
 from recipes.engine.files.downloads import DownloadError, Published, RemoteFile, obtain
-from recipes.eventprop import braille
 
 ROOT = Path(__file__).parents[2]
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
@@ -499,17 +499,21 @@ def test_one_file_is_taken_from_whichever_folder_of_the_archive(tmp_path):
 # -------------------------------------------------------------------------------------- the papers' own data sets
 
 
-PUBLISHED = [heidelberg.SHD, heidelberg.SSC, speech_commands.GSC, braille.PUBLISHED]
-
-
-@pytest.mark.parametrize("data", PUBLISHED, ids=lambda data: data.name)
+@pytest.mark.parametrize("data", datasets.published().values(), ids=datasets.published())
 def test_known_data_sets_have_secure_addresses_and_hashes(data):
     for file in data.files:
-        if data is not braille.PUBLISHED:
+        if file.hash is not None:
             kind, _, value = file.hash.partition(":")
             assert len(value) == {"md5": 32, "sha256": 64}[kind] and set(value) <= set("0123456789abcdef")
         assert file.urls[0].startswith("https://") and all(url.endswith(f"/{file.name}") for url in file.urls)
     assert pickle.loads(pickle.dumps(data)).files[0].urls == data.files[0].urls  # as other processes get it
+
+
+def test_only_the_braille_archive_has_no_published_hash():
+    assert [name for name, data in datasets.published().items() if any(file.hash is None for file in data.files)] == [
+        "Braille"
+    ]
+    assert list(datasets.published()) == ["SHD", "SSC", "GSC", "Braille"]
 
 
 def served(site, name, members):
@@ -539,7 +543,7 @@ def test_a_recipe_without_a_data_folder_downloads_what_it_needs(site, shd, tmp_p
 
 
 def test_data_can_be_downloaded_ahead(site, shd, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(heidelberg, "SHD", shd)
+    monkeypatch.setitem(datasets.SOURCES, "SHD", BinnedCounts(Binning(), shd))
     assert main(["download", "SHD"]) == 0
     assert capsys.readouterr().out == f"SHD is in {tmp_path / 'data' / 'SHD'}\n"
     assert main(["download", "SHD"]) == 0 and len(site.asked) == 2

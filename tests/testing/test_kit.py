@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from torch import nn
 
 pytest.importorskip("snntorch.surrogate", reason="snnTorch is missing: pip install 'snn_delay_plugins[snntorch]'")
 pytest.importorskip(
     "spikingjelly.activation_based", reason="SpikingJelly is missing: pip install 'snn_delay_plugins[spikingjelly]'"
 )
 
-from snn_delay_plugins.testing import all_checks, parametrize_with_checks
+import snntorch
+from spikingjelly.activation_based import layer as sj_layer
+from spikingjelly.activation_based import neuron as sj_neuron
+
+from snn_delay_plugins.testing import (
+    ConformanceError,
+    Plugin,
+    UnclearPlugin,
+    all_checks,
+    check_layer,
+    check_neuron,
+    check_plugin,
+    parametrize_with_checks,
+)
+from snn_delay_plugins.testing.command_line import main
 from snn_delay_plugins.testing.registry import find_check
 from snn_delay_plugins.testing.running import perform
+from snn_delay_plugins.testing.sending import packed
 from snn_delay_plugins.testing.subject import Subject
+from snn_delay_plugins.testing.tables import checks_as_markdown
 
+from . import faulty_plugins
 from .faulty_plugins import FAULTY, RIGHT
+from .right_plugins import RightNeuron
 
 
 def test_every_check_has_a_faulty_plug_in():
@@ -50,3 +73,117 @@ def test_every_check_applies_to_a_right_plug_in():
             except Exception as error:
                 never.append((key, error))
     assert not never
+
+
+def test_the_documentation_has_every_check_with_what_it_asserts():
+    documented = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    assert checks_as_markdown(all_checks()) in documented
+
+
+def report_of(factory, *keys, **keywords):
+    return check_plugin(factory, checks=keys, on_fail="return", **keywords)
+
+
+def test_a_report_says_what_failed_and_raises_it_on_demand():
+    report = report_of(
+        faulty_plugins.MixesTheBatch, "batch-equals-samples", "deepcopy", kind="neuron", shape=(5,), form="step"
+    )
+    assert [result.outcome for result in report.results] == ["failed", "passed"] and not report.ok
+    assert "FAILED" in str(report) and "a batch and its samples alone differ in" in str(report)
+    with pytest.raises(ConformanceError, match=r"batch-equals-samples +FAILED"):
+        check_neuron(faulty_plugins.MixesTheBatch, checks=["batch-equals-samples"], shape=(5,), form="step")
+
+
+def test_an_expected_failure_keeps_its_reason_and_one_that_passes_is_a_failure():
+    expected = {"freed": "is listed", "deepcopy": "was never true"}
+    report = report_of(faulty_plugins.IsListed, "freed", "deepcopy", expected_failures=expected)
+    assert [(result.outcome, result.message) for result in report.results] == [
+        ("expected failure", "is listed"), ("passed unexpectedly", "although: was never true"),
+    ]  # fmt: skip
+    assert not report.ok
+
+
+ONE = nn.Linear(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (
+            lambda: check_layer(nn.Identity, checks=["reset-dept"]),
+            ValueError,
+            "no check 'reset-dept'; there is reset-depth",
+        ),
+        (lambda: parametrize_with_checks({}, expected_failures={"bfloat": "?"}), ValueError, "there is bfloat16"),
+        (lambda: check_layer(lambda: 3), UnclearPlugin, "must make a torch.nn.Module, it made int"),
+        (lambda: check_layer(lambda: ONE), UnclearPlugin, "gave the same module twice"),
+        (lambda: check_layer(lambda: nn.Bilinear(2, 3, 4)), UnclearPlugin, "no shape of an input fits; pass shape="),
+        (lambda: check_neuron(lambda: nn.Threshold(1e9, 0.0), checks=["causal"]), UnclearPlugin, "fire never or always"),
+        (lambda: check_layer(nn.Identity, framework="norse"), ValueError, "one of snntorch, spikingjelly, got 'norse'"),
+    ],
+)
+def test_what_the_kit_cannot_find_out_is_said(call, error, says):
+    with pytest.raises(error, match=says):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("plugin", "found"),
+    [
+        (lambda: snntorch.Leaky(beta=0.9), "neuron of snnTorch, step, [5], mem"),
+        (lambda: snntorch.Synaptic(0.9, 0.8, init_hidden=True), "neuron of snnTorch, step, [5], mem, syn"),
+        (lambda: snntorch.StateLeaky(0.9, channels=5), "neuron of snnTorch, sequence, [5], none"),
+        (lambda: nn.Conv2d(3, 4, 3), "layer of snnTorch, step, [3, 8, 8], none"),
+        (lambda: sj_layer.Conv1d(3, 4, 3), "layer of SpikingJelly, step and sequence, [3, 8], none"),
+        (lambda: sj_layer.Delay(2), "layer of SpikingJelly, step and sequence, [5], unnamed"),
+        (sj_neuron.IzhikevichNode, "neuron of SpikingJelly, step and sequence, [5], v, w"),
+    ],
+)
+def test_the_kit_finds_out_what_a_module_is(plugin, found):
+    description = repr(Subject(Plugin(plugin))).replace("input ", "").replace(" per sample and step, states: ", ", ")
+    assert found in description
+
+
+def test_lambdas_and_what_test_files_hold_reach_another_process():
+    size = 4
+    plugin = Plugin(lambda: RightNeuron(size), kind="neuron")
+    code = (
+        "import sys; from snn_delay_plugins.testing.sending import unpacked\n"
+        "print(unpacked(sys.stdin.buffer.read()).factory())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=packed(plugin), capture_output=True, check=False)
+    assert done.stdout.strip() == b"RightNeuron()", done.stderr.decode()
+
+
+def test_the_command_line_prints_reports_and_ends_with_what_came_of_them(capsys):
+    assert main(["torch.nn:Linear(4, 3)", "--checks", "causal,deepcopy"]) == 0
+    assert "2 passed" in capsys.readouterr().out
+    assert main(["snntorch:Leaky(beta=0.9)", "--checks", "freed"]) == 1
+    assert main(["snntorch:Leaky(beta=0.9)", "--checks", "freed,causal", "--expect", "freed=is listed", "--markdown"]) == 0
+    assert "| `freed` | no (1) |" in capsys.readouterr().out
+    assert main(["--list"]) == 0
+    assert "reset-depth" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["snntorch"], "give MODULE:EXPRESSION"), ([], "nothing to check"), (["no.such:Thing"], "ModuleNotFoundError"),
+        (["torch.nn:Linear(4, 3)", "--checks", "nothing"], "there is no check 'nothing'"),
+        (["torch.nn:Linear(4, 3)", "--expect", "reset"], "give KEY=REASON"),
+    ],
+)  # fmt: skip
+def test_the_command_line_says_what_it_misses(given, says):
+    with pytest.raises(SystemExit, match=says):
+        main(given)
+
+
+def test_the_kit_needs_neither_pytest_nor_numba():
+    code = (
+        "import sys; sys.modules.update(pytest=None, numba=None, hypothesis=None)\n"
+        "import snntorch\n"
+        "from snn_delay_plugins.testing import check_neuron\n"
+        "print(check_neuron(lambda: snntorch.Leaky(beta=0.9), checks=['causal', 'reset']).ok)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "True", done.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-from ..data.sources import PROTOCOLS
+from ..data.sources import PROTOCOLS, Source
 from ..errors import OptionError
 from ..files import downloads
 from ..files.downloads import Published
@@ -183,14 +183,21 @@ def add_folds(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def of_source(source: Source) -> dict[str, Any]:
+    """The options of a source alone, and their defaults."""
+    parser = argparse.ArgumentParser(add_help=False)
+    source.add_options(parser)
+    return vars(parser.parse_args([]))
+
+
 def run_of(given: argparse.Namespace) -> str:
     """The command that makes what ``table`` and ``plot`` of these options show."""
     dataset = getattr(given, "dataset", None)
     return f"{PROGRAM} run {given.name}" + (f" --dataset {dataset}" if dataset else "")
 
 
-def check_tensorboard(given: argparse.Namespace) -> None:
-    if given.tensorboard and importlib.util.find_spec("tensorboard") is None:
+def check_tensorboard(asked: bool) -> None:
+    if asked and importlib.util.find_spec("tensorboard") is None:
         raise OptionError("--tensorboard: tensorboard is missing: pip install 'snn_delay_plugins[recipes]'")
 
 

@@ -4,8 +4,8 @@ import argparse
 import dataclasses
 from typing import Any
 
-from ..data.sources import Source
 from ..errors import OptionError
+from . import options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +48,9 @@ class PerDataset:
     def _part(self, given: argparse.Namespace) -> Any:
         """The recipe that was asked for. Raises :class:`OptionError` for an option of another one's data."""
         chosen = self.parts[given.dataset]
-        own = _options_of(chosen.source_of_data)
+        own = options.of_source(chosen.source_of_data)
         for part in self.parts.values():
-            for name, default in _options_of(part.source_of_data).items():
+            for name, default in options.of_source(part.source_of_data).items():
                 if name not in own and getattr(given, name) != default:
                     raise OptionError(f"--{name.replace('_', '-')} is not for --dataset {given.dataset}")
         return chosen
-
-
-def _options_of(source: Source) -> dict[str, Any]:
-    """The options of a source and their defaults."""
-    parser = argparse.ArgumentParser(add_help=False)
-    source.add_options(parser)
-    return vars(parser.parse_args([]))

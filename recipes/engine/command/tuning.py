@@ -13,7 +13,8 @@ import statistics
 from ..data.sources import CROSS_VALIDATION
 from ..errors import OptionError, RunError
 from ..results import comparison, tables
-from .recipe import Failure
+from . import plan, request, work
+from .work import Failure
 
 
 def tune(recipe, given: argparse.Namespace) -> int:
@@ -31,16 +32,17 @@ def tune(recipe, given: argparse.Namespace) -> int:
         )
     if given.folds < 2:
         raise OptionError(f"--folds {given.folds}: at least two")
-    plan = recipe.plan(given, seeds=1)
-    data_dir = plan.data_dir or plan.source.download(given.offline)
-    folds = plan.source.folds(data_dir, given.folds)
+    asked = request.parse(recipe, given)
+    planned = plan.make(recipe, asked, seeds=1)
+    data_dir = planned.data_dir or planned.source.download(asked.offline)
+    folds = planned.source.folds(data_dir, given.folds)
     failed = []
     for number, left_out in enumerate(folds, 1):
         print(f"Fold {number} of {len(folds)}: without speaker{'s'[: len(left_out) > 1]} {_names(left_out)}")
-        failed += recipe.train_on(plan, functools.partial(plan.source.load_fold, data_dir, left_out))[1]
-    keys = [row.key for row in plan.rows]
+        failed += work.train(planned, functools.partial(planned.source.load_fold, data_dir, left_out))[1]
+    keys = [row.key for row in planned.rows]
     damaged: list[RunError] = []
-    runs = [run for run in plan.store.results(recipe.name, damaged) if run["network"] in keys]
+    runs = [run for run in planned.store.results(recipe.name, damaged) if run["network"] in keys]
     known = {str(failure.why) for failure in failed}
     failed += [Failure(None, error) for error in damaged if str(error) not in known]
     runs = [run for run in runs if tuple(run["settings"].get("left_out", ())) in folds]
@@ -49,7 +51,7 @@ def tune(recipe, given: argparse.Namespace) -> int:
         return 1 if failed else 0
     found = sheet(recipe, runs, folds).with_remarks(map(str, failed))
     tables.show(found)
-    tables.announce(found.write(recipe.out(given)))
+    tables.announce(found.write(asked.out))
     return 1 if failed else 0
 
 

@@ -13,7 +13,11 @@ from ..errors import OptionError, RunError, one_line
 from ..results.runs import Run, RunStore
 from ..results.tables import Sheet, announce, other_settings, show
 from ..training.kept import check_weights, load_kept
-from .recipe import Failure, TableRecipe
+from . import finished, plan, request, work
+from .plan import Plan
+from .recipe import TableRecipe
+from .request import Request
+from .work import Failure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,44 +57,44 @@ class View:
 
     def run(self, given: argparse.Namespace) -> int:
         """Train what is not finished yet, then show and write the table and draw; 1 if a run failed."""
-        runs, failed = self.of.train(self._chosen(given))
+        planned = plan.make(self.of, self._asked(given), self.of.seeds)
+        runs, failed = work.finish(planned)
         if runs:
-            self.prepare(runs, given)
-            announce(self._table(runs, failed, given) + self._plot(runs, given))
+            self.prepare(runs, planned)
+            announce(self._table(runs, failed, planned.request.out) + self._plot(runs, planned.request.out))
         return 1 if failed else 0
 
-    def prepare(self, runs: list[dict], given: argparse.Namespace) -> None:
+    def prepare(self, runs: list[dict], planned: Plan) -> None:
         """What ``table`` and ``plot`` need of the data, kept while they are at hand; here nothing."""
 
     def table(self, given: argparse.Namespace) -> int:
         """Show and write the table of the finished runs; 1 if some could not be read."""
-        runs, failed = self._finished(given)
-        announce(self._table(runs, failed, given))
+        asked = self._asked(given)
+        runs, failed = finished.find(self.of, asked)
+        announce(self._table(runs, failed, asked.out))
         return 1 if failed else 0
 
     def plot(self, given: argparse.Namespace) -> int:
         """Draw the finished runs; 1 if some could not be read."""
-        runs, failed = self._finished(given)
-        announce(self._plot(runs, given))
+        asked = self._asked(given)
+        runs, failed = finished.find(self.of, asked)
+        announce(self._plot(runs, asked.out))
         return 1 if failed else 0
 
-    def _chosen(self, given: argparse.Namespace) -> argparse.Namespace:
-        return argparse.Namespace(**vars(given) | {"only": given.only or ",".join(self.networks)})
+    def _asked(self, given: argparse.Namespace) -> Request:
+        return request.parse(self.of, given, self.networks)
 
-    def _finished(self, given: argparse.Namespace) -> tuple[list[dict], list[Failure]]:
-        return self.of.finished(self._chosen(given))
-
-    def _table(self, runs: list[dict], failed: list[Failure], given: argparse.Namespace) -> list[Path]:
-        sheet = self.tabulate(self, runs, RunStore(self.of.out(given)))
+    def _table(self, runs: list[dict], failed: list[Failure], out: Path) -> list[Path]:
+        sheet = self.tabulate(self, runs, RunStore(out))
         sheet = sheet.with_remarks(other_settings(self.of, runs), "notes").with_remarks(map(str, failed))
         show(sheet)
-        return sheet.write(self.of.out(given))
+        return sheet.write(out)
 
-    def _plot(self, runs: list[dict], given: argparse.Namespace) -> list[Path]:
+    def _plot(self, runs: list[dict], out: Path) -> list[Path]:
         from ..results import plots
 
-        figure = self.draw(self, runs, RunStore(self.of.out(given)))
-        return [plots.save(figure, self.of.out(given) / f"{self.name}.png")]
+        figure = self.draw(self, runs, RunStore(out))
+        return [plots.save(figure, out / f"{self.name}.png")]
 
 
 def best_run(runs: list[dict]) -> dict:

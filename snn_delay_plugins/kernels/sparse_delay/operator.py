@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checks import FLOATS, LONGEST, check_room, check_size, check_synapse_list, check_tensor
+from ..first_order import reverse_mode_only
 from ..threads import over_ranges
 
 __all__ = ["sparse_delayed_linear", "sparse_delayed_linear_step"]
@@ -21,6 +22,7 @@ def sparse_delayed_linear(
     max_delay: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Currents ``[steps, N, out]`` of spikes ``[T, N, in]``; a synapse longer than ``max_delay``, if given, is refused."""
+    reverse_mode_only("sparse_delayed_linear")
     synapses = starts, targets, delays, weights
     check_tensor("spikes", spikes, (None, None, None), FLOATS, torch.device("cpu"))
     _check_types(spikes, *synapses)
@@ -44,6 +46,7 @@ def sparse_delayed_linear_step(
 ) -> None:
     """Add the currents of spikes ``[N, in]`` to the ring ``pending`` ``[slots, N, out]``, whose entry of now is
     ``now``."""
+    reverse_mode_only("sparse_delayed_linear_step")
     synapses = starts, targets, delays, weights
     check_tensor("spikes", spikes, (None, None), FLOATS, torch.device("cpu"))
     _check_types(spikes, *synapses)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..checks import FLOATS, check_room, check_size, check_tensor, check_windows
-from ..first_order import PLAIN_FORM, first_order_only
+from ..first_order import PLAIN_FORM, first_order_only, reverse_mode_only
 from ..threads import over_ranges
 
 __all__ = ["sparse_taps", "sparse_taps_backward"]
@@ -26,6 +26,7 @@ def sparse_taps(
     trains: Tensor, kernel: Tensor, lag: Tensor, senders: Tensor, receivers: Tensor, out_features: int, steps: int
 ) -> Tensor:
     """``[steps, N, out]`` of trains ``[T, N, in]``, kernel ``[synapses, width]``, whole lags ``[synapses]``."""
+    reverse_mode_only("sparse_convolution")
     _check(trains, kernel, lag, senders, receivers, out_features, steps)
     from . import numba as loops
 

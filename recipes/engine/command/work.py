@@ -1,0 +1,143 @@
+"""Training what a plan asks for and what is not there already."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ..data.sources import Splits
+from ..errors import Diverged, RunError
+from ..results import tables
+from ..results.runs import Busy, Run, RunStore
+from ..training import machine
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from .recipe import TableRecipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A run that was asked for and is not in the table, and why; without a run: a file that says of none."""
+
+    run: Run | None
+    why: Exception
+
+    def __str__(self) -> str:
+        if self.run is None:
+            return f"left out: {self.why}"
+        return f"{self.run.network} seed {self.run.seed} is not finished: {self.why}"
+
+
+def finish(plan: Plan) -> tuple[list[dict], list[Failure]]:
+    """Train what is not finished yet; the results of all that are asked for and finished, and the runs that failed:
+    diverged, or with files that cannot be used. Runs that other processes are training are left to them."""
+    runs, failed = train(plan, plan.load)
+    usable = [run for run in runs if run not in [failure.run for failure in failed]]
+    finished = [result for run in usable if (result := plan.store.finished(run))]
+    if not finished and not failed:
+        print("Nothing finished yet: every run is being trained by another process.")
+    return finished, failed
+
+
+def train(plan: Plan, load: Callable[[], Splits]) -> tuple[list[Run], list[Failure]]:
+    """Train what is planned and not finished yet on what ``load`` loads (any process, by pickle); all runs of the plan, and
+    those that failed, which keep none of the others from being trained."""
+    splits = load()
+    runs = plan.runs(splits)
+    done, failed = _kept(runs, plan.store)
+    settled = [*done, *(failure.run for failure in failed)]
+    how = {"hardware": plan.hardware, "tensorboard": plan.request.tensorboard, "reload": load}
+    with _progress(len(runs)) as bar:
+        task = bar.add_task(plan.recipe.name, total=len(runs), completed=len(done))
+        for run in runs:
+            if run in settled:
+                continue
+            before = bar.tasks[task].completed
+
+            def report(share: float, epoch: dict | None, run=run, before=before) -> None:
+                bar.update(task, description=_progress_text(run, epoch), completed=before + share)
+
+            try:
+                with plan.store.claimed(run) as folder:
+                    if plan.store.finished(run) is None:
+                        plan.store.finish(run, train_one(plan.recipe, run, splits, folder, report, how))
+                    said = _line(plan.store.finished(run))
+            except Busy as busy:
+                said = f"left out: {busy}"
+            except (Diverged, RunError) as error:
+                failed.append(Failure(run, error))
+                said = str(failed[-1])
+                bar.update(task, completed=before)
+            else:
+                bar.update(task, completed=before + 1)
+            bar.console.print(said, highlight=False, soft_wrap=True, markup=False)
+    return runs, failed
+
+
+def train_one(recipe: "TableRecipe", run: Run, splits: Splits, folder: Path, report: Callable, how: dict) -> dict:
+    """The result of one run, in its folder; ``how`` goes to :func:`recipes.engine.training.trainer.train`."""
+    from ..training import trainer  # Lightning: seconds that a table or --help need not pay
+
+    build = functools.partial(recipe.build, splits.inputs, splits.classes, run.settings)
+    result = trainer.train(build, splits, run.seed, folder, report, **how)
+    sizes = {name: len(part) for name, part in (("train", splits.train), *splits.evaluated.items())}
+    facts = {
+        "name": splits.name,
+        "samples": sizes,
+        "inputs": splits.inputs,
+        "classes": splits.classes,
+        "validation": splits.validation,
+    }
+    return {"data": facts} | result
+
+
+def _kept(runs: list[Run], store: RunStore) -> tuple[list[Run], list[Failure]]:
+    """Those that are finished and those whose results are damaged, after saying so."""
+    done: dict[str, tuple[Run, dict]] = {}
+    failed: list[Failure] = []
+    for run in runs:
+        try:
+            if result := store.finished(run):
+                done[run.slug] = run, result
+        except RunError as error:
+            failed.append(Failure(run, error))
+            print(failed[-1])
+    _mention([result for _, result in done.values()], store)
+    return [run for run, _ in done.values()], failed
+
+
+def _mention(done: list[dict], store: RunStore) -> None:
+    if not done:
+        return
+    are = "is" if len(done) == 1 else "are"
+    print(f"{tables.counted(len(done), 'finished run')} in {store.folder} {are} kept and not repeated.")
+    ours = machine.versions().get("snn_delay_plugins")
+    others = {result["versions"].get("snn_delay_plugins") for result in done} - {ours}
+    if others:
+        print(f"Some were made with snn_delay_plugins {', '.join(map(str, others))}; this is {ours}.")
+
+
+def _progress(runs: int) -> Progress:
+    done = TextColumn(f"{{task.completed:.2f}}/{tables.counted(runs, 'run')}")
+    return Progress(TextColumn("{task.description}"), BarColumn(), done, TimeElapsedColumn(), TimeRemainingColumn())
+
+
+def _progress_text(run: Run, epoch: dict | None) -> str:
+    if epoch is None:
+        return f"{run.network} seed {run.seed} epoch 1"
+    shown = next(f"{name} {epoch[f'{name}_accuracy']:.1f} %" for name in ("valid", "test") if f"{name}_accuracy" in epoch)
+    return f"{run.network} seed {run.seed} epoch {epoch['epoch'] + 1} ({shown})"
+
+
+def _line(result: dict) -> str:
+    protocol = result["settings"]["protocol"]
+    chosen = result["best"][protocol]
+    sets = [f"{name} {chosen[f'{name}_accuracy']:.1f} %" for name in ("valid", "test") if f"{name}_accuracy" in chosen]
+    return (
+        f"{result['network']} seed {result['seed']}: {', '.join(sets)} "
+        f"at epoch {chosen['epoch']} ({protocol}), {result['seconds_per_epoch']:.2f} s per epoch"
+    )

@@ -1,0 +1,286 @@
+"""Drivers of the compiled loops: step length, tables of the neurons, threads. NumPy float64 arrays in and out.
+
+Passes are split by neurons, forward passes of recurrent layers by samples, over ``threads`` Python threads (the loops
+release the GIL). Every sum is taken in an order that does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from ....bins import steps_in
+from ...threads import pool
+from ..cpu import TooManySpikes
+from . import adjoint, forward
+from .flow import LANES, MOMENTS, STATES, TERMS, TOO_MANY_SPIKES
+
+__all__ = ["Constants", "Events", "Gradients", "Layer", "Spikes", "backward_pass", "forward_pass", "steps_at_least"]
+
+_SHORT = 0.2  # step times the largest rate: the polynomials of eight moments are exact to 1e-14
+_CHUNKS = 8  # neurons are split into this many runs when derivatives by event times are summed over them
+
+
+@dataclass(frozen=True)
+class Constants:
+    """M, J [out, n, n], r [out, n], theta and refractory [out]; B, c and kept [n]: 0 for states held in the refractory
+    period."""
+
+    M: np.ndarray
+    B: np.ndarray
+    c: np.ndarray
+    J: np.ndarray
+    r: np.ndarray
+    theta: np.ndarray
+    refractory: np.ndarray
+    kept: np.ndarray
+
+    @property
+    def padded(self) -> Constants:
+        """With states that stay zero up to STATES of them."""
+        more = STATES - self.B.size
+        square, row = ((0, 0), (0, more), (0, more)), ((0, 0), (0, more))
+        return replace(
+            self, M=np.pad(self.M, square), J=np.pad(self.J, square), r=np.pad(self.r, row),
+            B=np.pad(self.B, (0, more)), c=np.pad(self.c, (0, more)), kept=np.pad(self.kept, (0, more)),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Events:
+    times: np.ndarray
+    units: np.ndarray
+    offsets: np.ndarray
+
+
+@dataclass(frozen=True)
+class Spikes(Events):
+    """And the states before the jump and at the end of the refractory period [spikes, 3]."""
+
+    before: np.ndarray
+    at_ready: np.ndarray
+
+
+def steps_at_least(M: np.ndarray, duration: float, dt: float) -> float:
+    """Duration over the step's longest length: no longer than dt, and short beside all rates of M."""
+    rate = float(np.abs(np.linalg.eigvals(M)).max(initial=0.0))
+    return duration * max(1 / dt, rate / _SHORT)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Padded constants, steps, and what the loops read of the neurons."""
+
+    constants: Constants
+    steps: int
+    h: float
+    duration: float
+    tables: tuple[np.ndarray, ...]
+
+    @staticmethod
+    def of(constants: Constants, duration: float, dt: float) -> Layer:
+        steps = max(1, steps_in(steps_at_least(constants.M, duration, dt), 1.0))
+        h = duration / steps
+        k = constants.padded
+        M = np.stack([k.M, k.kept[:, None] * k.M])
+        P = _exp(M * h)
+        slope = k.c @ k.M
+        taylor = np.empty((k.theta.size, TERMS, STATES))
+        taylor[:, 0] = k.c
+        for n in range(1, TERMS):
+            taylor[:, n] = np.einsum("ji,jik->jk", taylor[:, n - 1], k.M) / n
+        size = np.abs(k.M)
+        curvature = np.einsum("ji,jik->jk", np.abs(np.einsum("ji,jik->jk", slope, k.M)), _exp(size * h)) * (1 + 1e-9)
+        C = _polynomials(_exp(_to_nodes(M, h)) @ k.B)
+        tables = M, P, C, k.B, k.c, k.J, k.r, k.theta, k.refractory, taylor, curvature, slope
+        return Layer(k, steps, h, duration, tuple(np.ascontiguousarray(x, dtype=np.float64) for x in tables))
+
+    def by_matrices(self, by_p: np.ndarray, by_c: np.ndarray) -> np.ndarray:
+        """dL/d(M, M_held) [2, out, 3, 3] from the derivatives by P and C of both."""
+        M, B = self.tables[0], self.constants.B
+        by_nodes = np.einsum("nk,xjki->nxji", _interpolation(), by_c)
+        grad = _by_exponent(M * self.h, by_p) * self.h
+        for part, node in zip(by_nodes, _nodes(), strict=True):
+            time = self.h * (1 - node) / 2
+            grad = grad + _by_exponent(M * time, part[..., None] * B) * time
+        return grad
+
+
+@cache
+def _nodes() -> np.ndarray:
+    return np.cos(np.pi * (2 * np.arange(MOMENTS) + 1) / (2 * MOMENTS))
+
+
+def _to_nodes(M: np.ndarray, h: float) -> np.ndarray:
+    return M * (h * (1 - _nodes()) / 2)[:, None, None, None, None]
+
+
+@cache
+def _chebyshev() -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients by Chebyshev polynomials of values at the nodes, and powers of f by them."""
+    k = np.arange(MOMENTS)
+    transform = np.cos(np.outer(k, np.pi * (2 * k + 1) / (2 * MOMENTS))) * 2 / MOMENTS
+    transform[0] /= 2
+    powers = np.zeros((MOMENTS, MOMENTS))
+    for n in k:
+        powers[: n + 1, n] = np.polynomial.chebyshev.cheb2poly(np.eye(MOMENTS)[n])[: n + 1]
+    return transform, powers
+
+
+def _polynomials(values: np.ndarray) -> np.ndarray:
+    """Coefficients of powers of f [2, out, 8, 3] of the polynomials through the values at the nodes [8, 2, out, 3]."""
+    transform, powers = _chebyshev()
+    return np.moveaxis(np.tensordot(powers, np.tensordot(transform, values, 1), 1), 0, 2)
+
+
+def _interpolation() -> np.ndarray:
+    """[node, power]: transposed _polynomials."""
+    transform, powers = _chebyshev()
+    return (powers @ transform).T
+
+
+def _exp(matrices: np.ndarray) -> np.ndarray:
+    """exp - 1 of a power of 1/2 of the matrices by its series, doubled; torch.linalg.matrix_exp is right to 2e-12 alone."""
+    size = float(np.abs(matrices).sum(-1).max(initial=0.0))
+    doublings = max(0, int(np.ceil(np.log2(size / 0.25)))) if size > 0 else 0
+    matrices = matrices / 2.0**doublings
+    term = less_one = matrices
+    for n in range(2, 15):
+        term = term @ matrices / n
+        less_one = less_one + term
+    for _ in range(doublings):
+        less_one = 2 * less_one + less_one @ less_one
+    return less_one + np.eye(matrices.shape[-1])
+
+
+def _by_exponent(X: np.ndarray, grad: np.ndarray) -> np.ndarray:
+    """dL/dX from dL/d exp(X): a block of the exponential of a matrix of twice the size."""
+    n = X.shape[-1]
+    scale = float(np.abs(grad).max(initial=0.0)) or 1.0  # so that the series need not care for the size of the loss
+    both = np.zeros((*X.shape[:-2], 2 * n, 2 * n))
+    both[..., :n, :n] = both[..., n:, n:] = np.swapaxes(X, -1, -2)
+    both[..., :n, n:] = grad / scale
+    return _exp(both)[..., :n, n:] * scale
+
+
+# ---------------------------------------------------------------------------------------------------- threads
+
+
+def _run(tasks: Sequence[Callable[[], Any]], threads: int) -> list[Any]:
+    if threads <= 1 or len(tasks) <= 1:
+        return [task() for task in tasks]
+    return list(pool(os.getpid(), threads).map(lambda task: task(), tasks))
+
+
+def _ranges(size: int, parts: int) -> list[tuple[int, int]]:
+    bounds = [size * k // parts for k in range(parts + 1)]
+    return [(lo, hi) for lo, hi in itertools.pairwise(bounds) if hi > lo]
+
+
+def _pieces(threads: int, most: int) -> int:
+    """More pieces than threads, since some take longer than others."""
+    return min(4 * threads, max(most, 1)) if threads > 1 else 1
+
+
+# ---------------------------------------------------------------------------------------------------- passes
+
+
+def forward_pass(
+    events: Events, synapses: tuple, recurrent: tuple | None, layer: Layer, max_spikes: int, threads: int
+) -> Spikes:
+    """Spikes of all samples. synapses, recurrent: weight and delay [out, in]."""
+    of_events = events.times, events.units, events.offsets
+    ends = layer.tables, layer.h, layer.steps, layer.duration, max_spikes
+    if recurrent is None:
+        run, size = partial(forward.feedforward, *of_events, *synapses), -(-synapses[0].shape[0] // LANES)
+        tasks = [partial(run, lo, hi, *ends) for lo, hi in _ranges(size, _pieces(threads, size))]
+    else:
+        size = events.offsets.size - 1
+        tasks = [
+            partial(forward.recurrent, *of_events, lo, hi, *synapses, *recurrent, *ends)
+            for lo, hi in _ranges(size, _pieces(threads, size))
+        ]
+    found = [np.empty((forward.COLUMN, 0))]
+    for columns, status, sample, unit in _run(tasks, threads):
+        if status == TOO_MANY_SPIKES:
+            raise TooManySpikes(
+                f"neuron {unit} in sample {sample} fires more than max_spikes = {max_spikes} spikes within "
+                f"{layer.duration:g} time units: runaway activity, usually recurrent excitation with short delays. "
+                "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant"
+            )
+        found.append(columns)
+    columns = np.concatenate(found, axis=1)
+    columns = columns[:, np.lexsort((columns[0], columns[2]))]
+    per_sample = np.bincount(columns[2].astype(np.int64), minlength=events.offsets.size - 1)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(per_sample)])
+    before, at_ready = (np.ascontiguousarray(columns[k : k + STATES].T) for k in (3, 3 + STATES))
+    return Spikes(columns[0].copy(), columns[1].astype(np.int64), offsets, before, at_ready)
+
+
+@dataclass
+class Gradients:
+    """By weights and delays [out, in], event times, and what belongs to each neuron."""
+
+    weight: np.ndarray
+    delay: np.ndarray
+    recurrent_weight: np.ndarray
+    recurrent_delay: np.ndarray
+    times: np.ndarray
+    theta: np.ndarray
+    refractory: np.ndarray
+    M: np.ndarray
+    J: np.ndarray
+    r: np.ndarray
+
+
+def backward_pass(
+    events: Events, synapses: tuple, recurrent: tuple | None, layer: Layer, out: Spikes, g_time: np.ndarray,
+    g_jump: np.ndarray, need_times: bool, need_constants: bool, threads: int,
+) -> Gradients:  # fmt: skip
+    n_out = synapses[0].shape[0]
+    samples = events.offsets.size - 1
+    sample = np.repeat(np.arange(samples), np.diff(out.offsets))
+    order = np.lexsort((out.times, out.units, sample))
+    counts = np.bincount(sample * n_out + out.units, minlength=samples * n_out).reshape(samples, n_out)
+    starts = np.zeros((samples, n_out + 1), np.int64)
+    np.cumsum(counts, axis=1, out=starts[:, 1:])
+    starts += out.offsets[:-1, None]
+    by_neuron = out.times, out.before, out.at_ready, g_time, g_jump
+    spikes = (*(np.ascontiguousarray(x[order]) for x in by_neuron), np.zeros(order.size))
+    ends = layer.tables, layer.h, layer.steps, layer.duration
+    if recurrent is not None:
+        task = partial(adjoint.recurrent_jumps)
+        of = out.offsets, starts, spikes, *recurrent, *ends
+        _run([partial(task, lo, hi, *of) for lo, hi in _ranges(samples, _pieces(threads, samples))], threads)
+    weights_r = recurrent or (np.empty((0, 0)), np.empty((0, 0)))
+    shapes = synapses[0].shape, synapses[0].shape, weights_r[0].shape, weights_r[0].shape
+    sums = tuple(np.zeros(shape) for shape in shapes)
+    of_neurons = np.zeros(n_out), np.zeros(n_out), np.zeros((n_out, 4, STATES, STATES))
+    by_tables = np.zeros((2, n_out, STATES, STATES)), np.zeros((2, n_out, MOMENTS, STATES))
+    blocks = -(-n_out // LANES)
+    ranges = _ranges(blocks, min(blocks, _CHUNKS))
+    parts = [np.zeros(events.times.size if need_times else 0) for _ in ranges]
+    tasks = [
+        partial(
+            adjoint.backward, events.offsets, events.times, events.units, *synapses, lo, hi, out.offsets, starts, spikes,
+            out.times, out.units, recurrent is not None, *weights_r, *ends, need_constants, np.empty((0, 0, 0)), 1,
+            (*sums, part, *of_neurons, *by_tables),
+        )
+        for (lo, hi), part in zip(ranges, parts, strict=True)
+    ]  # fmt: skip
+    _run(tasks, threads)
+    by_theta, by_rest, by_m = of_neurons
+    by_kept = by_m[:, 0]
+    if need_constants:
+        free, held = layer.by_matrices(*by_tables) + np.moveaxis(by_m[:, :2], 1, 0)
+        by_kept = free + layer.constants.kept[:, None] * held
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return Gradients(*sums, total, by_theta, by_rest, by_kept, by_m[:, 2], by_m[:, 3, :, 0])

@@ -1,0 +1,121 @@
+"""Free evolution within a step, and the first rise of the potential through the threshold."""
+
+from __future__ import annotations
+
+from ...compiled import njit
+
+STATES = 3  # of a neuron; models of fewer are padded
+MOMENTS = 8  # of the arrivals of a step
+TERMS = 12  # of the Taylor series of exp(M u) within a step
+LANES = 8  # neurons that share one pass over the events
+OK, TOO_MANY_SPIKES = 0, 1
+OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}
+
+
+@njit(**OPTIONS)
+def moved(m, u, x0, x1, x2):
+    """exp(m u) x for |u| up to a step."""
+    y0, y1, y2 = x0, x1, x2
+    for k in range(1, TERMS):
+        s = u / k
+        z0 = s * (m[0, 0] * x0 + m[0, 1] * x1 + m[0, 2] * x2)
+        z1 = s * (m[1, 0] * x0 + m[1, 1] * x1 + m[1, 2] * x2)
+        z2 = s * (m[2, 0] * x0 + m[2, 1] * x1 + m[2, 2] * x2)
+        x0, x1, x2 = z0, z1, z2
+        y0 += x0
+        y1 += x1
+        y2 += x2
+    return y0, y1, y2
+
+
+@njit(**OPTIONS)
+def moved_back(m, u, p0, p1, p2):
+    """exp(m^T u) p for |u| up to a step."""
+    y0, y1, y2 = p0, p1, p2
+    for k in range(1, TERMS):
+        s = u / k
+        z0 = s * (m[0, 0] * p0 + m[1, 0] * p1 + m[2, 0] * p2)
+        z1 = s * (m[0, 1] * p0 + m[1, 1] * p1 + m[2, 1] * p2)
+        z2 = s * (m[0, 2] * p0 + m[1, 2] * p1 + m[2, 2] * p2)
+        p0, p1, p2 = z0, z1, z2
+        y0 += p0
+        y1 += p1
+        y2 += p2
+    return y0, y1, y2
+
+
+@njit(**OPTIONS)
+def _value(v, u):
+    y = v[TERMS - 1]
+    for k in range(TERMS - 2, -1, -1):
+        y = y * u + v[k]
+    return y
+
+
+@njit(**OPTIONS)
+def _slope(v, u):
+    y = (TERMS - 1) * v[TERMS - 1]
+    for k in range(TERMS - 2, 0, -1):
+        y = y * u + k * v[k]
+    return y
+
+
+@njit(**OPTIONS)
+def first_rise(taylor, curvature, theta, length, below, x0, x1, x2, v):
+    """First u in [0, length], up to a step, at which V rises through theta, -1 if there is none; is V below at the end?
+
+    Free evolution from x; taylor[k] . x: coefficients of V(u) in u, |V''| <= curvature . |x|. Interval by interval: one in
+    which V' has one sign holds a crossing if V - theta changes its sign; one in which V stays below the threshold by the
+    bounds on V' holds none; any other is halved. v: room for the series.
+    """
+    for k in range(TERMS):
+        v[k] = taylor[k, 0] * x0 + taylor[k, 1] * x1 + taylor[k, 2] * x2
+    v[0] -= theta
+    bend = curvature[0] * abs(x0) + curvature[1] * abs(x1) + curvature[2] * abs(x2)
+    if below and v[0] >= 0 and v[1] > 0:  # reached by rounding in the interval before; else it is only touched
+        return 0.0, below
+    a, width = 0.0, length
+    va, da = v[0], v[1]
+    while True:
+        last = a + width >= length
+        if last:
+            width = length - a
+        b = length if last else a + width
+        vb = _value(v, b)
+        if below and va > 0:
+            va = 0.0
+        up, down = max(da + bend * width, 0.0), max(bend * width - da, 0.0)
+        if below and vb > 0 and down == 0:
+            return _root(v, a, b), below
+        clear = below and vb <= 0 and -va * down - vb * up > up * down * width
+        if not (up == 0 or down == 0 or clear) and width > 1e-15 * length:
+            width *= 0.5
+            continue
+        if below and vb > 0:  # risen within rounding
+            return b, below
+        below = below or vb < 0
+        if last:
+            return -1.0, below
+        a, va, da = b, vb, _slope(v, b)
+        width *= 2
+
+
+@njit(**OPTIONS)
+def _root(v, lo, hi):
+    """Where the series v, which rises from lo to hi, is zero: Newton's method between bounds."""
+    u = 0.5 * (lo + hi)
+    for _ in range(100):
+        y, slope = _value(v, u), _slope(v, u)
+        if y < 0:
+            lo = u
+        else:
+            hi = u
+        new = u - y / slope if slope > 0 else lo
+        if not lo < new < hi:
+            new = 0.5 * (lo + hi)
+            if not lo < new < hi:
+                break
+        if abs(new - u) <= 1e-16 * hi:
+            return new
+        u = new
+    return u
