@@ -47,6 +47,7 @@ class Operator(NamedTuple):
     slow: str | None = None
 
 
+DELAY_METHODS = ("direct", "fft", "numba", "events", "shifted", "triton")
 _STEPS = "AdLIF runs in its plain PyTorch form, step by step and many times slower"
 _NEURON = Operator({"cpu": "numba", "cuda": "triton"}, ("torch", "numba", "triton"), _STEPS)
 _LISTED = Operator({"cpu": "numba"}, ("torch", "numba"))
@@ -61,7 +62,7 @@ OPERATORS = {
     "adlif": _NEURON,
     "linear_neuron": _NEURON._replace(slow=_STEPS.replace("AdLIF runs in its", "the neurons run in their")),
     "delayed_linear": Operator(
-        {"cpu": "auto", "cuda": "triton"}, ("torch", "direct", "fft", "numba", "events", "shifted", "triton"),
+        {"cpu": "auto", "cuda": "triton"}, ("torch", *DELAY_METHODS),
         "delayed_linear runs as a dense convolution, slow over long delays",
     ),
     "spike_linear": Operator({"cpu": "auto"}, ("torch", "numba", "events")),
