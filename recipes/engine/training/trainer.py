@@ -19,7 +19,7 @@ import lightning
 import torch
 
 from snn_delay_plugins.functional.adlif import NotFiniteError
-from snn_delay_plugins.kernels.eventprop.cpu import TooManySpikes
+from snn_delay_plugins.kernels.eventprop.neuron import TooManySpikes
 
 from ..data.sources import Splits
 from ..errors import Diverged, RunError, one_line

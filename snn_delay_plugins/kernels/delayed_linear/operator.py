@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import dispatch
 from ..checks import FLOATS, check_kind, check_room, check_size, check_tensor
-from ..first_order import PLAIN_FORM, first_order_only
+from ..first_order import PLAIN_FORM, first_order_only, reverse_mode_only
 
 __all__ = ["delayed_linear", "delayed_linear_backward"]
 
@@ -41,6 +41,7 @@ def delayed_linear(
     ``max_delay``: the longest lag of a first tap. ``support`` ``[T, N, in]``: where the gradient of the trains is wanted
     (elsewhere it is zero). ``method``: ``"events"``, ``"shifted"`` or ``"auto"`` (CPU), ``"triton"``.
     """
+    reverse_mode_only("delayed_linear")
     _check(trains, taps, lags, support, max_delay, method)
     check_size("steps", steps)
     if method == "triton":
