@@ -11,12 +11,13 @@ A framework is imported when one of its names is asked for; until then torch alo
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import eventprop, events, frameworks, functional, models, parameters, schedules, snntorch, spikingjelly
     from .calibration import calibrate
     from .eventprop import EventPropLI, EventPropLIF
+    from .eventprop_linear import EventPropAdLIF, EventPropLinear
     from .events import SpikeEvents
     from .registration import register, unregister
     from .spikingjelly import *  # noqa: F403
@@ -27,8 +28,10 @@ __version__ = "0.1.0.dev0"
 
 # public name -> the module it comes from, imported when the name is asked for; those of frameworks: see .frameworks
 _NAMES = {
+    "EventPropAdLIF": ".eventprop_linear",
     "EventPropLI": ".eventprop",
     "EventPropLIF": ".eventprop",
+    "EventPropLinear": ".eventprop_linear",
     "SpikeEvents": ".events",
     "calibrate": ".calibration",
     "register": ".registration",
@@ -38,8 +41,8 @@ _SUBMODULES = ("eventprop", "events", "frameworks", "functional", "models", "par
 
 # what needs no framework: `from snn_delay_plugins import *` works whatever is installed
 __all__ = [
-    "EventPropLI", "EventPropLIF", "SpikeEvents", "__version__", "calibrate", "eventprop", "events", "frameworks",
-    "functional", "models", "parameters", "register", "schedules", "unregister",
+    "EventPropAdLIF", "EventPropLI", "EventPropLIF", "EventPropLinear", "SpikeEvents", "__version__", "calibrate",
+    "eventprop", "events", "frameworks", "functional", "models", "parameters", "register", "schedules", "unregister",
 ]  # fmt: skip
 if TYPE_CHECKING:
     __all__ += ["snntorch", "spikingjelly"]
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     __all__ += spikingjelly.__all__
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _NAMES:
         value = getattr(importlib.import_module(_NAMES[name], __name__), name)
     elif name in _SUBMODULES:
@@ -58,7 +61,7 @@ def __getattr__(name: str):
     return value
 
 
-def _of_frameworks(name: str):
+def _of_frameworks(name: str) -> Any:
     """The folder of a framework, or a class in it."""
     known = () if name.startswith("_") else importlib.import_module(".frameworks", __name__).known()
     for framework in known:

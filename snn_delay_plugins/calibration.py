@@ -20,7 +20,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from .delayed import DelayedSynapses, DiscreteSynapses
 from .delayed_convolution import DelayedConvolution
-from .eventprop import EventPropLIF
+from .eventprop import EventPropSpiking
 from .events import SpikeEvents
 from .silence import SaysSilence, not_watched
 
@@ -52,16 +52,16 @@ def calibrate(
 ) -> dict[str, LayerRate]:
     """Scale the weights of ``net`` in place until each of its spiking layers fires as often as wanted on ``batch``.
 
-    Spiking layers are the neurons and ``EventPropLIF`` layers of this package and the neurons of snnTorch and SpikingJelly.
+    Spiking layers are the neurons and EventProp layers of this package and the neurons of snnTorch and SpikingJelly.
     What is scaled is the weight of the layer that ran last before the neurons: linear, convolution, with delays or without,
-    or the normalisation between them and the neurons; of an ``EventPropLIF`` its own ``weight``. Biases, recurrent
+    or the normalisation between them and the neurons; of an EventProp layer its own ``weight``. Biases, recurrent
     weights and everything behind the last spiking layer stay as they are. The network computes as it stands (training or
     evaluation), with the same random numbers in every try; states are reset before and after, statistics of
     normalisations put back.
 
     :param batch: time first, ``[T, N, *]``, or events: typical input.
     :param rate: wanted share of neuron-steps with a spike, in (0, 1).
-    :param spikes_per_sample: wanted spikes per neuron and sample of ``EventPropLIF`` layers.
+    :param spikes_per_sample: wanted spikes per neuron and sample of EventProp layers.
     :param forward: ``forward(net, batch)`` runs the network over a whole batch. Default: a call with the whole batch, or,
         for a ``Sequential`` with neurons or layers that take single steps, a call per step.
         A network of another class that takes single steps needs ``lambda net, batch: [net(x) for x in batch]``.
@@ -81,10 +81,10 @@ def calibrate(
         [('0', 3), ('1', 3)]
     """
     if not 0 < rate < 1:
-        events = any(isinstance(module, EventPropLIF) for module in net.modules())
+        events = any(isinstance(module, EventPropSpiking) for module in net.modules())
         raise ValueError(
             f"rate is the share of neuron-steps with a spike and lies in (0, 1), got {rate}"
-            + ("; the spikes per neuron and sample of EventPropLIF layers are spikes_per_sample" if events else "")
+            + ("; the spikes per neuron and sample of EventProp layers are spikes_per_sample" if events else "")
         )
     if not 0 < spikes_per_sample < math.inf:
         raise ValueError(f"spikes_per_sample must be positive and finite, got {spikes_per_sample}")
@@ -98,7 +98,7 @@ def calibrate(
         table, scaled = {}, set()
         for layer in list(before):
             wanted, unit = rate, "neuron-step"
-            if isinstance(layer, EventPropLIF):
+            if isinstance(layer, EventPropSpiking):
                 wanted, unit = spikes_per_sample, "neuron and sample"
             feeds = trial.feeds[layer]
             if feeds is None or feeds in scaled:
@@ -183,13 +183,13 @@ class _Trial:
             current = inputs[0]
             if isinstance(current, Tensor) and not current.isfinite().all():
                 raise ValueError(f"layer {self._spiking[module]!r}: its input holds NaN or infinite values")
-            self.feeds.setdefault(module, module if isinstance(module, EventPropLIF) else last[0])
+            self.feeds.setdefault(module, module if isinstance(module, EventPropSpiking) else last[0])
 
         def counted(module: nn.Module, inputs: tuple, output: object) -> None:
             output = output[0] if isinstance(output, tuple) and not isinstance(output, SpikeEvents) else output
             if isinstance(output, SpikeEvents):
                 fired, count = len(output), output.batch_size * output.num_units
-            elif isinstance(module, EventPropLIF):
+            elif isinstance(module, EventPropSpiking):
                 fired, count = output.sum(), output.shape[1] * output.shape[2]
             else:
                 fired, count = output.count_nonzero(), output.numel()
@@ -286,7 +286,7 @@ def _delays(module: nn.Module) -> bool:
 
 
 def _one_step(module: nn.Module) -> bool:
-    if not (_spikes(module) or _feeds(module) or _delays(module)) or isinstance(module, EventPropLIF):
+    if not (_spikes(module) or _feeds(module) or _delays(module)) or isinstance(module, EventPropSpiking):
         return False
     if hasattr(module, "step_mode"):  # snnTorch's vocabulary: True; SpikingJelly's: "s"
         return module.step_mode in (True, "s")

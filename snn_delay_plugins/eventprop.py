@@ -145,7 +145,92 @@ def _checked_normal(name: str, init: tuple[float, float]) -> tuple[float, float]
     return check_number(f"the mean of {name}", mean), check_number(f"the std of {name}", std, least=0.0)
 
 
-class EventPropLIF(SaysSilence, _EventPropLayer):
+class EventPropSpiking(SaysSilence, _EventPropLayer):
+    """What layers of spiking neurons have in common: kinds of input and output, recurrent synapses, words for silence."""
+
+    _seen_times = False  # a class attribute, so that layers pickled before it existed have it
+    _counted_as = "eventprop_lif"
+
+    def _create_layer(
+        self, in_features, out_features, *, recurrent, delay, recurrent_delay, max_delay, delay_type, learn_delay,
+        weight_init, recurrent_weight_init, output, max_spikes,
+    ) -> None:  # fmt: skip
+        self.output = check_choice("output", output, OUTPUTS)
+        self.recurrent = check_flag("recurrent", recurrent)
+        self.max_spikes = check_whole("max_spikes", max_spikes, least=1, most=MOST_SPIKES)
+        self._create_synapses(in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init)
+        if recurrent:
+            self._create_connection(
+                "recurrent_weight", "recurrent_delay", out_features, out_features, recurrent_delay, recurrent_weight_init
+            )
+        else:
+            self.recurrent_weight = self.recurrent_delay = None
+
+    def _suspected_constant(self) -> tuple[str, float]:
+        """Name and value of the time constant beside which samples are long."""
+        return "tau_mem", float(self._constant("tau_mem"))
+
+    def _fire(self, events: SpikeEvents) -> SpikeEvents:
+        raise NotImplementedError
+
+    def _largest_potential(self, events: SpikeEvents) -> str:
+        raise NotImplementedError
+
+    def forward(self, input: SpikeEvents | Tensor) -> SpikeEvents | Tensor:
+        tell_counters(self._counted_as)
+        self._check_dense(input)
+        if isinstance(input, Tensor) and shape_alone(input):
+            if self.output == "events":
+                raise RuntimeError(
+                    f"{type(self).__name__}: how many events come out is known by running alone, not on the "
+                    'meta device or in a FakeTensorMode; output="dense" has a shape'
+                )
+            return self._shape(input)
+        events = self._events(input)
+        spikes = self._fire(events)
+        self._warn_of_times_and_silence(events, spikes, binned=input is not events)
+        if self.output == "events" or (self.output == "same" and input is events):
+            return spikes
+        return spikes.to_dense(self.dt, None if input is events else input.shape[0], dtype=self.weight.dtype)
+
+    def _warn_of_times_and_silence(self, events: SpikeEvents, spikes: SpikeEvents, binned: bool) -> None:
+        """The times of the first batch are looked at, and those of a silent one."""
+        if torch.compiler.is_compiling() or not self.training or not len(events) or (len(spikes) and self._seen_times):
+            return
+        if not self.is_watched(spikes.times):
+            return
+        first, self._seen_times = not self._seen_times, True
+        suspicion = "" if binned and len(spikes) else self._suspicion_of_seconds(events)
+        if len(spikes):
+            if first and suspicion:
+                warnings.warn(f"{name_of(self)}: {suspicion}", stacklevel=user_level())
+            return
+        with torch.no_grad():
+            potential = self._largest_potential(events)
+        drive = f"on {len(events)} input spikes its largest membrane potential is {potential}"
+        self.say_silent(
+            drive, suspicion or f"{SCALE_WEIGHTS}, or set weight_init (mean now {self.weight.mean().item():.3g})."
+        )
+
+    def _suspicion_of_seconds(self, events: SpikeEvents) -> str:
+        """Why the times seem to be in another unit than the time constants; empty if they do not."""
+        (name, tau), last = self._suspected_constant(), float(events.times.detach().max())
+        if events.duration < tau / 4:
+            why = f"Samples last {events.duration:g} but {name} is {tau:g}"
+        elif 0 < last < events.duration / 100 and not events.times.requires_grad:  # a layer before may fire early alone
+            why = f"The last input spike comes at {last:g} of samples that last {events.duration:g}"
+        else:
+            return ""
+        return (
+            f"{why}: are their times in seconds? Times, delays and time constants share one unit, ms by convention "
+            "(SpikeEvents.from_lists has scale=1000)."
+        )
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, recurrent={self.recurrent}, output={self.output!r}"
+
+
+class EventPropLIF(EventPropSpiking):
     r"""Leaky integrate-and-fire neurons whose synapses have trainable weights and delays, with exact gradients.
 
     .. math:: \tau_m \dot V = -V + I, \quad \tau_s \dot I = -I, \quad
@@ -204,8 +289,6 @@ class EventPropLIF(SaysSilence, _EventPropLayer):
     True
     """
 
-    _seen_times = False  # a class attribute, so that layers pickled before it existed have it
-
     def __init__(
         self,
         in_features: int,
@@ -232,32 +315,17 @@ class EventPropLIF(SaysSilence, _EventPropLayer):
     ) -> None:
         super().__init__()
         self._create_scheme(dt, spike_times)
-        self.output = check_choice("output", output, OUTPUTS)
-        self.recurrent = check_flag("recurrent", recurrent)
-        self.max_spikes = check_whole("max_spikes", max_spikes, least=1, most=MOST_SPIKES)
-        self._create_synapses(in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init)
-        if recurrent:
-            self._create_connection(
-                "recurrent_weight", "recurrent_delay", out_features, out_features, recurrent_delay, recurrent_weight_init
-            )
-        else:
-            self.recurrent_weight = self.recurrent_delay = None
+        self._create_layer(
+            in_features, out_features, recurrent=recurrent, delay=delay, recurrent_delay=recurrent_delay,
+            max_delay=max_delay, delay_type=delay_type, learn_delay=learn_delay, weight_init=weight_init,
+            recurrent_weight_init=recurrent_weight_init, output=output, max_spikes=max_spikes,
+        )  # fmt: skip
         self._create_constant("tau_mem", tau_mem, learn_tau_mem)
         self._create_constant("tau_syn", tau_syn, learn_tau_syn)
         self._create_constant("threshold", threshold, learn_threshold)
 
-    def forward(self, input: SpikeEvents | Tensor) -> SpikeEvents | Tensor:
-        tell_counters("eventprop_lif")
-        self._check_dense(input)
-        if isinstance(input, Tensor) and shape_alone(input):
-            if self.output == "events":
-                raise RuntimeError(
-                    f"{type(self).__name__}: how many events come out is known by running alone, not on the "
-                    'meta device or in a FakeTensorMode; output="dense" has a shape'
-                )
-            return self._shape(input)
-        events = self._events(input)
-        spikes = eventprop_lif(
+    def _fire(self, events: SpikeEvents) -> SpikeEvents:
+        return eventprop_lif(
             events,
             self.weight,
             threshold=self._constant("threshold"),
@@ -266,49 +334,11 @@ class EventPropLIF(SaysSilence, _EventPropLayer):
             max_spikes=self.max_spikes,
             **self._options(),
         )
-        self._warn_of_times_and_silence(events, spikes, binned=input is not events)
-        if self.output == "events" or (self.output == "same" and input is events):
-            return spikes
-        return spikes.to_dense(self.dt, None if input is events else input.shape[0], dtype=self.weight.dtype)
 
-    def _warn_of_times_and_silence(self, events: SpikeEvents, spikes: SpikeEvents, binned: bool) -> None:
-        """The times of the first batch are looked at, and those of a silent one."""
-        if torch.compiler.is_compiling() or not self.training or not len(events) or (len(spikes) and self._seen_times):
-            return
-        if not self.is_watched(spikes.times):
-            return
-        first, self._seen_times = not self._seen_times, True
-        suspicion = "" if binned and len(spikes) else self._suspicion_of_seconds(events)
-        if len(spikes):
-            if first and suspicion:
-                warnings.warn(f"{name_of(self)}: {suspicion}", stacklevel=user_level())
-            return
-        with torch.no_grad():  # no spike, no reset and no recurrence: the voltage is that of a readout
-            peak = eventprop_li(events, self.weight, readout="maximum", **self._options())
-        drive = (
-            f"on {len(events)} input spikes its largest membrane potential is {peak.max().item():.3g} (mean of the "
-            f"peaks {peak.mean().item():.3g})"
-        )
-        self.say_silent(
-            drive, suspicion or f"{SCALE_WEIGHTS}, or set weight_init (mean now {self.weight.mean().item():.3g})."
-        )
-
-    def _suspicion_of_seconds(self, events: SpikeEvents) -> str:
-        """Why the times seem to be in another unit than the time constants; empty if they do not."""
-        tau, last = float(self._constant("tau_mem")), float(events.times.detach().max())
-        if events.duration < tau / 4:
-            why = f"Samples last {events.duration:g} but tau_mem is {tau:g}"
-        elif 0 < last < events.duration / 100 and not events.times.requires_grad:  # a layer before may fire early alone
-            why = f"The last input spike comes at {last:g} of samples that last {events.duration:g}"
-        else:
-            return ""
-        return (
-            f"{why}: are their times in seconds? Times, delays and time constants share one unit, ms by convention "
-            "(SpikeEvents.from_lists has scale=1000)."
-        )
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, recurrent={self.recurrent}, output={self.output!r}"
+    def _largest_potential(self, events: SpikeEvents) -> str:
+        # no spike, no reset and no recurrence: the voltage is that of a readout
+        peak = eventprop_li(events, self.weight, readout="maximum", **self._options())
+        return f"{peak.max().item():.3g} (mean of the peaks {peak.mean().item():.3g})"
 
 
 class EventPropLI(_EventPropLayer):

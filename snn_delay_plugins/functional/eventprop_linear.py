@@ -10,10 +10,11 @@ Equations (derived in ``docs/eventprop.md``). With the state x of a neuron and t
 and, backwards in time, with p = dL/dx:
 
     p' = -M^T p between events, nothing at arrivals
-    p- = (1 + J)^T p+ - c G_k / (c . F-),   G_k = p+ . ((1 + J) F- - F+) + dL/dt_k,   F- = M x-,  F+ = the flow after the spike
+    p- = (1 + J)^T p+ - c G_k / (c . F-),   G_k = p+ . ((1 + J) F- - F+) + dL/dt_k
     dL/dw = sum B . p(t + d),   dL/dd = -w sum (M B) . p(t + d),   dL/dt_i = -sum_j w_ji (M B) . p(t_i + d_ji)
-    dL/dM = int p x^T dt,  dL/d theta = G_k / (c . F-),  dL/dr = p+,  dL/dJ = p+ x-^T,   summed over the spikes
+    dL/dM = int p x^T dt,   dL/d theta = sum G_k / (c . F-),   dL/dr = sum p+,   dL/dJ = sum p+ x-^T
 
+with F- = M x- and F+ the flow after the spike, M x+ or M_held x+.
 dL/dt_k holds what the loss says of the spike itself, what it caused at its targets (dL/dt_i above), and, with a refractory
 period, p . (M_held - M) x at the period's end.
 
@@ -31,13 +32,98 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_whole, shape_alone
 from ..events import SpikeEvents
+from ..kernels.eventprop.linear.operator import eventprop_linear as operator
+from ..transforms import REVERSE_ALONE, refuse_transforms
 from .eventprop import _Checked
 from .eventprop_models import ContinuousModel, StackedSystem, system_of
 
-__all__ = ["eventprop_linear_reference"]
+__all__ = ["eventprop_linear", "eventprop_linear_reference"]
 
 Number = Tensor | float
+
+
+def eventprop_linear(
+    events: SpikeEvents,
+    weight: Tensor,
+    delay: Tensor | None = None,
+    *,
+    model: ContinuousModel,
+    constants: Mapping[str, Number] | None = None,
+    threshold: Number = 1.0,
+    refractory: Number = 0.0,
+    dt: float = 1.0,
+    recurrent_weight: Tensor | None = None,
+    recurrent_delay: Tensor | None = None,
+    max_spikes: int = 10_000,
+) -> SpikeEvents:
+    """A layer of neurons of a linear model with delays (module heading).
+
+    Parameters
+    ----------
+    events, weight, delay, recurrent_weight, recurrent_delay, max_spikes
+        As in :func:`snn_delay_plugins.functional.eventprop.eventprop_lif`.
+    model : ContinuousModel
+        One of :mod:`.eventprop_models`, or your own, of up to three states.
+    constants : mapping from names to numbers or Tensors [] or [out]
+        The model's constants; what is left out has its default.
+    threshold, refractory : float or Tensor [] or [out]
+        theta > 0; absolute refractory period >= 0.
+    dt : float
+        Only bounds the work: the loops step by at most dt, and by less beside short time constants.
+
+    Returns
+    -------
+    SpikeEvents
+        The layer's spikes, times differentiable with respect to weights, delays, ``events.times``, all constants, threshold
+        and refractory. Arithmetic is float64 whatever the dtypes. CUDA tensors are copied to the CPU, with one warning.
+
+    Raises
+    ------
+    TypeError, ValueError
+        wrong dtype, shape, device; NaN; negative delay; constants that cannot be.
+    RuntimeError
+        more than ``max_spikes`` spikes of a neuron; backwards, a spike that only grazes the threshold.
+
+    Source: Meszaros et al., Table 1, Eqs. 5 and 6, generalised; derivation in ``docs/eventprop.md``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from snn_delay_plugins.events import SpikeEvents
+    >>> from snn_delay_plugins.functional.eventprop_linear import eventprop_linear
+    >>> from snn_delay_plugins.functional.eventprop_models import ADLIF
+    >>> inputs = SpikeEvents.from_lists([[1.0, 4.0]], [[0, 1]], num_units=2, duration=50.0)
+    >>> w = torch.full((1, 2), 8.0, dtype=torch.float64)
+    >>> b = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    >>> spikes = eventprop_linear(inputs, w, model=ADLIF, constants={"a": 1.0, "b": b})
+    >>> [round(t, 4) for t in spikes.times.tolist()]
+    [4.3048, 6.7624]
+    >>> spikes.times[1].backward()
+    >>> round(b.grad.item(), 4)  # adaptation delays the second spike
+    0.4067
+    """
+    refuse_transforms("EventProp", REVERSE_ALONE)
+    syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, 1.0, 1.0, 1.0, dt, "exact")
+    max_spikes = check_whole("max_spikes", max_spikes, least=1, most=2**31 - 1)
+    n_out = weight.shape[0]
+    if shape_alone(events.times):
+        raise RuntimeError(
+            "eventprop_linear: how many spikes come out is known by running alone, not on the meta device or in a "
+            "FakeTensorMode"
+        )
+    s = system_of(model, constants or {}, threshold, n_out)
+    rest = refractory_of(refractory, n_out)
+    if events.duration == 0:  # a dense sequence of no steps
+        empty = syn.nothing((0,))
+        return SpikeEvents._trusted(empty, events.units[:0], torch.zeros_like(events.offsets), n_out, 0.0, empty)
+    neurons = (x.to(weight.device) for x in (s.M, s.J, s.r, s.theta, rest, s.B, s.c, s.kept))
+    times, potential, units, offsets, *_ = operator(
+        events.times, events.units, events.offsets, syn.weight, syn.delay, syn.recurrent_weight, syn.recurrent_delay,
+        *neurons, events.duration, float(dt), max_spikes,
+    )  # fmt: skip
+    return SpikeEvents._trusted(times, units, offsets, n_out, events.duration, potential)
 
 
 def eventprop_linear_reference(
@@ -84,7 +170,7 @@ def eventprop_linear_reference(
                 arrivals = torch.cat([arrivals, torch.stack(done) + dr[j, senders]])
                 weights = torch.cat([weights, wr[j, senders]])
             t, x = state[j]
-            if j in units[offsets[-1] :] and float(rest[j]) > 0:
+            if j in units[offsets[-1] :] and float(rest[j].detach()) > 0:
                 ready = t + rest[j]
                 t, x = ready, _carried(s.M_held[j], s.B, x, t, ready, arrivals, weights)
             at = torch.tensor(t_k, dtype=torch.float64)
@@ -121,11 +207,27 @@ def refractory_of(refractory: Number, n_out: int) -> Tensor:
 def _carried(M, B, x, start, end, arrivals, weights) -> Tensor:
     """x at ``end`` from x at ``start`` and the arrivals in [start, end)."""
     seen = (arrivals.detach() >= start.detach()) & (arrivals.detach() < end.detach())
-    x = torch.linalg.matrix_exp(M * (end - start)) @ x
+    x = _exponential(M * (end - start)) @ x
     if not bool(seen.any()):
         return x
-    kernels = torch.linalg.matrix_exp(M * (end - arrivals[seen])[:, None, None]) @ B
+    kernels = _exponential(M * (end - arrivals[seen])[:, None, None]) @ B
     return x + weights[seen] @ kernels
+
+
+def _exponential(M):
+    """exp(M) of arrays or tensors [..., n, n] to rounding, which torch.linalg.matrix_exp is not (2e-12 where M is small):
+    exp(M / 2^k) - 1 by its series, doubled k times."""
+    size = float(abs(M.detach() if isinstance(M, Tensor) else M).sum(-1).max())
+    doublings = max(0, math.ceil(math.log2(size / 0.25))) if size > 0 else 0
+    M = M / 2**doublings
+    term = less_one = M
+    for n in range(2, 15):
+        term = term @ M / n
+        less_one = less_one + term
+    for _ in range(doublings):
+        less_one = 2 * less_one + less_one @ less_one
+    n = M.shape[-1]
+    return less_one + (torch.eye(n, dtype=M.dtype) if isinstance(M, Tensor) else np.eye(n))
 
 
 # ------------------------------------------------------------------------------------------------ search for spikes
@@ -224,7 +326,7 @@ class _Neuron:
 
 
 def _exp(M: np.ndarray, u: float) -> np.ndarray:
-    return torch.linalg.matrix_exp(torch.from_numpy(M * u)).numpy()
+    return _exponential(M * u)
 
 
 def _search(neurons, times, units, w, d, wr, dr, duration, max_spikes) -> list[tuple[float, int]]:

@@ -137,8 +137,8 @@ def system_of(model: ContinuousModel, constants: Mapping[str, Number], threshold
     b, c = fixed(system.B, "B"), fixed(system.c, "c")
     if float(b @ c) != 0:
         raise ValueError(
-            f"an arrival must not make the potential of {model.name} jump (c . B = {float(b @ c):g}): spikes would be tied to "
-            "arrivals. Let it enter through a state of its own, as the synaptic current I does"
+            f"an arrival must not make the potential of {model.name} jump (c . B = {float(b @ c):g}): spikes would be tied "
+            "to arrivals. Let it enter through a state of its own, as the synaptic current I does"
         )
     kept = torch.tensor([float(k not in system.held) for k in range(n)], dtype=torch.float64, device=theta.device)
     return StackedSystem(
@@ -195,7 +195,7 @@ ADLIF = ContinuousModel(
         "tau_mem": _tau(20.0),
         "tau_syn": _tau(5.0),
         "tau_adapt": _tau(100.0),
-        "a": Constant(0.5),
+        "a": Constant(0.5, low=-0.99),  # below -1 V and W grow without end
         "b": Constant(0.2),
     },
     equations=r"""\tau_s \dot I &= -I, \qquad \tau_m \dot V = -V + I - W, \qquad \tau_w \dot W = -W + a V \\
@@ -227,8 +227,8 @@ RESONATE_AND_FIRE = ContinuousModel(
 def adlif_from_discrete(alpha: Number, beta: Number, a: Number, b: Number, dt: float) -> dict[str, Number]:
     """Constants of :data:`ADLIF` of a discrete AdLIF+ neuron (Deckers et al., Eq. 1) with a time step of ``dt``.
 
-    In the discrete neuron a spike is a current of its weight during one step; here a current of that charge that decays with
-    tau_syn: weights are to be multiplied by dt / tau_syn, too. The two agree as dt becomes small beside all time constants.
+    In the discrete neuron a spike is a current of its weight during one step; here a current of that charge that decays
+    with tau_syn: multiply weights by dt / tau_syn, too. The two agree as dt becomes small beside all time constants.
 
     >>> adlif_from_discrete(0.95, 0.99, 0.5, 1.0, 1.0)["tau_mem"]
     19.495...

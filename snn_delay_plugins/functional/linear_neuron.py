@@ -267,7 +267,7 @@ def linear_neuron(
     if surrogate is not None:
         check_function("surrogate", surrogate, "Boxcar()")
     traces, support = check_flag("traces", traces), check_flag("support", support)
-    chosen = dispatch.adlif_method(current, dtype, surrogate or _BOXCAR, method, "linear_neuron")
+    chosen = dispatch.neuron_method(current, dtype, surrogate or _BOXCAR, method)
     spikes, state, x, inside = run(structure, named, current, state, dtype, surrogate or _BOXCAR, traces, support, chosen)
     for name, value in (("first", state.x0), ("second", state.x1)):
         if value is not None and not is_finite(value):

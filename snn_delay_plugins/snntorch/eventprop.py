@@ -5,5 +5,6 @@ state, so that ``utils.reset`` has nothing to do for them.
 """
 
 from ..eventprop import EventPropLI, EventPropLIF
+from ..eventprop_linear import EventPropAdLIF, EventPropLinear
 
-__all__ = ["EventPropLI", "EventPropLIF"]
+__all__ = ["EventPropAdLIF", "EventPropLI", "EventPropLIF", "EventPropLinear"]

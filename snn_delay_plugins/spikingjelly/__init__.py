@@ -1,18 +1,28 @@
 """Adaptive neurons, delays and EventProp as native SpikingJelly parts."""
 
+from typing import TYPE_CHECKING
+
 from .framework import FRAMEWORK
 
 with FRAMEWORK.needed():
     from .convolution import DelayedConv1d, DelayedConv2d
-    from .eventprop import EventPropLI, EventPropLIF
+    from .eventprop import EventPropAdLIF, EventPropLI, EventPropLIF, EventPropLinear
     from .layer import DelayedLinear, DiscreteDelayedLinear
     from .model import from_model
     from .models import NEURONS
     from .neuron import AdLIFPlusNode
 
+if TYPE_CHECKING:
+    from .model import Node
+
+    def __getattr__(name: str) -> type[Node]:
+        """Neurons that are made of models, as type checkers see them."""
+        ...
+
+
 __all__ = [
-    "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropLI",
-    "EventPropLIF", "from_model",
+    "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropAdLIF",
+    "EventPropLI", "EventPropLIF", "EventPropLinear", "from_model",
 ]  # fmt: skip
 
 __all__ += list(NEURONS)  # one or two classes for every model of snn_delay_plugins.models

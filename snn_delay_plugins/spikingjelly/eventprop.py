@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from spikingjelly.activation_based.base import StepModule
 
-from .. import eventprop
+from .. import eventprop, eventprop_linear
 
-__all__ = ["EventPropLI", "EventPropLIF"]
+__all__ = ["EventPropAdLIF", "EventPropLI", "EventPropLIF", "EventPropLinear"]
 
 
 class _MultiStep(StepModule):
@@ -24,3 +24,11 @@ class EventPropLIF(eventprop.EventPropLIF, _MultiStep):
 
 class EventPropLI(eventprop.EventPropLI, _MultiStep):
     __doc__ = eventprop.EventPropLI.__doc__
+
+
+class EventPropLinear(eventprop_linear.EventPropLinear, _MultiStep):
+    __doc__ = eventprop_linear.EventPropLinear.__doc__
+
+
+class EventPropAdLIF(eventprop_linear.EventPropAdLIF, _MultiStep):
+    __doc__ = eventprop_linear.EventPropAdLIF.__doc__

@@ -1,12 +1,14 @@
 """EventProp of linear neurons against gradients that others made, against LIF, finite differences and a fine ODE solver."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
-from snn_delay_plugins.functional.eventprop_linear import eventprop_linear_reference
+from snn_delay_plugins.functional.eventprop_linear import eventprop_linear, eventprop_linear_reference
 from snn_delay_plugins.functional.eventprop_models import (
     ADLIF,
     LIF,
@@ -18,7 +20,7 @@ from snn_delay_plugins.functional.eventprop_models import (
     system_of,
 )  # fmt: skip
 
-FORMS = {"plain": eventprop_linear_reference}
+FORMS = {"plain": eventprop_linear_reference, "compiled": eventprop_linear}
 GOLD = (
     "feedforward_real_zero", "feedforward_oscillating_subtract", "recurrent_oscillating_zero", "recurrent_real_subtract",
 )  # fmt: skip
@@ -100,13 +102,13 @@ def test_adaptive_networks_have_the_exact_spikes_loss_and_gradients(shared, name
 @pytest.mark.parametrize("tau_syn", [5.0, 20.0])  # also the limit tau_mem = tau_syn
 @pytest.mark.parametrize("as_adlif", [False, True])
 def test_lif_is_the_special_case_in_value_and_gradient(form, tau_syn, as_adlif):
-    inputs, parameters = network(1, scale=4.0)
+    inputs, parameters = network(4, scale=4.0, duration=40.0)
     tau_m, tau_s, theta = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (20.0, tau_syn, 1.1))
     leaves = [*parameters.values(), tau_m, tau_s, theta]
     wanted = eventprop_lif(inputs, **parameters, tau_mem=tau_m, tau_syn=tau_s, threshold=theta)
     constants = {"tau_mem": tau_m, "tau_syn": tau_s} | ({"a": 0.0, "b": 0.0} if as_adlif else {})
     got = FORMS[form](inputs, **parameters, model=ADLIF if as_adlif else LIF, constants=constants, threshold=theta)
-    assert len(wanted) > 30
+    assert len(wanted) > 20
     assert got.units.tolist() == wanted.units.tolist()
     assert (got.times - wanted.times).abs().max() <= 1e-10
     for g, w in zip(gradients(got, leaves), gradients(wanted, leaves), strict=True):
@@ -123,7 +125,7 @@ def test_a_reset_to_zero_and_one_by_subtraction_are_the_same():
     theta = torch.tensor(1.2, dtype=torch.float64, requires_grad=True)
     leaves = [*parameters.values(), theta]
     one, other = (
-        eventprop_linear_reference(inputs, **parameters, model=model, constants=OSCILLATING, threshold=theta)
+        eventprop_linear(inputs, **parameters, model=model, constants=OSCILLATING, threshold=theta)
         for model in (ADLIF, subtracting)
     )
     assert len(one) > 20
@@ -217,40 +219,172 @@ HALVED = ContinuousModel(
 RESONATE = {"tau_syn": 3.0, "decay": 0.05, "omega": 0.4}
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("model", "constants", "refractory"),
-    [(ADLIF, OSCILLATING, 3.0), (RESONATE_AND_FIRE, RESONATE, 0.0), (RESONATE_AND_FIRE, RESONATE, 2.0),
-     (HALVED, OSCILLATING | {"share": 0.5}, 0.0)],
+SLOW_RISE = ContinuousModel(  # V is not reset: it has to fall below the threshold before it can spike again
+    name="NoReset", states=RESONATE_AND_FIRE.states, constants=RESONATE_AND_FIRE.constants,
+    system=lambda k, theta: replace(RESONATE_AND_FIRE.system(k, theta), J=None),
 )  # fmt: skip
-def test_gradients_are_those_of_finite_differences(form, model, constants, refractory):
-    inputs, parameters = network(3, samples=1, scale=0.8 if model is RESONATE_AND_FIRE else 6.0)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize(
+    ("model", "constants", "refractory", "scale"),
+    [(ADLIF, OSCILLATING, 3.0, 6.0), (ADLIF, REAL, 0.0, 4.0), (RESONATE_AND_FIRE, RESONATE, 2.0, 1.5),
+     (SLOW_RISE, RESONATE, 0.0, 1.5), (HALVED, OSCILLATING | {"share": 0.5}, 0.0, 5.0)],
+)  # fmt: skip
+def test_both_forms_have_the_same_spikes_and_the_gradients_of_finite_differences(
+    model, constants, refractory, scale, recurrent
+):
+    inputs, parameters = network(3, samples=1, scale=scale, duration=40.0, recurrent=recurrent)
     inputs.times.requires_grad_()
     constants = spread(constants, 4)
     rest = torch.full((4,), refractory, dtype=torch.float64, requires_grad=refractory > 0)
     theta = (1 + 0.1 * torch.arange(4.0, dtype=torch.float64)).requires_grad_()
 
-    def run():
-        return FORMS[form](inputs, **parameters, model=model, constants=constants, threshold=theta, refractory=rest)
+    def run(form):
+        return form(inputs, **parameters, model=model, constants=constants, threshold=theta, refractory=rest)
 
     leaves = [*parameters.values(), *constants.values(), theta, inputs.times] + [rest] * (refractory > 0)
-    spikes = run()
-    assert len(spikes) > 10
+    plain, spikes = run(eventprop_linear_reference), run(eventprop_linear)
+    assert len(spikes) > 8
+    assert spikes.units.tolist() == plain.units.tolist()
+    assert (spikes.times - plain.times).abs().max() <= 1e-10
+    found = gradients(spikes, leaves)
+    for leaf, got, wanted in zip(leaves, found, gradients(plain, leaves), strict=True):
+        assert got.shape == leaf.shape
+        assert_close_to_largest(got, wanted, 1e-8)
+    weights = torch.cos(torch.arange(len(spikes), dtype=torch.float64))
     make = torch.Generator().manual_seed(1)
-    for leaf, gradient in zip(leaves, gradients(spikes, leaves), strict=True):
+    for leaf, gradient in zip(leaves, found, strict=True):
         direction = torch.randn(leaf.shape, generator=make, dtype=torch.float64)
         values = []
         for h in (1e-5, -1e-5, 1e-6, -1e-6):
             with torch.no_grad():
                 before = leaf.clone()
                 leaf += h * direction
-                moved = run()
+                moved = run(eventprop_linear)
                 leaf.copy_(before)
             assert moved.units.tolist() == spikes.units.tolist()
-            values.append(float((torch.cos(torch.arange(len(moved), dtype=torch.float64)) * moved.times).sum()))
+            values.append(float((weights * moved.times).sum()))
         wanted = (values[0] - values[1]) / 2e-5
         rough = abs(wanted - (values[2] - values[3]) / 2e-6)
         assert float((gradient * direction).sum()) == pytest.approx(wanted, rel=1e-5, abs=10 * rough + 1e-6)
+
+
+# ------------------------------------------------------------------------------------------------ borders
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_dt_bounds_the_work_and_nothing_else(recurrent):
+    inputs, parameters = network(7, recurrent=recurrent)
+    constants = spread(OSCILLATING, 4)
+    leaves = [*parameters.values(), *constants.values()]
+    runs = [eventprop_linear(inputs, **parameters, model=ADLIF, constants=constants, dt=dt) for dt in (0.1, 1.0, 1e3)]
+    assert len(runs[0]) > 30
+    wanted = gradients(runs[0], leaves)
+    for other in runs[1:]:
+        assert other.units.tolist() == runs[0].units.tolist()
+        assert (other.times - runs[0].times).abs().max() <= 1e-10
+        for g, w in zip(gradients(other, leaves), wanted, strict=True):
+            assert_close_to_largest(g, w, 1e-8)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_results_do_not_depend_on_the_number_of_threads_nor_on_the_batch(recurrent):
+    inputs, parameters = network(8, n_out=19, samples=5, recurrent=recurrent, scale=4.0)
+    constants = spread(REAL, 19)
+    leaves = [*parameters.values(), *constants.values()]
+
+    def run(events):
+        return eventprop_linear(events, **parameters, model=ADLIF, constants=constants)
+
+    one = run(inputs)
+    wanted = gradients(one, leaves)
+    torch.set_num_threads(3)
+    try:
+        three = run(inputs)
+        assert torch.equal(one.times, three.times)
+        assert torch.equal(one.units, three.units)
+        assert all(torch.equal(g, w) for g, w in zip(gradients(three, leaves), wanted, strict=True))
+    finally:
+        torch.set_num_threads(1)
+    alone = SpikeEvents.cat([run(inputs[k]) for k in range(5)])
+    assert torch.equal(one.times, alone.times)
+    assert torch.equal(one.units, alone.units)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_silent_layer_has_no_spikes_and_gradients_of_zero(form):
+    inputs, parameters = network(1, scale=0.01)
+    parameters["recurrent_weight"].data.zero_()
+    spikes = FORMS[form](inputs, **parameters, model=ADLIF)
+    assert len(spikes) == 0
+    assert spikes.counts().tolist() == [[0] * 4] * 2
+
+
+def test_events_that_arrive_past_the_end_have_no_effect():
+    inputs = SpikeEvents.from_lists([[1.0, 2.0]], [[0, 1]], num_units=2, duration=30.0)
+    w = torch.tensor([[8.0, 800.0]], dtype=torch.float64, requires_grad=True)
+    d = torch.tensor([[0.0, 28.5]], dtype=torch.float64, requires_grad=True)
+    spikes = eventprop_linear(inputs, w, d, model=ADLIF)
+    assert len(spikes) > 0
+    spikes.times.sum().backward()
+    assert w.grad[0, 1] == d.grad[0, 1] == 0
+    assert w.grad[0, 0] != 0
+
+
+def test_spikes_at_one_time_and_self_connections_without_delay():
+    inputs = SpikeEvents.from_lists([[1.0]], [[0]], num_units=1, duration=40.0)
+    w = torch.full((3, 1), 40.0, dtype=torch.float64, requires_grad=True)
+    wr = torch.tensor([[0.7, -0.3, 0.0], [0.2, 0.1, 0.4], [0.0, 0.6, -0.8]], dtype=torch.float64, requires_grad=True)
+    dr = torch.zeros(3, 3, dtype=torch.float64)
+    leaves = [w, wr]
+    got, wanted = (
+        form(inputs, w, model=ADLIF, constants=REAL, recurrent_weight=wr, recurrent_delay=dr) for form in FORMS.values()
+    )
+    assert wanted.times[0] == wanted.times[1] == wanted.times[2]
+    assert len(wanted) > 6
+    assert got.units.tolist() == wanted.units.tolist()
+    assert (got.times - wanted.times).abs().max() <= 1e-10
+    for g, v in zip(gradients(got, leaves), gradients(wanted, leaves), strict=True):
+        assert_close_to_largest(g, v, 1e-8)
+
+
+def test_runaway_activity_is_refused():
+    inputs, parameters = network(1, scale=10.0)
+    parameters["recurrent_weight"].data.fill_(100.0)
+    with pytest.raises(RuntimeError, match=r"neuron \d in sample 0 fires more than max_spikes = 50 spikes"):
+        eventprop_linear(inputs, **parameters, model=ADLIF, max_spikes=50)
+
+
+def test_a_batch_without_events_and_one_of_no_duration_are_silent():
+    weight = torch.ones(3, 2, requires_grad=True)
+    empty = SpikeEvents.from_lists([[], []], [[], []], num_units=2, duration=10.0)
+    assert len(eventprop_linear(empty, weight, model=ADLIF)) == 0
+    nothing = SpikeEvents.from_dense(torch.zeros(0, 2, 2), 1.0)
+    eventprop_linear(nothing, weight, model=ADLIF).times.sum().backward()
+    assert weight.grad.abs().max() == 0
+
+
+def test_float32_parameters_give_float32_gradients():
+    inputs, parameters = network(2, scale=6.0)
+    wanted = eventprop_linear(inputs, **parameters, model=ADLIF)
+    leaves = list(parameters.values())
+    single = {name: x.detach().float().requires_grad_() for name, x in parameters.items()}
+    got = eventprop_linear(inputs.to(torch.float32), **single, model=ADLIF)
+    assert got.times.dtype == torch.float32
+    for g, w in zip(gradients(got, single.values()), gradients(wanted, leaves), strict=True):
+        assert g.dtype == torch.float32
+        assert_close_to_largest(g.double(), w, 1e-2)
+
+
+def test_a_potential_takes_the_gradient_of_regularisation_as_lif_does():
+    inputs, parameters = network(1, scale=4.0, duration=40.0)
+    leaves = list(parameters.values())
+    one, other = eventprop_linear(inputs, **parameters, model=LIF), eventprop_lif(inputs, **parameters)
+    for g, w in zip(
+        torch.autograd.grad(one.potential.sum(), leaves), torch.autograd.grad(other.potential.sum(), leaves), strict=True
+    ):
+        assert_close_to_largest(g, w, 1e-7)
 
 
 # ------------------------------------------------------------------------------------------------ what is refused

@@ -23,6 +23,7 @@ from torch import Tensor
 from ...bins import check_resolution, eps_of
 from ..checks import FLOATS, check_indices, check_kind, check_offsets, check_room, check_tensor
 from ..first_order import first_order_only, reverse_mode_only
+from .neuron import exact_neuron, grid_neuron, num_steps
 
 __all__ = ["KINDS", "eventprop_arrivals", "eventprop_li", "eventprop_lif"]
 
@@ -312,7 +313,7 @@ def _neuron(
     tau_mem, tau_syn = tau_mem.item(), tau_syn.item()
     _check_steps(tau_mem, tau_syn, duration, dt, grid, sampled, columns)
     constants = threshold, tau_mem, tau_syn, dt, duration
-    return _cpu().grid_neuron(*constants) if grid else _cpu().exact_neuron(*constants, sampled)
+    return grid_neuron(*constants) if grid else exact_neuron(*constants, sampled)
 
 
 def _synapses(weight: Tensor, delay: Tensor):
@@ -673,8 +674,6 @@ def eventprop_li(
 
 @eventprop_li.register_fake
 def _(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, dt, grid, kind):
-    from .cpu import num_steps
-
     batch, n_out = offsets.shape[0] - 1, weight.shape[0]
     shape = {"voltage": (num_steps(duration, dt), batch, n_out), "final": (batch, n_out, 2), "maximum": (batch, n_out)}
     result = times.new_empty(shape[kind], dtype=torch.promote_types(times.dtype, weight.dtype))

@@ -33,10 +33,10 @@ def quiet_back(n, down_to, p, q, base, P, C, states, bucket, grad_p, grad_c):
     while n >= down_to:
         _polynomial(C, (p0, p1, p2), q, base + n)
         if states.shape[0] > 0:
-            for l in range(STATES):
-                grad_p[0, l] += p0 * states[n, l]
-                grad_p[1, l] += p1 * states[n, l]
-                grad_p[2, l] += p2 * states[n, l]
+            for column in range(STATES):
+                grad_p[0, column] += p0 * states[n, column]
+                grad_p[1, column] += p1 * states[n, column]
+                grad_p[2, column] += p2 * states[n, column]
             for k in range(MOMENTS):
                 m = bucket[MOMENTS * (base + n) + k]
                 grad_c[k, 0] += m * p0
@@ -124,7 +124,7 @@ def pass_boundary(
     constants: are their derivatives wanted? arrivals: (s, w, count) of this step.
     """
     M, _P, C, b, c, J, r, _theta, rest, _taylor, _curvature, slope = layer
-    t, before, at_ready, g_time, g_jump, mu = spikes
+    _t, before, at_ready, g_time, g_jump, mu = spikes
     until, link, poly, used = segments
     s, w, powers, count = arrivals
     k, held = where[SPIKE], where[HELD]
@@ -148,8 +148,8 @@ def pass_boundary(
             x[i] = at_ready[k, i]
         by_time = 0.0
         for i in range(STATES):
-            for l in range(STATES):
-                by_time += p[i] * (M[1, j, i, l] - M[0, j, i, l]) * x[l]
+            for column in range(STATES):
+                by_time += p[i] * (M[1, j, i, column] - M[0, j, i, column]) * x[column]
         scalars[EXTRA] = by_time
         scalars[REST] += by_time
         where[HELD] = 1
@@ -163,11 +163,11 @@ def pass_boundary(
             by_time = g_time[k] + received + scalars[EXTRA]
             for i in range(STATES):
                 flow_before, flow_after = 0.0, 0.0
-                for l in range(STATES):
-                    kick = 1.0 * (i == l) + g[i, l]
-                    flow = M[0, j, l, 0] * v[0] + M[0, j, l, 1] * v[1] + M[0, j, l, 2] * v[2]
+                for column in range(STATES):
+                    kick = 1.0 * (i == column) + g[i, column]
+                    flow = M[0, j, column, 0] * v[0] + M[0, j, column, 1] * v[1] + M[0, j, column, 2] * v[2]
                     flow_before += kick * flow
-                    flow_after += M[after, j, i, l] * x[l]
+                    flow_after += M[after, j, i, column] * x[column]
                 by_time += p[i] * (flow_before - flow_after)
             mu[k] = g_jump[k] - by_time / rate
         scalars[EXTRA] = 0.0
@@ -175,8 +175,8 @@ def pass_boundary(
         if constants:
             for i in range(STATES):
                 d_m[3, i, 0] += p[i]
-                for l in range(STATES):
-                    d_m[2, i, l] += p[i] * v[l]
+                for column in range(STATES):
+                    d_m[2, i, column] += p[i] * v[column]
         p0 = p[0] + g[0, 0] * p[0] + g[1, 0] * p[1] + g[2, 0] * p[2] + c[0] * mu[k]
         p1 = p[1] + g[0, 1] * p[0] + g[1, 1] * p[1] + g[2, 1] * p[2] + c[1] * mu[k]
         p2 = p[2] + g[0, 2] * p[0] + g[1, 2] * p[1] + g[2, 2] * p[2] + c[2] * mu[k]

@@ -1,13 +1,12 @@
 """Drivers of the compiled loops: step length, tables of the neurons, threads. NumPy float64 arrays in and out.
 
-Passes are split by neurons, forward passes of recurrent layers by samples, over ``threads`` Python threads (the loops release
-the GIL). Every sum is taken in an order that does not depend on the number of threads.
+Passes are split by neurons, forward passes of recurrent layers by samples, over ``threads`` Python threads (the loops
+release the GIL). Every sum is taken in an order that does not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,6 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from ....bins import steps_in
 from ...threads import pool
@@ -23,7 +21,7 @@ from ..cpu import TooManySpikes
 from . import adjoint, forward
 from .flow import LANES, MOMENTS, STATES, TERMS, TOO_MANY_SPIKES
 
-__all__ = ["STATES", "Constants", "Events", "Gradients", "Layer", "Spikes", "backward_pass", "forward_pass", "step_of"]
+__all__ = ["Constants", "Events", "Gradients", "Layer", "Spikes", "backward_pass", "forward_pass", "steps_at_least"]
 
 _SHORT = 0.2  # step times the largest rate: the polynomials of eight moments are exact to 1e-14
 _CHUNKS = 8  # neurons are split into this many runs when derivatives by event times are summed over them
@@ -69,11 +67,10 @@ class Spikes(Events):
     at_ready: np.ndarray
 
 
-def step_of(M: np.ndarray, duration: float, dt: float) -> int:
-    """Number of steps: no longer than dt, and short beside all rates of M."""
+def steps_at_least(M: np.ndarray, duration: float, dt: float) -> float:
+    """Duration over the step's longest length: no longer than dt, and short beside all rates of M."""
     rate = float(np.abs(np.linalg.eigvals(M)).max(initial=0.0))
-    longest = min(dt, _SHORT / rate) if rate > 0 else dt
-    return max(1, steps_in(duration, longest))
+    return duration * max(1 / dt, rate / _SHORT)
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class Layer:
 
     @staticmethod
     def of(constants: Constants, duration: float, dt: float) -> Layer:
-        steps = step_of(constants.M, duration, dt)
+        steps = max(1, steps_in(steps_at_least(constants.M, duration, dt), 1.0))
         h = duration / steps
         k = constants.padded
         M = np.stack([k.M, k.kept[:, None] * k.M])
@@ -149,16 +146,27 @@ def _interpolation() -> np.ndarray:
 
 
 def _exp(matrices: np.ndarray) -> np.ndarray:
-    return torch.linalg.matrix_exp(torch.from_numpy(np.ascontiguousarray(matrices))).numpy()
+    """exp - 1 of a power of 1/2 of the matrices by its series, doubled; torch.linalg.matrix_exp is right to 2e-12 alone."""
+    size = float(np.abs(matrices).sum(-1).max(initial=0.0))
+    doublings = max(0, int(np.ceil(np.log2(size / 0.25)))) if size > 0 else 0
+    matrices = matrices / 2.0**doublings
+    term = less_one = matrices
+    for n in range(2, 15):
+        term = term @ matrices / n
+        less_one = less_one + term
+    for _ in range(doublings):
+        less_one = 2 * less_one + less_one @ less_one
+    return less_one + np.eye(matrices.shape[-1])
 
 
 def _by_exponent(X: np.ndarray, grad: np.ndarray) -> np.ndarray:
     """dL/dX from dL/d exp(X): a block of the exponential of a matrix of twice the size."""
     n = X.shape[-1]
+    scale = float(np.abs(grad).max(initial=0.0)) or 1.0  # so that the series need not care for the size of the loss
     both = np.zeros((*X.shape[:-2], 2 * n, 2 * n))
     both[..., :n, :n] = both[..., n:, n:] = np.swapaxes(X, -1, -2)
-    both[..., :n, n:] = grad
-    return _exp(both)[..., :n, n:]
+    both[..., :n, n:] = grad / scale
+    return _exp(both)[..., :n, n:] * scale
 
 
 # ---------------------------------------------------------------------------------------------------- threads

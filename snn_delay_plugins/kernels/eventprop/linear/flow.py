@@ -72,9 +72,8 @@ def first_rise(taylor, curvature, theta, length, below, x0, x1, x2, v):
         v[k] = taylor[k, 0] * x0 + taylor[k, 1] * x1 + taylor[k, 2] * x2
     v[0] -= theta
     bend = curvature[0] * abs(x0) + curvature[1] * abs(x1) + curvature[2] * abs(x2)
-    if below and v[0] >= 0:  # reached by rounding in the interval before, or only touched
-        if v[1] > 0:
-            return 0.0, below
+    if below and v[0] >= 0 and v[1] > 0:  # reached by rounding in the interval before; else it is only touched
+        return 0.0, below
     a, width = 0.0, length
     va, da = v[0], v[1]
     while True:

@@ -54,7 +54,8 @@ def quiet_steps(n, until, x, y, bucket, inhibition, base, p, c, slope, curvature
 
 @njit(**OPTIONS)
 def next_spike(free, rest, b, theta, taylor, curvature, x, t, end, ready, below, a, m, s, w, v, at_ready):
-    """Walk, by x' = free x or, in a refractory period, x' = rest x, from state x at time t through the sorted arrivals a..m-1 to the first crossing, or to the end of the step.
+    """Walk from state x at time t through the sorted arrivals a..m-1 to the first crossing, or to the end of the step, by
+    x' = free x or, until ``ready``, x' = rest x.
 
     Returns (time or -1, arrivals taken, is V below the threshold); x becomes the state there, at_ready that at the end of a
     refractory period on the way. Arrivals before the crossing are taken, arrivals at it or later are not: a spike is always
@@ -284,8 +285,8 @@ def recurrent(
                     if not listed[j]:
                         trial[:] = x[j]
                         if not ready[j] > begin and n < quiet_steps(
-                            n, n + 1, trial, y, bucket, inhibition, j * rows, P[0, j], C[0, j], slope[j], curvature[j], b, c,
-                            theta[j], h, window,
+                            n, n + 1, trial, y, bucket, inhibition, j * rows, P[0, j], C[0, j], slope[j], curvature[j], b,
+                            c, theta[j], h, window,
                         ):  # fmt: skip
                             continue
                         listed[j] = True
