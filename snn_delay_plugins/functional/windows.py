@@ -237,10 +237,10 @@ def smoothed_taps(taps: Tensor, smoothing: Tensor) -> Tensor:
 
 
 def _method(rule: DelayRule, spikes: Tensor, compute: torch.dtype, method: str | None) -> str | None:
-    narrow = rule.width is not None and rule.width <= _TAPS_ON_EVENTS
-    if narrow or method in dispatch.DELAY_METHODS:
+    methods = dispatch.OPERATORS["delayed_linear"].methods
+    if method in methods or (rule.width is not None and rule.width <= _TAPS_ON_EVENTS):
         return dispatch.delay_method(spikes, compute, method)
-    wanted = dispatch.wanted_method(method, (*dispatch.DELAY_METHODS, "torch"))
+    wanted = dispatch.wanted_method(method, methods)
     return wanted if wanted in CONVOLUTIONS else None
 
 
