@@ -85,8 +85,7 @@ def delayed_linear_backward(
     x, synapses = _as_arrays(trains, taps, lags, max_delay, grad.shape[0])
     g = grad.detach().contiguous().numpy()
     if not grad.numel() or not trains.numel():
-        of = ((trains, for_trains), (taps, for_taps))
-        return tuple(value.new_zeros(value.shape if wanted else 0) for value, wanted in of)
+        return trains.new_zeros(trains.shape if for_trains else 0), taps.new_zeros(taps.shape if for_taps else 0)
     if for_taps:
         if dispatch.delay_form("synapses", trains, method) == "events":
             met = loops.events_synapses(loops.events_of(x), synapses, g)

@@ -90,4 +90,5 @@ def _over_samples(
 
     over_ranges(task, samples)
     if misfits:
-        check_synapse_list(*synapses, into.shape[2], longest)
+        starts, targets, delays, weights = synapses
+        check_synapse_list(starts, targets, delays, weights, into.shape[2], longest)
