@@ -26,14 +26,14 @@ STEPS = {
     "libraries alone": "",
     "read the files, build the cache": "load()",
     "read from the cache": "load()",
-    "and one epoch of batches of 32": "for _ in trainer.batches(load().train.recordings, 32, 0): pass",
+    "and one epoch of batches of 32": "for _ in batches.batches(load().train.recordings, 32, 0): pass",
     "and 4 training steps of 256": "train(load())",
 }
 SETUP = """
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from recipes.engine.training import machine, trainer
+from recipes.engine.training import batches, machine
 from recipes.eventprop_shd import RECIPE
 def load():
     return RECIPE.source_of_data.load(Path({folder!r}), "clean")
@@ -43,7 +43,7 @@ def train(splits):
     objective = RECIPE.objective(RECIPE.network(splits.inputs, splits.classes, **settings), RECIPE.training)
     optimizer = objective.optimizer()
     objective.before_epoch(0)
-    for step, batch in zip(range(4), trainer.batches(splits.train, RECIPE.training.batch_size, 0)):
+    for step, batch in zip(range(4), batches.batches(splits.train, RECIPE.training.batch_size, 0)):
         optimizer.zero_grad()
         objective.measure(batch.inputs, batch.labels).loss.backward()
         optimizer.step()

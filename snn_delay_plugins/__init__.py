@@ -11,7 +11,7 @@ A framework is imported when one of its names is asked for; until then torch alo
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import eventprop, events, frameworks, functional, models, parameters, schedules, snntorch, spikingjelly
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     __all__ += spikingjelly.__all__
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _NAMES:
         value = getattr(importlib.import_module(_NAMES[name], __name__), name)
     elif name in _SUBMODULES:
@@ -61,7 +61,7 @@ def __getattr__(name: str):
     return value
 
 
-def _of_frameworks(name: str):
+def _of_frameworks(name: str) -> Any:
     """The folder of a framework, or a class in it."""
     known = () if name.startswith("_") else importlib.import_module(".frameworks", __name__).known()
     for framework in known:

@@ -9,7 +9,7 @@ from types import FrameType
 
 __all__ = ["user_level"]
 
-_BETWEEN = ("torch", "snntorch", "spikingjelly", __package__)
+_BETWEEN = ("torch", "snntorch", "spikingjelly", __package__ or "")
 
 
 def user_level() -> int:

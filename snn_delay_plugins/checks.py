@@ -69,7 +69,7 @@ def check_number(
     return number
 
 
-def check_whole(name: str, value: object, *, least: int = 0, most: float = math.inf, unit: str = "") -> int:
+def check_whole(name: str, value: object, *, least: float = 0, most: float = math.inf, unit: str = "") -> int:
     """``value`` as an int: a whole number, also as a float (2.0), of numpy, or a tensor of one element.
 
     :raises TypeError: for anything that is not one real number, bool included.
@@ -87,7 +87,7 @@ def check_whole(name: str, value: object, *, least: int = 0, most: float = math.
         return value
     number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else _as_float(value)
     whole = isinstance(number, int) or (number is not None and math.isfinite(number) and number == int(number))
-    if not whole or not least <= number <= most:
+    if number is None or not whole or not least <= number <= most:
         kind = TypeError if number is None else ValueError
         limit = f"<= {most}" if number is not None and number > most else f">= {least}"
         raise kind(f"{name} must be a whole number {f'of {unit} ' if unit else ''}{limit}, got {_shown(value)}")
@@ -137,9 +137,10 @@ def check_tensor(name: str, value: object, wanted: str = "a tensor") -> Tensor:
 
 def check_spikes(spikes: object) -> Tensor:
     """The input of a layer. :raises TypeError: if it is no tensor, or a sparse one."""
-    if check_tensor("spikes", spikes).layout is not torch.strided:
-        raise TypeError(f"spikes must be a dense tensor, got {spikes.layout}; convert it: spikes.to_dense()")
-    return spikes
+    tensor = check_tensor("spikes", spikes)
+    if tensor.layout is not torch.strided:
+        raise TypeError(f"spikes must be a dense tensor, got {tensor.layout}; convert it: spikes.to_dense()")
+    return tensor
 
 
 def check_current(current: object, layout: str, least: int) -> Tensor:
@@ -147,11 +148,12 @@ def check_current(current: object, layout: str, least: int) -> Tensor:
 
     :raises TypeError: if it is not floating point. :raises ValueError: for too few dimensions.
     """
-    if check_tensor("input", current, f"a tensor {layout}").dim() < least:
-        raise ValueError(f"input must be {layout}, got shape {tuple(current.shape)}")
-    if not current.is_floating_point():
-        raise TypeError(f"input must be floating point, got {current.dtype}; convert it, e.g. input.float()")
-    return current
+    tensor = check_tensor("input", current, f"a tensor {layout}")
+    if tensor.dim() < least:
+        raise ValueError(f"input must be {layout}, got shape {tuple(tensor.shape)}")
+    if not tensor.is_floating_point():
+        raise TypeError(f"input must be floating point, got {tensor.dtype}; convert it, e.g. input.float()")
+    return tensor
 
 
 def check_real(name: str, value: Tensor) -> None:
@@ -200,7 +202,7 @@ def _as_float(value: object) -> float | None:
     try:
         return float(value)
     except OverflowError:  # an int beyond the largest float
-        return math.inf if value > 0 else -math.inf
+        return math.inf if value > 0 else -math.inf  # pyright: ignore[reportOperatorIssue] - Real claims no order
 
 
 def _wanted(above: float, least: float, most: float, infinite: bool, unit: str) -> str:

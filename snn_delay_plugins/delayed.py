@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +90,7 @@ class QuantisableWeights(nn.Module):
         self.weight_bits, self.weight_error = check_weight_bits(weight_bits), coarse.error
 
     def extra_repr(self) -> str:
-        if self.weight_bits is None:
+        if self.weight_bits is None or self.weight_error is None:
             return super().extra_repr()
         return f"weight_bits={self.weight_bits}, weight_error={100 * self.weight_error:.2g} %"
 
@@ -98,6 +98,13 @@ class QuantisableWeights(nn.Module):
 class WindowedDelays(QuantisableWeights, BoundedModule):
     """A layer with ``weight``, ``delay``, ``max_delay``, and the rule ``delay_rule`` with its further parameters."""
 
+    weight: Tensor
+    delay: Tensor
+    bias: Tensor | None
+    sigma: Tensor
+    max_delay: int
+    interpolation: str
+    learn_sigma: bool
     delay_rule: DelayRule
 
     @property
@@ -186,7 +193,8 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
     def _origins(self, values: dict[str, Tensor | None]) -> tuple[tuple, tuple]:
         """Tensors that the values are, or are computed from; and those values that are computed anew at every access
         (``torch.nn.utils.parametrizations``) or call (``torch.nn.utils.prune``)."""
-        held, computed, parametrized = [], [], self._modules.get("parametrizations", ())
+        held, computed = [], []
+        parametrized: Any = self._modules.get("parametrizations", ())
         for name, value in values.items():
             if name in parametrized:
                 origins = tuple(parametrized[name].parameters())
@@ -206,6 +214,9 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
 class DelayedSynapses(WindowedDelays, DelayParameters):
     """A weight and a delay per synapse, perhaps only some synapses per neuron; without any state."""
 
+    mask: Tensor | None
+    smoothing: Tensor | None
+    padding: str | int
     _sequence_form: str  # what a user calls for sequences
 
     def create_synapses(
@@ -247,7 +258,7 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
         """Input currents of a sequence ``[T, N, in]``. ``support``: where the gradient of the spikes has an effect; where
         that is of no use (few synapses) it is computed everywhere."""
         if self.mask is not None and self.smoothing is None:
-            current = self._sparse_currents(spikes, history)
+            current = self._sparse_currents(spikes, history, self.mask)
             if current is not None:
                 return current
         return windowed_linear(
@@ -264,15 +275,15 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
             "smoothing": self.smoothing,
         }
 
-    def _sparse_currents(self, spikes: Tensor, history: Tensor | None) -> Tensor | None:
+    def _sparse_currents(self, spikes: Tensor, history: Tensor | None, mask: Tensor) -> Tensor | None:
         """The same over the synapses that exist alone; None where computing with all possible ones is faster."""
         check_input(spikes, self.weight, self.bias, steps=True)
         compute = compute_dtype(spikes, self.weight)
-        if not (values_known(self.mask) and dispatch.sparse_training(spikes, compute, self.mask)):
+        if not (values_known(mask) and dispatch.sparse_training(spikes, compute, mask)):
             return None
-        receivers, senders = self.mask.nonzero(as_tuple=True)
+        receivers, senders = mask.nonzero(as_tuple=True)
         with full_precision(spikes):
-            taps, lags = self._windows_of(lambda value: value.expand_as(self.weight)[self.mask].to(compute), compute)
+            taps, lags = self._windows_of(lambda value: value.expand_as(self.weight)[mask].to(compute), compute)
             before = 0
             if history is not None:
                 spikes, before = torch.cat([history.flip(0), spikes]), history.shape[0]
@@ -316,6 +327,7 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
                 check_history(history, self.history_length, spikes)
             synapses = self._line_synapses(compute_dtype(spikes, self.weight), form)
             state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
+        assert history is not None  # there is no state without
         return delay_line.step(spikes, history, state)
 
     def _line_synapses(self, compute: torch.dtype, form: str):
@@ -404,6 +416,12 @@ class DiscreteSynapses(QuantisableWeights):
     """A frozen layer with one whole delay per synapse, for deployment: buffers alone, over a list of the synapses that
     exist, so that memory and time shrink with their number (:mod:`snn_delay_plugins.functional.sparse_delay`)."""
 
+    starts: Tensor
+    targets: Tensor
+    delays: Tensor
+    weights: Tensor
+    bias: Tensor | None
+    padding: str | int
     _sequence_form: str  # what a user calls for sequences
 
     @property
@@ -482,6 +500,7 @@ class DiscreteSynapses(QuantisableWeights):
                 self.weights[:, None], self.delays, self.starts, self.targets, self.out_features, self.max_delay
             )
             state = delay_line.begin(delay_line.Line(synapses, self.bias, history, key, held), history)
+        assert history is not None  # there is no state without
         return delay_line.step(spikes, history, state)
 
     def _check_synapses(self) -> None:

@@ -134,6 +134,7 @@ class DelayedConvolution(WindowedDelays):
                 check_history(history, self.max_delay + 1, spikes)
             line = delay_line.Line(self._line_synapses(spikes), self.bias, history, key, held)
             state = delay_line.begin(line, history)
+        assert history is not None  # there is no state without
         return delay_line.step(spikes, history, state)
 
     def _line_synapses(self, spikes: Tensor) -> DenseSynapses:

@@ -185,8 +185,8 @@ class SpikeEvents:
         for events in batches:
             starts.append(starts[-1] + len(events))
         offsets = torch.cat([first.offsets] + [e.offsets[1:] + s for e, s in zip(batches[1:], starts[1:], strict=False)])
-        potentials = [e.potential for e in batches]
-        potential = torch.cat(potentials) if all(p is not None for p in potentials) else None
+        potentials = [e.potential for e in batches if e.potential is not None]
+        potential = torch.cat(potentials) if len(potentials) == len(batches) else None
         return SpikeEvents._trusted(
             torch.cat([e.times for e in batches]),
             torch.cat([e.units for e in batches]),
@@ -438,7 +438,8 @@ class _TimesToDense(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return gradient_of_times(grad, *ctx.saved_tensors, ctx.dt).to(ctx.dtype), *(None for _ in range(6))
+        bins, samples, units = ctx.saved_tensors
+        return gradient_of_times(grad, bins, samples, units, ctx.dt).to(ctx.dtype), *(None for _ in range(6))
 
 
 class _DenseToTimes(torch.autograd.Function):
@@ -452,7 +453,8 @@ class _DenseToTimes(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return gradient_of_counts(grad, *ctx.saved_tensors, ctx.dt, ctx.shape).to(ctx.dtype), *(None for _ in range(5))
+        n, samples, units = ctx.saved_tensors
+        return gradient_of_counts(grad, n, samples, units, ctx.dt, ctx.shape).to(ctx.dtype), *(None for _ in range(5))
 
 
 def gradient_of_times(grad: Tensor, bins: Tensor, samples: Tensor, units: Tensor, dt: float) -> Tensor:

@@ -76,7 +76,7 @@ def _stepped(plan: _Plan) -> list[tuple[torch.Tensor, float, float]] | None:
     for reference, name, identity, low, high in plan.places:
         module = reference()
         value = None if module is None else module.stored(name)
-        if id(value) != identity:
+        if value is None or id(value) != identity:
             return None
         if value.grad is not None:
             found.append((value, low, high))

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -122,7 +122,7 @@ def anneal_sigma(network: nn.Module, schedule: Callable[[int], float], epoch: in
         raise TypeError(f"network must be a torch.nn.Module, got {type(network).__name__}")
     check_function("schedule", schedule, "PublishedSigma(epochs, max_delay)")
     _check_epoch(epoch)
-    layers = [m for m in network.modules() if hasattr(m, "set_sigma") and not m.learn_sigma and m.has_sigma]
+    layers: list[Any] = [m for m in network.modules() if hasattr(m, "set_sigma") and not m.learn_sigma and m.has_sigma]
     if not layers:
         raise ValueError(f"the network has no layer with {rules_with_sigma()} whose sigma could be set")
     sigma = check_sigma(schedule(epoch))

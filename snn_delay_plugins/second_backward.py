@@ -13,7 +13,8 @@ from .transforms import transform
 
 __all__ = ["ToldOfSecondBackward"]
 
-_packing = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore: None)
+_autograd = torch._C._autograd  # pyright: ignore[reportAttributeAccessIssue] - torch's stubs leave it out
+_packing = getattr(_autograd, "_top_saved_tensors_default_hooks", lambda ignore: None)
 _DEPTH = 5  # from a state to tensors that its step has saved
 
 

@@ -65,8 +65,9 @@ class SaysSilence(nn.Module):
                 self._batch = _FIRED
                 return
             fired, drive, steps = spikes.sum(0), current.sum(0), len(spikes)
-            if self._batch is not None and self._batch[0].shape == fired.shape and self._batch[0].device == fired.device:
-                fired, drive, steps = fired + self._batch[0], drive + self._batch[1], steps + self._batch[2]
+            earlier = self._batch
+            if isinstance(earlier, tuple) and (earlier[0].shape, earlier[0].device) == (fired.shape, fired.device):
+                fired, drive, steps = fired + earlier[0], drive + earlier[1], steps + earlier[2]
             self._batch = fired, drive, steps
 
     def end_batch(self) -> None:
@@ -102,7 +103,7 @@ class SaysSilence(nn.Module):
             and type(spikes) in (Tensor, nn.Parameter)  # no fake tensor, whose values nobody knows
             and not spikes.is_meta
             and not torch.jit.is_tracing()
-            and not torch._C._functorch.is_functorch_wrapped_tensor(spikes)
+            and not torch._C._functorch.is_functorch_wrapped_tensor(spikes)  # pyright: ignore[reportAttributeAccessIssue]
         )
 
     def _say_silent(self, drive: Tensor) -> None:

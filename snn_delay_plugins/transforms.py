@@ -23,13 +23,14 @@ REVERSE_ALONE = (
     "torch.autograd.grad or torch.autograd.functional.jacobian"
 )
 """The remedy of EventProp."""
+_functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue] - torch's stubs leave it out
 _NAMES = {"Vmap": "torch.func.vmap", "Grad": "torch.func.grad", "Jvp": "torch.func.jvp"}
 
 
 @torch.compiler.assume_constant_result  # a compiled graph is guarded by the transforms that it was traced in
 def transform() -> str | None:
     """The innermost transform that is running, in a user's words; None (a few hundred nanoseconds later) without one."""
-    innermost = torch._C._functorch.peek_interpreter_stack()
+    innermost = _functorch.peek_interpreter_stack()
     if innermost is not None:
         name = innermost.key().name
         return _NAMES.get(name, f"torch.func.{name.lower()}")
@@ -39,7 +40,7 @@ def transform() -> str | None:
 @torch.compiler.assume_constant_result
 def vectorised() -> bool:
     """Whether a ``vmap`` is running, anywhere: then a tensor stands for several, and single values cannot be looked at."""
-    stack = torch._C._functorch.get_interpreter_stack()
+    stack = _functorch.get_interpreter_stack()
     return stack is not None and any(level.key().name == "Vmap" for level in stack)
 
 
@@ -55,7 +56,7 @@ def refuse_transforms(name: str, remedy: str, vmap: bool = True) -> None:
 
 @torch.compiler.assume_constant_result
 def _only_vmap() -> bool:
-    stack = torch._C._functorch.get_interpreter_stack() or ()
+    stack = _functorch.get_interpreter_stack() or ()
     return forward_ad._current_level < 0 and all(level.key().name == "Vmap" for level in stack)
 
 
@@ -83,7 +84,7 @@ def check_left_behind(*states: object) -> None:
     """
     if torch.compiler.is_compiling():
         return
-    if any(isinstance(x, Tensor) and torch._C._functorch.is_batchedtensor(x) for x in states) and not vectorised():
+    if any(isinstance(x, Tensor) and _functorch.is_batchedtensor(x) for x in states) and not vectorised():
         raise RuntimeError(
             "a state is left behind by torch.func.vmap, which has ended: reset the network (reset_mem(), "
             "reset_delay(), snn_delay_plugins.snntorch.reset(net) or, in SpikingJelly, "

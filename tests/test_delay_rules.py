@@ -13,6 +13,7 @@ import torch.nn.functional as F
 import snn_delay_plugins
 from snn_delay_plugins.delays import DCLS_MAX, LINEAR, RULES, DelayRule, rule_of, scatter_window
 from snn_delay_plugins.delays.quantised import quantised_delays
+from snn_delay_plugins.functional import convolution
 from snn_delay_plugins.functional.window_convolution import windowed_convolution
 from snn_delay_plugins.functional.windows import listed_convolution, windowed_linear, windowed_linear_step
 from snn_delay_plugins.kernels import dispatch
@@ -97,13 +98,20 @@ def test_gradients_are_those_of_finite_differences(rule):
 def test_sequences_in_every_form(rule, form):
     leaves = problem(rule, (OUT, INPUTS), (INPUTS,))
     call = dict(zip(("spikes", "weight", "delay", "bias"), leaves.values(), strict=False), **options(rule, leaves))
-    if form in ("events", "shifted") and rule.width is None:
-        with pytest.raises(ValueError, match="method must be one of"):
-            windowed_linear(**call, method=form)
-        return
     if form in ("events", "shifted"):
         pytest.importorskip("numba")
     equal(windowed_linear(**call, method=form, padding=3), plain(rule, leaves, padding=3), leaves)
+
+
+@EVERY_RULE
+@pytest.mark.parametrize("wanted", ["direct", "fft"])
+def test_the_environment_says_how_windows_are_convolved(rule, wanted, monkeypatch):
+    spectral, taken = convolution._spectral_convolution, []
+    monkeypatch.setattr(convolution, "_spectral_convolution", lambda *a: taken.append("fft") or spectral(*a))
+    monkeypatch.setenv("SNN_DELAY_PLUGINS_METHOD", wanted)
+    leaves = problem(rule, (OUT, INPUTS), (INPUTS,))
+    windowed_linear(leaves["spikes"], leaves["weight"], leaves["delay"], **options(rule, leaves))
+    assert taken == ["fft"] * (wanted == "fft")
 
 
 @EVERY_RULE

@@ -161,14 +161,14 @@ def test_a_lazy_neuron_stays_lazy_on_its_way_to_the_meta_device():
 def test_what_a_fake_run_learned_of_a_surrogate_is_not_kept_for_real_ones():
     import snntorch
 
-    from snn_delay_plugins.kernels import dispatch
+    from snn_delay_plugins.kernels import surrogates
 
     surrogate = snntorch.surrogate.atan()
     for place in (FakeTensorMode(), torch.device("meta")):
-        dispatch._probed.clear()
+        surrogates._probed.clear()
         with place:
             adlif(torch.zeros(3, 2, 4), alpha=torch.tensor(0.5), surrogate=surrogate)
-        assert dispatch._surrogate_obstacle(surrogate) is None
+        assert surrogates.surrogate_obstacle(surrogate) is None
 
 
 @pytest.mark.skipif(not find_spec("snntorch"), reason="snnTorch is not installed")

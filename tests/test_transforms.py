@@ -291,4 +291,4 @@ def test_without_a_transform_the_kernels_run():
 
     x = torch.rand(STEPS, BATCH, IN)
     assert dispatch.delay_method(x, x.dtype) == "auto"
-    assert dispatch.adlif_method(x, x.dtype, Boxcar()) == "numba"
+    assert dispatch.neuron_method(x, x.dtype, Boxcar()) == "numba"

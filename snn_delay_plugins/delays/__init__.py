@@ -11,7 +11,7 @@ from typing import Literal
 from ..checks import check_choice
 from .gaussian import DCLS_MAX, GAUSSIAN
 from .quantised import QUANTISED
-from .rule import DelayRule, RuleParameter, Window, check_delays, check_width, scatter_window
+from .rule import DelayRule, RuleParameter, Window, check_delays, check_width, round_delay, scatter_window
 from .slayer import FLOOR, LINEAR, ROUND
 from .triangle import TRIANGLE
 
@@ -72,7 +72,7 @@ def rules_with_sigma() -> str:
 
 def rules_of_whole_delays() -> str:
     """The registered rules that evaluate one tap at a whole delay."""
-    return _these(rule for rule in RULES.values() if rule.evaluated is WHOLE)
+    return _these(rule for rule in RULES.values() if rule.evaluated is WHOLE or rule.whole is not round_delay)
 
 
 def _names(attribute: str) -> str:

@@ -93,7 +93,7 @@ class DelayRule:
     def __deepcopy__(self, memo: dict) -> DelayRule:
         return self  # nothing of it changes
 
-    def over_lags(self, weight: Tensor, delay: Tensor, max_delay: int, parameters: Mapping[str, Tensor]) -> Tensor:
+    def over_lags(self, weight: Tensor, delay: Tensor, max_delay: int, parameters: Mapping[str, Tensor | float]) -> Tensor:
         """The kernel over time ``[taps, *weight.shape]``: its tap tau weighs the spikes of tau steps ago."""
         if self.kernel is not None:
             return self.kernel(weight, delay, max_delay, **parameters)
@@ -103,7 +103,7 @@ class DelayRule:
         """The rule that evaluation computes with."""
         return self if self.evaluated is None else self.evaluated
 
-    def spread(self, delay: Tensor, max_delay: int, parameters: Mapping[str, Tensor]) -> Tensor | None:
+    def spread(self, delay: Tensor, max_delay: int, parameters: Mapping[str, Tensor | float]) -> Tensor | None:
         """Over which steps a spike of weight one is spread, ``[taps, *delay.shape]``; None: not over more than two."""
         if self.width is not None and self.width <= 2:
             return None

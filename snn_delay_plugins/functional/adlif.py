@@ -185,7 +185,7 @@ def adlif(
     _check_state(state, current.shape[1:], current.device)
     traces, support = check_flag("traces", traces), check_flag("support", support)
 
-    chosen = dispatch.adlif_method(current, dtype, neuron.surrogate, method)
+    chosen = dispatch.neuron_method(current, dtype, neuron.surrogate, method, "adlif")
     spikes, linear, x, inside = run(
         neuron.structure, neuron.coefficients, current, _before(neuron, state), dtype, neuron.surrogate, traces, support,
         chosen,

@@ -21,8 +21,7 @@ The ``dcls`` package names the same synapse by a position P around the middle of
 :func:`delay_from_position`, :func:`sigma_from_width` and their inverses. Its version ``"max"`` is a triangle of half
 base sigma in place of the Gaussian.
 
-eps takes weight away from a delay between two steps once sigma is small (all of it below sigma = 0.09 for a delay
-halfway between two): the discrete kernel is the limit for whole delays alone. :func:`gaussian_kernel` warns there.
+The kernel is the delay rule :mod:`snn_delay_plugins.delays.gaussian`, applied by :mod:`.windows`.
 
 Shapes: spikes ``[T, N, in]``, weight, delay and sigma ``[out, in]`` (delay also ``[1, in]``, ``[out, 1]``; sigma also a
 number), output ``[T, N, out]``.
@@ -72,7 +71,8 @@ def gaussian_delayed_linear(
     :param padding: silent steps appended on the right, that late spikes still arrive: a number (published:
         ``max_delay // 2``), ``"same"`` (none) or ``"full"`` (``max_delay``).
     :param history: the spikes before the first step, newest first, ``[H, N, in]``.
-    :param method: ``"direct"`` or ``"fft"``, see :func:`~snn_delay_plugins.functional.convolution.causal_convolution`.
+    :param method: ``"direct"`` or ``"fft"``, see :func:`~snn_delay_plugins.functional.convolution.causal_convolution`, or a
+        compiled form of :func:`~.delay.delayed_linear`, two taps at a time, for narrow Gaussians and few spikes.
     :returns: input currents ``[T + padding, N, out]`` in the dtype of ``spikes``; half precision is computed
         in float32.
     :raises ValueError: for shapes or devices that do not fit, unknown options, a sigma that is not positive, or delays

@@ -6,21 +6,8 @@ Deckers et al., Eq. 7: input current of neuron i from the spike trains s_j,
 
 (without a smoothing kernel eps_d: a_j = s_j).
 
-Delays are real numbers of time steps, d = k + f with k whole and 0 <= f < 1. Between steps the spike train is
-
-- ``interpolation="linear"``: :math:`a[t-d] = (1-f)\, a[t-k] + f\, a[t-k-1]`,
-- ``"round"``: k is the nearest whole number and f = 0, ``"floor"``: f = 0 (straight-through: only in the value).
-
-The gradient of the delay is the SLAYER rule (Shrestha & Orchard 2018; Deckers et al., Eq. 9), the time derivative of
-the delayed spike train of the synapse,
-
-.. math:: \frac{\partial L}{\partial d_{ij}}
-    = - W_{ij} \sum_t \frac{\partial L}{\partial I_i[t]}\, \bigl(a_j[t-k] - a_j[t-k-1]\bigr),
-
-which for linear interpolation is the exact derivative (at a whole delay: the derivative towards longer delays).
-
-A delay is a kernel over time with one or two entries, so that the layer is a causal convolution of ``max_delay + 2``
-taps (:mod:`.convolution`).
+Delays are real numbers of time steps; what arrives of a delay between two, and the gradient (SLAYER rule), is the rule
+:mod:`snn_delay_plugins.delays.slayer`, applied by :mod:`.windows`.
 
 Shapes: spikes ``[T, N, in]``, weight ``[out, in]``, delay ``[out, in]`` (synaptic), ``[1, in]`` (axonal) or
 ``[out, 1]`` (dendritic), output ``[T, N, out]``.
@@ -29,7 +16,6 @@ Shapes: spikes ``[T, N, in]``, weight ``[out, in]``, delay ``[out, in]`` (synapt
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -42,7 +28,6 @@ from .windows import history_after, windowed_linear, windowed_linear_step
 __all__ = ["check_delay_options", "delay_kernel", "delay_window", "delayed_linear", "delayed_linear_step", "history_after"]
 
 INTERPOLATIONS = tuple(LINEAR.interpolations)
-Interpolation = Literal["linear", "round", "floor"]
 
 
 def delay_kernel(weight: Tensor, delay: Tensor, max_delay: int, interpolation: str = "linear") -> Tensor:

@@ -41,7 +41,7 @@ from torch import Tensor
 from ..bins import step_of, steps_in
 from ..checks import check_choice, check_number, check_whole, shape_alone
 from ..events import SpikeEvents, check_types
-from ..kernels.dispatch import tell_counters
+from ..kernels import dispatch
 from ..kernels.eventprop import operator as operators
 from ..transforms import REVERSE_ALONE, refuse_transforms
 
@@ -132,7 +132,12 @@ def eventprop_lif(
     if events.duration == 0:  # a dense sequence of no steps
         empty = syn.nothing((0,))
         return SpikeEvents._trusted(empty, events.units[:0], torch.zeros_like(events.offsets), weight.shape[0], 0.0, empty)
-    tell_counters("eventprop_lif")
+    if dispatch.eventprop_method(events.times, "eventprop_lif") == "torch":
+        return _on_cpu(
+            eventprop_lif_reference, events, weight, delay, tau_mem=tau_mem, tau_syn=tau_syn, threshold=threshold, dt=dt,
+            spike_times=spike_times, recurrent_weight=recurrent_weight, recurrent_delay=recurrent_delay,
+            max_spikes=max_spikes,
+        )  # fmt: skip
     times, potential, units, offsets, *_ = operators.eventprop_lif(
         events.times,
         events.units,
@@ -209,10 +214,13 @@ def eventprop_li(
     syn = _Checked(events, weight, delay, None, None, tau_mem, tau_syn, 1.0, dt, spike_times)
     if events.duration == 0:
         return syn.nothing(((0,) if readout == "voltage" else ()) + (events.batch_size, weight.shape[0]))
+    if dispatch.eventprop_method(events.times, "eventprop_li") == "torch":
+        return _on_cpu(
+            eventprop_li_reference, events, weight, delay, tau_mem=tau_mem, tau_syn=tau_syn, dt=dt,
+            spike_times=spike_times, readout=readout,
+        )  # fmt: skip
     grid = spike_times == "grid"
     arguments = events.times, events.units, events.offsets, syn.weight, syn.delay
-
-    tell_counters("eventprop_li")
 
     def run(kind: str) -> Tensor:
         return operators.eventprop_li(*arguments, syn.tau_mem, syn.tau_syn, events.duration, float(dt), grid, kind)[0]
@@ -232,6 +240,15 @@ def eventprop_li(
     tau_m, tau_s = syn.tau_mem.to(final), syn.tau_syn.to(final)
     int_current = tau_s * (arrived - end * current) / (1 + rate * tau_s)
     return (int_current - tau_m * end * voltage) / (1 + rate * tau_m)
+
+
+def _on_cpu(reference, events: SpikeEvents, weight: Tensor, delay: Tensor | None, **options):
+    """The plain form, which computes on the CPU."""
+    device = events.device
+    weight, delay, *values = (
+        value.cpu() if isinstance(value, Tensor) else value for value in (weight, delay, *options.values())
+    )
+    return reference(events.to("cpu"), weight, delay, **dict(zip(options, values, strict=True))).to(device)
 
 
 def _reduce_steps(voltage: Tensor, dt: float, duration: float, readout: Readout) -> Tensor:

@@ -33,9 +33,10 @@ def compute_dtype(spikes: Tensor, weight: Tensor) -> torch.dtype:
 
 def padded_steps(padding: str | int, longest: int) -> int:
     """How many silent steps ``padding`` appends where the last spike may arrive ``longest`` steps late."""
-    if isinstance(padding, str) and padding in PADDINGS:
-        return longest if padding == "full" else 0
-    if isinstance(padding, Integral) and not isinstance(padding, bool) and 0 <= padding <= LONGEST:
+    if isinstance(padding, str):
+        if padding in PADDINGS:
+            return longest if padding == "full" else 0
+    elif isinstance(padding, Integral) and not isinstance(padding, bool) and 0 <= int(padding) <= LONGEST:
         return int(padding)
     raise ValueError(f"padding must be one of {PADDINGS} or a number of steps >= 0 (most: {LONGEST}), got {padding!r}")
 

@@ -35,13 +35,14 @@ from torch import Tensor
 
 from ..checks import check_flag, check_function, check_tensor, values_known
 from ..kernels import dispatch
-from ..kernels.linear_neuron.structure import NAMES, Structure
+from ..kernels.linear_neuron.structure import Structure
 from .surrogate import Boxcar, fire
 
 __all__ = ["Coefficients", "LinearState", "NotFiniteError", "linear_neuron", "linear_neuron_step"]
 
 Number = Tensor | float
 _BOXCAR = Boxcar()
+_NAMES_OF_ROWS = (("A00", "A01"), ("A10", "A11"), ("J00", "J01"), ("J10", "J11"), ("r0", "r1"), ("B0", "B1"))
 
 
 @dataclass(frozen=True)
@@ -90,22 +91,28 @@ class Coefficients:
             raise ValueError("c and subtracted belong to a second state, and A has one")
         if self.subtracted and not _absent(self.A[0][1]):
             raise ValueError("subtracted: A01 is -B0 and must be given as 0")
-        if misfit := self.structure.misfit:
+        if self.symplectic and (misfit := self.structure.misfit):
             raise ValueError(misfit)
 
     @property
     def named(self) -> dict[str, Number]:
         """The coefficients that there are by name, in the order of the kernels."""
-        values = {f"A{i}{j}": value for i, row in enumerate(self.A) for j, value in enumerate(row)}
-        for i, row in enumerate(self.J or ()):
-            values.update({f"J{i}{j}": value for j, value in enumerate(row)})
-        values.update({f"r{i}": value for i, value in enumerate(self.r)})
-        values.update({f"B{i}": value for i, value in enumerate(self.B)})
+        found: dict[str, Number] = {}
+        for names, values in zip(_NAMES_OF_ROWS, (*self._rows(self.A), *self._rows(self.J), self.r, self.B), strict=True):
+            for name, value in zip(names, values, strict=False):
+                if isinstance(value, Tensor) or value != 0:
+                    found[name] = value
+        if not _absent(self.c):
+            found["c"] = self.c
+        found["theta"] = self.theta
         for i, value in enumerate(self.through or ()):
-            values[f"q{i}"] = 0 if self._passes(i) else value
-        values["c"] = self.c
-        present = {name: value for name, value in values.items() if not _absent(value)} | {"theta": self.theta}
-        return {name: present[name] for name in NAMES if name in present}
+            if not (_absent(value) or self._passes(i)):
+                found[f"q{i}"] = value
+        return found
+
+    @staticmethod
+    def _rows(matrix: tuple[tuple[Number, ...], ...] | None) -> tuple[tuple[Number, ...], ...]:
+        return ((), ()) if matrix is None else (matrix[0], matrix[1] if len(matrix) > 1 else ())
 
     def _passes(self, i: int) -> bool:
         """Whether all of r has its gradient to the spike."""
@@ -267,7 +274,7 @@ def linear_neuron(
     if surrogate is not None:
         check_function("surrogate", surrogate, "Boxcar()")
     traces, support = check_flag("traces", traces), check_flag("support", support)
-    chosen = dispatch.adlif_method(current, dtype, surrogate or _BOXCAR, method, "linear_neuron")
+    chosen = dispatch.neuron_method(current, dtype, surrogate or _BOXCAR, method)
     spikes, state, x, inside = run(structure, named, current, state, dtype, surrogate or _BOXCAR, traces, support, chosen)
     for name, value in (("first", state.x0), ("second", state.x1)):
         if value is not None and not is_finite(value):

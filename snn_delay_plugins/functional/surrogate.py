@@ -21,6 +21,23 @@ __all__ = ["Boxcar", "derivative", "fire"]
 
 
 class _BoxcarSpike(torch.autograd.Function):
+    """Without setup_context, for which torch would look up the signature in every step."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, width: float, height: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.width, ctx.height = width, height
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (x,) = ctx.saved_tensors
+        return grad * ctx.height * (x.abs() <= ctx.width).to(grad.dtype), None, None
+
+
+class _BoxcarSpikeInTransforms(torch.autograd.Function):
+    """With the rules of vmap and of forward mode; torch.compile takes no function that has the latter."""
+
     generate_vmap_rule = True
 
     @staticmethod
@@ -31,23 +48,10 @@ class _BoxcarSpike(torch.autograd.Function):
     def setup_context(ctx, inputs, output) -> None:
         x, width, height = inputs
         ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
         ctx.width, ctx.height = width, height
 
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        (x,) = ctx.saved_tensors
-        return grad * ctx.height * (x.abs() <= ctx.width).to(grad.dtype), None, None
-
-
-class _BoxcarSpikeInTransforms(_BoxcarSpike):
-    """With the rule of forward mode too; torch.compile takes no function that has one."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        _BoxcarSpike.setup_context(ctx, inputs, output)
-        ctx.save_for_forward(inputs[0])
+    backward = _BoxcarSpike.backward
 
     @staticmethod
     def jvp(ctx, tangent: Tensor, *_):

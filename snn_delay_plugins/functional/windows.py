@@ -6,8 +6,9 @@ r"""Linear layers whose synapses are windows of taps over time, by whatever rule
 step, with all possible synapses or a list of those that exist.
 
 Windows of at most two taps run in compiled form: on events or as shifted trains, at a cost that does not depend on the
-longest delay. Wider ones are a causal convolution with a kernel over all lags (:mod:`.convolution`); over a list of
-synapses time and memory grow with their number and the width of the windows.
+longest delay. Wider ones are a causal convolution with a kernel over all lags (:mod:`.convolution`), or where that is asked
+for the compiled form, two taps at a time; over a list of synapses time and memory grow with their number and the width of
+the windows.
 
 Shapes: spikes ``[T, N, in]``, weight ``[out, in]``, delay ``[out, in]`` (synaptic), ``[1, in]`` (axonal) or ``[out, 1]``
 (dendritic), output ``[T, N, out]``.
@@ -69,8 +70,7 @@ def windowed_linear(
     :param smoothing: the causal kernel eps_d over time, ``[taps]``. :param history: the spikes before the first step,
         newest first, ``[H, N, in]``.
     :param support: where the gradient of ``spikes`` is wanted, of their shape; elsewhere it is zero.
-    :param method: as of :func:`~.delay.delayed_linear`; where windows have more than two taps ``"direct"``, ``"fft"`` or
-        ``"torch"``.
+    :param method: as of :func:`~.delay.delayed_linear`; by default windows of more than two taps take a plain form.
     :returns: ``[T + padding, N, out]`` in the dtype of ``spikes``; half precision is computed in float32.
     :raises ValueError: for shapes or devices that do not fit, unknown options, or delays outside ``[0, max_delay]``.
     :raises TypeError: for dtypes that do not fit.
@@ -202,7 +202,7 @@ def listed_convolution(
         [0.0, 2.0, 1.0, 0.0]
     """
     steps = trains.shape[0] + after
-    if dispatch.sparse_delay_method(trains, method) == "numba":
+    if dispatch.sparse_delay_method(trains, method, "sparse_taps") == "numba":
         from ..kernels.sparse_taps.operator import sparse_taps as operator
 
         return operator(trains, kernel, lag, senders, receivers, out_features, steps)
@@ -237,9 +237,10 @@ def smoothed_taps(taps: Tensor, smoothing: Tensor) -> Tensor:
 
 
 def _method(rule: DelayRule, spikes: Tensor, compute: torch.dtype, method: str | None) -> str | None:
-    if rule.width is not None and rule.width <= _TAPS_ON_EVENTS:
+    methods = dispatch.OPERATORS["delayed_linear"].methods
+    if method in methods or (rule.width is not None and rule.width <= _TAPS_ON_EVENTS):
         return dispatch.delay_method(spikes, compute, method)
-    wanted = dispatch.wanted_method(method, (*CONVOLUTIONS, "torch"))
+    wanted = dispatch.wanted_method(method, methods)
     return wanted if wanted in CONVOLUTIONS else None
 
 
@@ -254,11 +255,19 @@ def _compiled(
             trains, support = torch.where(support.bool(), trains, trains.detach()), None
         trains = _smoothed(trains, smoothing.to(trains.dtype))
     support = None if support is None else support.bool()
-    return operator(trains, window.taps, window.lags.expand_as(weight), support, max_delay, steps, form)
+    taps, lags = window.taps, window.lags.expand_as(weight)
+    current = operator(trains, taps[:_TAPS_ON_EVENTS], lags, support, max_delay, steps, form)
+    for m in range(_TAPS_ON_EVENTS, taps.shape[0], _TAPS_ON_EVENTS):
+        later = taps[m : m + _TAPS_ON_EVENTS]
+        current = current + operator(trains, later, lags + m, support, max_delay + m, steps, form)
+    return current
 
 
 def _smoothed(trains: Tensor, smoothing: Tensor) -> Tensor:
     """eps_d * s_j, ``[T + taps - 1, N, in]``."""
     later = smoothing.numel() - 1
     padded = F.pad(trains, (0, 0, 0, 0, later, later))
-    return sum(smoothing[lag] * padded[later - lag : padded.shape[0] - lag] for lag in range(later + 1))
+    total = smoothing[0] * padded[later:]
+    for lag in range(1, later + 1):
+        total = total + smoothing[lag] * padded[later - lag : padded.shape[0] - lag]
+    return total

@@ -35,8 +35,9 @@ def check_tensor(
         raise TypeError(f"{name} must be {' or '.join(map(str, dtypes))}, got {tensor.dtype}{layout}")
     if tensor.device != device:
         raise ValueError(f"{name} is on {tensor.device} but the first tensor on {device}; move one of them")
-    if tensor.dim() != len(shape) or any(
-        want is not None and size != want for size, want in zip(tensor.shape, shape, strict=True)
+    sizes = tensor.shape
+    if sizes != shape and (
+        len(sizes) != len(shape) or any(want is not None and size != want for size, want in zip(sizes, shape, strict=True))
     ):
         wanted = ", ".join("*" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} must be [{wanted}], got shape {tuple(tensor.shape)}")

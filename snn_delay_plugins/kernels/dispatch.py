@@ -1,9 +1,9 @@
 """The one place that chooses between the plain PyTorch form of a function and its kernels.
 
-The choice can be overridden per call (argument ``method``) or for the whole process with the environment variable
-``SNN_DELAY_PLUGINS_METHOD`` (``torch``: the plain form everywhere; ``direct``: the same, with delays as dense
-convolutions). What was chosen is logged at debug level under the logger ``snn_delay_plugins``; where a kernel was
-expected and a slow form runs, one warning says why.
+:data:`OPERATORS` says which form each has on which device. A choice can be overridden per call (argument ``method``) or for
+the whole process with the environment variable ``SNN_DELAY_PLUGINS_METHOD`` (``torch``: the plain form everywhere;
+``direct``, ``fft``: the same, and how delays are convolved). :func:`chosen` tells what ran last and why, as the logger
+``snn_delay_plugins`` does at debug level; where a kernel was expected and a slow form runs, one warning says why.
 """
 
 from __future__ import annotations
@@ -11,24 +11,97 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from ..transforms import transform
 from .op_counts import counting, uncounted
+from .surrogates import surrogate_obstacle
 
-__all__ = ["adlif_method"]
+__all__ = ["OPERATORS", "Choice", "Operator", "chosen"]
 
 _log = logging.getLogger("snn_delay_plugins")
 METHODS = ("torch", "numba", "triton")
-_META = "on the meta device there are shapes alone"
 _PLAIN = ("torch", "direct", "fft")  # in plain PyTorch; the last two say how delays are convolved
+
+
+# ------------------------------------------------------------------------------------------------ what there is
+
+
+class Operator(NamedTuple):
+    """The forms of one operator besides plain PyTorch.
+
+    :param forms: by type of device, what runs there.
+    :param methods: what ``method=`` can ask for.
+    :param slow: what the plain form means to a user, for a warning where it stands in for a kernel; None: no more than a
+        line of the debug log.
+    """
+
+    forms: Mapping[str, str]
+    methods: tuple[str, ...]
+    slow: str | None = None
+
+
+DELAY_METHODS = ("direct", "fft", "numba", "events", "shifted", "triton")
+_STEPS = "AdLIF runs in its plain PyTorch form, step by step and many times slower"
+_NEURON = Operator({"cpu": "numba", "cuda": "triton"}, ("torch", "numba", "triton"), _STEPS)
+_LISTED = Operator({"cpu": "numba"}, ("torch", "numba"))
+
+_EVENTS = Operator(
+    {"cpu": "numba", "cuda": "triton"},
+    METHODS,
+    "EventProp runs in its plain form, for small networks and many times slower",
+)
+
+OPERATORS = {
+    "adlif": _NEURON,
+    "linear_neuron": _NEURON._replace(slow=_STEPS.replace("AdLIF runs in its", "the neurons run in their")),
+    "delayed_linear": Operator(
+        {"cpu": "auto", "cuda": "triton"}, ("torch", *DELAY_METHODS),
+        "delayed_linear runs as a dense convolution, slow over long delays",
+    ),
+    "spike_linear": Operator({"cpu": "auto"}, ("torch", "numba", "events")),
+    "sparse_delayed_linear": _LISTED,
+    "sparse_taps": _LISTED,
+    "delay_line": Operator({"cpu": "listed"}, METHODS),
+    "eventprop_lif": _EVENTS,
+    "eventprop_li": _EVENTS,
+}  # fmt: skip
+"""Every function that has more than one form."""
+
+
+class Choice(NamedTuple):
+    """What was chosen for a call."""
+
+    form: str
+    shape: tuple[int, ...]
+    """Of the input."""
+    why: str | None
+    """What speaks against a kernel; None: nothing does."""
+
+
+_last: dict[str, Choice] = {}
+
+
+def chosen() -> dict[str, Choice]:
+    """The last choice of this process for every operator that ran (not under ``torch.compile``, which records nothing).
+
+    Example::
+
+        >>> from snn_delay_plugins.functional.linear import spike_linear
+        >>> _ = spike_linear(torch.ones(0, 2), torch.ones(3, 2))
+        >>> chosen()["spike_linear"]
+        Choice(form='torch', shape=(0, 2), why='the input is empty')
+    """
+    return dict(_last)
+
+
+# ------------------------------------------------------------------------------------------------ the choice
 
 
 def wanted_method(method: str | None, known: tuple[str, ...]) -> str | None:
@@ -46,43 +119,46 @@ def wanted_method(method: str | None, known: tuple[str, ...]) -> str | None:
     return wanted
 
 
-def adlif_method(
-    current: Tensor, dtype: torch.dtype, surrogate: Callable, method: str | None = None, function: str = "adlif"
+def choose(
+    name: str,
+    tensor: Tensor,
+    dtype: torch.dtype,
+    method: str | None = None,
+    obstacle: Callable[[], str | None] = lambda: None,
 ) -> str:
-    """``"numba"`` or ``"triton"`` where the compiled AdLIF kernel applies, else ``"torch"``.
+    """The form of ``OPERATORS[name]`` that runs: one of its ``forms`` or ``methods``, ``"torch"`` where nothing else does.
 
-    :param current: the input sequence; :param dtype: the dtype that the states are computed in.
-    :param surrogate: the kernel handles every surrogate that spikes with 0 or 1; a smooth one needs ``"torch"``.
-    :param method: what the caller asks for.
+    :param tensor: the input; :param dtype: what is computed in.
+    :param method: what the caller asks for. :param obstacle: says what else speaks against the kernel.
     :raises ValueError: for an unknown method, or a kernel where it does not apply, saying why.
     """
-    wanted = wanted_method(method, METHODS)
-    compiled = "triton" if current.is_cuda else "numba"
+    of = OPERATORS[name]
+    wanted = wanted_method(method, of.methods)
     if wanted in _PLAIN:
-        return _chose(function, current, "torch")
-    if method is not None and method != compiled:
-        raise ValueError(f"method={method!r} is not possible here: current is on {current.device}")
-    if current.numel() == 0:
-        obstacle = "the input is empty"
-    elif current.is_meta:
-        obstacle = _META
-    elif torch.jit.is_tracing():
-        obstacle = "torch.jit.trace traces the plain form"
-    else:
-        obstacle = _transform_obstacle() or _device_obstacle(current, dtype) or _surrogate_obstacle(surrogate)
-        if obstacle:
-            warn_once(f"AdLIF runs in its plain PyTorch form, step by step and many times slower: {obstacle}")
-    if method is not None and obstacle:
-        raise ValueError(f"method={method!r} is not possible here: {obstacle}")
-    return _chose(function, current, "torch" if obstacle else compiled, obstacle)
+        return _chose(name, tensor, wanted if wanted in of.methods else "torch")
+    form = of.forms.get(tensor.device.type)
+    why, is_slow = _obstacle(tensor), False
+    if why is None:
+        why = _transform_obstacle() or _device_obstacle(tensor, dtype, of) or obstacle()
+        is_slow = why is not None
+    if why is None and method is not None and (method == "triton") != (form == "triton"):
+        why = f"the input is on {tensor.device}"
+    if method is not None and why:
+        raise ValueError(f"method={method!r} is not possible here: {why}")
+    if is_slow and of.slow:
+        warn_once(f"{of.slow}: {why}")
+    if why is None and wanted in of.methods and wanted not in METHODS:
+        form = wanted  # one of several on this device
+    return _chose(name, tensor, "torch" if why else form, why)
 
 
-def _chose(function: str, tensor: Tensor, method: str, why: str | None = None) -> str:
+def _chose(name: str, tensor: Tensor, form: str, why: str | None = None) -> str:
     if not torch.compiler.is_compiling():
-        _log.debug("%s %s: %s%s", function, tuple(tensor.shape), method, f" ({why})" if why else "")
-    if method not in ("torch", "plain"):
-        tell_counters(function)
-    return method
+        _last[name] = choice = Choice(form, tuple(tensor.shape), why)
+        _log.debug("%s %s: %s%s", name, choice.shape, form, f" ({why})" if why else "")
+    if form not in _PLAIN:
+        tell_counters(name)
+    return form
 
 
 def tell_counters(operator: str) -> None:
@@ -107,18 +183,32 @@ def warn_once(message: str) -> None:
         _warned(message)
 
 
+# ------------------------------------------------------------------------------------------------ obstacles
+
+
+def _obstacle(tensor: Tensor) -> str | None:
+    """Why no kernel is meant to run: nobody is warned."""
+    if tensor.numel() == 0:
+        return "the input is empty"
+    if tensor.is_meta:
+        return "on the meta device there are shapes alone"
+    if torch.jit.is_tracing():
+        return "torch.jit.trace traces the plain form"
+    return None
+
+
 def _transform_obstacle() -> str | None:
     running = transform()
     return None if running is None else f"compiled code has no rule for {running}"
 
 
-def _device_obstacle(tensor: Tensor, dtype: torch.dtype) -> str | None:
+def _device_obstacle(tensor: Tensor, dtype: torch.dtype, of: Operator) -> str | None:
     if dtype not in (torch.float32, torch.float64):
         return f"the kernel computes in float32 or float64, not {dtype}"
+    if tensor.device.type not in of.forms:
+        return f"the kernel runs on {' and '.join(of.forms)}, the input is on {tensor.device}"
     if tensor.is_cuda:
         return None if _has_triton() else "triton is not installed"
-    if tensor.device.type != "cpu":
-        return f"there are kernels for cpu and cuda, the input is on {tensor.device}"
     return None if _HAS_NUMBA else "numba is not installed"
 
 
@@ -135,132 +225,103 @@ def _has_numba() -> bool:
 
 
 _HAS_NUMBA = _has_numba()  # known at import: torch.compile cannot look for packages
+# ------------------------------------------------------------------------------------------------ by operator
 
 
-# ------------------------------------------------------------------------------------------------ surrogates
+def neuron_method(
+    current: Tensor, dtype: torch.dtype, surrogate: Callable, method: str | None = None, name: str = "linear_neuron"
+) -> str:
+    """``"numba"`` or ``"triton"`` where the kernel of linear neurons applies, else ``"torch"``.
 
-_probed: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+    :param surrogate: the kernel serves every one that spikes with 0 or 1; a smooth one needs ``"torch"``.
+    """
+    return choose(name, current, dtype, method, lambda: surrogate_obstacle(surrogate))
 
-
-def _surrogate_obstacle(surrogate: Callable) -> str | None:
-    if getattr(surrogate, "is_boxcar", False):
-        return None
-    if torch.compiler.is_compiling():
-        return "torch.compile traces through the kernel with the boxcar surrogate alone"
-    if isinstance(surrogate, torch.nn.Module) and any(p.requires_grad for p in surrogate.parameters()):
-        return "the surrogate has trainable parameters"
-    if not getattr(surrogate, "spiking", True):  # SpikingJelly: the smooth primitive function
-        return "the surrogate is not known to emit 0 or 1 (spiking=False)"
-    try:
-        if surrogate not in _probed:
-            _probed[surrogate] = _probe(surrogate)
-        return _probed[surrogate]
-    except TypeError:  # a callable that can be no key
-        return _probe(surrogate)
-
-
-def _probe(surrogate: Callable) -> str | None:
-    """Why the kernel, which needs nothing of a surrogate but the number ds/dx of each neuron, cannot stand for it."""
-    try:
-        with unset_fake_temporarily():  # the answer is kept for real tensors too
-            return _answer(surrogate)
-    except Exception as error:  # whatever somebody's function raises: the plain form will raise it, or not
-        return f"the surrogate could not be tried in float32 on the CPU: {error}"
-
-
-def _answer(surrogate: Callable) -> str | None:
-    x = torch.linspace(-3, 3, 128, device="cpu")  # without zero, where surrogates differ and the neuron's own rule decides
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.device("cpu"):
-        leaf = x.clone().requires_grad_()
-        spikes = surrogate(leaf)
-        if spikes.shape != x.shape or not torch.equal(spikes.detach().to(x.dtype), (x > 0).to(x.dtype)):
-            return "the surrogate is not known to emit 0 or 1 (it does not spike exactly above the threshold)"
-        if not spikes.requires_grad:
-            return None
-        g = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(spikes.dtype)
-        (slope,) = torch.autograd.grad(surrogate(leaf), leaf, torch.ones_like(g))
-        (pulled,) = torch.autograd.grad(spikes, leaf, g)
-    if not torch.allclose(pulled, g.to(slope.dtype) * slope, rtol=1e-4, atol=1e-6):
-        return "the surrogate's backward is not ds/dx times the incoming gradient"
-    return None
-
-
-# ---------------------------------------------------------------------------------------------------- delays
 
 DELAY_KERNELS = ("auto", "events", "shifted", "triton")
-DELAY_METHODS = ("direct", "fft", "numba", "events", "shifted", "triton")
-# Share of the entries that are not zero below which visiting events is faster than shifting whole trains.
-EVENTS_BELOW = {"forward": 0.08, "synapses": 0.08, "trains": 0.05}
 
 
 def delay_method(trains: Tensor, dtype: torch.dtype, method: str | None = None) -> str | None:
     """``"direct"`` or ``"fft"`` (plain PyTorch), or ``"auto"``, ``"events"``, ``"shifted"`` (CPU) or ``"triton"``.
 
-    :param trains: the input; :param dtype: what the layer computes in.
     :returns: ``None`` where the plain form itself is to choose.
-    :raises ValueError: for an unknown method, or a kernel where it does not apply, saying why.
     """
-    wanted = wanted_method(method, (*DELAY_METHODS, "torch"))
-    if wanted in _PLAIN:
-        return _chose("delayed_linear", trains, "plain") and (None if wanted == "torch" else wanted)
-    if trains.numel() == 0:
-        obstacle = "the input is empty"
-    elif trains.is_meta:
-        obstacle = _META
-    elif torch.jit.is_tracing():
-        obstacle = "torch.jit.trace traces the plain form"
-    else:
-        obstacle = _transform_obstacle() or _device_obstacle(trains, dtype)
-        if obstacle:
-            warn_once(f"delayed_linear runs as a dense convolution, slow over long delays: {obstacle}")
-    cpu = wanted in ("numba", "events", "shifted")
-    if obstacle is None and method is not None and cpu == trains.is_cuda:
-        obstacle = f"the input is on {trains.device}"
-    if method is not None and obstacle:
-        raise ValueError(f"method={method!r} is not possible here: {obstacle}")
-    if obstacle:
-        return _chose("delayed_linear", trains, "plain", obstacle) and None
-    if trains.is_cuda:
-        return _chose("delayed_linear", trains, "triton")
-    tell_counters("delayed_linear")
-    return wanted if wanted in ("events", "shifted") else "auto"
+    form = choose("delayed_linear", trains, dtype, method)
+    return None if form == "torch" else form
+
+
+def linear_method(spikes: Tensor, weight: Tensor, bias: Tensor | None, method: str | None = None) -> str:
+    """``"torch"``, or ``"events"`` or ``"auto"`` for the operator on the CPU."""
+
+    def obstacle() -> str | None:
+        dtypes = {value.dtype for value in (spikes, weight, bias) if value is not None}
+        if weight.numel() == 0:
+            return "the weight is empty"
+        if torch.is_autocast_enabled("cpu"):
+            return "autocast computes products of matrices in half precision"
+        if len(dtypes) > 1:
+            return f"input, weight and bias have different dtypes: {', '.join(sorted(map(str, dtypes)))}"
+        if bias is not None and bias.shape != weight.shape[:1]:
+            return f"the bias must be [{weight.shape[0]}] for the kernel, got shape {tuple(bias.shape)}"
+        return None
+
+    return choose("spike_linear", spikes, spikes.dtype, method, obstacle)
+
+
+def sparse_delay_method(spikes: Tensor, method: str | None = None, name: str = "sparse_delayed_linear") -> str:
+    """``"numba"`` where the kernel over a list of synapses applies, else ``"torch"``."""
+    return choose(name, spikes, spikes.dtype, method)
+
+
+def eventprop_method(times: Tensor, name: str) -> str:
+    """``"torch"`` where the environment asks for the plain form, or nothing else can run; else the kernel's."""
+    if torch.compiler.is_compiling():  # which cannot trace the plain form
+        return "numba"
+    if wanted_method(None, METHODS) in _PLAIN:
+        return _chose(name, times, "torch")
+    form = OPERATORS[name].forms.get(times.device.type, "numba") if _has_triton() else "numba"  # elsewhere by copies
+    if form == "numba" and not _HAS_NUMBA:
+        why = "numba is not installed"
+        warn_once(f"{OPERATORS[name].slow}: {why}")
+        return _chose(name, times, "torch", why)
+    return _chose(name, times, form)
+
+
+def delay_line(spikes: Tensor) -> str | None:
+    """Whether a step of a layer with delays runs over a line (:mod:`.delay_line`), with ``"listed"`` synapses (CPU) or
+    ``"dense"`` ones (PyTorch); None: in its plain form."""
+    if spikes.numel() == 0 or spikes.is_meta or type(spikes) not in (Tensor, torch.nn.Parameter):
+        return None  # subclasses (fake tensors, tensors inside torch.func) do not have the numbers
+    if torch.jit.is_tracing() or transform() is not None or wanted_method(None, METHODS) in _PLAIN:
+        return None
+    return "listed" if _HAS_NUMBA and spikes.is_cpu else "dense"
+
+
+SPARSE_BELOW = 0.15
+"""Share of the possible synapses below which training visits those that exist alone."""
+
+
+def sparse_training(spikes: Tensor, dtype: torch.dtype, mask: Tensor) -> bool:
+    """Whether a layer with few synapses computes with those alone (:mod:`~snn_delay_plugins.functional.sparse_taps`)."""
+    if torch.compiler.is_compiling() or wanted_method(None, METHODS) in _PLAIN:
+        return False
+    of = OPERATORS["sparse_taps"]
+    if _obstacle(spikes) or _device_obstacle(spikes, dtype, of) or transform():
+        return False
+    return int(mask.sum()) <= SPARSE_BELOW * mask.numel()
+
+
+# ------------------------------------------------------------------------------------------------ by density
+
+# Share of the entries that are not zero below which visiting events is faster than shifting whole trains,
+EVENTS_BELOW = {"forward": 0.08, "synapses": 0.08, "trains": 0.05}
+# and below which a product of matrices is slower than visiting them alone.
+LINEAR_BELOW = {"forward": 0.3, "weights": 0.25, "inputs": 0.45}
 
 
 def delay_form(stage: str, trains: Tensor, method: str) -> str:
     """``"events"`` or ``"shifted"`` for one pass over the trains, by :data:`EVENTS_BELOW`."""
     return _form("delayed_linear", stage, trains, method, EVENTS_BELOW[stage], "shifted")
-
-
-# Share of the entries that are not zero below which a product of matrices is slower than visiting them alone.
-LINEAR_BELOW = {"forward": 0.3, "weights": 0.25, "inputs": 0.45}
-
-
-def linear_method(spikes: Tensor, weight: Tensor, bias: Tensor | None, method: str | None = None) -> str:
-    """``"torch"``, or ``"events"`` or ``"auto"`` for the operator on the CPU.
-
-    :raises ValueError: for an unknown method, or a kernel where it does not apply, saying why.
-    """
-    wanted = wanted_method(method, ("torch", "numba", "events"))
-    if wanted in _PLAIN:
-        return "torch"
-    dtypes = {value.dtype for value in (spikes, weight, bias) if value is not None}
-    if spikes.numel() == 0 or weight.numel() == 0:
-        obstacle = "the input is empty"
-    elif torch.jit.is_tracing():
-        obstacle = "torch.jit.trace traces the plain form"
-    elif spikes.device.type != "cpu":
-        obstacle = f"the kernel runs on the CPU, the input is on {spikes.device}"
-    elif torch.is_autocast_enabled("cpu"):
-        obstacle = "autocast computes products of matrices in half precision"
-    elif len(dtypes) > 1:
-        obstacle = f"input, weight and bias have different dtypes: {', '.join(sorted(map(str, dtypes)))}"
-    elif bias is not None and bias.shape != weight.shape[:1]:
-        obstacle = f"the bias must be [{weight.shape[0]}] for the kernel, got shape {tuple(bias.shape)}"
-    else:
-        obstacle = _transform_obstacle() or _device_obstacle(spikes, spikes.dtype)
-    if method is not None and obstacle:
-        raise ValueError(f"method={method!r} is not possible here: {obstacle}")
-    return _chose("spike_linear", spikes, "torch" if obstacle else "events" if wanted == "events" else "auto", obstacle)
 
 
 def linear_form(stage: str, x: Tensor, method: str) -> str:
@@ -285,43 +346,3 @@ _SAMPLED = 64
 def _sampled_rows(rows: int) -> Tensor:
     """Rows at random distances: at equal ones they could all be of one sample."""
     return torch.randint(rows, (_SAMPLED,), generator=torch.Generator().manual_seed(0), device="cpu").sort().values
-
-
-def sparse_delay_method(spikes: Tensor, method: str | None = None) -> str:
-    """``"numba"`` where the kernel over a list of synapses applies, else ``"torch"``.
-
-    :raises ValueError: for an unknown method, or ``"numba"`` where it does not apply, saying why.
-    """
-    wanted = wanted_method(method, ("torch", "numba"))
-    if wanted == "torch":
-        return _chose("sparse_delayed_linear", spikes, "torch")
-    obstacle = "the input is empty" if spikes.numel() == 0 else _device_obstacle(spikes, spikes.dtype)
-    if obstacle is None and spikes.is_cuda:
-        obstacle = "the kernel runs on the CPU"
-    obstacle = obstacle or _transform_obstacle()
-    if method is not None and obstacle:
-        raise ValueError(f"method={method!r} is not possible here: {obstacle}")
-    return _chose("sparse_delayed_linear", spikes, "torch" if obstacle else "numba", obstacle)
-
-
-def delay_line(spikes: Tensor) -> str | None:
-    """Whether a step of a layer with delays runs over a line (:mod:`.delay_line`), with ``"listed"`` synapses (CPU) or
-    ``"dense"`` ones (PyTorch); None: in its plain form."""
-    if spikes.numel() == 0 or spikes.is_meta or type(spikes) not in (Tensor, torch.nn.Parameter):
-        return None  # subclasses (fake tensors, tensors inside torch.func) do not have the numbers
-    if torch.jit.is_tracing() or transform() is not None or wanted_method(None, METHODS) in _PLAIN:
-        return None
-    return "listed" if _HAS_NUMBA and spikes.is_cpu else "dense"
-
-
-SPARSE_BELOW = 0.15
-"""Share of the possible synapses below which training visits those that exist alone."""
-
-
-def sparse_training(spikes: Tensor, dtype: torch.dtype, mask: Tensor) -> bool:
-    """Whether a layer with few synapses computes with those alone (:mod:`~snn_delay_plugins.functional.windows`)."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or wanted_method(None, METHODS) in _PLAIN:
-        return False
-    if spikes.numel() == 0 or spikes.device.type != "cpu" or _device_obstacle(spikes, dtype) or transform():
-        return False
-    return int(mask.sum()) <= SPARSE_BELOW * mask.numel()

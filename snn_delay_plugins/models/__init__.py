@@ -15,8 +15,8 @@ __all__ = [
     "SE_ADLIF", "SILIF", "Coefficients", "LinearModel", "NeuronModel", "Parameter", "StepModel", "membrane_reset",
 ]  # fmt: skip
 
-MODELS = {
+MODELS: dict[str, NeuronModel] = {
     model.name: model
     for model in (LIF, CUBA_LIF, ADLIF_PLUS, SE_ADLIF, ALIF, RESONATE_AND_FIRE, BALANCED_RESONATE_AND_FIRE, SILIF, C_SILIF)
 }
-"""Every model of this package by name."""
+"""Every model of this package by name; each has its neurons in every framework's folder."""

@@ -54,18 +54,16 @@ ADLIF_PLUS = LinearModel(
 
 def _se_adlif(p, theta, reset, detach_reset):
     alpha, beta, a, b = p["alpha"], p["beta"], p["a"], p["b"]
-    # With u and w before the jump that their spike makes: u -> u + s (J u + r), w -> w + s ((1 - beta) (a (J u + r) + b)),
-    # then the step.
-    into_w = (1 - beta) * a
-    A = ((alpha, alpha - 1), (into_w * alpha, beta + into_w * (alpha - 1)))
-    jump_u = {"subtract": -theta, "zero": 0, "none": 0}[reset]
-    jump_w = (1 - beta) * b + into_w * jump_u
-    r = tuple(row[0] * jump_u + row[1] * jump_w for row in A)
-    J = None
-    if reset == "zero":  # u -> 0, and w loses what u had given it
-        J = tuple((-(row[0] + row[1] * into_w), 0) for row in A)
-    through = tuple(row[1] * (1 - beta) * b for row in A) if detach_reset else None
-    return Coefficients(theta=theta, A=A, B=(1 - alpha, into_w * (1 - alpha)), r=r, J=J, through=through)
+    return Coefficients(
+        theta=theta,
+        A=((alpha, 0), (a, beta)),  # the symplectic form has the factor 1 - beta itself
+        B=(1 - alpha,),
+        r=(-theta if reset == "subtract" else 0, b),
+        J=((-1.0, 0), (0, 0)) if reset == "zero" else None,
+        subtracted=True,
+        symplectic=True,
+        through=(0, b) if detach_reset else None,
+    )
 
 
 SE_ADLIF = LinearModel(
@@ -78,6 +76,6 @@ SE_ADLIF = LinearModel(
     equations=r"""\hat u[t] &= \alpha\, u[t-1] + (1 - \alpha) (I[t] - w[t-1]), \qquad u[t] = \hat u[t]\, (1 - s[t]) \\
         w[t] &= \beta\, w[t-1] + (1 - \beta) (a\, u[t] + b\, s[t])""",
     source="Baronig et al. 2024, Eq. 6",
-    notes="The states that are carried and returned are those before the jump of their own spike.",
+    notes="mem is the membrane potential before the reset of its own spike.",
     coefficients=_se_adlif,
 )

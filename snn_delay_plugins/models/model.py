@@ -122,6 +122,11 @@ class LinearModel(NeuronModel):
 
     coefficients: Callable[[Mapping[str, Tensor], Number, str, bool], Coefficients]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.states) > 2:
+            raise ValueError(f"a LinearModel has one or two states, {self.name} has {self.states}: make it a StepModel")
+
 
 def _above(states: tuple[Tensor, ...], parameters: Mapping[str, Tensor], theta: Number) -> Tensor:
     return states[0] - theta

@@ -13,8 +13,14 @@ import torch
 from torch import Tensor
 
 from ..checks import values_known
-from ..functional.adlif import NotFiniteError
-from ..functional.linear_neuron import Coefficients, LinearState, linear_neuron, linear_neuron_step
+from ..functional.linear_neuron import (
+    Coefficients,
+    LinearState,
+    NotFiniteError,
+    check_parameter,
+    linear_neuron,
+    linear_neuron_step,
+)
 from ..functional.surrogate import fire
 from ..kernels import dispatch
 from .model import LinearModel, NeuronModel, StepModel
@@ -66,9 +72,19 @@ def prepare(
     model: NeuronModel, parameters: Mapping[str, Tensor], threshold: float | Tensor, surrogate: Surrogate, reset: str,
     detach_reset: bool = False,
 ) -> Run:  # fmt: skip
-    """The neurons of ``model`` with these parameters."""
+    """The neurons of ``model`` with these parameters.
+
+    :raises ValueError: for a reset that the model does not have, and coefficients that are not those of its states.
+    """
+    if reset not in model.resets:
+        raise ValueError(f"{model.name} has no reset {reset!r}; it has {model.resets}")
     if isinstance(model, LinearModel):
         coefficients = model.coefficients(parameters, threshold, reset, detach_reset)
+        if not isinstance(coefficients, Coefficients) or len(coefficients.A) != len(model.states):
+            raise ValueError(
+                f"coefficients of {model.name} must return the Coefficients of its {len(model.states)} states, got "
+                f"{coefficients!r}"
+            )
         return _LinearRun(parameters, coefficients, surrogate)
     if isinstance(model, StepModel):
         return _StepRun(parameters, model, threshold, surrogate, reset, detach_reset)
@@ -83,7 +99,8 @@ class _LinearRun(NamedTuple):
 
     def spikes(self, states: States) -> Tensor:
         of = self.coefficients
-        z = states[0] if len(states) == 1 or (isinstance(of.c, int) and of.c == 0) else states[0] + of.c * states[1]
+        moved = isinstance(of.c, Tensor) or of.c != 0
+        z = states[0] + of.c * states[1] if moved else states[0]
         return fire(z - of.theta, self.surrogate)
 
     def _started(self, states: States) -> LinearState:
@@ -102,7 +119,8 @@ class _LinearRun(NamedTuple):
         spikes, state, *more = linear_neuron(
             current, self.coefficients, self._started(states), surrogate=self.surrogate, traces=traces, support=support
         )
-        _check_finite(_states(state), self.coefficients.theta)
+        if not current.is_cuda:
+            _check_finite(_states(state), self.coefficients.theta)
         kept = tuple(trace for trace in more.pop(0) if trace is not None) if traces else None
         return Sequence(spikes, _states(state), kept, more[0] if support else None)
 
@@ -127,9 +145,16 @@ class _StepRun(NamedTuple):
         return after, self.spikes(after)
 
     def _stepped(self, current: Tensor, states: States, spikes: Tensor) -> States:
-        return tuple(
-            self.model.step(current, states, spikes, self.parameters, self.threshold, self.reset, self.detach_reset)
-        )
+        after = self.model.step(
+            current, states, spikes, self.parameters, self.threshold, self.reset, self.detach_reset
+        )  # fmt: skip
+        if len(after) != len(states) or any(state.shape != current.shape for state in after):
+            shapes = [tuple(state.shape) for state in after]
+            raise ValueError(
+                f"step of {self.model.name} must return its {len(states)} states of shape {tuple(current.shape)}, got "
+                f"{shapes}"
+            )
+        return tuple(after)
 
     def sequence(self, current: Tensor, states: States, traces: bool = False, support: bool = False) -> Sequence:
         _check_fit(self.parameters, self.threshold, current, current.shape[2:])
@@ -162,30 +187,9 @@ def _stacked(steps: list[Tensor], current: Tensor, dtype: torch.dtype) -> Tensor
 
 def _check_fit(parameters: Mapping[str, Tensor], threshold: float | Tensor, current: Tensor, features: torch.Size) -> None:
     for name, value in parameters.items():
-        _check_parameter(name, value, current, features)
+        check_parameter(name, value, current, features)
     if isinstance(threshold, Tensor):
-        _check_parameter("threshold", threshold, current, features)
-
-
-def _check_parameter(name: str, value: Tensor, current: Tensor, features: torch.Size) -> None:
-    if value.dim() and value.shape != features and not _broadcasts(value.shape, features):
-        raise ValueError(
-            f"{name} of shape {tuple(value.shape)} does not broadcast to the neurons {tuple(features)} of a current "
-            f"of shape {tuple(current.shape)}"
-        )
-    if value.device != current.device and value.dim() > 0:
-        raise ValueError(f"{name} is on {value.device} but current on {current.device}; move one of them")
-    if value.dtype != current.dtype and torch.promote_types(value.dtype, current.dtype) != value.dtype:
-        raise TypeError(
-            f"current is {current.dtype} but {name} only {value.dtype}; convert the module (e.g. .double()) or the current"
-        )
-
-
-def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
-    try:
-        return torch.broadcast_shapes(shape, to) == to
-    except RuntimeError:
-        return False
+        check_parameter("threshold", threshold, current, features)
 
 
 def _check_finite(states: States, threshold: float | Tensor) -> None:

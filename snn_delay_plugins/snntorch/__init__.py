@@ -1,5 +1,7 @@
 """Adaptive neurons, delays and EventProp as native snnTorch parts."""
 
+from typing import TYPE_CHECKING
+
 from .framework import FRAMEWORK
 
 with FRAMEWORK.needed():
@@ -10,6 +12,14 @@ with FRAMEWORK.needed():
     from .models import NEURONS
     from .neuron import AdLIFPlus, StateAdLIFPlus
     from .reset import detach, reset
+
+if TYPE_CHECKING:
+    from .model import SequenceNeuron, StepNeuron
+
+    def __getattr__(name: str) -> type[StepNeuron] | type[SequenceNeuron]:
+        """Neurons that are made of models, as type checkers see them."""
+        ...
+
 
 __all__ = [
     "AdLIFPlus", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropAdLIF",

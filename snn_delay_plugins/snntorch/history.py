@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from torch import Tensor
 
 from ..delay_options import Option
+from ..frameworks import known
 from ..parameters import live_modules
 from ..transforms import exported_step
 from .state import CarriedStates
@@ -56,7 +57,7 @@ class KeepsHistory(CarriedStates):
         restarted_alone(self, None)
 
     reset_mem = reset_delay  # what snnTorch's utils.reset calls
-    reset = reset_delay  # and SpikingJelly's functional.reset_net, should the layer be in a network of its
+    reset = reset_delay  # what SpikingJelly's functional.reset_net calls, should the layer be in a network of its
 
     @classmethod
     def detach_hidden(cls) -> None:
@@ -82,8 +83,10 @@ class KeepsHistory(CarriedStates):
 
 def _checked_mode(step_mode: object) -> bool:
     if not isinstance(step_mode, bool):
-        hint = ""
-        if step_mode in ("s", "m"):
-            hint = "; SpikingJelly's layers with step_mode='s' or 'm' are in snn_delay_plugins.spikingjelly"
+        hint = "".join(
+            f"; {framework.title}'s layers with step_mode={step_mode!r} are in {framework.folder}"
+            for framework in known()
+            if isinstance(step_mode, str) and step_mode in (*framework.step.values(), *framework.sequence.values())
+        )
         raise TypeError(f"step_mode must be True (one step per call) or False (sequences), got {step_mode!r}{hint}")
     return step_mode

@@ -318,7 +318,8 @@ def from_model(model: NeuronModel, module: str | None = None) -> tuple[type[Step
 
 def _taken() -> set[str]:
     """What every snnTorch neuron has beside its class's attributes."""
-    return {*inspect.signature(_Neuron.__init__).parameters, *SpikingNeuron().__dict__, "input_"}
+    plain = _Unlisted()
+    return {*inspect.signature(_Neuron.__init__).parameters, *plain.__dict__, *plain._buffers, "input_"}
 
 
 def _signature(model: NeuronModel) -> inspect.Signature:

@@ -1,5 +1,7 @@
 """Adaptive neurons, delays and EventProp as native SpikingJelly parts."""
 
+from typing import TYPE_CHECKING
+
 from .framework import FRAMEWORK
 
 with FRAMEWORK.needed():
@@ -9,6 +11,14 @@ with FRAMEWORK.needed():
     from .model import from_model
     from .models import NEURONS
     from .neuron import AdLIFPlusNode
+
+if TYPE_CHECKING:
+    from .model import Node
+
+    def __getattr__(name: str) -> type[Node]:
+        """Neurons that are made of models, as type checkers see them."""
+        ...
+
 
 __all__ = [
     "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropAdLIF",

@@ -119,14 +119,15 @@ def a_functional_call_computes_with_the_given_parameters(case: Case) -> None:
 
 @check("average", "averages of weights pair buffers by position: states among them are averaged, or do not fit")
 def an_average_of_weights_is_one_of_weights_alone(case: Case) -> None:
-    net = case.as_net(case.module())
+    module = case.module()
+    net = case.as_net(module)
     if not list(net.parameters()):
         raise NotApplicable("has no parameters")
     average = AveragedModel(net, use_buffers=True)
     for batch in (2, 3):
         case.run(net, case.inputs(batch=batch))
         if case.carried:
-            case.framework.reset_one(net[1])
+            case.framework.reset_one(module)
         average.update_parameters(net)
         _disturb(net)
     expected = case.as_net(case.module())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,8 +63,8 @@ def states_that_are_passed_win_over_those_kept_inside(case: Case) -> None:
 
 @check("reset-mem-returns", "snnTorch's loops begin with `mem = neuron.reset_mem()`", framework="snntorch")
 def reset_mem_returns_the_states_that_the_first_step_takes(case: Case) -> None:
-    handed_on = _handed_on(case)
-    net, x = case.module(), case.inputs(4)
+    handed_on, x = _handed_on(case), case.inputs(4)
+    net: Any = case.module()
     case.run(net, case.inputs(seed=4))
     states = net.reset_mem()
     states = (states,) if isinstance(states, Tensor) else tuple(states or ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ def _needs_memories(case: Case) -> None:
     once=True,
 )
 def the_step_mode_is_set_through_the_network_and_others_are_refused(case: Case) -> None:
-    module = case.module()
+    module: Any = case.module()
     if not isinstance(module, _base().StepModule):
         raise NotApplicable("is no StepModule")
     net = nn.Sequential(nn.Sequential(module))
@@ -121,14 +122,15 @@ def an_output_monitor_records_every_output(case: Case) -> None:
 def an_attribute_monitor_reads_every_memory(case: Case) -> None:
     _needs_memories(case)
     monitor = importlib.import_module("spikingjelly.activation_based.monitor")
-    module, x = case.module(), case.inputs()
-    for name in module._memories:
-        net = nn.Sequential(case.module())
+    x, names = case.inputs(), [name for name, _ in _base().named_memories(case.module())]
+    for name in names:
+        module: Any = case.module()
+        net = nn.Sequential(module)
         with monitor.AttributeMonitor(name, False, net, type(module)) as seen:
             case.run(net, x)
             records = list(seen["0"])
         assert_true(len(records) == (1 if case.form == "sequence" else len(x)), f"{len(records)} records of {name}")
-        final = dict(net[0].named_memories())[name]
+        final = dict(_base().named_memories(module))[name]
         if isinstance(final, Tensor):
             assert_equal(records[-1], final, f"the last record of {name} and the memory")
 
@@ -142,14 +144,15 @@ def an_attribute_monitor_reads_every_memory(case: Case) -> None:
 )
 def the_stored_potentials_are_those_of_single_steps(case: Case) -> None:
     case = case.in_form("sequence")
-    node = case.module()
+    node: Any = case.module()
     if not hasattr(node, "store_v_seq"):
         raise NotApplicable("has no store_v_seq")
     x, steps = case.inputs(), case.in_form("step")
     node.store_v_seq = True
     output = case.run(node, x)
     assert_equal(output, case.ran(x), "spikes with store_v_seq and without")
-    single, potentials = steps.module(), []
+    single: Any = steps.module()
+    potentials = []
     for step in x:
         single(step)
         potentials.append(single.v)

@@ -44,7 +44,7 @@ def steps_go_on_where_a_sequence_ended_and_the_other_way_round(case: Case) -> No
     step, sequence = case.in_form("step"), case.in_form("sequence")
     if case.subject.plugin.sequence is not None:
         raise NotApplicable("the two forms are two classes")
-    step.needs_states(), sequence.needs_states()
+    step.needs_states()
     x, whole = case.inputs(9), step.ran(case.inputs(9))
     for first, second in ((step, sequence), (sequence, step)):
         net = first.module()

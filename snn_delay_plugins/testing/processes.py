@@ -10,17 +10,16 @@ import contextlib
 import datetime
 import os
 import pickle
-import selectors
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
-import time
 import traceback
 import warnings
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from .sending import packed, unpacked
 
@@ -60,13 +59,14 @@ class Pair:
         }
         if sys.platform == "linux":
             environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        self.processes = [
-            subprocess.Popen(
-                [*command, str(rank), str(Path(self.folder, "store"))],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-            )
-            for rank in range(RANKS)
-        ]  # fmt: skip
+        self.errors = [Path(self.folder, f"errors-{rank}") for rank in range(RANKS)]
+        self.processes: list[Any] = []
+        for rank, errors in enumerate(self.errors):
+            with errors.open("wb") as file:
+                arguments = [*command, str(rank), str(Path(self.folder, "store"))]
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": file}
+                self.processes.append(subprocess.Popen(arguments, env=environment, **pipes))
+        self.readers = ThreadPoolExecutor(RANKS, thread_name_prefix="conformance")
         atexit.register(self.close)
 
     def alive(self) -> bool:
@@ -75,31 +75,37 @@ class Pair:
     def ask(self, plugin: object) -> list[dict | str]:
         """What each process found, or in words why it found nothing. After a failure the two start anew next time."""
         request = packed((sys.path, os.getcwd(), packed(plugin)))
-        answers: list[dict | str] = ["said nothing in time"] * RANKS
-        with selectors.DefaultSelector() as waiting:
-            for rank, process in enumerate(self.processes):
-                _write(process.stdin, request)
-                waiting.register(process.stdout, selectors.EVENT_READ, rank)
-            until = time.monotonic() + _SECONDS
-            while waiting.get_map() and time.monotonic() < until:
-                for key, _ in waiting.select(until - time.monotonic()):
-                    answers[key.data] = _read(key.fileobj) or "ended without a word"
-                    waiting.unregister(key.fileobj)
-                    if _went_wrong(answers[key.data]):
-                        until = min(until, time.monotonic() + _PATIENCE)
+        waiting = [self.readers.submit(self._asked, rank, request) for rank in range(RANKS)]
+        done, _ = wait(waiting, _SECONDS, return_when=FIRST_COMPLETED)
+        wait(waiting, _PATIENCE if any(_went_wrong(each.result()) for each in done) else _SECONDS)
+        answers = [each.result() if each.done() else "said nothing in time" for each in waiting]
         if any(_went_wrong(answer) for answer in answers):
             self.close()
         return answers
+
+    def _asked(self, rank: int, request: bytes) -> dict | str:
+        process = self.processes[rank]
+        try:
+            _write(process.stdin, request)
+            answer = _read(process.stdout)
+        except (OSError, ValueError):  # it has ended, or was ended
+            answer = None
+        if answer is not None:
+            return answer
+        lines = self.errors[rank].read_text(errors="replace").strip().splitlines() if self.errors[rank].exists() else []
+        return f"ended without an answer{': ' + lines[-1] if lines else ''}"
 
     def close(self) -> None:
         if self.owner != os.getpid():
             return
         for process in self.processes:
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-                process.stdout.close()
             process.kill()
             process.wait()
+        self.readers.shutdown()  # pipes of a process that has ended are at their end
+        for process in self.processes:
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    pipe.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         atexit.unregister(self.close)
 
@@ -108,12 +114,12 @@ def _went_wrong(answer: dict | str) -> bool:
     return isinstance(answer, str) or _BROKEN in answer
 
 
-def _write(file: BinaryIO, data: bytes) -> None:
+def _write(file: Any, data: bytes) -> None:
     file.write(struct.pack("<q", len(data)) + data)
     file.flush()
 
 
-def _read(file: BinaryIO):
+def _read(file: Any):
     head = file.read(8)
     if len(head) < 8:
         return None

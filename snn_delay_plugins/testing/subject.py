@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -117,7 +118,8 @@ class Subject:
         raise UnclearPlugin("no shape of an input fits; pass shape=. Tried " + "; ".join(errors[:6]))
 
     def _candidates(self) -> list[tuple[int, ...]]:
-        module, sizes = self.made(), []
+        module: Any = self.made()
+        sizes: list[tuple[int, ...]] = []
         for name in _SHAPE_NAMES:
             size = getattr(module, name, None)
             if isinstance(size, int) and not isinstance(size, bool):
@@ -126,7 +128,7 @@ class Subject:
                 sizes.append(tuple(size))
         if hasattr(module, "in_channels"):
             axes = len(module.kernel_size) if isinstance(getattr(module, "kernel_size", 0), tuple) else 2
-            return [(module.in_channels, *(8,) * axes), (module.in_channels, 8), *sizes]
+            return [(int(module.in_channels), *(8,) * axes), (int(module.in_channels), 8), *sizes]
         return [*sizes, (5,), (4, 5), (2, 6, 6)]
 
     def _fresh(self, form: Form) -> nn.Module:
@@ -228,10 +230,10 @@ class Subject:
 
     @cached_property
     def _carried(self) -> dict[Form, tuple[str, ...] | bool]:
-        found = {form: Case(self, form).found_states() for form in self.forms}
+        found: dict[Form, tuple[str, ...] | bool] = {form: Case(self, form).found_states() for form in self.forms}
         if self.plugin.sequence is None and any(found.values()):  # one module: what one form carries, the other has to
             names = tuple(sorted({name for each in found.values() if isinstance(each, tuple) for name in each}))
-            return dict.fromkeys(found, names or True)
+            return dict.fromkeys(self.forms, names or True)
         return found
 
     def carried(self, form: Form) -> tuple[str, ...] | bool:
@@ -259,7 +261,8 @@ class Case:
     """A subject in one form. What a check is given: fresh modules, inputs, and how the two are put together."""
 
     def __init__(self, subject: Subject, form: Form, dtype: torch.dtype | None = None) -> None:
-        self.subject, self.form = subject, form
+        self.subject = subject
+        self.form: Form = form
         self._dtype = dtype
 
     @property

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 import snn_delay_plugins.kernels.delayed_linear.operator
 import snn_delay_plugins.kernels.eventprop.operator
@@ -351,3 +352,17 @@ def test_weights_that_overflow_make_no_time_that_is_no_number():
             assert times.isfinite().all()
         except RuntimeError as error:
             assert "max_spikes" in str(error)
+
+
+FORWARD = [f for f in FITTING if not f.__name__.endswith("_backward")]
+
+
+@pytest.mark.parametrize("fitting", FORWARD)
+def test_an_operator_called_in_forward_mode_says_that_it_has_reverse_mode_alone(fitting):
+    """Torch would drop the tangents in silence."""
+    inputs = fitting()
+    name = next(name for name, x in inputs.items() if isinstance(x, torch.Tensor) and x.is_floating_point())
+    with forward_ad.dual_level():
+        inputs[name] = forward_ad.make_dual(inputs[name], torch.ones_like(inputs[name]))
+        with pytest.raises(NotImplementedError, match=r"forward mode: .*(method=|reverse mode alone)"):
+            getattr(OPERATORS, fitting.__name__)(**inputs)

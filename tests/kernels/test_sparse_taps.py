@@ -126,7 +126,7 @@ def test_few_synapses_are_visited_alone(caplog, layer_class):
     layer = layer_class(40, OUT, max_delay=8, delay="uniform", synapses=2, step_mode="m")
     with caplog.at_level("DEBUG", "snn_delay_plugins"):
         layer(torch.rand(T, N, 40))
-    assert "sparse_delayed_linear" in caplog.text
+    assert "sparse_taps" in caplog.text
 
 
 def test_opcheck():

@@ -20,7 +20,7 @@ from torch import nn
 from snn_delay_plugins import calibrate
 from snn_delay_plugins import snntorch as ours_snntorch
 from snn_delay_plugins import spikingjelly as ours_spikingjelly
-from snn_delay_plugins.functional.adlif import NotFiniteError
+from snn_delay_plugins.functional.linear_neuron import NotFiniteError
 from snn_delay_plugins.functional.surrogate import Boxcar
 from snn_delay_plugins.models import MODELS, Coefficients, LinearModel, Parameter, StepModel
 from snn_delay_plugins.models.run import prepare
@@ -190,6 +190,19 @@ def test_a_heterogeneous_lif_neuron_with_one_leak_is_snntorchs_leaky_behind_its_
         spikes, reference = theirs(0.1 * x, reference)
         torch.testing.assert_close(mem, reference, rtol=0, atol=1e-5)
         assert torch.equal(spk, spikes)
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_a_se_adlif_neuron_is_the_symplectic_adlif_plus_seen_before_its_reset(reset):
+    options = {"features": NEURONS, "reset_mechanism": reset}
+    ours, older = ours_snntorch.SEAdLIF(**options), ours_snntorch.AdLIFPlus(variant="symplectic", **options)
+    older.load_state_dict(ours.state_dict())
+    current = currents(scale=8.0, dtype=torch.float32)
+    spk, mem, w = by_steps(ours, current)
+    spikes, after, adaptation = by_steps(older, current)
+    assert torch.equal(spk, spikes) and spk.any()
+    torch.testing.assert_close(w, adaptation)
+    torch.testing.assert_close(after, mem * (1 - spk) if reset == "zero" else mem - spk)
 
 
 def test_the_published_draw_of_a_silif_is_a_preset():
@@ -380,6 +393,7 @@ def coefficients(p, theta, reset, detach_reset):
         ({"presets": {"slow": {"beta": Parameter(0, 1)}}}, "preset 'slow' of Mine changes"),
         ({"resets": ("half",)}, "resets of Mine must be of"),
         ({"name": "my neuron"}, "a model needs a name"),
+        ({"states": ("mem", "a", "b")}, "a LinearModel has one or two states"),
     ],
 )
 def test_models_that_make_no_neuron_are_refused(options, message):
@@ -388,6 +402,28 @@ def test_models_that_make_no_neuron_are_refused(options, message):
         ours_snntorch.from_model(LinearModel(**{**whole, **options}))
     with pytest.raises(TypeError, match="model must be a LinearModel or a StepModel"):
         ours_spikingjelly.from_model(LinearModel)
+
+
+def test_equations_that_do_not_fit_their_states_are_refused():
+    two = LinearModel(name="Two", states=("mem", "w"), parameters={}, coefficients=coefficients, resets=("none",))
+    with pytest.raises(ValueError, match="Coefficients of its 2 states"):
+        ours_snntorch.from_model(two)[0]()(torch.rand(2, 3))
+    summed = StepModel(
+        name="Summed", states=("mem",), parameters={}, step=lambda current, *_: (current.sum(),), resets=("none",)
+    )
+    with pytest.raises(ValueError, match=r"must return its 1 states of shape \(2, 3\), got \[\(\)\]"):
+        ours_spikingjelly.from_model(summed)()(torch.rand(2, 3))
+    neuron = ours_snntorch.BalancedResonateAndFire()
+    neuron.reset_mechanism = "zero"
+    with pytest.raises(ValueError, match="BalancedResonateAndFire has no reset 'zero'"):
+        neuron(torch.rand(2, 3))
+
+
+def test_classes_that_are_made_leave_nothing_in_snntorchs_list():
+    before = list(snn.SpikingNeuron.instances)
+    ours_snntorch.from_model(LinearModel(name="Mine", states=("mem",), parameters={}, coefficients=coefficients))
+    assert snn.SpikingNeuron.instances == before
+    assert not [neuron for neuron in before if type(neuron) is snn.SpikingNeuron]
 
 
 def test_a_model_needs_no_parameters():
@@ -440,7 +476,7 @@ def test_compiled_in_one_graph_it_computes_the_same(name):
     torch._dynamo.reset()
     neuron = step_class(name)(features=NEURONS, init_hidden=True)
     compiled = torch.compile(copy.deepcopy(neuron), fullgraph=True, backend="aot_eager")
-    current, results = currents(dtype=torch.float32).detach()[:3], []
+    current, results = currents(scale=20.0, dtype=torch.float32).detach()[:4], []
     for module in (neuron, compiled):
         spk = torch.stack([module(x) for x in current])
         (spk * torch.arange(spk.numel()).view_as(spk)).sum().backward()

@@ -6,7 +6,8 @@ from spikingjelly.activation_based import functional
 
 from recipes.deckers.network import ChannelShift, DeckersNetwork, SpikeLinear
 from recipes.deckers_table1 import ROWS
-from recipes.engine.training import losses, trainer
+from recipes.engine.errors import RunError
+from recipes.engine.training import checkpoints, losses
 from recipes.engine.training.hyperparameters import Hyperparameters
 from recipes.engine.training.networks import as_input, count_parameters
 from recipes.engine.training.objectives import SummedSoftmax, parameter_groups
@@ -222,10 +223,10 @@ def test_a_training_begun_with_other_random_numbers_is_not_continued(tmp_path):
         "state_dict": {f"network.{name}": value for name, value in network.state_dict().items()},
     }
     torch.save(kept, tmp_path / "last.ckpt")
-    with pytest.raises(trainer.RunError, match=r"earlier version.*delete .* to begin the run anew"):
-        trainer._history_of(tmp_path / "last.ckpt", objective, "valid_accuracy")
+    with pytest.raises(RunError, match=r"earlier version.*delete .* to begin the run anew"):
+        checkpoints.history_of(tmp_path / "last.ckpt", objective, "valid_accuracy")
     torch.save(kept | {"drawn_as": 3}, tmp_path / "last.ckpt")
-    assert trainer._history_of(tmp_path / "last.ckpt", objective, "valid_accuracy") == history
+    assert checkpoints.history_of(tmp_path / "last.ckpt", objective, "valid_accuracy") == history
 
 
 def test_linear_layers_on_spikes_are_linear_layers():

@@ -12,7 +12,7 @@ from stopping import Stop, stop_at, timeless
 
 from recipes.engine.data.events import Sampling, ShdEvents
 from recipes.engine.errors import OptionError
-from recipes.engine.training import parallel, trainer
+from recipes.engine.training import batches, parallel, trainer
 from recipes.engine.training.hardware import Hardware
 from recipes.eventprop.augmentation import ShiftAndBlend
 from recipes.eventprop.yin_yang import Encoding, YinYang
@@ -113,9 +113,9 @@ def test_each_process_keeps_its_rows_of_what_was_drawn_for_all():
 def test_no_evaluation_batch_leaves_a_process_without_a_sample():
     for samples in (1, 2, 40, 256, 257, 513, 514):
         for processes in (1, 2, 3):
-            size = trainer._evaluation_batch(samples, processes)
+            size = batches.evaluation_batch(samples, processes)
             assert min(size, samples % size or size) >= min(processes, samples)
-            assert processes > 1 or size == trainer._EVALUATION_BATCH
+            assert processes > 1 or size == batches.EVALUATION_BATCH
 
 
 # ------------------------------------------------------------------------------------------------------- errors

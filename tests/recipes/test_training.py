@@ -15,7 +15,7 @@ from recipes.deckers.network import DeckersNetwork
 from recipes.engine.errors import DataError
 from recipes.engine.results import runs
 from recipes.engine.results.runs import Run, RunStore
-from recipes.engine.training import trainer
+from recipes.engine.training import batches, epochs, trainer
 from recipes.engine.training.hyperparameters import Hyperparameters
 from recipes.engine.training.networks import as_input
 from recipes.engine.training.objectives import SummedSoftmax
@@ -95,7 +95,7 @@ def test_another_seed_gives_another_run(small_splits, whole, tmp_path):
 
 def test_the_order_of_samples_follows_seed_and_epoch(small_splits):
     def orders(seed):
-        loader = trainer.batches(small_splits.train, 16, shuffle_seed=seed)
+        loader = batches.batches(small_splits.train, 16, shuffle_seed=seed)
         found = []
         for epoch in (0, 1, 0):
             loader.sampler.set_epoch(epoch)
@@ -107,7 +107,7 @@ def test_the_order_of_samples_follows_seed_and_epoch(small_splits):
 
 
 def test_every_sample_is_seen_once_and_the_last_batch_may_be_smaller(small_splits):
-    sizes = [len(batch.labels) for batch in trainer.batches(small_splits.train, 20)]
+    sizes = [len(batch.labels) for batch in batches.batches(small_splits.train, 20)]
     assert sizes == [20, 20, 8]
 
 
@@ -131,10 +131,10 @@ def test_the_recorded_accuracy_is_that_of_the_kept_weights(small_splits, whole):
     result, folder = whole
     kept = network().eval()
     kept.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
-    trainer.seed_everything(0)
+    batches.seed_everything(0)
     right = 0
     with torch.no_grad():
-        for counts, labels, _ in trainer.batches(small_splits.valid, 256):
+        for counts, labels, _ in batches.batches(small_splits.valid, 256):
             membrane = kept(as_input(counts)).membrane
             right += (membrane.softmax(-1).sum(0).argmax(1) == labels).sum().item()
     assert result["best"]["clean"]["valid_accuracy"] == pytest.approx(100 * right / len(small_splits.valid))
@@ -148,14 +148,14 @@ HISTORY = [
 
 
 def test_the_clean_protocol_takes_the_test_accuracy_of_the_best_validation_epoch():
-    chosen = trainer.chosen_epochs(HISTORY, {"paper": "test_accuracy", "clean": "valid_accuracy"})
+    chosen = epochs.chosen_epochs(HISTORY, {"paper": "test_accuracy", "clean": "valid_accuracy"})
     assert chosen["clean"] == HISTORY[1]  # the first of equals; the better test accuracy of epoch 3 plays no part
     assert chosen["paper"] == HISTORY[2]
 
 
 def test_without_validation_only_the_paper_protocol_can_choose():
     history = [{k: v for k, v in entry.items() if k != "valid_accuracy"} for entry in HISTORY]
-    assert list(trainer.chosen_epochs(history, {"paper": "test_accuracy"})) == ["paper"]
+    assert list(epochs.chosen_epochs(history, {"paper": "test_accuracy"})) == ["paper"]
 
 
 def test_the_learning_rate_follows_the_first_evaluated_set(small_splits, tmp_path):
@@ -171,7 +171,7 @@ def test_the_learning_rate_follows_the_first_evaluated_set(small_splits, tmp_pat
 
 
 def test_means_weigh_every_sample_alike():
-    tally = trainer._Tally()
+    tally = epochs.Tally()
     tally.add(3, loss=torch.tensor(6.0))
     tally.add(1, loss=torch.tensor(0.0))
     assert tally.means()["loss"] == 1.5

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from snn_delay_plugins.functional.linear import spike_linear
 from snn_delay_plugins.kernels import dispatch
+from snn_delay_plugins.kernels.linear_neuron import operator as _registered  # noqa: F401
 from snn_delay_plugins.spikingjelly import AdLIFPlusNode, DelayedLinear, EventPropLI, EventPropLIF
 
 WEIGHT = torch.rand(8, 8)

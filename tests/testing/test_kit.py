@@ -119,7 +119,7 @@ ONE = nn.Linear(4, 3)
         (lambda: check_layer(lambda: ONE), UnclearPlugin, "gave the same module twice"),
         (lambda: check_layer(lambda: nn.Bilinear(2, 3, 4)), UnclearPlugin, "no shape of an input fits; pass shape="),
         (lambda: check_neuron(lambda: nn.Threshold(1e9, 0.0), checks=["causal"]), UnclearPlugin, "fire never or always"),
-        (lambda: check_layer(nn.Identity, framework="norse"), ValueError, "one of snntorch, spikingjelly, got 'norse'"),
+        (lambda: check_layer(nn.Identity, framework="norse"), ValueError, "snntorch, spikingjelly, got 'norse'"),
     ],
 )
 def test_what_the_kit_cannot_find_out_is_said(call, error, says):

@@ -99,7 +99,7 @@ class TableRecipe:
     # ----------------------------------------------------------------------------------------------- networks
 
     @property
-    def numbers(self) -> dict[str, dict[str, tuple[Any, Any]]]:
+    def numbers(self) -> dict[request.Part, dict[str, tuple[Any, Any]]]:
         """(value, annotated type) of every number and word that ``--set`` can change: all arguments of the network, all
         fields of the training."""
         of_network = {
@@ -108,7 +108,10 @@ class TableRecipe:
             if argument.kind is argument.KEYWORD_ONLY
         }
         builder = self.network.__init__ if isinstance(self.network, type) else self.network
-        values = {"network": of_network | self.network_settings, "training": dataclasses.asdict(self.training)}
+        values: dict[request.Part, dict] = {
+            "network": of_network | self.network_settings,
+            "training": dataclasses.asdict(self.training),
+        }
         types = {"network": typing.get_type_hints(builder), "training": typing.get_type_hints(type(self.training))}
         return {part: {name: (value, types[part][name]) for name, value in of.items()} for part, of in values.items()}
 

@@ -1,12 +1,23 @@
 """What a training runs on: processor or GPUs, how many, and at which precision."""
 
-import argparse
 import dataclasses
+from typing import Protocol
 
 import torch
 
 from ..data.sources import Splits
 from ..errors import OptionError
+
+
+class Asked(Protocol):
+    """What a user has said of it; None: nothing."""
+
+    @property
+    def accelerator(self) -> str | None: ...
+    @property
+    def devices(self) -> int | None: ...
+    @property
+    def precision(self) -> str | None: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +29,7 @@ class Hardware:
     precision: str = "32"
 
     @classmethod
-    def chosen(cls, given: argparse.Namespace, objective: type) -> "Hardware":
+    def chosen(cls, given: Asked, objective: type) -> "Hardware":
         """What the options ask for, for this kind of training. Raises :class:`OptionError` where this machine or the
         training cannot do it."""
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0

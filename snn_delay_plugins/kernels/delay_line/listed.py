@@ -107,7 +107,7 @@ class ListedSynapses:
         self.ranges(
             loops.arrive, (entries, values, offsets, *self.tables, pending.later, now, offset, current), len(current), found
         )
-        if pending.fetched:
+        if pending.fetched and pending.past is not None:
             current += self.visit(self.by_receiver, pending.past, self.room - 1 - now, *current.shape)
         return torch.from_numpy(current), (entries, values)
 
@@ -213,8 +213,8 @@ class ListedTape:
             loops.backwards(self.later, self.lanes, synapses.room)
             self.now = synapses.room
         self.now -= 1
-        grad = self.silence if grad is None else grad.detach().to(synapses.dtype).contiguous().numpy()
-        loops.put(grad, self.now, self.later, self.lanes, self.total)
+        row = self.silence if grad is None else grad.detach().to(synapses.dtype).contiguous().numpy()
+        loops.put(row, self.now, self.later, self.lanes, self.total)
         entries, values = (x.numpy() for x in kept)
         if self.to_taps and entries.size:
             self._collect(entries, values)
@@ -242,7 +242,7 @@ class ListedTape:
 
     def _collect_many(self) -> None:
         """Add what the steps with many spikes led to, from ``now`` on."""
-        if not self.waiting:
+        if not self.waiting or self.many is None:
             return
         synapses, (blocks, senders, steps, lanes) = self.synapses, self.many.shape
         arguments = self.many, *synapses.tables[:2], self.lanes, self.now, self.met

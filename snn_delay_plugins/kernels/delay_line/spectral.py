@@ -183,6 +183,7 @@ class SpectralTape:
         with torch.no_grad():
             if self.now or self.met is None:
                 self._collect()
+            assert self.met is not None
             of_taps = self.transforms[1][:, : self.synapses.reach].flip(1).mT
             taps = (of_taps @ self.met.flatten(1)).view(-1, *self.met.shape[1:])
             return taps.transpose(1, 2), self.total

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import dispatch
 from ..checks import FLOATS, check_kind, check_room, check_size, check_tensor
-from ..first_order import PLAIN_FORM, first_order_only
+from ..first_order import PLAIN_FORM, first_order_only, reverse_mode_only
 
 __all__ = ["delayed_linear", "delayed_linear_backward"]
 
@@ -41,6 +41,7 @@ def delayed_linear(
     ``max_delay``: the longest lag of a first tap. ``support`` ``[T, N, in]``: where the gradient of the trains is wanted
     (elsewhere it is zero). ``method``: ``"events"``, ``"shifted"`` or ``"auto"`` (CPU), ``"triton"``.
     """
+    reverse_mode_only("delayed_linear")
     _check(trains, taps, lags, support, max_delay, method)
     check_size("steps", steps)
     if method == "triton":
@@ -84,8 +85,7 @@ def delayed_linear_backward(
     x, synapses = _as_arrays(trains, taps, lags, max_delay, grad.shape[0])
     g = grad.detach().contiguous().numpy()
     if not grad.numel() or not trains.numel():
-        of = ((trains, for_trains), (taps, for_taps))
-        return tuple(value.new_zeros(value.shape if wanted else 0) for value, wanted in of)
+        return trains.new_zeros(trains.shape if for_trains else 0), taps.new_zeros(taps.shape if for_taps else 0)
     if for_taps:
         if dispatch.delay_form("synapses", trains, method) == "events":
             met = loops.events_synapses(loops.events_of(x), synapses, g)

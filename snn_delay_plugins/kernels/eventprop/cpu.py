@@ -8,7 +8,6 @@ order that does not depend on the number of threads.
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ...bins import FLOAT32, FLOAT64, steps_in
+from ...bins import FLOAT32, FLOAT64
 from ..threads import pool
 from . import numba as loops
+from .neuron import Neuron, refuse_spikes
 
 _TIME_CHUNKS = 8  # neurons are split into this many runs when derivatives by event times are summed over them
 _GROUP_EVENTS = 1 << 18  # and samples into groups of about this many events, which bounds the memory of that sum
@@ -48,43 +48,6 @@ class Spikes:
 def spikes(times: np.ndarray, units: np.ndarray, offsets: np.ndarray, single: bool) -> Spikes:
     """``single``: the times came as float32."""
     return Spikes(times, units, offsets, FLOAT32 if single or loops.all_float32(times) else FLOAT64)
-
-
-@dataclass(frozen=True)
-class Neuron:
-    """Constants of a layer; ``steps`` of length ``dt`` cover the duration, ``every`` steps make one of the caller's."""
-
-    theta: float
-    tau_mem: float
-    tau_syn: float
-    dt: float
-    steps: int
-    every: int
-    duration: float
-
-
-def exact_neuron(theta: float, tau_mem: float, tau_syn: float, dt: float, duration: float, sampled: bool) -> Neuron:
-    """Steps for the exact scheme: no longer than dt and half the shorter time constant (which keeps the factors of
-    P(2 dt - ft) P(-fd) near one); a divisor of dt if the voltage is sampled every dt, else of the duration."""
-    longest = 0.5 * min(tau_mem, tau_syn)
-    if sampled:
-        every = max(1, math.ceil(dt / longest))
-        return Neuron(theta, tau_mem, tau_syn, dt / every, every * num_steps(duration, dt), every, duration)
-    steps = num_steps(duration, min(dt, longest))
-    return Neuron(theta, tau_mem, tau_syn, duration / steps, steps, 1, duration)
-
-
-def grid_neuron(theta: float, tau_mem: float, tau_syn: float, dt: float, duration: float) -> Neuron:
-    return Neuron(theta, tau_mem, tau_syn, dt, num_steps(duration, dt), 1, duration)
-
-
-def num_steps(duration: float, dt: float) -> int:
-    """Steps of length dt that cover the duration, at least one."""
-    return max(1, steps_in(duration, dt))
-
-
-class TooManySpikes(RuntimeError):
-    pass
 
 
 # ---------------------------------------------------------------------------------------------------- threads
@@ -196,7 +159,7 @@ def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads
             return loops.lif_exact_forward(*events, *layer, first, last, *constants, rows, neuron.duration, max_spikes)
 
         for columns, status, sample, unit in _run([partial(task, *blocks) for blocks in ranges], threads):
-            check_spikes((status, lo + sample, unit), neuron, max_spikes)
+            _check_spikes((status, lo + sample, unit), neuron, max_spikes)
             columns[3] += lo
             found.append(columns)
     return loops.in_order(np.concatenate(found, axis=1), spikes.batch_size)
@@ -234,7 +197,7 @@ def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, th
     ranges = _ranges(spikes.batch_size, _pieces(threads, spikes.batch_size))
     parts = _run([partial(task, *part) for part in ranges], threads)
     for _, _, *outcome in parts:
-        check_spikes(outcome, neuron, max_spikes)
+        _check_spikes(outcome, neuron, max_spikes)
     offsets = np.zeros(spikes.batch_size + 1, np.int64)
     if not parts:
         return offsets, np.empty((3, 0))
@@ -247,14 +210,10 @@ def _pieces(threads: int, most: int) -> int:
     return min(4 * threads, max(most, 1)) if threads > 1 else 1
 
 
-def check_spikes(outcome: tuple[int, int, int], neuron: Neuron, max_spikes: int) -> None:
+def _check_spikes(outcome: tuple[int, int, int], neuron: Neuron, max_spikes: int) -> None:
     status, sample, unit = outcome
     if status == loops.TOO_MANY_SPIKES:
-        raise TooManySpikes(
-            f"neuron {unit} in sample {sample} fires more than max_spikes = {max_spikes} spikes within "
-            f"{neuron.duration:g} time units: runaway activity, usually recurrent excitation with short delays. "
-            "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant"
-        )
+        refuse_spikes(sample, unit, neuron, max_spikes)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import deque
 from functools import cache
 from importlib.util import find_spec
 
@@ -21,10 +22,12 @@ from torch import Tensor
 
 from ...bins import check_resolution, eps_of
 from ..checks import FLOATS, check_indices, check_kind, check_offsets, check_room, check_tensor
-from ..first_order import first_order_only
+from ..first_order import first_order_only, reverse_mode_only
+from .neuron import exact_neuron, grid_neuron, num_steps
 
 __all__ = ["KINDS", "eventprop_arrivals", "eventprop_li", "eventprop_lif"]
 
+_REVERSE = "its derivatives exist in reverse mode alone (backward(), torch.autograd.grad)"
 _MOST_CELLS = 1 << 29  # neurons times steps: a step has two rows, delays double them, and rows count to 2^31
 _CELL_BYTES = 56  # of two rows: a bucket, its inhibition and its chain
 
@@ -72,22 +75,34 @@ def check_values(
     tau_mem: Tensor | float,
     tau_syn: Tensor | float,
     threshold: Tensor | float,
+    again: bool = False,
 ) -> None:
     """
+    :param again: in a backward pass, for which weights that the forward pass has seen need no second look. Delays do: the
+        loops find their places by them.
     :raises ValueError: for weights and delays that are not finite, negative delays, constants that are not positive.
     """
-    for name, tensor in {
-        "weight": weight,
-        "delay": delay,
-        "recurrent_weight": recurrent_weight,
-        "recurrent_delay": recurrent_delay,
-    }.items():
+    for name, tensor in {"weight": weight, "recurrent_weight": recurrent_weight}.items():
+        if tensor is None or (again and _identity(tensor) in _finite_weights):
+            continue
+        _check_finite(name, tensor.detach())
+        if not tensor.is_inference():
+            _finite_weights.append(_identity(tensor))
+    for name, tensor in {"delay": delay, "recurrent_delay": recurrent_delay}.items():
         if tensor is not None:
             _check_finite(name, tensor.detach())
-            if name.endswith("delay"):
-                _check_delay(name, tensor.detach())
+            _check_delay(name, tensor.detach())
     for name, value in {"tau_mem": tau_mem, "tau_syn": tau_syn, "threshold": threshold}.items():
-        _check_positive(name, float(value.detach() if isinstance(value, Tensor) else value))
+        _check_positive(name, value.item() if isinstance(value, Tensor) else float(value))
+
+
+_finite_weights: deque[tuple] = deque(maxlen=64)
+
+
+def _identity(tensor: Tensor) -> tuple:
+    """What another tensor, or another state of this one, would most likely not have."""
+    version = None if tensor.is_inference() else tensor._version
+    return tensor.data_ptr(), version, tensor.dtype, tensor.shape, tensor.stride()
 
 
 def _checked_events(
@@ -100,35 +115,55 @@ def _checked_events(
     :returns: the times, those that rounding put past the end brought back to it.
     :raises TypeError, ValueError: unless they are a batch of ``num_units`` units.
     """
+    return _events_in_order(times, units, offsets, num_units, duration, step)[0]
+
+
+def _events_in_order(
+    times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float, step: float | None
+) -> tuple[Tensor, bool]:
+    """The same, and whether the times rise inside of every sample."""
     _check_positive("duration", duration)
-    _check_event_tensors(times, units, offsets, num_units)
+    _check_event_tensors(times, units, offsets)
+    end = duration * (1 + 1e-6)  # rounded to float32, the last one may lie beyond
+    if times.is_cpu and all(x.is_contiguous() for x in (times, units, offsets)):
+        arrays = (x.detach().numpy() for x in (times, units, offsets))
+        fits, ordered, last = _cpu().loops.events_fit(*arrays, num_units, end)
+    else:
+        fits = False
+    if not fits:  # or not known
+        last = _last(times.detach(), units, offsets, num_units, end, duration)
+        ordered = not _falls(times.detach(), offsets)
+    if step is not None:
+        check_resolution(times.dtype, last, step)
+    return times.clamp(max=duration) if last > duration else times, ordered
+
+
+def _last(times: Tensor, units: Tensor, offsets: Tensor, num_units: int, end: float, duration: float) -> float:
+    """The last time. :raises ValueError: saying what does not fit."""
+    check_offsets("offsets", offsets, times.shape[0], "the number of events")
+    check_indices("units", units, num_units, "num_units")
     if not times.numel():
-        return times
-    first, last = _range(times.detach())
-    if not (first >= 0 and last <= duration * (1 + 1e-6)):  # rounded to float32, the last one may lie beyond
+        return 0.0
+    first, last = torch.stack(times.aminmax()).tolist()
+    if not (first >= 0 and last <= end):
         raise ValueError(
             f"spike times from {first:g} to {last:g} are not within [0, duration = {duration:g}]; if they "
             "are learned, clamp them and build the SpikeEvents anew after each update"
         )
-    if step is not None:
-        check_resolution(times.dtype, last, step)
-    return times.clamp(max=duration) if last > duration else times
+    return last
 
 
-def _range(times: Tensor) -> tuple[float, float]:
-    if times.device.type == "cpu":  # numpy's calls cost less
-        array = times.numpy()
-        return float(array.min()), float(array.max())
-    first, last = torch.stack(times.aminmax()).tolist()
-    return first, last
+def _falls(times: Tensor, offsets: Tensor) -> bool:
+    falls = times[1:] < times[:-1]
+    starts = offsets[1:-1].to(times.device)
+    falls[starts[(starts > 0) & (starts < times.shape[0])] - 1] = False
+    return bool(falls.any())
 
 
-def _check_event_tensors(times: Tensor, units: Tensor, offsets: Tensor, num_units: int) -> None:
+def _check_event_tensors(times: Tensor, units: Tensor, offsets: Tensor) -> None:
     check_tensor("times", times, (None,), FLOATS, times.device)
     check_tensor("units", units, (times.shape[0],), (torch.int64,), times.device)
     check_tensor("offsets", offsets, (None,), (torch.int64,), times.device)
-    check_offsets("offsets", offsets, times.shape[0], "the number of events")
-    check_indices("units", units, num_units, "num_units")
 
 
 def _check_layer(
@@ -187,15 +222,24 @@ def _check_steps(
     check_room(what, int(_CELL_BYTES * columns * steps))
 
 
+def _all_finite(tensor: Tensor) -> bool:
+    tensor = tensor.detach()
+    if tensor.is_cpu and tensor.is_contiguous():
+        array = tensor.numpy().reshape(-1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if math.isfinite(np.dot(array, array)):  # NaN and infinity survive a sum; an overflow is sorted out below
+                return True
+    return bool(tensor.isfinite().all())
+
+
 def _check_finite(name: str, tensor: Tensor) -> None:
-    # NaN and infinity survive a sum; the reverse, an overflow of finite values, is sorted out below
-    if not math.isfinite(float(tensor.sum())) and not bool(tensor.isfinite().all()):
+    if not _all_finite(tensor):
         j, i = (~tensor.isfinite()).nonzero()[0].tolist()
         raise ValueError(f"{name}[{j}, {i}] = {tensor[j, i].item()} is not finite")
 
 
 def _check_delay(name: str, delay: Tensor) -> None:
-    if delay.numel() and float(delay.min()) < 0:
+    if delay.numel() and float(delay.numpy().min() if delay.is_cpu else delay.min()) < 0:  # numpy's takes less time
         j, i = divmod(int(delay.argmin()), delay.shape[1])
         raise ValueError(f"{name}[{j}, {i}] = {delay[j, i].item()} is negative; clamp delays after each update")
 
@@ -243,7 +287,7 @@ def _gradient(wanted: bool, grad: np.ndarray | Tensor | float, tensor: Tensor) -
 
 
 def _finite(*grads: Tensor | None) -> bool:
-    return all(g is None or bool(g.isfinite().all()) for g in grads)
+    return all(g is None or _all_finite(g) for g in grads)
 
 
 def _not_a_number(grads: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -266,9 +310,10 @@ def _neuron(
     sampled: bool,
     columns: int = 8,
 ):
-    _check_steps(float(tau_mem), float(tau_syn), duration, dt, grid, sampled, columns)
-    constants = threshold, float(tau_mem), float(tau_syn), dt, duration
-    return _cpu().grid_neuron(*constants) if grid else _cpu().exact_neuron(*constants, sampled)
+    tau_mem, tau_syn = tau_mem.item(), tau_syn.item()
+    _check_steps(tau_mem, tau_syn, duration, dt, grid, sampled, columns)
+    constants = threshold, tau_mem, tau_syn, dt, duration
+    return grid_neuron(*constants) if grid else exact_neuron(*constants, sampled)
 
 
 def _synapses(weight: Tensor, delay: Tensor):
@@ -293,11 +338,12 @@ def _checked_lif(
     threshold,
     duration,
     step: float | None = None,
+    again: bool = False,
 ) -> Tensor:
     _check_layer(
         times, weight, delay, recurrent_weight, recurrent_delay, tau_mem=tau_mem, tau_syn=tau_syn, threshold=threshold
     )
-    check_values(weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold)
+    check_values(weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, again)
     return _checked_events(times, units, offsets, weight.shape[1], duration, step)
 
 
@@ -324,6 +370,7 @@ def eventprop_lif(
     max_spikes: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Spikes of the layer: times, potential, units, offsets; then times in float64 and tau_m dV/dt at each of them."""
+    reverse_mode_only("eventprop_lif", _REVERSE)
     step = dt if grid else None
     times = _checked_lif(
         times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, duration, step
@@ -397,9 +444,8 @@ def eventprop_lif_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, recurrent weight and delay, tau_mem, tau_syn, threshold; empty where not asked
     for (``for_synapses``: all weights and delays)."""
-    times = _checked_lif(
-        times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold, duration
-    )
+    layer = weight, delay, recurrent_weight, recurrent_delay, tau_mem, tau_syn, threshold
+    times = _checked_lif(times, units, offsets, *layer, duration, again=True)
     exact = _checked_spikes(exact, out_units, out_offsets, slope, times, offsets, weight, duration)
     for name, g in {"g_time": g_time, "g_potential": g_potential}.items():
         if g is not None:
@@ -499,17 +545,15 @@ def _checked_spikes(
     for name, tensor in {"exact": exact, "slope": slope}.items():
         check_tensor(name, tensor, tuple(exact.shape), (torch.float64,), _home(times))
     check_tensor("out_offsets", offsets, tuple(of_times.shape), (torch.int64,), times.device)
-    exact = _checked_events(exact, units.to(exact.device), offsets.to(exact.device), weight.shape[0], duration)
-    falls = exact[1:] < exact[:-1]
-    starts = offsets[1:-1].to(exact.device)
-    falls[starts[(starts > 0) & (starts < exact.shape[0])] - 1] = False
-    if falls.any():
+    places = units.to(exact.device), offsets.to(exact.device)
+    exact, ordered = _events_in_order(exact, *places, weight.shape[0], duration, None)
+    if not ordered:
         raise ValueError("the spikes of a sample must be in the order of their times")
     return exact
 
 
 def _check_slope(slope: Tensor, times: Tensor, units: Tensor) -> None:
-    if slope.numel() and not bool((slope > 0).all()):
+    if slope.numel() and not (slope.numpy() if slope.is_cpu else slope).min() > 0:  # also NaN
         k = int(slope.argmin())
         raise RuntimeError(
             f"the spike of neuron {units[k].item()} at t = {times[k].item():g} only grazes the threshold "
@@ -573,11 +617,11 @@ first_order_only(eventprop_lif_backward, "an EventProp layer")
 
 
 def _checked_li(
-    times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind, step: float | None = None
+    times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind, step: float | None = None, again: bool = False
 ) -> Tensor:
     check_kind("kind", kind, KINDS if step is None else KINDS[:1])  # the grid scheme computes V at its steps, no more
     _check_layer(times, weight, delay, tau_mem=tau_mem, tau_syn=tau_syn)
-    check_values(weight, delay, None, None, tau_mem, tau_syn, 1.0)
+    check_values(weight, delay, None, None, tau_mem, tau_syn, 1.0, again)
     return _checked_events(times, units, offsets, weight.shape[1], duration, step)
 
 
@@ -597,6 +641,7 @@ def eventprop_li(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The readout (:data:`KINDS`); then, for the maximum, its time, the event at whose arrival V has a kink there (or
     -1) and V' before it, each [N, out]."""
+    reverse_mode_only("eventprop_li", _REVERSE)
     step = dt if grid else None
     times = _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind, step)
     neuron = _neuron(1.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
@@ -629,8 +674,6 @@ def eventprop_li(
 
 @eventprop_li.register_fake
 def _(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, dt, grid, kind):
-    from .cpu import num_steps
-
     batch, n_out = offsets.shape[0] - 1, weight.shape[0]
     shape = {"voltage": (num_steps(duration, dt), batch, n_out), "final": (batch, n_out, 2), "maximum": (batch, n_out)}
     result = times.new_empty(shape[kind], dtype=torch.promote_types(times.dtype, weight.dtype))
@@ -660,7 +703,8 @@ def eventprop_li_backward(
     for_tau: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of times, weight, delay, tau_mem, tau_syn; empty where not asked for."""
-    times = _checked_li(times, units, offsets, weight, delay, tau_mem, tau_syn, duration, kind, dt if grid else None)
+    constants, step = (tau_mem, tau_syn, duration, kind), dt if grid else None
+    times = _checked_li(times, units, offsets, weight, delay, *constants, step, again=True)
     neuron = _neuron(0.0, tau_mem, tau_syn, duration, dt, grid, sampled=kind == "voltage")
     batch, n_out = offsets.shape[0] - 1, weight.shape[0]
     shape = {"voltage": (neuron.steps // neuron.every, batch, n_out), "final": (batch, n_out, 2), "maximum": (batch, n_out)}
@@ -823,6 +867,7 @@ def eventprop_arrivals(
     times: Tensor, units: Tensor, offsets: Tensor, weight: Tensor, delay: Tensor, rate: float, duration: float
 ) -> Tensor:
     """[N, out]: sum of w exp(-rate s) over the arrivals s <= duration."""
+    reverse_mode_only("eventprop_arrivals", _REVERSE)
     times = _checked_arrivals(times, units, offsets, weight, delay, rate, duration)
     kernels = _device_kernels(times)
     if kernels:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...transforms import transform
 from ..checks import FLOATS, check_tensor
-from ..first_order import PLAIN_FORM, first_order_only
+from ..first_order import PLAIN_FORM, first_order_only, reverse_mode_only
 from ..op_counts import counting
 from .structure import Structure
 
@@ -92,6 +92,7 @@ def _forward(
     current: Tensor, x0: Tensor, x1: Tensor, s: Tensor, coefficients: Tensor, code: int, traces: bool, support: bool,
     width: float, height: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    reverse_mode_only("linear_neuron")
     _check(current, (x0, x1, s), coefficients, Structure.of(code))
     every = _every(current, traces)
     inside = current.new_empty(current.shape if support else (0, 0), dtype=torch.bool)

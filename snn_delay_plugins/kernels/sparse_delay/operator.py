@@ -1,7 +1,7 @@
 """Whole delays over a list of synapses on the CPU, as torch operators: ``snn_delay_plugins::sparse_delayed_linear`` and
 its single step. Shapes: :mod:`snn_delay_plugins.functional.sparse_delay`.
 
-The loops check each synapse that a spike visits: a look at the whole list would cost more than the few visits of a step.
+:mod:`.numba` runs the loops.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checks import FLOATS, LONGEST, check_room, check_size, check_synapse_list, check_tensor
-from ..compiled import njit
+from ..first_order import reverse_mode_only
 from ..threads import over_ranges
 
 __all__ = ["sparse_delayed_linear", "sparse_delayed_linear_step"]
@@ -22,6 +22,7 @@ def sparse_delayed_linear(
     max_delay: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Currents ``[steps, N, out]`` of spikes ``[T, N, in]``; a synapse longer than ``max_delay``, if given, is refused."""
+    reverse_mode_only("sparse_delayed_linear")
     synapses = starts, targets, delays, weights
     check_tensor("spikes", spikes, (None, None, None), FLOATS, torch.device("cpu"))
     _check_types(spikes, *synapses)
@@ -30,7 +31,7 @@ def sparse_delayed_linear(
     numbers = steps * spikes.shape[1] * out_features
     check_room(f"steps = {steps} of {spikes.shape[1]} x {out_features} currents", numbers * spikes.element_size())
     out = spikes.new_zeros(steps, spikes.shape[1], out_features)
-    _over_samples(_sequence, spikes, synapses, out, spikes.shape[1], LONGEST if max_delay is None else max_delay)
+    _over_samples("sequence", spikes, synapses, out, spikes.shape[1], LONGEST if max_delay is None else max_delay)
     return out
 
 
@@ -45,6 +46,7 @@ def sparse_delayed_linear_step(
 ) -> None:
     """Add the currents of spikes ``[N, in]`` to the ring ``pending`` ``[slots, N, out]``, whose entry of now is
     ``now``."""
+    reverse_mode_only("sparse_delayed_linear_step")
     synapses = starts, targets, delays, weights
     check_tensor("spikes", spikes, (None, None), FLOATS, torch.device("cpu"))
     _check_types(spikes, *synapses)
@@ -53,7 +55,7 @@ def sparse_delayed_linear_step(
     if not 0 <= now < slots:
         raise ValueError(f"now = {now} is outside [0, {slots}), the slots of pending")
     ring = pending.detach().contiguous()
-    _over_samples(_step, spikes, synapses, ring, spikes.shape[0], slots - 1, now)
+    _over_samples("step", spikes, synapses, ring, spikes.shape[0], slots - 1, now)
     if ring.data_ptr() != pending.data_ptr():
         pending.copy_(ring)
 
@@ -71,60 +73,22 @@ def _check_types(spikes: Tensor, starts: Tensor, targets: Tensor, delays: Tensor
 
 
 def _over_samples(
-    loop, spikes: Tensor, synapses: tuple[Tensor, ...], into: Tensor, samples: int, longest: int, *more: int
+    loop: str, spikes: Tensor, synapses: tuple[Tensor, ...], into: Tensor, samples: int, longest: int, *more: int
 ) -> None:
     """
     :raises ValueError: if spikes visit synapses that do not fit.
     """
+    from . import numba  # when a kernel first runs
+
+    run = {"sequence": numba.sequence, "step": numba.step}[loop]
     arrays = [x.detach().contiguous().numpy() for x in (spikes, *synapses)]
     misfits = []
 
     def task(first: int, last: int) -> None:
-        if not loop(first, last, *arrays, into.numpy(), longest, *more):
+        if not run(first, last, *arrays, into.numpy(), longest, *more):
             misfits.append((first, last))
 
     over_ranges(task, samples)
     if misfits:
-        check_synapse_list(*synapses, into.shape[2], longest)
-
-
-@njit(cache=True, nogil=True)
-def _sequence(first, last, spikes, starts, targets, delays, weights, out, longest):
-    """Do all synapses fit that were visited?"""
-    steps, _, receivers = out.shape
-    for n in range(first, last):
-        for t in range(spikes.shape[0]):
-            for j in range(spikes.shape[2]):
-                size = spikes[t, n, j]
-                if size != 0:
-                    begin, end = starts[j], starts[j + 1]
-                    if begin < 0 or begin > end or end > weights.shape[0]:
-                        return False
-                    for s in range(begin, end):
-                        delay, target = delays[s], targets[s]
-                        if delay < 0 or delay > longest or target < 0 or target >= receivers:
-                            return False
-                        arrival = t + delay
-                        if arrival < steps:
-                            out[arrival, n, target] += size * weights[s]
-    return True
-
-
-@njit(cache=True, nogil=True)
-def _step(first, last, spikes, starts, targets, delays, weights, pending, longest, now):
-    """Do all synapses fit that were visited? ``longest`` is one less than the slots of the ring."""
-    slots, _, receivers = pending.shape
-    for n in range(first, last):
-        for j in range(spikes.shape[1]):
-            size = spikes[n, j]
-            if size != 0:
-                begin, end = starts[j], starts[j + 1]
-                if begin < 0 or begin > end or end > weights.shape[0]:
-                    return False
-                for s in range(begin, end):
-                    delay, target = delays[s], targets[s]
-                    if delay < 0 or delay > longest or target < 0 or target >= receivers:
-                        return False
-                    slot = now + delay
-                    pending[slot if slot < slots else slot - slots, n, target] += size * weights[s]
-    return True
+        starts, targets, delays, weights = synapses
+        check_synapse_list(starts, targets, delays, weights, into.shape[2], longest)

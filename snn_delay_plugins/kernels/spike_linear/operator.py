@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import dispatch
 from ..checks import FLOATS, check_kind, check_tensor
-from ..first_order import PLAIN_FORM, first_order_only
+from ..first_order import PLAIN_FORM, first_order_only, reverse_mode_only
 
 __all__ = ["sparse_linear", "sparse_linear_backward"]
 
@@ -31,6 +31,7 @@ def _check(x: Tensor, weight: Tensor, support: Tensor | None, method: str) -> No
 def sparse_linear(x: Tensor, weight: Tensor, bias: Tensor | None, support: Tensor | None, method: str) -> Tensor:
     """``x @ weight.T + bias``. ``support`` ``[R, in]``, bool: where the gradient of x is wanted (elsewhere it is zero).
     ``method``: ``"events"`` or ``"auto"``."""
+    reverse_mode_only("spike_linear")
     from . import numba as loops
 
     _check(x, weight, support, method)

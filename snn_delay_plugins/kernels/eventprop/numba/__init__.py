@@ -31,6 +31,7 @@ the neuron's own spikes only, and is read at every arrival by the same factorisa
 
 from .adjoint import exact_backward, feedforward_jumps, recurrent_jumps
 from .crossing import in_order
+from .fit import events_fit
 from .flow import LANES, TOO_MANY_SPIKES
 from .grid import (
     all_float32,
@@ -57,6 +58,7 @@ __all__ = [
     "discounted_arrivals_backward",
     "event_factors",
     "event_tables",
+    "events_fit",
     "exact_backward",
     "exact_tau_gradient",
     "feedforward_jumps",

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..cpu import Neuron
+from ..neuron import Neuron
 
 # Numbers go to the kernels in a float64 tensor: triton would round Python floats to float32. Their places:
 THETA, TAU_MEM, TAU_SYN, DT, EM, K, ES = (tl.constexpr(n) for n in range(7))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..cpu import Neuron
+from ..neuron import Neuron
 from . import grid_kernels as kernels
 from .flow import grid_constants
 from .lanes import LANES, blocks, lanes_of_layer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..cpu import Neuron
+from ..neuron import Neuron
 from .exact import ExactScheme
 from .grid import GridScheme
 from .lanes import where_the_events_are

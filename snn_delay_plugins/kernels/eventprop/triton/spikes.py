@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..cpu import Neuron, check_spikes
-from ..numba import TOO_MANY_SPIKES
+from ..neuron import Neuron, refuse_spikes
 from .tables import Events
 
 _FIRST_CAPACITY = 32  # spikes of a neuron in a sample that there is room for at first
@@ -48,7 +47,7 @@ def with_room(find: Callable[[int, int], Found], neuron: Neuron, max_spikes: int
     most = int(found.count.max())
     if most > max_spikes:
         sample, unit = divmod(int((found.count > max_spikes).flatten().nonzero()[0]), found.count.shape[1])
-        check_spikes((TOO_MANY_SPIKES, first + sample, unit), neuron, max_spikes)
+        refuse_spikes(first + sample, unit, neuron, max_spikes)
     return find(most, max_spikes) if most > found.times.shape[1] else found
 
 

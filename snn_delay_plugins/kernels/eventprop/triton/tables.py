@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ....bins import FLOAT64, step_of
-from ..cpu import Neuron
+from ..neuron import Neuron
 from .flow import difference
 
 _FRACTION = 2.0**32

@@ -1,0 +1,59 @@
+"""Constants of an EventProp layer and its steps, for the kernels of every device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NoReturn
+
+from ...bins import steps_in
+
+__all__ = ["Neuron", "TooManySpikes", "exact_neuron", "grid_neuron", "num_steps", "refuse_spikes"]
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """Constants of a layer; ``steps`` of length ``dt`` cover the duration, ``every`` steps make one of the caller's."""
+
+    theta: float
+    tau_mem: float
+    tau_syn: float
+    dt: float
+    steps: int
+    every: int
+    duration: float
+
+
+def exact_neuron(theta: float, tau_mem: float, tau_syn: float, dt: float, duration: float, sampled: bool) -> Neuron:
+    """Steps for the exact scheme: no longer than dt and half the shorter time constant (which keeps the factors of
+    P(2 dt - ft) P(-fd) near one); a divisor of dt if the voltage is sampled every dt, else of the duration."""
+    longest = 0.5 * min(tau_mem, tau_syn)
+    if sampled:
+        every = max(1, math.ceil(dt / longest))
+        return Neuron(theta, tau_mem, tau_syn, dt / every, every * num_steps(duration, dt), every, duration)
+    steps = num_steps(duration, min(dt, longest))
+    return Neuron(theta, tau_mem, tau_syn, duration / steps, steps, 1, duration)
+
+
+def grid_neuron(theta: float, tau_mem: float, tau_syn: float, dt: float, duration: float) -> Neuron:
+    return Neuron(theta, tau_mem, tau_syn, dt, num_steps(duration, dt), 1, duration)
+
+
+def num_steps(duration: float, dt: float) -> int:
+    """Steps of length dt that cover the duration, at least one."""
+    return max(1, steps_in(duration, dt))
+
+
+class TooManySpikes(RuntimeError):
+    pass
+
+
+def refuse_spikes(sample: int, unit: int, neuron: Neuron, max_spikes: int) -> NoReturn:
+    """
+    :raises TooManySpikes: always, saying what to do.
+    """
+    raise TooManySpikes(
+        f"neuron {unit} in sample {sample} fires more than max_spikes = {max_spikes} spikes within "
+        f"{neuron.duration:g} time units: runaway activity, usually recurrent excitation with short delays. "
+        "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant"
+    )
