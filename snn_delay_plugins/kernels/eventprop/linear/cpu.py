@@ -17,7 +17,7 @@ import numpy as np
 
 from ....bins import steps_in
 from ...threads import pool
-from ..cpu import TooManySpikes
+from ..neuron import TooManySpikes
 from . import adjoint, forward
 from .flow import LANES, MOMENTS, STATES, TERMS, TOO_MANY_SPIKES
 
