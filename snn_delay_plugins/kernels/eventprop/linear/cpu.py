@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -73,6 +74,9 @@ def steps_at_least(M: np.ndarray, duration: float, dt: float) -> float:
     return duration * max(1 / dt, rate / _SHORT)
 
 
+_layers: deque[tuple[tuple, Layer]] = deque(maxlen=8)
+
+
 @dataclass(frozen=True)
 class Layer:
     """Padded constants, steps, and what the loops read of the neurons."""
@@ -85,11 +89,23 @@ class Layer:
 
     @staticmethod
     def of(constants: Constants, duration: float, dt: float) -> Layer:
+        """The tables of the last few layers are kept, for their backward passes."""
+        key = duration, dt, *(x.tobytes() for x in vars(constants).values())
+        for known, layer in list(_layers):
+            if known == key:
+                return layer
+        layer = Layer._of(constants, duration, dt)
+        _layers.append((key, layer))
+        return layer
+
+    @staticmethod
+    def _of(constants: Constants, duration: float, dt: float) -> Layer:
         steps = max(1, steps_in(steps_at_least(constants.M, duration, dt), 1.0))
         h = duration / steps
         k = constants.padded
         M = np.stack([k.M, k.kept[:, None] * k.M])
-        P = _exp(M * h)
+        flows = M if k.refractory.any() else M[:1]  # else nothing is ever held
+        P = np.broadcast_to(_exp(flows * h), M.shape)
         slope = k.c @ k.M
         taylor = np.empty((k.theta.size, TERMS, STATES))
         taylor[:, 0] = k.c
@@ -97,7 +113,8 @@ class Layer:
             taylor[:, n] = np.einsum("ji,jik->jk", taylor[:, n - 1], k.M) / n
         size = np.abs(k.M)
         curvature = np.einsum("ji,jik->jk", np.abs(np.einsum("ji,jik->jk", slope, k.M)), _exp(size * h)) * (1 + 1e-9)
-        C = _polynomials(_exp(_to_nodes(M, h)) @ k.B)
+        C = _polynomials(_exp(_to_nodes(flows, h)) @ k.B)
+        C = np.broadcast_to(C, (2, *C.shape[1:]))
         tables = M, P, C, k.B, k.c, k.J, k.r, k.theta, k.refractory, taylor, curvature, slope
         return Layer(k, steps, h, duration, tuple(np.ascontiguousarray(x, dtype=np.float64) for x in tables))
 
