@@ -54,8 +54,8 @@ CUBA_LIF = LinearModel(
     equations=r"""i[t] &= \alpha\, i[t-1] + (1 - \alpha)\, I[t] \\
         u[t] &= \beta\, u[t-1] + (1 - \beta)\, i[t] - \theta\, s[t-1]""",
     source="NIR's CubaLIF (Pedersen et al. 2024) over whole steps",
-    notes="i is the state syn. snnTorch's Synaptic is the same neuron without the factors before I and i: the neuron sees the "
-    "running mean of its input, as the other neurons do; for Synaptic's spikes multiply the input by "
+    notes="i is the state syn. snnTorch's Synaptic is the same neuron without the factors before I and i, with which the "
+    "neuron sees the running mean of its input, as the other neurons do; for Synaptic's spikes multiply the input by "
     "1 / ((1 - alpha) (1 - beta)).",
     coefficients=_cuba_lif,
 )
