@@ -70,7 +70,8 @@ class BoundedModule(nn.Module):
     def __setstate__(self, state: dict) -> None:  # deepcopy and unpickling do not call __init__
         super().__setstate__(state)
         if "_bound_mode" in self.__dict__:  # pickled when a module had one mode for all of its parameters
-            self._bound_modes = dict.fromkeys(self._bounds, self.__dict__.pop("_bound_mode"))
+            mode: str = self.__dict__.pop("_bound_mode")
+            self._bound_modes = dict.fromkeys(self._bounds, mode)
         watch(self)
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
@@ -153,7 +154,8 @@ def project_(module: nn.Module) -> nn.Module:
 
 def is_lazy(value: Tensor) -> bool:
     """Whether it is a lazy parameter or buffer that has no shape yet."""
-    return isinstance(value, nn.parameter.UninitializedTensorMixin)  # torch's is_lazy stops torch.compile
+    lazy = nn.parameter.UninitializedTensorMixin  # pyright: ignore[reportAttributeAccessIssue] - not in torch's __all__
+    return isinstance(value, lazy)  # torch's is_lazy stops torch.compile
 
 
 def interval_of(name: str, bounds: Iterable[float]) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +107,9 @@ def calibrate(
                     + ("" if feeds is None else "; they feed an earlier spiking layer too")
                 )
             scaled.add(feeds)
-            after, factor = _scale(feeds.weight, wanted, unit, lambda layer=layer: trial.run()[layer], spiking[layer])
+            after, factor = _scale(
+                cast(Tensor, feeds.weight), wanted, unit, lambda layer=layer: trial.run()[layer], spiking[layer]
+            )
             table[spiking[layer]] = LayerRate(before[layer], after, factor)
         return table
 
@@ -185,7 +187,7 @@ class _Trial:
                 raise ValueError(f"layer {self._spiking[module]!r}: its input holds NaN or infinite values")
             self.feeds.setdefault(module, module if isinstance(module, EventPropSpiking) else last[0])
 
-        def counted(module: nn.Module, inputs: tuple, output: object) -> None:
+        def counted(module: nn.Module, inputs: tuple, output: Any) -> None:
             output = output[0] if isinstance(output, tuple) and not isinstance(output, SpikeEvents) else output
             if isinstance(output, SpikeEvents):
                 fired, count = len(output), output.batch_size * output.num_units
@@ -255,7 +257,7 @@ def _runner(net: nn.Module, batch: Tensor | SpikeEvents) -> Callable[[nn.Module,
     return _in_one_call
 
 
-def _in_one_call(net: nn.Module, batch: Tensor) -> object:
+def _in_one_call(net: nn.Module, batch: Any) -> object:
     """``net(batch)``, stopped before a module that takes single steps takes the steps for samples and learns its shape."""
 
     def entering(module: nn.Module, inputs: tuple) -> None:

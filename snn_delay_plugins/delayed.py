@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import torch
 import torch.nn.functional as F
@@ -202,7 +202,7 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
                 origins = tuple(self._parameters[name + end] for end in _ORIGINS if name + end in self._parameters)
             if origins or name in parametrized:
                 held += origins
-                computed.append(delay_line.Computed(value, name))
+                computed.append(delay_line.Computed(cast(Tensor, value), name))
             else:
                 held.append(value)
         return tuple(held), tuple(computed)

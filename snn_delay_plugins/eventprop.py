@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .callers import user_level
 from .checks import LARGEST, check_choice, check_flag, check_number, check_whole, shape_alone
 from .events import SpikeEvents
-from .functional.eventprop import READOUTS, SPIKE_TIMES, eventprop_li, eventprop_lif
+from .functional.eventprop import READOUTS, SPIKE_TIMES, Readout, eventprop_li, eventprop_lif
 from .kernels.dispatch import tell_counters
 from .parameters import BoundedModule, check_features, delay_shape, initial_delay
 from .silence import SCALE_WEIGHTS, SaysSilence, name_of
@@ -29,6 +29,8 @@ MOST_STEPS_PER_BIN = 2**20
 
 class _EventPropLayer(BoundedModule):
     """Synapses and time constants: weight [out, in], delay (a parameter, a buffer or None), tau_mem, tau_syn."""
+
+    weight: nn.Parameter
 
     def _create_synapses(self, in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init) -> None:
         in_features, out_features = check_features(in_features, out_features)
@@ -400,7 +402,7 @@ class EventPropLI(_EventPropLayer):
     ) -> None:
         super().__init__()
         self._create_scheme(dt, spike_times)
-        self.readout = check_choice("readout", readout, READOUTS)
+        self.readout: Readout = check_choice("readout", readout, READOUTS)
         self._create_synapses(in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init)
         self._create_constant("tau_mem", tau_mem, learn_tau_mem)
         self._create_constant("tau_syn", tau_syn, learn_tau_syn)

@@ -301,7 +301,7 @@ def _plain_sequence(structure, named, current, state, dtype, surrogate, traces: 
     for current_t in current.unbind(0):
         states.append(advance(structure, named, current_t, states[-1], surrogate))
         if not traces:
-            states[-2] = LinearState(None, None, states[-2].s)  # nobody needs them any more
+            states[-2] = LinearState(None, None, states[-2].s)  # pyright: ignore[reportArgumentType] - nobody needs them any more
 
     def stack(values: list[Tensor]) -> Tensor:
         return torch.stack(values).to(dtype) if values else current.new_zeros(current.shape, dtype=dtype)
@@ -411,7 +411,3 @@ def is_finite(state: Tensor) -> bool:
     """Whether no value is NaN or infinite, as far as values are known. A NaN never leaves the recursion, so that the last
     step tells of every step before it."""
     return not values_known(state) or not state.numel() or bool(torch.isfinite(state.detach()).all())
-
-
-def _absent(value: Number) -> bool:
-    return not isinstance(value, Tensor) and value == 0

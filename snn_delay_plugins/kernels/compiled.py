@@ -102,7 +102,7 @@ def njit(**options) -> Callable[[Callable], Callable]:
         dispatcher = numba.njit(**options)(function)
         if cached and hasattr(dispatcher, "enable_caching"):  # NUMBA_DISABLE_JIT gives the function itself
             try:
-                dispatcher._cache = _ForgivingCache(function)
+                dispatcher._cache = _ForgivingCache(function)  # pyright: ignore[reportAttributeAccessIssue] - numba's own field
             except (RuntimeError, OSError) as error:
                 _tell(error)
         return dispatcher

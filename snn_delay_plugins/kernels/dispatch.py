@@ -147,7 +147,7 @@ def choose(
         raise ValueError(f"method={method!r} is not possible here: {why}")
     if is_slow and of.slow:
         warn_once(f"{of.slow}: {why}")
-    if why is None and wanted in of.methods and wanted not in METHODS:
+    if why is None and wanted is not None and wanted in of.methods and wanted not in METHODS:
         form = wanted  # one of several on this device
     return _chose(name, tensor, "torch" if why else form, why)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -157,7 +158,7 @@ class StepModel(NeuronModel):
     above: Callable[[tuple[Tensor, ...], Mapping[str, Tensor], Number], Tensor] = _above
 
 
-def membrane_reset(reset: str, theta: Number, column: tuple[Number, ...], detach_reset: bool = False) -> dict[str, tuple]:
+def membrane_reset(reset: str, theta: Number, column: tuple[Number, ...], detach_reset: bool = False) -> dict[str, Any]:
     """r, J and through of a reset of the first state, for
     :class:`~snn_delay_plugins.functional.linear_neuron.Coefficients`.
 

@@ -3,6 +3,7 @@ r"""SiLIF and C-SiLIF: leaks by their logarithms, and a learned time step."""
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ def _silif(p, theta, reset, detach_reset):
 
 def _reset(reset, theta, alpha, from_adaptation, b):
     r0 = -from_adaptation - (alpha * theta if reset == "subtract" else 0)
-    jump = {"r": (r0, b)}
+    jump: dict[str, Any] = {"r": (r0, b)}
     if reset == "zero":
         jump["J"] = ((-alpha, 0), (0, 0))
     return jump

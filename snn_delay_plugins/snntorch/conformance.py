@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import snntorch as snn
 import torch
@@ -35,13 +35,13 @@ class Conformance:
     def reset(self, net: nn.Module) -> None:
         utils.reset(net)
 
-    def reset_one(self, module: nn.Module) -> None:
+    def reset_one(self, module: Any) -> None:
         if not hasattr(module, "reset_mem"):
             raise AttributeError(f"{type(module).__name__} has no reset_mem(), which snnTorch's utils.reset calls")
         module.reset_mem()
 
     def detach(self, net: nn.Module) -> None:
-        classes = {type(module) for module in net.modules() if hasattr(type(module), "detach_hidden")}
+        classes: set[Any] = {type(module) for module in net.modules() if hasattr(type(module), "detach_hidden")}
         if not classes:
             raise NotImplementedError("no class has snnTorch's detach_hidden(); pass detach=lambda net: ...")
         for each in classes:

@@ -30,7 +30,7 @@ def replacements() -> list[tuple[ModuleType, str, object]]:
     utils = importlib.import_module("snntorch.utils")
     # snnTorch 1.0's reset calls _layer_check(net); one that does not is replaced itself
     name = "_layer_check" if "_layer_check" in utils.reset.__code__.co_names else "reset"
-    found = [(utils, name, _followed_by_reset(getattr(utils, name)))]
+    found: list[tuple[ModuleType, str, object]] = [(utils, name, _followed_by_reset(getattr(utils, name)))]
     backprop = _backprop()
     if backprop is not None:
         snn, run = importlib.import_module("snntorch"), _Run(utils)

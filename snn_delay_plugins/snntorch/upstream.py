@@ -34,7 +34,7 @@ def taken(neuron: nn.Module, current: Tensor) -> None:
     if torch.compiler.is_compiling() or not _emitted:
         return
     reference, layer = _emitted.get(id(current), (None, None))
-    if reference is not None and reference() is current and _upstream.get(neuron) is not layer:
+    if reference is not None and layer is not None and reference() is current and _upstream.get(neuron) is not layer:
         _upstream[neuron] = layer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 from spikingjelly.activation_based import base, functional, surrogate
 from torch import Tensor, nn
@@ -24,14 +24,16 @@ class Conformance:
     def owns(self, module: nn.Module) -> bool:
         return isinstance(module, base.StepModule)
 
-    def forms(self, module: nn.Module) -> tuple[Form, ...] | None:
+    def forms(self, module: Any) -> tuple[Form, ...] | None:
         if not hasattr(module, "supported_step_mode"):
             return ("step",)
         modes = module.supported_step_mode()
-        return tuple(form for mode, form in (("s", "step"), ("m", "sequence")) if mode in modes)
+        known: tuple[tuple[str, Form], ...] = (("s", "step"), ("m", "sequence"))
+        return tuple(form for mode, form in known if mode in modes)
 
     def set_form(self, net: nn.Module, form: Form) -> None:
         mode = "s" if form == "step" else "m"
+        module: Any  # StepModule is a mixin, which type checkers do not see here
         for module in net.modules():
             if hasattr(module, "step_mode") and mode in module.supported_step_mode():
                 module.step_mode = mode
@@ -39,7 +41,7 @@ class Conformance:
     def reset(self, net: nn.Module) -> None:
         functional.reset_net(net)
 
-    def reset_one(self, module: nn.Module) -> None:
+    def reset_one(self, module: Any) -> None:
         if not hasattr(module, "reset"):
             raise AttributeError(f"{type(module).__name__} has no reset(), which functional.reset_net calls")
         module.reset()
