@@ -34,9 +34,10 @@ from torch import Tensor
 
 from ..checks import check_whole, shape_alone
 from ..events import SpikeEvents
+from ..kernels import dispatch
 from ..kernels.eventprop.linear.operator import eventprop_linear as operator
 from ..transforms import REVERSE_ALONE, refuse_transforms
-from .eventprop import _Checked
+from .eventprop import _Checked, _on_cpu
 from .eventprop_models import ContinuousModel, StackedSystem, system_of
 
 __all__ = ["eventprop_linear", "eventprop_linear_reference"]
@@ -118,6 +119,13 @@ def eventprop_linear(
     if events.duration == 0:  # a dense sequence of no steps
         empty = syn.nothing((0,))
         return SpikeEvents._trusted(empty, events.units[:0], torch.zeros_like(events.offsets), n_out, 0.0, empty)
+    if dispatch.eventprop_method(events.times, "eventprop_linear") == "torch":
+        constants = {name: x.cpu() if isinstance(x, Tensor) else x for name, x in (constants or {}).items()}
+        return _on_cpu(
+            eventprop_linear_reference, events, weight, delay, model=model, constants=constants, threshold=threshold,
+            refractory=refractory, dt=dt, recurrent_weight=recurrent_weight, recurrent_delay=recurrent_delay,
+            max_spikes=max_spikes,
+        )  # fmt: skip
     neurons = (x.to(weight.device) for x in (s.M, s.J, s.r, s.theta, rest, s.B, s.c, s.kept))
     times, potential, units, offsets, *_ = operator(
         events.times, events.units, events.offsets, syn.weight, syn.delay, syn.recurrent_weight, syn.recurrent_delay,
@@ -195,11 +203,12 @@ def refractory_of(refractory: Number, n_out: int) -> Tensor:
 
     :raises ValueError: for negative ones, and those that are not finite.
     """
-    tensor = torch.as_tensor(refractory, dtype=torch.float64)
+    tensor = refractory if isinstance(refractory, Tensor) else torch.tensor(refractory, dtype=torch.float64)
+    tensor = tensor.to(torch.float64)
     if tensor.numel() != 1 and tuple(tensor.shape) != (n_out,):
         raise ValueError(f"refractory must be a number or one per neuron, [{n_out}], got shape {tuple(tensor.shape)}")
     given = tensor.detach()
-    if not bool((given.isfinite() & (given >= 0)).all()):
+    if not torch.compiler.is_compiling() and not bool((given.isfinite() & (given >= 0)).all()):
         raise ValueError(f"refractory must be finite and not negative, got {refractory}")
     return tensor.reshape(-1).expand(n_out)
 

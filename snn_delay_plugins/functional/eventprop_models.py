@@ -135,9 +135,10 @@ def system_of(model: ContinuousModel, constants: Mapping[str, Number], threshold
         return torch.tensor(entries, dtype=torch.float64, device=theta.device)
 
     b, c = fixed(system.B, "B"), fixed(system.c, "c")
-    if float(b @ c) != 0:
+    kick = sum(x * y for x, y in zip(system.B, system.c, strict=True))
+    if kick != 0:
         raise ValueError(
-            f"an arrival must not make the potential of {model.name} jump (c . B = {float(b @ c):g}): spikes would be tied "
+            f"an arrival must not make the potential of {model.name} jump (c . B = {kick:g}): spikes would be tied "
             "to arrivals. Let it enter through a state of its own, as the synaptic current I does"
         )
     kept = torch.tensor([float(k not in system.held) for k in range(n)], dtype=torch.float64, device=theta.device)
@@ -155,6 +156,8 @@ def _checked(name: str, value: Number, n_out: int, positive: bool) -> Tensor:
     tensor = (tensor.reshape(()) if tensor.dim() != 1 else tensor).to(torch.float64)
     given = tensor.detach()
     bad = ~given.isfinite() | (given <= 0 if positive else torch.zeros_like(given, dtype=torch.bool))
+    if torch.compiler.is_compiling():  # which cannot look at values: the operator finds what is not a number
+        return torch.where(bad, torch.nan, tensor)
     if bool(bad.any()):
         value = float(given[bad][0]) if given.dim() else float(given)
         raise ValueError(f"{name} must be {'positive and ' if positive else ''}finite, got {value:g}")

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import snn_delay_plugins.kernels.delayed_linear.operator
+import snn_delay_plugins.kernels.eventprop.linear.operator
 import snn_delay_plugins.kernels.eventprop.operator
 import snn_delay_plugins.kernels.linear_neuron.operator
 import snn_delay_plugins.kernels.sparse_delay.operator
@@ -299,10 +300,59 @@ def eventprop_arrivals_backward(r: random.Random) -> dict:
     }
 
 
+def eventprop_linear(r: random.Random) -> dict:
+    n_in, n_out, duration, n = r.randint(1, 4), r.choice([1, 3, 9]), r.choice([5.0, 30.0]), r.randint(2, 3)
+    recurrent = {"recurrent_weight": None, "recurrent_delay": None}
+    if r.random() < 0.5:
+        recurrent = _layer(r, "recurrent_", n_out, n_out)
+    M = 0.1 * torch.randn(n_out, n, n, dtype=F64) - 0.2 * torch.eye(n, dtype=F64)
+    jump = r.choice([0.0, 0.1]) * torch.randn(n_out, n, n, dtype=F64)
+    jump[:, 1] = 0
+    jump[:, 1, 1] = -1
+    return {
+        **_events(r, n_in, duration),
+        **_layer(r, "", n_out, n_in),
+        **recurrent,
+        "M": M,
+        "J": jump,
+        "r": r.choice([0.0, 0.3]) * torch.randn(n_out, n, dtype=F64),
+        "theta": torch.rand(n_out, dtype=F64) + 0.2,
+        "refractory": r.choice([0.0, 0.0, 2.0, 100.0]) * torch.rand(n_out, dtype=F64),
+        "B": torch.eye(n, dtype=F64)[0],
+        "c": torch.eye(n, dtype=F64)[1],
+        "kept": torch.tensor([1.0, 0.0, 1.0], dtype=F64)[:n],
+        "duration": duration,
+        "dt": r.choice([0.7, 1.0, 10.0]),
+        "max_spikes": r.choice([40, 1000]),
+    }
+
+
+def eventprop_linear_backward(r: random.Random) -> dict:
+    inputs = eventprop_linear(r)
+    inputs["max_spikes"] = 1000
+    times, _, units, offsets, exact, before, at_ready = OPERATORS.eventprop_linear(**inputs)
+    del inputs["max_spikes"]
+    options = {name: inputs.pop(name) for name in ("duration", "dt")}
+    gradients = {name: torch.randn_like(times) if r.random() < 0.8 else None for name in ("g_time", "g_potential")}
+    return {
+        **gradients,
+        **inputs,
+        "out_units": units,
+        "out_offsets": offsets,
+        "exact": exact,
+        "before": before,
+        "at_ready": at_ready,
+        **options,
+        "for_times": r.random() < 0.7,
+        "for_constants": r.random() < 0.7,
+    }
+
+
 FITTING = {f.__name__: f for f in (
     linear_neuron, linear_neuron_backward, delayed_linear, delayed_linear_backward, sparse_linear, sparse_linear_backward,
     sparse_delayed_linear, sparse_delayed_linear_step, sparse_taps, sparse_taps_backward, eventprop_lif,
     eventprop_lif_backward, eventprop_li, eventprop_li_backward, eventprop_arrivals, eventprop_arrivals_backward,
+    eventprop_linear, eventprop_linear_backward,
 )}  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from snn_delay_plugins.functional.adlif import adlif
 from snn_delay_plugins.functional.dcls import gaussian_delayed_linear
 from snn_delay_plugins.functional.delay import delayed_linear
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
+from snn_delay_plugins.functional.eventprop_linear import eventprop_linear
+from snn_delay_plugins.functional.eventprop_models import ADLIF
 from snn_delay_plugins.functional.linear import spike_linear
 from snn_delay_plugins.functional.linear_neuron import Coefficients, linear_neuron
 from snn_delay_plugins.functional.windows import listed_convolution
@@ -38,6 +40,7 @@ CALLS = {
     "sparse_taps": lambda: listed_convolution(X, torch.ones(1, 2), ONE, ONE, ONE, 1),
     "eventprop_lif": lambda: eventprop_lif(events(), 8 * torch.ones(1, 2)),
     "eventprop_li": lambda: eventprop_li(events(), torch.ones(1, 2)),
+    "eventprop_linear": lambda: eventprop_linear(events(), 8 * torch.ones(1, 2), model=ADLIF),
 }
 
 
@@ -117,22 +120,32 @@ def test_the_kernels_of_one_device_import_where_the_other_s_tool_is_not(of, with
     assert run.returncode == 0, run.stderr[-2000:]
 
 
-def test_without_numba_events_run_in_the_plain_form_with_a_warning():
+@pytest.mark.parametrize(
+    "call", ["eventprop_lif(events, 8 * torch.ones(1, 1))", "eventprop_linear(events, 8 * torch.ones(1, 1), model=ADLIF)"]
+)
+def test_without_numba_events_run_in_the_plain_form_with_a_warning(call):
     code = (
         "import sys; sys.modules['numba'] = None\n"
         "import importlib.util, warnings; find = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *a: None if name == 'numba' else find(name, *a)\n"
         "import torch; from snn_delay_plugins.events import SpikeEvents\n"
         "from snn_delay_plugins.functional.eventprop import eventprop_lif\n"
+        "from snn_delay_plugins.functional.eventprop_linear import eventprop_linear\n"
+        "from snn_delay_plugins.functional.eventprop_models import ADLIF\n"
         "events = SpikeEvents.from_lists([[1.0]], [[0]], num_units=1, duration=30.0)\n"
         "with warnings.catch_warnings(record=True) as told:\n"
         "    warnings.simplefilter('always')\n"
-        "    spikes = eventprop_lif(events, 8 * torch.ones(1, 1))\n"
+        "    spikes = {call}\n"
         "print(spikes.times.numel() > 0, [str(w.message) for w in told])"
     )
     environment = {**os.environ, "SNN_DELAY_PLUGINS_METHOD": ""}
     run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code.replace("{call}", call)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert run.returncode == 0, run.stderr[-2000:]
     assert run.stdout.startswith("True") and "numba is not installed" in run.stdout

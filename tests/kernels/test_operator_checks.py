@@ -7,6 +7,7 @@ import torch
 from torch.autograd import forward_ad
 
 import snn_delay_plugins.kernels.delayed_linear.operator
+import snn_delay_plugins.kernels.eventprop.linear.operator
 import snn_delay_plugins.kernels.eventprop.operator
 import snn_delay_plugins.kernels.linear_neuron.operator
 import snn_delay_plugins.kernels.sparse_delay.operator
@@ -173,6 +174,45 @@ def eventprop_arrivals_backward():
     return {"grad": ones(2, 3), **eventprop_arrivals(), "for_times": True}
 
 
+def eventprop_linear():
+    shared = {name: eventprop_lif()[name] for name in ("times", "units", "offsets", "weight", "delay")}
+    M = torch.tensor([[-0.2, 0.0, 0.0], [0.05, -0.05, -0.05], [0.0, 0.005, -0.01]], dtype=F64).repeat(3, 1, 1)
+    jump = 0 * M
+    jump[:, 1, 1] = -1
+    return {
+        **shared,
+        "recurrent_weight": None,
+        "recurrent_delay": None,
+        "M": M,
+        "J": jump,
+        "r": torch.tensor([0.0, 0.0, 0.2], dtype=F64).repeat(3, 1),
+        "theta": ones(3),
+        "refractory": ones(3),
+        "B": torch.tensor([1.0, 0.0, 0.0], dtype=F64),
+        "c": torch.tensor([0.0, 1.0, 0.0], dtype=F64),
+        "kept": torch.tensor([1.0, 0.0, 1.0], dtype=F64),
+        "duration": 30.0,
+        "dt": 1.0,
+        "max_spikes": 100,
+    }
+
+
+def eventprop_linear_backward():
+    inputs = eventprop_linear()
+    del inputs["max_spikes"]
+    duration, dt = inputs.pop("duration"), inputs.pop("dt")
+    before = torch.tensor([5.0, 1.0, 0.1], dtype=F64).repeat(3, 1)
+    spikes = {
+        "out_units": whole(0, 2, 1),
+        "out_offsets": whole(0, 2, 3),
+        "exact": torch.tensor([3.0, 5.0, 4.0], dtype=F64),
+        "before": before,
+        "at_ready": before.clone(),
+    }
+    options = {"duration": duration, "dt": dt, "for_times": True, "for_constants": True}
+    return {"g_time": ones(3), "g_potential": None, **inputs, **spikes, **options}
+
+
 FITTING = [
     linear_neuron,
     linear_neuron_backward,
@@ -190,6 +230,8 @@ FITTING = [
     eventprop_li_backward,
     eventprop_arrivals,
     eventprop_arrivals_backward,
+    eventprop_linear,
+    eventprop_linear_backward,
 ]
 
 
@@ -212,7 +254,9 @@ def test_a_tensor_of_another_length_dtype_or_dimension_is_refused(fitting, name)
     wrong_types = [value.to(dtype) for dtype in (torch.float16, torch.complex64, torch.uint8)]
     for wrong in (*wrong_types, value.to_sparse(), value[None], value.sum()):
         refused(fitting, "must be", **{name: wrong})
-    dim = {"kernel": 0, "pending": 1, "grad": 1, "coefficients": 0}.get(name, -1)  # their other sizes are free
+    dim = {"kernel": 0, "pending": 1, "grad": 1, "coefficients": 0, "M": 0, "J": 0, "r": 0}.get(
+        name, -1
+    )  # their other sizes are free
     if name != "trains" or not fitting.__name__.startswith("sparse_taps"):  # some of them without synapses
         refused(fitting, "must be|rise|columns", **{name: torch.cat([value, value], dim)})
     if name != "delay" or value.shape[1] > 2:  # one delay for all inputs
@@ -309,6 +353,18 @@ def test_constants_that_need_tables_without_end_are_refused(fitting, name, value
     (eventprop_li, "kind", "nonsense", "kind must be one of"),
     (eventprop_li, "grid", True, r"kind must be one of \('voltage',\), got 'maximum'"),
     (eventprop_arrivals, "rate", math.nan, "rate must be finite"),
+    (eventprop_linear, "max_spikes", 0, "max_spikes must be positive"),
+    (eventprop_linear, "recurrent_weight", ones(3, 3), "given together"),
+    (eventprop_linear, "theta", 0 * ones(3), "theta must be positive"),
+    (eventprop_linear, "refractory", -ones(3), "refractory not negative"),
+    (eventprop_linear, "kept", 0.5 * ones(3), "kept must be 0 for the states"),
+    (eventprop_linear, "c", ones(3), "must not make the potential jump"),
+    (eventprop_linear, "M", math.nan * ones(3, 3, 3), "the neurons' M holds values that are not finite"),
+    (eventprop_linear, "M", 1e200 * ones(3, 3, 3), "steps: tables of 8 neurons would be too long"),
+    (eventprop_linear, "M", 1e300 * ones(3, 3, 3).triu(1), "so large that their products overflow"),
+    (eventprop_linear, "B", ones(4), r"takes neurons of up to 3 states|up to 3 states, got 4"),
+    (eventprop_linear, "duration", 1e-310, "duration = 1e-310 would be too short|not within"),
+    (eventprop_linear_backward, "exact", torch.tensor([5.0, 3.0, 4.0], dtype=F64), "in the order of their times"),
     (eventprop_lif_backward, "exact", torch.tensor([5.0, 3.0, 4.0], dtype=F64), "in the order of their times"),
     (eventprop_li_backward, "peak_event", 3 + 0 * whole(*range(6)).view(2, 3), "peak_event must lie in"),
 ])  # fmt: skip
@@ -352,6 +408,22 @@ def test_weights_that_overflow_make_no_time_that_is_no_number():
             assert times.isfinite().all()
         except RuntimeError as error:
             assert "max_spikes" in str(error)
+
+
+def test_a_state_that_overflows_is_refused_and_makes_no_time_that_is_no_number():
+    weight = 1.7e308 * torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]], dtype=F64)
+    with pytest.raises(RuntimeError, match="neuron 0 in sample 0 grows beyond what a float64 holds"):
+        OPERATORS.eventprop_linear(**{**eventprop_linear(), "weight": weight, "units": whole(0, 0, 1)})
+    recurrent = {"recurrent_weight": 0 * ones(3, 3), "recurrent_delay": ones(3, 3)}
+    with pytest.raises(RuntimeError, match=r"max_spikes|grows beyond"):
+        OPERATORS.eventprop_linear(**{**eventprop_linear(), "weight": weight, **recurrent})
+
+
+def test_gradients_of_spikes_whose_slope_is_no_number_are_refused():
+    inputs = eventprop_linear_backward()
+    inputs["before"][1] = math.nan
+    with pytest.raises(RuntimeError, match="grazes the threshold"):
+        OPERATORS.eventprop_linear_backward(**inputs)
 
 
 FORWARD = [f for f in FITTING if not f.__name__.endswith("_backward")]

@@ -16,6 +16,7 @@ GROUPS = {
     "sparse_taps,sparse_taps_backward,delayed_linear,delayed_linear_backward,linear_neuron,linear_neuron_backward",
     "events": "eventprop_arrivals,eventprop_arrivals_backward,eventprop_lif,eventprop_lif_backward,eventprop_li,"
     "eventprop_li_backward",
+    "events of linear neurons": "eventprop_linear,eventprop_linear_backward",
 }
 
 

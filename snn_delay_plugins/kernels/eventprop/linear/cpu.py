@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ....bins import steps_in
 from ...threads import pool
 from ..neuron import TooManySpikes
 from . import adjoint, forward
-from .flow import LANES, MOMENTS, STATES, TERMS, TOO_MANY_SPIKES
+from .flow import LANES, MOMENTS, OVERFLOW, STATES, TERMS, TOO_MANY_SPIKES
 
 __all__ = ["Constants", "Events", "Gradients", "Layer", "Spikes", "backward_pass", "forward_pass", "steps_at_least"]
 
@@ -87,6 +87,10 @@ class Layer:
     duration: float
     tables: tuple[np.ndarray, ...]
 
+    @cached_property
+    def is_finite(self) -> bool:
+        return all(bool(np.isfinite(x).all()) for x in self.tables)
+
     @staticmethod
     def of(constants: Constants, duration: float, dt: float) -> Layer:
         """The tables of the last few layers are kept, for their backward passes."""
@@ -94,7 +98,8 @@ class Layer:
         for known, layer in list(_layers):
             if known == key:
                 return layer
-        layer = Layer._of(constants, duration, dt)
+        with np.errstate(over="ignore", invalid="ignore"):  # refused where it is used
+            layer = Layer._of(constants, duration, dt)
         _layers.append((key, layer))
         return layer
 
@@ -165,6 +170,8 @@ def _interpolation() -> np.ndarray:
 def _exp(matrices: np.ndarray) -> np.ndarray:
     """exp - 1 of a power of 1/2 of the matrices by its series, doubled; torch.linalg.matrix_exp is right to 2e-12 alone."""
     size = float(np.abs(matrices).sum(-1).max(initial=0.0))
+    if not size < np.inf:
+        return np.full_like(matrices, np.nan)
     doublings = max(0, int(np.ceil(np.log2(size / 0.25)))) if size > 0 else 0
     matrices = matrices / 2.0**doublings
     term = less_one = matrices
@@ -230,6 +237,11 @@ def forward_pass(
                 f"neuron {unit} in sample {sample} fires more than max_spikes = {max_spikes} spikes within "
                 f"{layer.duration:g} time units: runaway activity, usually recurrent excitation with short delays. "
                 "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant"
+            )
+        if status == OVERFLOW:
+            raise RuntimeError(
+                f"the state of neuron {unit} in sample {sample} grows beyond what a float64 holds: its weights are "
+                "too large, or its constants let it grow without end"
             )
         found.append(columns)
     columns = np.concatenate(found, axis=1)

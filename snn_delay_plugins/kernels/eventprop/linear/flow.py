@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...compiled import njit
 
 STATES = 3  # of a neuron; models of fewer are padded
 MOMENTS = 8  # of the arrivals of a step
 TERMS = 12  # of the Taylor series of exp(M u) within a step
 LANES = 8  # neurons that share one pass over the events
-OK, TOO_MANY_SPIKES = 0, 1
+OK, TOO_MANY_SPIKES, OVERFLOW = 0, 1, 2
 OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
 
@@ -66,12 +68,14 @@ def first_rise(taylor, curvature, theta, length, below, x0, x1, x2, v):
 
     Free evolution from x; taylor[k] . x: coefficients of V(u) in u, |V''| <= curvature . |x|. Interval by interval: one in
     which V' has one sign holds a crossing if V - theta changes its sign; one in which V stays below the threshold by the
-    bounds on V' holds none; any other is halved. v: room for the series.
+    bounds on V' holds none; any other is halved. v: room for the series. NaN where the bounds are no numbers.
     """
     for k in range(TERMS):
         v[k] = taylor[k, 0] * x0 + taylor[k, 1] * x1 + taylor[k, 2] * x2
     v[0] -= theta
     bend = curvature[0] * abs(x0) + curvature[1] * abs(x1) + curvature[2] * abs(x2)
+    if not (bend < np.inf and abs(v[0]) + abs(v[1]) < np.inf):
+        return np.nan, below
     if below and v[0] >= 0 and v[1] > 0:  # reached by rounding in the interval before; else it is only touched
         return 0.0, below
     a, width = 0.0, length

@@ -11,7 +11,7 @@ import numpy as np
 from ...compiled import njit
 from ..numba.crossing import grown
 from .arrivals import add_moments, ahead, block_synapses, enter, list_arrivals, place, scatter, scatter_negative
-from .flow import LANES, MOMENTS, OK, OPTIONS, STATES, TERMS, TOO_MANY_SPIKES, first_rise, moved
+from .flow import LANES, MOMENTS, OK, OPTIONS, OVERFLOW, STATES, TERMS, TOO_MANY_SPIKES, first_rise, moved
 
 COLUMN = 3 + 2 * STATES
 
@@ -75,6 +75,8 @@ def next_spike(free, rest, b, c, theta, taylor, curvature, x, t, end, ready, bel
                     x[0], x[1], x[2] = moved(free, u, x[0], x[1], x[2])
                     return max(t + u, np.nextafter(t, np.inf)), a, below
                 x[0], x[1], x[2] = moved(free, until - t, x[0], x[1], x[2])
+                if u != u:  # not to be lost: the end of the sample sees it
+                    x[0] = np.nan
             t = until
         if held and t >= ready:
             at_ready[:] = x
@@ -221,6 +223,8 @@ def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer,
                             ready = t + rest[j]
                     x[:] = z if fired or waking else y
                     n += 1
+                if not abs(x[0]) + abs(x[1]) + abs(x[2]) < np.inf:
+                    return found[:, :0].copy(), OVERFLOW, sample, j
     return found[:, :total].copy(), OK, -1, -1
 
 
@@ -382,4 +386,7 @@ def recurrent(
                     mode = 1 if ready[j] > end else 0
                     below[j] = below[j] or mode == 0
                     x[j, 0], x[j, 1], x[j, 2] = ahead(P[mode, j], C[mode, j], bucket, j * rows + n, x[j])
+        for j in range(n_out):
+            if not abs(x[j, 0]) + abs(x[j, 1]) + abs(x[j, 2]) < np.inf:
+                return found[:, :0].copy(), OVERFLOW, sample, j
     return found[:, :total].copy(), OK, -1, -1

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ...checks import FLOATS, check_room, check_tensor
-from ...first_order import first_order_only
+from ...first_order import first_order_only, reverse_mode_only
 from ..operator import (
+    _REVERSE,
     _array,
     _check_delay,
     _check_finite,
@@ -19,6 +20,7 @@ from ..operator import (
     _check_positive,
     _checked_events,
     _empty_gradient,
+    _events_in_order,
     _finite,
     _like,
     _not_a_number,
@@ -29,6 +31,7 @@ __all__ = ["MOST_STATES", "eventprop_linear"]
 
 MOST_STATES = 3
 _CELL_BYTES = 100  # of a row: moments, inhibition, chain
+_SHORTEST = 1e-300
 _MOST_CELLS = 1 << 28  # rows count to 2^31, eight numbers each
 
 
@@ -47,10 +50,11 @@ def _checked(times, units, offsets, weight, delay, recurrent_weight, recurrent_d
             _check_finite(name, tensor.detach())
             if name.endswith("delay"):
                 _check_delay(name, tensor.detach())
-    _M, B, _c, _J, _r, theta, refractory, _kept = neurons
+    _M, B, c, _J, _r, theta, refractory, kept = neurons
+    check_tensor("B", B, (None,), (torch.float64,), times.device)
     n_out, n = weight.shape[0], B.shape[0]
     if not 1 <= n <= MOST_STATES:
-        raise ValueError(f"the compiled loops take neurons of up to {MOST_STATES} states, got {n}")
+        raise ValueError(f"B must be [states]; the compiled loops take neurons of up to {MOST_STATES} states, got {n}")
     shapes = {"M": (n_out, n, n), "J": (n_out, n, n), "r": (n_out, n), "theta": (n_out,), "refractory": (n_out,)}
     names = ("M", "B", "c", "J", "r", "theta", "refractory", "kept")
     for name, tensor in zip(names, neurons, strict=True):
@@ -59,11 +63,17 @@ def _checked(times, units, offsets, weight, delay, recurrent_weight, recurrent_d
             raise ValueError(f"the neurons' {name} holds values that are not finite")
     if not bool((theta > 0).all()) or not bool((refractory >= 0).all()):
         raise ValueError("theta must be positive and refractory not negative")
+    if not bool(((kept == 0) | (kept == 1)).all()):
+        raise ValueError("kept must be 0 for the states that a refractory period holds, else 1")
+    if bool(((B != 0) & (c != 0)).any()) and float(B @ c) != 0:
+        raise ValueError(f"an arrival must not make the potential jump, but c . B = {float(B @ c):g}")
     return _checked_events(times, units, offsets, weight.shape[1], duration)
 
 
 def _layer(neurons, duration: float, dt: float, recurrent: bool):
     _check_positive("dt", dt)
+    if duration < _SHORTEST:
+        raise ValueError(f"duration = {duration:g} would be too short; its inverse is no number")
     M = neurons[0]
     rates = _cpu().steps_at_least(_array(M), duration, dt)
     columns = -(-M.shape[0] // 8) * 8 if recurrent else 8
@@ -74,7 +84,10 @@ def _layer(neurons, duration: float, dt: float, recurrent: bool):
     if not columns * rates < _MOST_CELLS:
         raise ValueError(f"{what} would be too long; take larger time constants or a larger dt")
     check_room(what, int(_CELL_BYTES * columns * rates))
-    return _cpu().Layer.of(_cpu().Constants(*(_array(x) for x in neurons)), duration, dt)
+    layer = _cpu().Layer.of(_cpu().Constants(*(_array(x) for x in neurons)), duration, dt)
+    if not layer.is_finite:
+        raise ValueError("the neurons' M, B or c are so large that their products overflow")
+    return layer
 
 
 def _events(times, units, offsets):
@@ -110,6 +123,7 @@ def eventprop_linear(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Spikes of the layer: times, potential, units, offsets; then times in float64 and the states before each jump and at
     the end of each refractory period [spikes, 3]."""
+    reverse_mode_only("eventprop_linear", _REVERSE)
     neurons = M, B, c, J, r, theta, refractory, kept
     times = _checked(times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, duration, neurons)
     if max_spikes < 1:
@@ -202,8 +216,13 @@ def _check_spikes(exact, units, offsets, before, at_ready, g_time, g_potential, 
     :raises RuntimeError: where V only grazes the threshold.
     """
     M, B, c = neurons[:3]
-    check_tensor("out_offsets", offsets, tuple(of_times.shape), (torch.int64,), exact.device)
-    exact = _checked_events(exact, units, offsets, M.shape[0], duration)
+    device = of_times.device
+    check_tensor("exact", exact, (None,), (torch.float64,), device)
+    check_tensor("out_units", units, tuple(exact.shape), (torch.int64,), device)
+    check_tensor("out_offsets", offsets, tuple(of_times.shape), (torch.int64,), device)
+    exact, ordered = _events_in_order(exact, units, offsets, M.shape[0], duration, None)
+    if not ordered:
+        raise ValueError("the spikes of a sample must be in the order of their times")
     for name, tensor in {"before": before, "at_ready": at_ready}.items():
         check_tensor(name, tensor, (exact.shape[0], MOST_STATES), (torch.float64,), exact.device)
     for name, g in {"g_time": g_time, "g_potential": g_potential}.items():
