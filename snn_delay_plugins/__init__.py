@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:  # after the others: names that both have are its
     from .snntorch import *  # noqa: F403
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 # public name -> the module it comes from, imported when the name is asked for; those of frameworks: see .frameworks
 _NAMES = {
