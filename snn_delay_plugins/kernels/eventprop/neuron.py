@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from ...bins import steps_in
 
-__all__ = ["Neuron", "TooManySpikes", "exact_neuron", "grid_neuron", "num_steps", "refuse_spikes"]
+__all__ = ["Neuron", "TooManySpikes", "exact_neuron", "grid_neuron", "num_steps", "refuse_overflow", "refuse_spikes"]
 
 
 @dataclass(frozen=True)
@@ -56,4 +56,14 @@ def refuse_spikes(sample: int, unit: int, neuron: Neuron, max_spikes: int) -> No
         f"neuron {unit} in sample {sample} fires more than max_spikes = {max_spikes} spikes within "
         f"{neuron.duration:g} time units: runaway activity, usually recurrent excitation with short delays. "
         "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant"
+    )
+
+
+def refuse_overflow(sample: int, unit: int) -> NoReturn:
+    """
+    :raises RuntimeError: always, saying why.
+    """
+    raise RuntimeError(
+        f"the state of neuron {unit} in sample {sample} grows beyond what a float64 holds: its weights are too large, or "
+        "its constants let it grow without end"
     )
