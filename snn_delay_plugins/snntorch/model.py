@@ -120,7 +120,7 @@ class _Neuron(SaysSilence, NeuronParameters, _Unlisted):
         return spikes * self.graded_spikes_factor.to(spikes.dtype)
 
     def extra_repr(self) -> str:
-        return f"preset={self.preset!r}, reset_mechanism={self.reset_mechanism!r}"
+        return f"features={self.said_features}, preset={self.preset!r}, reset_mechanism={self.reset_mechanism!r}"
 
 
 class StepNeuron(CarriedStates, ToldOfSecondBackward, _Neuron):

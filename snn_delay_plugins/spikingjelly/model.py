@@ -151,7 +151,7 @@ class Node(SaysSilence, ToldOfSecondBackward, NeuronParameters, BaseNode, Detach
         super().detach()
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, preset={self.preset!r}"
+        return f"features={self.said_features}, {super().extra_repr()}, preset={self.preset!r}"
 
 
 def from_model(model: NeuronModel, module: str | None = None) -> type[Node]:
