@@ -268,7 +268,8 @@ class EventPropLIF(EventPropSpiking):
     recurrent : bool
         Adds synapses ``recurrent_weight``, ``recurrent_delay`` [out, out] from the layer to itself.
     delay, recurrent_delay : float, "zeros", "uniform", Tensor or None
-        Initial delays; "uniform": U(0, max_delay); None: the synapses have no delays.
+        Initial delays; "uniform": U(0, max_delay); None: the synapses have no delays. Delays, ``max_delay``, ``tau_mem``,
+        ``tau_syn``, ``dt`` and the times of events share one unit, ms by convention.
     max_delay : float
         Delays stay in ``[0, max_delay]`` after every optimizer step; unbounded by default, and a long one costs nothing.
     delay_type : str
@@ -373,7 +374,7 @@ class EventPropLI(_EventPropLayer):
     in_features, out_features : int
     delay : float, "zeros", "uniform", Tensor or None
         None (default, as in the paper): no delays to the readout. Else as :class:`EventPropLIF`, with ``max_delay``,
-        ``delay_type`` and ``learn_delay``.
+        ``delay_type`` and ``learn_delay``, and in its unit, ms by convention.
     weight_init : (mean, std)
         The default is the paper's.
     tau_mem, tau_syn : float
