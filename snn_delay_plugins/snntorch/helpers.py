@@ -20,7 +20,7 @@ from torch import nn
 
 from ..parameters import BoundedModule
 from .model import StepNeuron
-from .reset import detach, reset
+from .reset import detach_ours, reset_ours
 
 __all__ = ["replacements"]
 
@@ -55,7 +55,7 @@ def _followed_by_reset(original):
     @functools.wraps(original)
     def extended(net):
         result = original(net)
-        reset(net)
+        reset_ours(net)
         return result
 
     return extended
@@ -92,7 +92,7 @@ class _Run(threading.local):
             importlib.import_module("snntorch").SLSTM.detach_hidden()
         net = None if self.net is None else self.net()
         if net is not None:
-            detach(net)
+            detach_ours(net)
 
 
 def _final_layer_check(net: nn.Module) -> int:
