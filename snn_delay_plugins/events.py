@@ -234,7 +234,8 @@ class SpikeEvents:
                 )
             if other.unit_shape != first.unit_shape:
                 raise ValueError(
-                    f"cannot join batches of different unit_shape: {first.unit_shape} and {other.unit_shape}; use .reshape()"
+                    f"cannot join batches of different unit_shape: {first.unit_shape} and {other.unit_shape}; "
+                    "use .reshape()"
                 )
             if (other.dtype, other.device) != (first.dtype, first.device):
                 raise ValueError(
@@ -395,9 +396,7 @@ class SpikeEvents:
             from .kernels.event_bins import dense_to_events
 
             times, units, offsets = dense_to_events(dense, float(dt), dtype or torch.float64)
-            return cls._trusted(
-                times, units, offsets, dense.shape[2], dense.shape[0] * float(dt), unit_shape=unit_shape
-            )
+            return cls._trusted(times, units, offsets, dense.shape[2], dense.shape[0] * float(dt), unit_shape=unit_shape)
         values = dense.detach()
         bad = (
             ~((values >= 0) & (values == values.floor()) & values.isfinite()) if values.is_floating_point() else values < 0

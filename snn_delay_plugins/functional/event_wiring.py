@@ -1,4 +1,4 @@
-"""Which units a convolution or a pooling connects, as lists: for every site of the input the pairs (patch, tap) that see it.
+"""Which units a convolution or a pooling connects: for every site of the input the pairs (patch, tap) that see it.
 
 A site is a place in space (one of ``height * width``), a patch a place of the output, a tap a place in the kernel: site
 ``patch * stride - padding + tap * dilation`` on every axis, all three counted in row-major order.

@@ -92,7 +92,7 @@ def eventprop_lif_convolution(
     >>> d = torch.tensor([[[3.0, 0.0]]], dtype=torch.float64)
     >>> spikes = eventprop_lif_convolution(row, w, d)
     >>> spikes.unit_shape, spikes.units.tolist(), [round(t, 2) for t in spikes.times.tolist()]
-    ((1, 3), [1], [6.53])
+    ((1, 3), [1], [8.12])
     """
     convolution = _Convolution.of(events, weight, delay, stride, padding, dilation, groups)
     parts = []

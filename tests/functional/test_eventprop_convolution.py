@@ -40,7 +40,9 @@ def unrolled(kernel, space, stride, padding, dilation, groups):
     channels = kernel.shape[1] * groups
     units = channels * torch.Size(space).numel()
     convolve = (torch.nn.functional.conv1d, torch.nn.functional.conv2d)[len(space) - 1]
-    columns = convolve(torch.eye(units, dtype=F64).view(units, channels, *space), kernel, None, stride, padding, dilation, groups)
+    columns = convolve(
+        torch.eye(units, dtype=F64).view(units, channels, *space), kernel, None, stride, padding, dilation, groups
+    )
     return columns.flatten(1).T
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import FLOATS, check_indices, check_offsets, check_room, check_size, check_tensor
+from ..checks import FLOATS, LONGEST, check_indices, check_offsets, check_room, check_size, check_tensor
 from ..first_order import first_order_only, reverse_mode_only
 
-__all__ = ["event_patches", "event_patches_plain"]
+__all__ = ["event_pairs", "event_patches", "event_patches_plain"]
 
 _BYTES = 16  # of an event: time and unit
-_MOST = 1 << 48  # products of sizes must not pass 2^63
 
 
 def _loops():
@@ -36,8 +35,6 @@ def _check(
     sizes = {"num_patches": num_patches, "num_taps": num_taps, "channels": channels, "first_channel": first_channel}
     for name, size in sizes.items():
         check_size(name, size)
-        if size > _MOST:
-            raise ValueError(f"{name} = {size} is too many")
     check_offsets("offsets", offsets, units.shape[0], "the number of events")
     check_offsets("starts", starts, patches.shape[0], "the number of pairs of patch and tap")
     sites = starts.shape[0] - 1
@@ -45,6 +42,8 @@ def _check(
         raise ValueError(
             f"channels {first_channel} to {first_channel + channels} of {sites} sites are not among num_units = {num_units}"
         )
+    if channels * num_taps > LONGEST:
+        raise ValueError(f"{channels} channels of num_taps = {num_taps} make more inputs than there can be")
     check_room(f"the rows of {num_patches} patches of {offsets.shape[0] - 1} samples", 8 * num_patches * offsets.shape[0])
     check_indices("units", units, num_units, "num_units")
     check_indices("patches", patches, num_patches, "num_patches")
@@ -84,14 +83,20 @@ def event_patches_plain(
     samples, sites = offsets.shape[0] - 1, starts.shape[0] - 1
     channel, site = units // sites, units % sites
     count = torch.where((channel >= first_channel) & (channel < first_channel + channels), starts.diff()[site], 0)
-    event = torch.repeat_interleave(torch.arange(units.shape[0], device=units.device), count)
-    pair = starts[site[event]] + torch.arange(event.shape[0], device=units.device) - (count.cumsum(0) - count)[event]
+    event, pair = event_pairs(count, starts[site])
     sample = torch.repeat_interleave(torch.arange(samples, device=units.device), offsets.diff())
     row = patches[pair] * samples + sample[event]
     order = torch.argsort(row, stable=True)
     event, pair = event[order], pair[order]
     begin = torch.bincount(row, minlength=num_patches * samples).cumsum(0)
     return times[event], (channel[event] - first_channel) * num_taps + taps[pair], torch.cat([begin.new_zeros(1), begin])
+
+
+def event_pairs(count: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of the events and of their pairs, one after the other: for every event ``count`` pairs from ``first`` on."""
+    event = torch.repeat_interleave(torch.arange(count.shape[0], device=count.device), count)
+    before = count.cumsum(0) - count
+    return event, torch.arange(event.shape[0], device=count.device) + (first - before)[event]
 
 
 @event_patches.register_fake
@@ -103,34 +108,34 @@ def _(times, units, offsets, starts, patches, taps, num_units, num_patches, num_
 
 @torch.library.custom_op("snn_delay_plugins::event_patches_backward", mutates_args=())
 def event_patches_backward(
-    grad: Tensor, units: Tensor, offsets: Tensor, starts: Tensor, patches: Tensor, taps: Tensor,
+    g_times: Tensor, units: Tensor, offsets: Tensor, starts: Tensor, patches: Tensor, taps: Tensor,
     num_units: int, num_patches: int, num_taps: int, first_channel: int, channels: int,
 ) -> Tensor:  # fmt: skip
     """Gradient of the times."""
     sizes = num_units, num_patches, num_taps, first_channel, channels
     _check(units, offsets, starts, patches, taps, *sizes)
-    if grad.device.type != "cpu":
-        return _summed_back(grad, units, offsets, starts, patches, taps, *sizes)
+    if g_times.device.type != "cpu":
+        return _summed_back(g_times, units, offsets, starts, patches, taps, *sizes)
     loops = _loops()
     table = tuple(x.contiguous().numpy() for x in (units, offsets, starts, patches))
     begin = loops.row_offsets(*table, num_patches, first_channel, channels)
-    check_tensor("grad", grad, (int(begin[-1]),), FLOATS, units.device)
-    out = grad.new_zeros(units.shape[0])
-    loops.sum_back(grad.detach().contiguous().numpy(), *table, first_channel, channels, begin, out.numpy())
+    check_tensor("g_times", g_times, (int(begin[-1]),), FLOATS, units.device)
+    out = g_times.new_zeros(units.shape[0])
+    loops.sum_back(g_times.detach().contiguous().numpy(), *table, first_channel, channels, begin, out.numpy())
     return out
 
 
-def _summed_back(grad: Tensor, units: Tensor, *rest) -> Tensor:
+def _summed_back(g_times: Tensor, units: Tensor, *rest) -> Tensor:
     """On a device: through the plain form, whose sorting is repeated."""
     events = torch.arange(units.shape[0], device=units.device)
     source, _, _ = event_patches_plain(events, units, *rest)
-    check_tensor("grad", grad, tuple(source.shape), FLOATS, units.device)
-    return grad.new_zeros(units.shape[0]).index_add_(0, source, grad.detach())
+    check_tensor("g_times", g_times, tuple(source.shape), FLOATS, units.device)
+    return g_times.new_zeros(units.shape[0]).index_add_(0, source, g_times.detach())
 
 
 @event_patches_backward.register_fake
-def _(grad, units, *rest):
-    return grad.new_empty(units.shape[0])
+def _(g_times, units, *rest):
+    return g_times.new_empty(units.shape[0])
 
 
 def _context(ctx, inputs, output) -> None:
