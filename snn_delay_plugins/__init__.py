@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from . import testing as testing
     from .calibration import calibrate
     from .eventprop import EventPropLI, EventPropLIF
+    from .eventprop_convolution import EventPool1d, EventPool2d, EventPropConv1d, EventPropConv2d
     from .eventprop_linear import EventPropAdLIF, EventPropLinear
     from .events import SpikeEvents
     from .registration import register, unregister
@@ -30,7 +31,11 @@ __version__ = "0.1.0"
 
 # public name -> the module it comes from, imported when the name is asked for; those of frameworks: see .frameworks
 _NAMES = {
+    "EventPool1d": ".eventprop_convolution",
+    "EventPool2d": ".eventprop_convolution",
     "EventPropAdLIF": ".eventprop_linear",
+    "EventPropConv1d": ".eventprop_convolution",
+    "EventPropConv2d": ".eventprop_convolution",
     "EventPropLI": ".eventprop",
     "EventPropLIF": ".eventprop",
     "EventPropLinear": ".eventprop_linear",
@@ -45,9 +50,9 @@ _SUBMODULES = (
 
 # what needs no framework: `from snn_delay_plugins import *` works whatever is installed
 __all__ = [
-    "EventPropAdLIF", "EventPropLI", "EventPropLIF", "EventPropLinear", "SpikeEvents", "__version__", "calibrate",
-    "delays", "eventprop", "events", "frameworks", "functional", "models", "parameters", "register", "schedules",
-    "unregister",
+    "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF",
+    "EventPropLinear", "SpikeEvents", "__version__", "calibrate", "delays", "eventprop", "events", "frameworks",
+    "functional", "models", "parameters", "register", "schedules", "unregister",
 ]  # fmt: skip
 if TYPE_CHECKING:
     __all__ += ["snntorch", "spikingjelly"]

@@ -42,7 +42,7 @@ class _EventPropLayer(BoundedModule):
         self._create_connection("weight", "delay", in_features, out_features, delay, weight_init)
 
     def _create_connection(self, weight: str, delay_name: str, senders: int, receivers: int, delay, init) -> None:
-        mean, std = _checked_normal(f"{weight}_init", init)
+        mean, std = checked_normal(f"{weight}_init", init)
         self.register_parameter(weight, nn.Parameter(torch.empty(receivers, senders).normal_(mean, std)))
         if delay is None:
             self.register_parameter(delay_name, None)
@@ -105,9 +105,9 @@ class _EventPropLayer(BoundedModule):
         if not torch.compiler.is_compiling() and not delay.is_meta:
             longest = float(delay.detach().max())
             if longest > self.max_delay * (1 + 1e-6):  # which float32 may round up
-                j, i = divmod(int(delay.detach().argmax()), delay.shape[1])
+                place = ", ".join(str(int(i)) for i in torch.unravel_index(delay.detach().argmax(), delay.shape))
                 raise ValueError(
-                    f"{name}[{j}, {i}] = {longest:g} of {type(self).__name__} exceeds max_delay = {self.max_delay:g}; "
+                    f"{name}[{place}] = {longest:g} of {type(self).__name__} exceeds max_delay = {self.max_delay:g}; "
                     "raise max_delay, or cut the delays with snn_delay_plugins.parameters.project_"
                 )
         return delay
@@ -140,7 +140,7 @@ def _checked_constant(name: str, value: float) -> float:
     return value
 
 
-def _checked_normal(name: str, init: tuple[float, float]) -> tuple[float, float]:
+def checked_normal(name: str, init: tuple[float, float]) -> tuple[float, float]:
     try:
         mean, std = init
     except (TypeError, ValueError):

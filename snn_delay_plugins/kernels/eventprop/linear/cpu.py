@@ -233,11 +233,7 @@ def forward_pass(
     found = [np.empty((forward.COLUMN, 0))]
     for columns, status, sample, unit in _run(tasks, threads):
         if status == TOO_MANY_SPIKES:
-            raise TooManySpikes(
-                f"neuron {unit} in sample {sample} fires more than max_spikes = {max_spikes} spikes within "
-                f"{layer.duration:g} time units: runaway activity, usually recurrent excitation with short delays. "
-                "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant"
-            )
+            raise TooManySpikes(sample, unit, layer.duration, max_spikes)
         if status == OVERFLOW:
             raise RuntimeError(
                 f"the state of neuron {unit} in sample {sample} grows beyond what a float64 holds: its weights are "
