@@ -41,15 +41,29 @@ def test_importing_the_package_loads_nothing_but_itself():
 
 def test_the_functional_core_needs_neither_framework_nor_numba():
     out = python(
-        "import torch, snn_delay_plugins\n"
+        "import sys, torch, snn_delay_plugins\n"
         "from snn_delay_plugins import functional, parameters\n"
         "import snn_delay_plugins.functional.adlif as f, snn_delay_plugins.functional.delay as d\n"
         "from snn_delay_plugins.functional.surrogate import Boxcar\n"
         "spikes, _ = f.adlif(torch.full((5, 1, 1), 3.0), alpha=torch.tensor(0.5), method='torch')\n"
-        "print(spikes.sum().item() > 0, d.delayed_linear(spikes, torch.ones(1, 1), torch.ones(1, 1)).shape)",
+        "print(spikes.sum().item() > 0, d.delayed_linear(spikes, torch.ones(1, 1), torch.ones(1, 1)).shape)\n"
+        "print({'torch._dynamo', 'triton'} & set(sys.modules))",  # the compilers, slower to import than torch itself
         blocked=("snntorch", "spikingjelly", "numba", "torchvision", "torchaudio", "h5py", "lightning"),
     )
-    assert out == "True torch.Size([5, 1, 1])"
+    assert out == "True torch.Size([5, 1, 1])\nset()"
+
+
+def test_functions_are_marked_as_constant_in_the_way_of_torch_compile():
+    import torch
+
+    from snn_delay_plugins import transforms
+
+    def theirs(): ...
+
+    torch.compiler.assume_constant_result(theirs)
+    assert vars(theirs)
+    for ours in (transforms.transform, transforms.vectorised, transforms._only_vmap):
+        assert vars(ours) == vars(theirs)
 
 
 @pytest.mark.parametrize("how", ["blocked", "none in sys.modules"])
