@@ -68,17 +68,20 @@ def test_functions_are_marked_as_constant_in_the_way_of_torch_compile():
 
 @pytest.mark.parametrize("how", ["blocked", "none in sys.modules"])
 @pytest.mark.parametrize(
-    ("framework", "name"),
-    [("snntorch", "AdLIFPlus"), ("snntorch", "StateAdLIFPlus"), ("snntorch", "snntorch"),
-     ("spikingjelly", "AdLIFPlusNode"), ("spikingjelly", "spikingjelly")],
-)  # fmt: skip
-def test_a_missing_framework_is_an_import_error_that_names_the_extra(framework, name, how):
-    message = python(
+    ("framework", "names"),
+    [("snntorch", ("AdLIFPlus", "StateAdLIFPlus", "snntorch")), ("spikingjelly", ("AdLIFPlusNode", "spikingjelly"))],
+)
+def test_a_missing_framework_is_an_import_error_that_names_the_extra(framework, names, how):
+    messages = python(
         (f"import sys; sys.modules[{framework!r}] = None\n" if how != "blocked" else "")
-        + f"try:\n    from snn_delay_plugins import {name}\nexcept ImportError as error:\n    print(error)",
+        + "".join(
+            f"try:\n    from snn_delay_plugins import {name}\nexcept ImportError as error:\n    print(error)\n"
+            for name in names
+        ),
         blocked=(framework,) if how == "blocked" else (),
-    )
-    assert f"pip install 'snn_delay_plugins[{framework}]'" in message
+    ).splitlines()
+    assert len(messages) == len(names)
+    assert all(f"pip install 'snn_delay_plugins[{framework}]'" in message for message in messages)
 
 
 def test_a_framework_that_cannot_import_its_own_parts_is_not_called_missing():
