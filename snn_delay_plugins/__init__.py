@@ -14,7 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import eventprop, events, frameworks, functional, models, parameters, schedules, snntorch, spikingjelly
+    from . import delays, eventprop, events, frameworks, functional, models, parameters, schedules, snntorch, spikingjelly
+    from . import testing as testing
     from .calibration import calibrate
     from .eventprop import EventPropLI, EventPropLIF
     from .eventprop_linear import EventPropAdLIF, EventPropLinear
@@ -37,11 +38,11 @@ _NAMES = {
     "register": ".registration",
     "unregister": ".registration",
 }
-_SUBMODULES = ("eventprop", "events", "frameworks", "functional", "models", "parameters", "schedules")
+_SUBMODULES = ("delays", "eventprop", "events", "frameworks", "functional", "models", "parameters", "schedules", "testing")
 
 # what needs no framework: `from snn_delay_plugins import *` works whatever is installed
 __all__ = [
-    "EventPropAdLIF", "EventPropLI", "EventPropLIF", "EventPropLinear", "SpikeEvents", "__version__", "calibrate",
+    "EventPropAdLIF", "EventPropLI", "EventPropLIF", "EventPropLinear", "SpikeEvents", "__version__", "calibrate", "delays",
     "eventprop", "events", "frameworks", "functional", "models", "parameters", "register", "schedules", "unregister",
 ]  # fmt: skip
 if TYPE_CHECKING:
