@@ -122,9 +122,9 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
         """Create the further parameters of ``delay_rule``, shared or one per synapse, buffers or bounded parameters."""
         shapes, rule = {"shared": (), "synaptic": self.weight.shape}, self.delay_rule
         start = rule.initial_values(self.max_delay)
-        if transform() is None and not rule.tried(self.max_delay, start) and self.learn_delay:
+        if transform() is None and not rule.check_window(self.max_delay, start) and self.learn_delay:
             warnings.warn(
-                f"the delay rule {rule.name!r} gives the delays no gradient: they stay as they are. Let its taps depend on "
+                f"rule {rule.name!r} gives the delays no gradient: they stay as they are. Let its taps depend on "
                 "the delay, or say learn_delay=False",
                 stacklevel=user_level(),
             )

@@ -72,6 +72,7 @@ class DelayRule:
     :param whole: ``(delay, max_delay)`` -> the whole delays that stand for the window when the layer is discretized.
     :param interpolations: the same rule by the name of another interpolation between steps, where it has any.
     :param smoothing: whether the layers take a smoothing kernel with it.
+    :raises TypeError: for fields that are not of these kinds.
 
     Example::
 
@@ -84,8 +85,8 @@ class DelayRule:
 
     name: str
     window: Callable[..., Window]
-    equation: str
-    source: str
+    equation: str = ""
+    source: str = ""
     parameters: Mapping[str, RuleParameter] = field(default_factory=dict)
     kernel: Callable[..., Tensor] | None = None
     width: int | None = None
@@ -106,6 +107,9 @@ class DelayRule:
                 raise TypeError(f"{self._said(field_name)} must be a function, got {getattr(self, field_name)!r}")
         if self.width is not None:
             check_whole(self._said("width"), self.width, least=1)
+        for name, parameter in self.parameters.items():
+            if not isinstance(parameter, RuleParameter):
+                raise TypeError(f"{self._said(name)} must be a RuleParameter, got {parameter!r}")
         if taken := sorted(set(self.parameters) & _TAKEN):
             raise ValueError(f"{self._said('parameters')} must not be called {taken[0]!r}: layers have another one")
         if self.evaluated is not None:
@@ -123,7 +127,7 @@ class DelayRule:
         """
         window = self.window(weight, delay, max_delay, **parameters)
         if not (isinstance(window, tuple) and len(window) == 2 and all(isinstance(part, Tensor) for part in window)):
-            raise TypeError(f"{self._said('window')} must return a Window of two tensors, got {type(window).__name__}")
+            raise TypeError(f"{self._said('window')} must return a Window(taps, lags), got {type(window).__name__}")
         taps, lags = window
         shape = tuple(weight.shape)
         if taps.dim() != weight.dim() + 1 or taps.shape[1:] != weight.shape or not taps.shape[0]:
@@ -133,10 +137,12 @@ class DelayRule:
             )
         if self.width is not None and taps.shape[0] > self.width:
             raise ValueError(f"{self._said('window')} returned {taps.shape[0]} taps, but its width is {self.width}")
-        if taps.dtype != weight.dtype or lags.dtype != torch.int64:
+        if taps.dtype != weight.dtype:
+            raise TypeError(f"{self._said('window')}: taps must be {weight.dtype}, as the weight, got {taps.dtype}")
+        if lags.dtype != torch.int64:
             raise TypeError(
-                f"{self._said('window')} must return taps of {weight.dtype}, as the weight, and lags of torch.int64, got "
-                f"{taps.dtype} and {lags.dtype}"
+                f"{self._said('window')}: lags must be int64, got {lags.dtype}; convert them, e.g. "
+                "delay.detach().floor().long()"
             )
         if lags.shape != weight.shape:
             last = shape[max(0, len(shape) - lags.dim()) :]
@@ -146,10 +152,11 @@ class DelayRule:
                 )
         if lags.numel() and values_known(lags):
             low, high = torch.stack(torch.aminmax(lags)).tolist()
-            if low < 0 or high + taps.shape[0] > max_delay + 2:
+            high += taps.shape[0] - 1
+            if low < 0 or high > max_delay + 1:
                 raise ValueError(
-                    f"{self._said('window')} must stay within the lags 0 to max_delay + 1 = {max_delay + 1}, but has "
-                    f"{taps.shape[0]} taps from lags of {low} to {high} on"
+                    f"{self._said('window')} has taps at lags {low} to {high}: with max_delay={max_delay} they must lie in "
+                    f"[0, {max_delay + 1}]"
                 )
         return Window(taps, lags.expand(shape))
 
@@ -198,24 +205,22 @@ class DelayRule:
                 )
         return values
 
-    def tried(self, max_delay: int, parameters: Mapping[str, float]) -> bool:
-        """The window of one synapse of weight 1 in the middle: whether its delay has a gradient at all.
+    def check_window(self, max_delay: int, parameters: Mapping[str, float]) -> bool:
+        """Look at the windows of three synapses of weight 1, with no delay, the longest one and one between.
 
+        :returns: whether delays have a gradient at all.
         :raises TypeError, ValueError: as :meth:`windows`, and for taps that are not finite.
         """
         with torch.inference_mode(False), torch.enable_grad(), torch.device("cpu"):
-            delay = torch.full((1,), max_delay / 2).requires_grad_()
+            delay = torch.tensor([0.0, 0.4 * max_delay, max_delay]).requires_grad_()
             values = {name: torch.tensor(value) for name, value in parameters.items()}
-            taps = self.windows(torch.ones(1), delay, max_delay, values).taps
+            taps = self.windows(torch.ones_like(delay), delay, max_delay, values).taps
             if values_known(taps) and not bool(taps.isfinite().all()):
-                raise ValueError(
-                    f"{self._said('window')} must return finite taps, but has {taps.flatten().tolist()} for weight 1 and a "
-                    f"delay of {max_delay / 2:g} steps"
-                )
+                raise ValueError(f"{self._said('window')} must return finite taps, got {taps.tolist()} for weights of 1")
             return taps.requires_grad and torch.autograd.grad(taps.sum(), delay, allow_unused=True)[0] is not None
 
     def _said(self, field_name: str) -> str:
-        return f"{field_name} of the delay rule {self.name!r}"
+        return f"{field_name} of rule {self.name!r}"
 
     def in_evaluation(self) -> DelayRule:
         """The rule that evaluation computes with."""
