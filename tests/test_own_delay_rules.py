@@ -39,7 +39,7 @@ WRONG = {
     "taps alone": (lambda w, d, r: r.taps, TypeError, "must return a Window(taps, lags), got Tensor"),
     "no taps": (lambda w, d, r: r._replace(taps=r.taps[:0]), ValueError, "at least one"),
     "time last": (lambda w, d, r: r._replace(taps=r.taps.movedim(0, -1)), ValueError, "taps [width, *weight.shape]"),
-    "another dtype": (lambda w, d, r: r._replace(taps=r.taps.double()), TypeError, "taps must be torch.float32, as the weight, got torch.float64"),
+    "another dtype": (lambda w, d, r: r._replace(taps=r.taps.double()), TypeError, "taps must be torch.float32"),
     "lags of numbers": (lambda w, d, r: r._replace(lags=d.detach()), TypeError, "lags must be int64, got torch.float32"),
     "lags of another shape": (lambda w, d, r: r._replace(lags=torch.zeros(7, 7).long()), ValueError, "lags of the"),
     "negative lags": (lambda w, d, r: r._replace(lags=r.lags - 9), ValueError, "taps at lags -9 to -3"),
