@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from .bins import bin_of, check_resolution, steps_in
-from .checks import TO_DENSE
+from .checks import TO_DENSE, check_whole
 from .timeless import warn_if_timeless
 from .transforms import REVERSE_ALONE, refuse_transforms
 
@@ -76,9 +76,12 @@ class SpikeEvents:
     >>> e = SpikeEvents.from_lists([[0.0, 10.0], [2.5]], [[0, 1], [1]], num_units=2, duration=40.0)
     >>> e.batch_size, len(e), e.counts().tolist()
     (2, 3, [[1, 1], [0, 1]])
+
+    Units are counted from 0 to ``num_units - 1``; those of an image, or of a convolution, have a :attr:`unit_shape`
+    (channels, height, width) besides, see :meth:`reshape`.
     """
 
-    __slots__ = ("duration", "num_units", "offsets", "potential", "times", "units")
+    __slots__ = ("_unit_shape", "duration", "num_units", "offsets", "potential", "times", "units")
 
     def __init__(
         self,
@@ -104,15 +107,24 @@ class SpikeEvents:
         self.num_units = num_units
         self.duration = duration
         self.potential = potential
+        self._unit_shape = None
 
     @classmethod
     def _trusted(
-        cls, times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float, potential: Tensor | None = None
+        cls,
+        times: Tensor,
+        units: Tensor,
+        offsets: Tensor,
+        num_units: int,
+        duration: float,
+        potential: Tensor | None = None,
+        unit_shape: tuple[int, ...] | None = None,
     ) -> SpikeEvents:
         """Build without checks, from parts that are valid by construction."""
         self = object.__new__(cls)
         self.times, self.units, self.offsets = times, units, offsets
         self.num_units, self.duration, self.potential = int(num_units), float(duration), potential
+        self._unit_shape = unit_shape
         return self
 
     # ---------------------------------------------------------------- beside dense layers
@@ -131,6 +143,41 @@ class SpikeEvents:
         return self.offsets.numel() - 1
 
     @property
+    def unit_shape(self) -> tuple[int, ...]:
+        """Of the units, whose numbers count in row-major order; ``(num_units,)`` unless :meth:`reshape` gave another."""
+        shape = getattr(self, "_unit_shape", None)  # none in one that was pickled before there were shapes
+        return shape if shape is not None and math.prod(shape) == self.num_units else (self.num_units,)
+
+    def reshape(self, *shape: int) -> SpikeEvents:
+        """The same spikes of units with a shape, as ``(channels, height, width)``; -1 stands for what is left, as in
+        :meth:`torch.Tensor.reshape`. Nothing is copied.
+
+        Unit ``(c, y, x)`` has the number ``(c * height + y) * width + x``. Layers that ask for a shape
+        (:class:`~snn_delay_plugins.EventPropConv2d`) read it, all others count through.
+
+        Raises
+        ------
+        ValueError
+            the shape has another number of units.
+
+        Examples
+        --------
+        >>> from snn_delay_plugins.events import SpikeEvents
+        >>> e = SpikeEvents.from_lists([[1.5]], [[7]], num_units=12, duration=10.0).reshape(2, 2, -1)
+        >>> e.unit_shape, e.reshape(-1).unit_shape
+        ((2, 2, 3), (12,))
+        """
+        sizes = tuple(check_whole("a size of the units' shape", size, least=-1) for size in shape)
+        known = math.prod(size for size in sizes if size != -1)
+        if sizes.count(-1) == 1 and known and self.num_units % known == 0:
+            sizes = tuple(self.num_units // known if size == -1 else size for size in sizes)
+        if -1 in sizes or math.prod(sizes) != self.num_units or not sizes:
+            raise ValueError(f"{self.num_units} units have no shape {sizes}")
+        return SpikeEvents._trusted(
+            self.times, self.units, self.offsets, self.num_units, self.duration, self.potential, sizes
+        )
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.times.dtype
 
@@ -143,8 +190,9 @@ class SpikeEvents:
 
     def __repr__(self) -> str:
         return (
-            f"SpikeEvents(batch_size={self.batch_size}, spikes={len(self)}, num_units={self.num_units}, "
-            f"duration={self.duration:g}, dtype={self.dtype}, device={self.device})"
+            f"SpikeEvents(batch_size={self.batch_size}, spikes={len(self)}, "
+            + (f"num_units={self.num_units}, " if len(self.unit_shape) == 1 else f"unit_shape={self.unit_shape}, ")
+            + f"duration={self.duration:g}, dtype={self.dtype}, device={self.device})"
         )
 
     def to(self, *args: Any, **kwargs: Any) -> SpikeEvents:
@@ -154,12 +202,20 @@ class SpikeEvents:
             raise TypeError(f"spike times must stay floating point, got {times.dtype}")
         potential = None if self.potential is None else self.potential.to(times.device, times.dtype)
         return SpikeEvents._trusted(
-            times, self.units.to(times.device), self.offsets.to(times.device), self.num_units, self.duration, potential
+            times,
+            self.units.to(times.device),
+            self.offsets.to(times.device),
+            self.num_units,
+            self.duration,
+            potential,
+            self._unit_shape,
         )
 
     def detach(self) -> SpikeEvents:
         """The same spikes, cut from the autograd graph."""
-        return SpikeEvents._trusted(self.times.detach(), self.units, self.offsets, self.num_units, self.duration, None)
+        return SpikeEvents._trusted(
+            self.times.detach(), self.units, self.offsets, self.num_units, self.duration, None, self._unit_shape
+        )
 
     # ---------------------------------------------------------------- batching
 
@@ -175,6 +231,11 @@ class SpikeEvents:
                 raise ValueError(
                     "cannot join batches of different num_units or duration: "
                     f"({first.num_units}, {first.duration}) and ({other.num_units}, {other.duration})"
+                )
+            if other.unit_shape != first.unit_shape:
+                raise ValueError(
+                    f"cannot join batches of different unit_shape: {first.unit_shape} and {other.unit_shape}; "
+                    "use .reshape()"
                 )
             if (other.dtype, other.device) != (first.dtype, first.device):
                 raise ValueError(
@@ -194,6 +255,7 @@ class SpikeEvents:
             first.num_units,
             first.duration,
             potential,
+            first._unit_shape,
         )
 
     batch = cat
@@ -220,6 +282,7 @@ class SpikeEvents:
             self.num_units,
             self.duration,
             potential,
+            self._unit_shape,
         )
 
     # ---------------------------------------------------------------- views that losses use
@@ -289,13 +352,16 @@ class SpikeEvents:
             t = torch.as_tensor(t, dtype=None if hasattr(t, "dtype") else torch.float64)  # Python numbers are float64
             u = torch.as_tensor(u)
             if t.shape != u.shape or t.dim() != 1:
-                rows = "; one sequence per sample: [a[:, 0] for a in rows], [a[:, 1].astype(int) for a in rows]"
+                remedy = {
+                    0: "; one sequence per sample: a single sample is from_lists([times], [units])",
+                    2: "; one sequence per sample: [a[:, 0] for a in rows], [a[:, 1].astype(int) for a in rows]",
+                }.get(max(t.dim(), u.dim()), "")
                 raise ValueError(
                     f"sample {b}: times and units must be one-dimensional and of one length, got {tuple(t.shape)} and "
-                    f"{tuple(u.shape)}" + (rows if t.dim() == 2 or u.dim() == 2 else "")
+                    f"{tuple(u.shape)}{remedy}"
                 )
             if u.numel() and (u.is_floating_point() or u.is_complex()):
-                raise TypeError(f"sample {b}: units must be integers, got {u.dtype}")
+                raise TypeError(f"sample {b}: units must be integers, got {u.dtype}; convert them, e.g. units.long()")
             _warn_of_float16(b, t)
             all_times.append(_scaled(t, scale).to(device=device, dtype=dtype))
             all_units.append(u.to(device=device, dtype=torch.int64))
@@ -315,22 +381,25 @@ class SpikeEvents:
 
     @classmethod
     def from_dense(cls, dense: Tensor, dt: float, *, dtype: torch.dtype | None = None) -> SpikeEvents:
-        """From spike counts [T, N, C]: an entry of k in bin n becomes k spikes at time ``n * dt``; duration T dt.
+        """From spike counts [T, N, C]: an entry of k in bin n becomes k spikes at time ``n * dt``; duration T dt. Counts
+        [T, N, C, H, W] and the like give units of shape (C, H, W).
 
         Times are float64 unless ``dtype`` says otherwise. The gradient on the counts is the one in the module's
         heading. Entries that are not whole non-negative numbers cannot be written as spikes and raise a ValueError.
         """
         refuse_transforms("SpikeEvents.from_dense", REVERSE_ALONE)
         _check_step(dt)
-        if dense.dim() != 3:
-            raise ValueError(f"dense spikes must be [T, N, C], got shape {tuple(dense.shape)}")
+        if dense.dim() < 3:
+            raise ValueError(f"dense spikes must be [T, N, C] or [T, N, C, ...], got shape {tuple(dense.shape)}")
         if dense.is_complex():
             raise TypeError(f"dense spikes must be real, got {dense.dtype}")
+        unit_shape = tuple(dense.shape[2:]) if dense.dim() > 3 else None
+        dense = dense.flatten(2)
         if torch.compiler.is_compiling():
             from .kernels.event_bins import dense_to_events
 
             times, units, offsets = dense_to_events(dense, float(dt), dtype or torch.float64)
-            return cls._trusted(times, units, offsets, dense.shape[2], dense.shape[0] * float(dt))
+            return cls._trusted(times, units, offsets, dense.shape[2], dense.shape[0] * float(dt), unit_shape=unit_shape)
         values = dense.detach()
         bad = (
             ~((values >= 0) & (values == values.floor()) & values.isfinite()) if values.is_floating_point() else values < 0
@@ -350,10 +419,10 @@ class SpikeEvents:
         times = _DenseToTimes.apply(dense, n, sample, unit, float(dt), dtype)
         per_sample = torch.bincount(sample, minlength=batch_size)
         offsets = torch.cat([per_sample.new_zeros(1), per_sample.cumsum(0)])
-        return cls._trusted(times, unit.contiguous(), offsets, num_units, steps * float(dt))
+        return cls._trusted(times, unit.contiguous(), offsets, num_units, steps * float(dt), unit_shape=unit_shape)
 
     def to_dense(self, dt: float, num_steps: int | None = None, *, dtype: torch.dtype | None = None) -> Tensor:
-        """Spike counts [T, N, num_units]: bin n counts the spikes in ``[n dt, (n + 1) dt)``, up to rounding
+        """Spike counts [T, N, *unit_shape]: bin n counts the spikes in ``[n dt, (n + 1) dt)``, up to rounding
         (:mod:`snn_delay_plugins.bins`).
 
         ``num_steps`` defaults to ceil(duration / dt); a spike at the very end (t = duration) falls into the last bin.
@@ -371,13 +440,14 @@ class SpikeEvents:
         if torch.compiler.is_compiling():
             from .kernels.event_bins import events_to_dense
 
-            return events_to_dense(
+            dense = events_to_dense(
                 self.times, self.units, self.offsets, self.num_units, self.duration, float(dt), steps, dtype or self.dtype
             )
+            return dense.unflatten(2, self.unit_shape)
         bins = self.bins(dt, steps)
         if self.times.requires_grad and steps < 2 and len(self):
             raise ValueError("times require grad but the dense tensor has a single bin: there is no gradient in time")
-        return _TimesToDense.apply(
+        dense = _TimesToDense.apply(
             self.times,
             bins,
             self.samples(),
@@ -386,6 +456,7 @@ class SpikeEvents:
             (steps, self.batch_size, self.num_units),
             dtype or self.dtype,
         )
+        return dense if len(self.unit_shape) == 1 else dense.unflatten(2, self.unit_shape)
 
     def _check_last(self) -> None:
         """Times may have been changed in place since they were checked."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from ....bins import steps_in
 from ...threads import pool
-from ..neuron import TooManySpikes
+from ..neuron import TooManySpikes, refuse_overflow
 from . import adjoint, forward
 from .flow import LANES, MOMENTS, OVERFLOW, STATES, TERMS, TOO_MANY_SPIKES
 
@@ -260,16 +260,9 @@ def forward_pass(
     found = [np.empty((forward.COLUMN, 0))]
     for columns, status, sample, unit in _run(tasks, threads):
         if status == TOO_MANY_SPIKES:
-            raise TooManySpikes(
-                f"neuron {unit} in sample {sample} fires more than max_spikes = {max_spikes} spikes within "
-                f"{layer.duration:g} time units: runaway activity, usually recurrent excitation with short delays. "
-                "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant"
-            )
+            raise TooManySpikes(sample, unit, layer.duration, max_spikes)
         if status == OVERFLOW:
-            raise RuntimeError(
-                f"the state of neuron {unit} in sample {sample} grows beyond what a float64 holds: its weights are "
-                "too large, or its constants let it grow without end"
-            )
+            refuse_overflow(sample, unit)
         found.append(columns)
     columns = np.concatenate(found, axis=1)
     columns = columns[:, np.lexsort((columns[0], columns[2]))]
