@@ -67,6 +67,7 @@ RECIPE = TableRecipe(
         regularisation=(2e-8,),
         bump=0.008,
         schedule="cosine",
+        centred=True,
     ),
     objective=VoltageCrossEntropy,
     source_of_data=ShdEvents(

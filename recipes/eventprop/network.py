@@ -30,6 +30,9 @@ class EventPropTraining:
         constant_learning_rate: of the neurons' learned constants (time constants in ms), which no network of the paper has.
         schedule: "decay", or "cosine": all rates rise from zero in the first twentieth of the training and fall
             to zero by its end, by half a cosine; without ``decay`` and ``ease_in``.
+        centred: of the gradient of a hidden neuron's incoming weights the mean is taken away (Yong et al. 2020, gradient
+            centralisation). All inputs excite or are silent, so that a step which all weights share changes the rate of
+            the neuron many times more than any other, and Adam takes both alike.
         decay: all rates are multiplied by it after every epoch.
         ease_in: weights start at a hundredth of their rate and reach it in about 14 batches
             (:func:`snn_delay_plugins.functional.losses.ease_in`).
@@ -51,6 +54,7 @@ class EventPropTraining:
     patience: int | None = None
     constant_learning_rate: float = 0.0
     schedule: str = "decay"
+    centred: bool = False
 
     def __post_init__(self):
         limits.check(vars(self))
@@ -243,6 +247,10 @@ class EventPropObjective(Objective):
         return [(kinds[kind], rate) for kind, rate in rates.items() if kinds[kind]]
 
     def optimizer(self) -> Optimizer:
+        if self.hyper.centred:
+            for name, parameter in self.network.hidden.named_parameters():
+                if name.endswith("weight"):
+                    parameter.register_hook(lambda gradient: gradient - gradient.mean(1, keepdim=True))
         return torch.optim.Adam([{"params": parameters, "lr": rate} for parameters, rate in self._groups()])
 
     def before_epoch(self, epoch: int) -> None:

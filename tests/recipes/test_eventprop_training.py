@@ -147,6 +147,20 @@ def test_a_cosine_is_the_whole_schedule(changes):
         EventPropTraining(10, 30, 0.01, delay_learning_rate=0.1, schedule="cosine", **changes)
 
 
+def test_centred_gradients_leave_the_mean_weight_of_a_hidden_neuron_where_it_is():
+    plain, centred = voltage_network(layers=1, recurrent=True), voltage_network(layers=1, recurrent=True)
+    for network, changes in ((plain, {}), (centred, {"centred": True})):
+        objective = VoltageCrossEntropy(network, dataclasses.replace(HYPER, **changes))
+        objective.optimizer()
+        objective.before_epoch(0)
+        objective.measure(events(), torch.tensor([0, 1, 2, 0, 1])).loss.backward()
+    for name in ("weight", "recurrent_weight"):
+        whole, rest = (getattr(network.hidden[0], name).grad for network in (plain, centred))
+        torch.testing.assert_close(rest, whole - whole.mean(1, keepdim=True))
+        assert whole.mean(1).abs().max() > 1e-6 > rest.mean(1).abs().max()
+    torch.testing.assert_close(centred.readout.weight.grad, plain.readout.weight.grad)
+
+
 @pytest.mark.parametrize("neuron", NEURONS)
 def test_learned_constants_are_one_per_neuron_and_learn_at_their_own_rate(neuron):
     network = voltage_network(layers=1, neuron=neuron, learn=["tau_mem", "tau_syn"])
