@@ -150,14 +150,15 @@ def checked_normal(name: str, init: tuple[float, float]) -> tuple[float, float]:
 class EventPropSpiking(SaysSilence, _EventPropLayer):
     """What layers of spiking neurons have in common: kinds of input and output, recurrent synapses, words for silence."""
 
-    _seen_times = False  # a class attribute, so that layers pickled before it existed have it
+    _seen_times = False  # class attributes, so that layers pickled before they existed have them
+    count_gradient = 0.0
     _counted_as = "eventprop_lif"
 
     def _create_layer(
         self, in_features, out_features, *, recurrent, delay, recurrent_delay, max_delay, delay_type, learn_delay,
-        weight_init, recurrent_weight_init, output, max_spikes,
+        weight_init, recurrent_weight_init, output, max_spikes, count_gradient,
     ) -> None:  # fmt: skip
-        self.output = check_choice("output", output, OUTPUTS)
+        self._create_output(output, count_gradient)
         self.recurrent = check_flag("recurrent", recurrent)
         self.max_spikes = check_whole("max_spikes", max_spikes, least=1, most=MOST_SPIKES)
         self._create_synapses(in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init)
@@ -167,6 +168,10 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
             )
         else:
             self.recurrent_weight = self.recurrent_delay = None
+
+    def _create_output(self, output: str, count_gradient: float) -> None:
+        self.output = check_choice("output", output, OUTPUTS)
+        self.count_gradient = check_number("count_gradient", count_gradient, least=0.0)
 
     def _suspected_constant(self) -> tuple[str, float]:
         """Name and value of the time constant beside which samples are long."""
@@ -193,7 +198,8 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
         self._warn_of_times_and_silence(events, spikes, binned=input is not events)
         if self.output == "events" or (self.output == "same" and input is events):
             return spikes
-        return spikes.to_dense(self.dt, None if input is events else input.shape[0], dtype=self.weight.dtype)
+        steps = None if input is events else input.shape[0]
+        return spikes.to_dense(self.dt, steps, dtype=self.weight.dtype, count_gradient=self.count_gradient)
 
     def _warn_of_times_and_silence(self, events: SpikeEvents, spikes: SpikeEvents, binned: bool) -> None:
         """The times of the first batch are looked at, and those of a silent one."""
@@ -269,6 +275,11 @@ class EventPropLIF(EventPropSpiking):
     output : str
         ``"events"``; ``"dense"``: spike counts [T, N, out] for layers that know no events (spikes are binned, which
         costs precision); ``"same"``: as the input.
+    count_gradient : float
+        Of dense output, for losses that read how many spikes there are, such as snnTorch's ``ce_count_loss``: EventProp has
+        no gradient for them. 1 (or another positive number, its scale) adds one that stands in for it
+        (:meth:`SpikeEvents.to_dense <snn_delay_plugins.events.SpikeEvents.to_dense>`); 0: none, and a warning where a loss
+        needs it.
     max_spikes : int
         Most spikes of a neuron in a sample; one that exceeds it raises.
 
@@ -313,6 +324,7 @@ class EventPropLIF(EventPropSpiking):
         dt: float = 1.0,
         spike_times: str = "exact",
         output: str = "events",
+        count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__()
@@ -321,6 +333,7 @@ class EventPropLIF(EventPropSpiking):
             in_features, out_features, recurrent=recurrent, delay=delay, recurrent_delay=recurrent_delay,
             max_delay=max_delay, delay_type=delay_type, learn_delay=learn_delay, weight_init=weight_init,
             recurrent_weight_init=recurrent_weight_init, output=output, max_spikes=max_spikes,
+            count_gradient=count_gradient,
         )  # fmt: skip
         self._create_constant("tau_mem", tau_mem, learn_tau_mem)
         self._create_constant("tau_syn", tau_syn, learn_tau_syn)

@@ -116,7 +116,7 @@ class EventPropLinear(LinearNeurons):
         Constants to be trained, ``"threshold"`` and ``"refractory"`` among them; positive ones stay above a twentieth of
         their initial value after every optimizer step.
     recurrent, delay, recurrent_delay, max_delay, delay_type, learn_delay, weight_init, recurrent_weight_init, dt, output,
-    max_spikes
+    count_gradient, max_spikes
         As in :class:`~snn_delay_plugins.eventprop.EventPropLIF`; ``dt`` is the bin width of dense input and output.
 
     Raises
@@ -156,6 +156,7 @@ class EventPropLinear(LinearNeurons):
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
         dt: float = 1.0,
         output: str = "events",
+        count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__()
@@ -166,6 +167,7 @@ class EventPropLinear(LinearNeurons):
             in_features, out_features, recurrent=recurrent, delay=delay, recurrent_delay=recurrent_delay,
             max_delay=max_delay, delay_type=delay_type, learn_delay=learn_delay, weight_init=weight_init,
             recurrent_weight_init=recurrent_weight_init, output=output, max_spikes=max_spikes,
+            count_gradient=count_gradient,
         )  # fmt: skip
         self._create_neurons(model, {**(constants or {}), "refractory": refractory}, learn, self.out_features)
 
@@ -246,6 +248,7 @@ class EventPropAdLIF(EventPropLinear):
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
         dt: float = 1.0,
         output: str = "events",
+        count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__(
@@ -255,5 +258,6 @@ class EventPropAdLIF(EventPropLinear):
             },
             refractory=refractory, learn=learn, recurrent=recurrent, delay=delay, recurrent_delay=recurrent_delay,
             max_delay=max_delay, delay_type=delay_type, learn_delay=learn_delay, weight_init=weight_init,
-            recurrent_weight_init=recurrent_weight_init, dt=dt, output=output, max_spikes=max_spikes,
+            recurrent_weight_init=recurrent_weight_init, dt=dt, output=output, count_gradient=count_gradient,
+            max_spikes=max_spikes,
         )  # fmt: skip

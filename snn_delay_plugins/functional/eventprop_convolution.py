@@ -29,8 +29,8 @@ from ..checks import check_whole
 from ..events import SpikeEvents
 from ..kernels import dispatch
 from ..kernels.event_patches.operator import event_patches, event_patches_plain
+from ..kernels.event_patches.wiring import Wiring, space_of, wiring
 from ..kernels.eventprop.neuron import TooManySpikes
-from .event_wiring import Wiring, space_of, wiring
 from .eventprop import SpikeTimes, eventprop_lif
 from .eventprop_linear import eventprop_linear
 from .eventprop_models import ContinuousModel
