@@ -11,10 +11,12 @@ A framework is imported when one of its names is asked for; until then torch alo
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import eventprop, events, frameworks, functional, models, parameters, schedules, snntorch, spikingjelly
+    from . import delays, eventprop, events, frameworks, functional, models, parameters, schedules, snntorch, spikingjelly
+    from . import testing as testing
     from .calibration import calibrate
     from .eventprop import EventPropLI, EventPropLIF
     from .eventprop_convolution import EventPool1d, EventPool2d, EventPropConv1d, EventPropConv2d
@@ -42,13 +44,15 @@ _NAMES = {
     "register": ".registration",
     "unregister": ".registration",
 }
-_SUBMODULES = ("eventprop", "events", "frameworks", "functional", "models", "parameters", "schedules")
+_SUBMODULES = (
+    "delays", "eventprop", "events", "frameworks", "functional", "models", "parameters", "schedules", "testing",
+)  # fmt: skip
 
 # what needs no framework: `from snn_delay_plugins import *` works whatever is installed
 __all__ = [
     "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF",
-    "EventPropLinear", "SpikeEvents", "__version__", "calibrate", "eventprop", "events", "frameworks", "functional",
-    "models", "parameters", "register", "schedules", "unregister",
+    "EventPropLinear", "SpikeEvents", "__version__", "calibrate", "delays", "eventprop", "events", "frameworks",
+    "functional", "models", "parameters", "register", "schedules", "unregister",
 ]  # fmt: skip
 if TYPE_CHECKING:
     __all__ += ["snntorch", "spikingjelly"]
@@ -75,7 +79,8 @@ def _of_frameworks(name: str) -> Any:
             return framework.load()
     owners = [framework for framework in known if name in framework.names]
     if not owners:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = sys.modules[__name__]  # with it Python suggests the name that was meant
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=module)
     owner, *others = owners
     try:
         folder = owner.load()

@@ -119,6 +119,7 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
 
     def create_rule_parameters(self, sigma: float | None, learn: bool, sigma_type: str, bound_mode: str) -> None:
         """Create the further parameters of ``delay_rule``, shared or one per synapse, buffers or bounded parameters."""
+        self.delay_rule.check_window(self.max_delay)
         shapes = {"shared": (), "synaptic": self.weight.shape}
         for name, parameter in self.delay_rule.parameters.items():
             given = sigma if name == "sigma" else None

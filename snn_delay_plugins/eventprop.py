@@ -25,6 +25,7 @@ __all__ = ["EventPropLI", "EventPropLIF"]
 OUTPUTS = ("events", "dense", "same")
 MOST_SPIKES = 2**31 - 1
 MOST_STEPS_PER_BIN = 2**20
+ONE_UNIT = "Times, delays and time constants share one unit, ms by convention"
 
 
 class _EventPropLayer(BoundedModule):
@@ -208,7 +209,8 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
         if not self.is_watched(spikes.times):
             return
         first, self._seen_times = not self._seen_times, True
-        suspicion = "" if binned and len(spikes) else self._suspicion_of_seconds(events)
+        suspicion = "" if binned and len(spikes) else self._suspicion_of_seconds(events, binned)
+        suspicion = suspicion or self._suspicion_of_delays()
         if len(spikes):
             if first and suspicion:
                 warnings.warn(f"{name_of(self)}: {suspicion}", stacklevel=user_level())
@@ -216,23 +218,38 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
         with torch.no_grad():
             potential = self._largest_potential(events)
         drive = f"on {len(events)} input spikes its largest membrane potential is {potential}"
-        self.say_silent(
-            drive, suspicion or f"{SCALE_WEIGHTS}, or set weight_init (mean now {self.weight.mean().item():.3g})."
-        )
+        remedy = f"{SCALE_WEIGHTS}, or set weight_init (mean now {self.weight.mean().item():.3g})."
+        self.say_silent(drive, suspicion or remedy + self._suspicion_of_constants(events))
 
-    def _suspicion_of_seconds(self, events: SpikeEvents) -> str:
+    def _suspicion_of_seconds(self, events: SpikeEvents, binned: bool) -> str:
         """Why the times seem to be in another unit than the time constants; empty if they do not."""
         (name, tau), last = self._suspected_constant(), float(events.times.detach().max())
+        if events.duration < tau / 4 and binned:
+            return (
+                f"Its {round(events.duration / self.dt)} bins of dt = {self.dt:g} are short beside {name} = {tau:g}: "
+                f"does time come first, [T, N, {self.in_features}]?"
+            )
         if events.duration < tau / 4:
             why = f"Samples last {events.duration:g} but {name} is {tau:g}"
         elif 0 < last < events.duration / 100 and not events.times.requires_grad:  # a layer before may fire early alone
             why = f"The last input spike comes at {last:g} of samples that last {events.duration:g}"
         else:
             return ""
-        return (
-            f"{why}: are their times in seconds? Times, delays and time constants share one unit, ms by convention "
-            "(SpikeEvents.from_lists has scale=1000)."
-        )
+        return f"{why}: are their times in seconds? {ONE_UNIT} (SpikeEvents.from_lists has scale=1000)."
+
+    def _suspicion_of_delays(self) -> str:
+        """The same of delays that have no effect beside the time constants."""
+        name, tau = self._suspected_constant()
+        if self.delay is None or not 0 < self.max_delay < tau / 100:
+            return ""
+        return f"Its max_delay is {self.max_delay:g} but {name} is {tau:g}: are its delays in seconds? {ONE_UNIT}."
+
+    def _suspicion_of_constants(self, events: SpikeEvents) -> str:
+        """The same of time constants, beside which the samples of a layer that is silent are very long."""
+        name, tau = self._suspected_constant()
+        if events.duration < 1000 * tau:
+            return ""
+        return f" Its {name} is {tau:g} but samples last {events.duration:g}: is it in seconds? {ONE_UNIT}."
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, recurrent={self.recurrent}, output={self.output!r}"
@@ -257,7 +274,8 @@ class EventPropLIF(EventPropSpiking):
     recurrent : bool
         Adds synapses ``recurrent_weight``, ``recurrent_delay`` [out, out] from the layer to itself.
     delay, recurrent_delay : float, "zeros", "uniform", Tensor or None
-        Initial delays; "uniform": U(0, max_delay); None: the synapses have no delays.
+        Initial delays; "uniform": U(0, max_delay); None: the synapses have no delays. Delays, ``max_delay``, ``tau_mem``,
+        ``tau_syn``, ``dt`` and the times of events share one unit, ms by convention.
     max_delay : float
         Delays stay in ``[0, max_delay]`` after every optimizer step; unbounded by default, and a long one costs nothing.
     delay_type : str
@@ -369,7 +387,7 @@ class EventPropLI(_EventPropLayer):
     in_features, out_features : int
     delay : float, "zeros", "uniform", Tensor or None
         None (default, as in the paper): no delays to the readout. Else as :class:`EventPropLIF`, with ``max_delay``,
-        ``delay_type`` and ``learn_delay``.
+        ``delay_type`` and ``learn_delay``, and in its unit, ms by convention.
     weight_init : (mean, std)
         The default is the paper's.
     tau_mem, tau_syn : float

@@ -207,7 +207,8 @@ class EventPropAdLIF(EventPropLinear):
     Parameters
     ----------
     tau_mem, tau_syn, tau_adapt, a, b, threshold, refractory
-        A number for all neurons, a Tensor [out], or (low, high): drawn from U(low, high) for every neuron.
+        A number for all neurons, a Tensor [out], or (low, high): drawn from U(low, high) for every neuron. Time constants,
+        the refractory period and delays are in the unit of the events' times, ms by convention.
     learn : collection of their names, or "all"
     others
         As in :class:`EventPropLinear` and :class:`~snn_delay_plugins.eventprop.EventPropLIF`.

@@ -360,13 +360,16 @@ class SpikeEvents:
             t = torch.as_tensor(t, dtype=None if hasattr(t, "dtype") else torch.float64)  # Python numbers are float64
             u = torch.as_tensor(u)
             if t.shape != u.shape or t.dim() != 1:
-                rows = "; one sequence per sample: [a[:, 0] for a in rows], [a[:, 1].astype(int) for a in rows]"
+                remedy = {
+                    0: "; one sequence per sample: a single sample is from_lists([times], [units])",
+                    2: "; one sequence per sample: [a[:, 0] for a in rows], [a[:, 1].astype(int) for a in rows]",
+                }.get(max(t.dim(), u.dim()), "")
                 raise ValueError(
                     f"sample {b}: times and units must be one-dimensional and of one length, got {tuple(t.shape)} and "
-                    f"{tuple(u.shape)}" + (rows if t.dim() == 2 or u.dim() == 2 else "")
+                    f"{tuple(u.shape)}{remedy}"
                 )
             if u.numel() and (u.is_floating_point() or u.is_complex()):
-                raise TypeError(f"sample {b}: units must be integers, got {u.dtype}")
+                raise TypeError(f"sample {b}: units must be integers, got {u.dtype}; convert them, e.g. units.long()")
             _warn_of_float16(b, t)
             all_times.append(_scaled(t, scale).to(device=device, dtype=dtype))
             all_units.append(u.to(device=device, dtype=torch.int64))

@@ -112,7 +112,9 @@ def test_one_framework_is_enough_and_register_serves_it(framework):
 def test_public_names_are_listed_and_an_unknown_one_is_an_attribute_error():
     import snn_delay_plugins
 
-    assert {"AdLIFPlus", "AdLIFPlusNode", "register", "unregister", "functional"} <= set(dir(snn_delay_plugins))
+    assert {"AdLIFPlus", "AdLIFPlusNode", "register", "unregister", "functional", "delays", "testing"} <= set(
+        dir(snn_delay_plugins)
+    )
     with pytest.raises(AttributeError, match="no attribute 'AdLIFMinus'"):
         _ = snn_delay_plugins.AdLIFMinus
 

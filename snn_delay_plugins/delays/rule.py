@@ -68,6 +68,7 @@ class DelayRule:
     :param whole: ``(delay, max_delay)`` -> the whole delays that stand for the window when the layer is discretized.
     :param interpolations: the same rule by the name of another interpolation between steps, where it has any.
     :param smoothing: whether the layers take a smoothing kernel with it.
+    :raises TypeError: for fields that are not of these kinds.
 
     Example::
 
@@ -80,8 +81,8 @@ class DelayRule:
 
     name: str
     window: Callable[..., Window]
-    equation: str
-    source: str
+    equation: str = ""
+    source: str = ""
     parameters: Mapping[str, RuleParameter] = field(default_factory=dict)
     kernel: Callable[..., Tensor] | None = None
     width: int | None = None
@@ -89,6 +90,42 @@ class DelayRule:
     whole: Callable[[Tensor, int], Tensor] = round_delay
     interpolations: Mapping[str, DelayRule] = field(default_factory=dict, repr=False)
     smoothing: bool = False
+
+    def __post_init__(self) -> None:
+        if not callable(self.window):
+            raise TypeError(f"window of rule {self.name!r} must be a function, got {self.window!r}")
+        if not isinstance(self.evaluated, DelayRule | None):
+            raise TypeError(f"evaluated of rule {self.name!r} must be a DelayRule, got {self.evaluated!r}")
+        for name, parameter in self.parameters.items():
+            if not isinstance(parameter, RuleParameter):
+                raise TypeError(f"{name} of rule {self.name!r} must be a RuleParameter, got {parameter!r}")
+
+    def check_window(self, max_delay: int) -> None:
+        """Look at the windows of three synapses, with no delay, the longest one and one between.
+
+        :raises TypeError: if ``window`` does not return taps and whole lags.
+        :raises ValueError: for shapes that do not fit, and taps beyond lag 0 and ``max_delay + 1``.
+        """
+        parameters = {name: parameter.initial(max_delay) for name, parameter in self.parameters.items()}
+        with torch.device("cpu"):
+            delay = torch.tensor([0.0, 0.4 * max_delay, max_delay])
+            made = self.window(torch.ones_like(delay), delay, max_delay, **parameters)
+        of = f"window of rule {self.name!r}"
+        if not (isinstance(made, tuple) and len(made) == 2 and all(isinstance(part, Tensor) for part in made)):
+            raise TypeError(f"{of} must return a Window(taps, lags), got {type(made).__name__}")
+        taps, lags = made
+        if lags.dtype != torch.int64:
+            raise TypeError(f"{of}: lags must be int64, got {lags.dtype}; convert them, e.g. delay.detach().floor().long()")
+        if taps.dim() != 2 or taps.shape[1] != 3 or lags.shape not in ((), (1,), (3,)):
+            raise ValueError(
+                f"{of} must return taps [width, *weight.shape] and lags of the shape of weight, got "
+                f"{tuple(taps.shape)} and {tuple(lags.shape)} for weights (3,)"
+            )
+        if values_known(lags) and not (int(lags.min()) >= 0 and int(lags.max()) + len(taps) - 1 <= max_delay + 1):
+            raise ValueError(
+                f"{of} has taps at lags {int(lags.min())} to {int(lags.max()) + len(taps) - 1}: with max_delay={max_delay} "
+                f"they must lie in [0, {max_delay + 1}]"
+            )
 
     def __deepcopy__(self, memo: dict) -> DelayRule:
         return self  # nothing of it changes

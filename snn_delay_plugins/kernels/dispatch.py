@@ -71,7 +71,7 @@ OPERATORS = {
     "delay_line": Operator({"cpu": "listed"}, METHODS),
     "eventprop_lif": _EVENTS,
     "eventprop_li": _EVENTS,
-    "eventprop_linear": _EVENTS._replace(forms={"cpu": "numba"}),
+    "eventprop_linear": _EVENTS,
 }  # fmt: skip
 """Every function that has more than one form."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NoReturn
 
 from ...bins import steps_in
 
-__all__ = ["Neuron", "TooManySpikes", "exact_neuron", "grid_neuron", "num_steps"]
+__all__ = ["Neuron", "TooManySpikes", "exact_neuron", "grid_neuron", "num_steps", "refuse_overflow"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,13 @@ class TooManySpikes(RuntimeError):
 
     def __reduce__(self):
         return TooManySpikes, (self.sample, self.unit, self.duration, self.max_spikes)
+
+
+def refuse_overflow(sample: int, unit: int) -> NoReturn:
+    """
+    :raises RuntimeError: always, saying why.
+    """
+    raise RuntimeError(
+        f"the state of neuron {unit} in sample {sample} grows beyond what a float64 holds: its weights are too large, or "
+        "its constants let it grow without end"
+    )

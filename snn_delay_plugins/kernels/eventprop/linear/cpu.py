@@ -18,7 +18,7 @@ import numpy as np
 
 from ....bins import steps_in
 from ...threads import pool
-from ..neuron import TooManySpikes
+from ..neuron import TooManySpikes, refuse_overflow
 from . import adjoint, forward
 from .flow import LANES, MOMENTS, OVERFLOW, STATES, TERMS, TOO_MANY_SPIKES
 
@@ -235,10 +235,7 @@ def forward_pass(
         if status == TOO_MANY_SPIKES:
             raise TooManySpikes(sample, unit, layer.duration, max_spikes)
         if status == OVERFLOW:
-            raise RuntimeError(
-                f"the state of neuron {unit} in sample {sample} grows beyond what a float64 holds: its weights are "
-                "too large, or its constants let it grow without end"
-            )
+            refuse_overflow(sample, unit)
         found.append(columns)
     columns = np.concatenate(found, axis=1)
     columns = columns[:, np.lexsort((columns[0], columns[2]))]
