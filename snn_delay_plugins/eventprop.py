@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,13 @@ from .callers import user_level
 from .checks import LARGEST, check_choice, check_flag, check_number, check_whole, shape_alone
 from .events import SpikeEvents
 from .functional.eventprop import READOUTS, SPIKE_TIMES, Readout, eventprop_li, eventprop_lif
+from .functional.eventprop_models import LIF, ContinuousModel
 from .kernels.dispatch import tell_counters
 from .parameters import BoundedModule, check_features, delay_shape, initial_delay
 from .silence import SCALE_WEIGHTS, SaysSilence, name_of
+
+if TYPE_CHECKING:
+    from .eventprop_discrete import DiscreteEventProp
 
 __all__ = ["EventPropLI", "EventPropLIF"]
 
@@ -180,6 +185,29 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
 
     def _fire(self, events: SpikeEvents) -> SpikeEvents:
         raise NotImplementedError
+
+    def neurons(self) -> tuple[ContinuousModel, dict, float | Tensor, float | Tensor]:
+        """The neurons' model, its constants by name, threshold and refractory period."""
+        raise NotImplementedError
+
+    def discretize(self, dt: float | None = None, *, example: SpikeEvents | Tensor | None = None) -> DiscreteEventProp:
+        """This layer frozen into whole time steps, for deployment; equations: :mod:`snn_delay_plugins.eventprop_discrete`.
+
+        :param dt: the time step; delays and refractory periods are rounded to whole ones. Default: that of the layer.
+        :param example: input whose spikes are compared before and after, see ``change`` of the result.
+        :raises ValueError: for delays of more than 2^20 steps, and constants for each neuron of a convolution.
+        """
+        from .eventprop_discrete import DiscreteEventProp, SpikeChange
+
+        frozen = DiscreteEventProp(self, self.dt if dt is None else check_number("dt", dt, above=0.0))
+        if example is not None:
+            with torch.no_grad():
+                events = self._events(example)
+                after = frozen(events)
+                exact = self._fire(events)
+            after = after if isinstance(after, SpikeEvents) else SpikeEvents.from_dense(after, frozen.dt)
+            frozen.change = SpikeChange.between(exact, after)
+        return frozen
 
     def _largest_potential(self, events: SpikeEvents) -> str:
         raise NotImplementedError
@@ -367,6 +395,10 @@ class EventPropLIF(EventPropSpiking):
             max_spikes=self.max_spikes,
             **self._options(),
         )
+
+    def neurons(self) -> tuple[ContinuousModel, dict, float | Tensor, float | Tensor]:
+        constants = {name: self._constant(name) for name in ("tau_mem", "tau_syn")}
+        return LIF, constants, self._constant("threshold"), 0.0
 
     def _largest_potential(self, events: SpikeEvents) -> str:
         # no spike, no reset and no recurrence: the voltage is that of a readout

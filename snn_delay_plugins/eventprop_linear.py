@@ -69,6 +69,10 @@ class LinearNeurons(EventPropSpiking):
     def _value(self, name: str) -> Tensor:
         return self.bounded(name) if name in self._parameters else getattr(self, name)
 
+    def neurons(self) -> tuple[ContinuousModel, dict, Tensor, Tensor | float]:
+        constants = {name: self._value(name) for name in self.model.constants}
+        return self.model, constants, self._value("threshold"), self._value("refractory")
+
     def _fire(self, events: SpikeEvents, scale: float = 1.0) -> SpikeEvents:
         """``scale``: of the threshold."""
         raise NotImplementedError
