@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from .checks import LARGEST, check_choice, check_flag, check_number, check_whole
 from .events import SpikeEvents
 from .functional.eventprop import READOUTS, SPIKE_TIMES, Readout, eventprop_li, eventprop_lif
 from .functional.eventprop_models import LIF, ContinuousModel
+from .functional.eventprop_traces import eventprop_traces
 from .kernels.dispatch import tell_counters
 from .parameters import BoundedModule, check_features, delay_shape, initial_delay
 from .silence import SCALE_WEIGHTS, SaysSilence, name_of
@@ -212,7 +214,13 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
     def _largest_potential(self, events: SpikeEvents) -> str:
         raise NotImplementedError
 
-    def forward(self, input: SpikeEvents | Tensor) -> SpikeEvents | Tensor:
+    def forward(self, input: SpikeEvents | Tensor, record: Collection[str] = ()) -> Any:
+        """
+        :param record: names of the neurons' states, ``"V"`` (membrane potential), ``"I"``, ``"W"`` (adaptation) ..., to be
+            returned as well: (output, {name: [T, N, out]}), sampled every ``dt`` for plots, without gradient.
+        """
+        if record:
+            return self._recorded(input, [record] if isinstance(record, str) else list(record))
         tell_counters(self._counted_as)
         self._check_dense(input)
         if isinstance(input, Tensor) and shape_alone(input):
@@ -229,6 +237,28 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
             return spikes
         steps = None if input is events else input.shape[0]
         return spikes.to_dense(self.dt, steps, dtype=self.weight.dtype, count_gradient=self.count_gradient)
+
+    def _recorded(self, input: SpikeEvents | Tensor, names: list[str]) -> tuple[SpikeEvents | Tensor, dict[str, Tensor]]:
+        states = self.neurons()[0].states
+        for name in names:
+            if name not in states:
+                raise ValueError(
+                    f"record={name!r}: the neurons of {type(self).__name__} have the states {', '.join(states)}"
+                )
+        if self.spike_times != "exact":
+            raise ValueError(f"record= needs spike_times='exact': {self.spike_times!r} has no potential between its steps")
+        self._check_dense(input)
+        events = self._events(input)
+        out, traces = self(input), self._traces(events)
+        return out, {name: traces[name] for name in names}
+
+    def _traces(self, events: SpikeEvents) -> dict[str, Tensor]:
+        model, constants, threshold, refractory = self.neurons()
+        return eventprop_traces(
+            events, self.weight, self._delay("delay"), model=model, constants=constants, threshold=threshold,
+            refractory=refractory, dt=self.dt, recurrent_weight=self.recurrent_weight,
+            recurrent_delay=self._delay("recurrent_delay"), max_spikes=self.max_spikes,
+        )  # fmt: skip
 
     def _warn_of_times_and_silence(self, events: SpikeEvents, spikes: SpikeEvents, binned: bool) -> None:
         """The times of the first batch are looked at, and those of a silent one."""

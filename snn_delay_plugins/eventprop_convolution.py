@@ -17,7 +17,12 @@ from .eventprop import MOST_SPIKES, checked_normal
 from .eventprop_linear import LinearNeurons, Value
 from .events import SpikeEvents
 from .functional.event_pooling import POOLING, Pooling, pool_events
-from .functional.eventprop_convolution import PerAxis, eventprop_lif_convolution, eventprop_linear_convolution
+from .functional.eventprop_convolution import (
+    PerAxis,
+    eventprop_convolution_traces,
+    eventprop_lif_convolution,
+    eventprop_linear_convolution,
+)
 from .functional.eventprop_models import LIF, ContinuousModel
 from .functional.window_convolution import per_axis
 from .parameters import initial_delay
@@ -143,6 +148,13 @@ class _EventPropConvolution(LinearNeurons):
         return eventprop_linear_convolution(
             *synapses, **self._geometry, model=self.model, constants=constants, threshold=threshold,
             refractory=self._value("refractory"), **common,
+        )  # fmt: skip
+
+    def _traces(self, events: SpikeEvents) -> dict[str, Tensor]:
+        model, constants, threshold, refractory = self.neurons()
+        return eventprop_convolution_traces(
+            events, self.weight, self._delay("delay"), model=model, constants=constants, threshold=threshold,
+            refractory=refractory, dt=self.dt, max_spikes=self.max_spikes, **self._geometry,
         )  # fmt: skip
 
     def extra_repr(self) -> str:
