@@ -312,7 +312,7 @@ def _finish(sum_w, sum_d, w, block, inverse, grad_w, grad_d):
 
 
 @njit(**OPTIONS)
-def _replay(layer, j, bucket, rows, lane, listing, spikes, lo, hi, h, steps, duration, states):
+def replay(layer, j, bucket, rows, lane, listing, spikes, lo, hi, h, steps, duration, states):
     """x at the start of every step, states [steps, 3], from the moments and the spikes known."""
     M, P, C, b, _c, J, r, _theta, rest, _taylor, _curvature, _slope = layer
     t, before, at_ready = spikes[0], spikes[1], spikes[2]
@@ -418,7 +418,7 @@ def backward(
                 lo, hi = starts[sample, j], starts[sample, j + 1]
                 start_back(track, scalars, where, hi - 1, lo, rest[j], spikes[2], duration)
                 if constants:
-                    _replay(layer, j, bucket, rows, lane, listing, spikes, lo, hi, h, steps, duration, states)
+                    replay(layer, j, bucket, rows, lane, listing, spikes, lo, hi, h, steps, duration, states)
                 n = steps - 1
                 while n >= 0:
                     time = next_boundary(where, scalars, lo, spikes[0], rest[j], 0.0)
