@@ -136,6 +136,12 @@ def test_public_names_are_listed_and_an_unknown_one_is_an_attribute_error():
         _ = snn_delay_plugins.AdLIFMinus
 
 
+@pytest.mark.parametrize("name", ["delays", "schedules", "testing"])
+def test_public_modules_are_attributes_of_the_package_without_an_import_of_their_own(name):
+    code = f"import snn_delay_plugins; assert snn_delay_plugins.{name}.__name__ == 'snn_delay_plugins.{name}'"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 def test_a_test_file_that_imports_an_absent_framework_is_skipped_with_the_reason():
     out = python(
         "import pytest, sys; options = ['-q', '-rs', '-p', 'no:cacheprovider']\n"
