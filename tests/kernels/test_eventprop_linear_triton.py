@@ -19,7 +19,7 @@ POINTERS = {
     "*i32": {"count", "head", "chain", "first", "follow", "step", "above"},
 }
 KERNELS = [
-    ("forward", "scatter_kernel", {"INHIBITED": True, "CHAINED": True}), ("forward", "spikes_kernel", {"INHIBITED": True}),
+    ("forward", "scatter_kernel", {"INHIBITED": True}), ("forward", "spikes_kernel", {"INHIBITED": True}),
     ("forward", "recurrent_kernel", {"INHIBITED": False}), ("adjoint", "adjoint_kernel", {}),
     ("adjoint", "gather_kernel", {}), ("adjoint", "gather_times_kernel", {}), ("adjoint", "recurrent_adjoint_kernel", {}),
     ("constants", "replay_kernel", {}), ("constants", "pieces_kernel", {}), ("constants", "sum_kernel", {}),

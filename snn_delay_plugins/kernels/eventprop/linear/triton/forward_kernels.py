@@ -39,7 +39,7 @@ from .flow import (
 @triton.jit
 def add_arrivals(
     b, node, time, unit, weight, delay, bucket, inhibition, head, chain, j, inside, h, inverse, steps, n_out,
-    INHIBITED: tl.constexpr, CHAINED: tl.constexpr,
+    INHIBITED: tl.constexpr,
 ):  # fmt: skip
     """Arrivals of one event at all lanes: moments, and the head of the step's chain. Returns times and steps."""
     synapse = unit * n_out + j
@@ -55,16 +55,15 @@ def add_arrivals(
         power = power * f
     if INHIBITED:
         tl.store(inhibition + at, tl.load(inhibition + at, seen, 0) + tl.maximum(-w, 0.0), seen)
-    if CHAINED:
-        tl.store(chain + node * n_out + j, tl.load(head + at, seen, -1), seen)
-        tl.store(head + at, j * 0 + node, seen)
+    tl.store(chain + node * n_out + j, tl.load(head + at, seen, -1), seen)
+    tl.store(head + at, j * 0 + node, seen)
     return s, n
 
 
 @triton.jit
 def scatter_kernel(
     times, units, ranges, weight, delay, constants, bucket, inhibition, head, chain, steps, n_out,
-    INHIBITED: tl.constexpr, CHAINED: tl.constexpr, BLOCK: tl.constexpr,
+    INHIBITED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The buckets of all arrivals."""
     b = tl.program_id(0).to(tl.int64)
@@ -73,7 +72,7 @@ def scatter_kernel(
     for e in range(tl.load(ranges + 2 * b), tl.load(ranges + 2 * b + 1)):
         add_arrivals(
             b, e, tl.load(times + e), tl.load(units + e), weight, delay, bucket, inhibition, head, chain, j, j < n_out, h,
-            inverse, steps, n_out, INHIBITED, CHAINED,
+            inverse, steps, n_out, INHIBITED,
         )  # fmt: skip
 
 
@@ -322,7 +321,7 @@ def recurrent_kernel(
                 tl.debug_barrier()
                 s, to = add_arrivals(
                     b, node, t, (n_in + sender).to(tl.int64), weight, delay, bucket, inhibition, head, chain, j, inside, h,
-                    inverse, steps, n_out, INHIBITED, True,
+                    inverse, steps, n_out, INHIBITED,
                 )  # fmt: skip
                 tl.debug_barrier()
                 reached = inside & (mine | ((to == n) & (other_than(listed) | (s < crossing))))

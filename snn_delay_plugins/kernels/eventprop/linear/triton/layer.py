@@ -57,7 +57,7 @@ class Buckets:
         self.chain = torch.empty((nodes.times.numel(), n_out), dtype=torch.int32, device=device)
         forward_kernels.scatter_kernel[samples, blocks(n_out)](
             nodes.times, nodes.units, ranges, *synapses, neurons.numbers, *self.all(), neurons.steps, n_out, inhibited,
-            True, LANES, num_warps=1,
+            LANES, num_warps=1,
         )  # fmt: skip
 
     def all(self) -> tuple[Tensor, ...]:
