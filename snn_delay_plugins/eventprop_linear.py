@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from .checks import check_number
+from .checks import check_number, shape_alone
 from .eventprop import EventPropSpiking
 from .events import SpikeEvents
 from .functional.eventprop_linear import eventprop_linear
@@ -47,18 +47,24 @@ class LinearNeurons(EventPropSpiking):
 
     def _create_value(self, name: str, value: Value, constant: Constant, learn: bool, neurons: int) -> None:
         if isinstance(value, tuple):
-            low, high = (check_number(f"{name} (an end of its interval)", x) for x in value)
-            value = torch.empty(neurons).uniform_(low, high)
-        tensor = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(check_number(name, value))
+            least, most = (check_number(f"{name} (an end of its interval)", x) for x in value)
+            tensor = torch.empty(neurons).uniform_(least, most)
+        elif isinstance(value, Tensor):
+            tensor, least, most = value.detach().clone(), constant.default, constant.default
+        else:
+            least = most = check_number(name, value)
+            tensor = torch.tensor(least)
         if not self._fits(tensor, neurons):
             raise ValueError(
                 f"{name} must be a number, a tensor [{neurons}] or (low, high), got shape {tuple(tensor.shape)}"
             )
         tensor = tensor.to(torch.get_default_dtype() if not tensor.is_floating_point() else tensor.dtype)
-        if constant.positive and not bool((tensor > 0).all()):
+        if not shape_alone(tensor):
+            least, most = float(tensor.min()), float(tensor.max())
+        if constant.positive and not least > 0:
             raise ValueError(f"{name} must be positive, got {value}")
-        low = float(tensor.min()) / 20 if constant.positive else constant.low
-        if not bool(tensor.isfinite().all()) or not (float(tensor.min()) >= low and float(tensor.max()) <= constant.high):
+        low = least / 20 if constant.positive else constant.low
+        if not (math.isfinite(least) and math.isfinite(most) and low <= least and most <= constant.high):
             raise ValueError(f"{name} must be finite and lie in [{constant.low:g}, {constant.high:g}], got {value}")
         if learn:
             self.register_parameter(name, nn.Parameter(tensor))
@@ -68,6 +74,10 @@ class LinearNeurons(EventPropSpiking):
 
     def _value(self, name: str) -> Tensor:
         return self.bounded(name) if name in self._parameters else getattr(self, name)
+
+    def neurons(self) -> tuple[ContinuousModel, dict, Tensor, Tensor | float]:
+        constants = {name: self._value(name) for name in self.model.constants}
+        return self.model, constants, self._value("threshold"), self._value("refractory")
 
     def _fire(self, events: SpikeEvents, scale: float = 1.0) -> SpikeEvents:
         """``scale``: of the threshold."""
@@ -116,7 +126,7 @@ class EventPropLinear(LinearNeurons):
         Constants to be trained, ``"threshold"`` and ``"refractory"`` among them; positive ones stay above a twentieth of
         their initial value after every optimizer step.
     recurrent, delay, recurrent_delay, max_delay, delay_type, learn_delay, weight_init, recurrent_weight_init, dt, output,
-    max_spikes
+    count_gradient, max_spikes
         As in :class:`~snn_delay_plugins.eventprop.EventPropLIF`; ``dt`` is the bin width of dense input and output.
 
     Raises
@@ -156,6 +166,7 @@ class EventPropLinear(LinearNeurons):
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
         dt: float = 1.0,
         output: str = "events",
+        count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__()
@@ -166,6 +177,7 @@ class EventPropLinear(LinearNeurons):
             in_features, out_features, recurrent=recurrent, delay=delay, recurrent_delay=recurrent_delay,
             max_delay=max_delay, delay_type=delay_type, learn_delay=learn_delay, weight_init=weight_init,
             recurrent_weight_init=recurrent_weight_init, output=output, max_spikes=max_spikes,
+            count_gradient=count_gradient,
         )  # fmt: skip
         self._create_neurons(model, {**(constants or {}), "refractory": refractory}, learn, self.out_features)
 
@@ -247,6 +259,7 @@ class EventPropAdLIF(EventPropLinear):
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
         dt: float = 1.0,
         output: str = "events",
+        count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__(
@@ -256,5 +269,6 @@ class EventPropAdLIF(EventPropLinear):
             },
             refractory=refractory, learn=learn, recurrent=recurrent, delay=delay, recurrent_delay=recurrent_delay,
             max_delay=max_delay, delay_type=delay_type, learn_delay=learn_delay, weight_init=weight_init,
-            recurrent_weight_init=recurrent_weight_init, dt=dt, output=output, max_spikes=max_spikes,
+            recurrent_weight_init=recurrent_weight_init, dt=dt, output=output, count_gradient=count_gradient,
+            max_spikes=max_spikes,
         )  # fmt: skip
