@@ -15,6 +15,7 @@ import threading
 import warnings
 import weakref
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
@@ -67,8 +68,9 @@ def _followed_by_reset(original):
         reset_ours(net)
         return result
 
-    extended.reaches_ours = True
-    return extended
+    marked: Any = extended
+    marked.reaches_ours = True
+    return marked
 
 
 class _View(ModuleType):
