@@ -7,7 +7,7 @@ The equations are in :mod:`snn_delay_plugins.functional.eventprop_linear`, the m
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ class LinearNeurons(EventPropSpiking):
         """``neurons``: for how many one constant may be given, and is drawn."""
         self.model = model
         known = {**model.constants, **_OWN}
-        learnt = set(known) if learn == "all" else {learn} if isinstance(learn, str) else set(learn)
+        learnt = set(known) if learn == "all" else _names(learn)
         for name in sorted((set(constants) | learnt) - set(known)):
             raise ValueError(f"{model.name} has no constant {name!r}; it has {', '.join(known)}")
         for name, constant in known.items():
@@ -46,8 +46,8 @@ class LinearNeurons(EventPropSpiking):
         return value.dim() == 0 or tuple(value.shape) == (neurons,)
 
     def _create_value(self, name: str, value: Value, constant: Constant, learn: bool, neurons: int) -> None:
-        if isinstance(value, tuple):
-            least, most = (check_number(f"{name} (an end of its interval)", x) for x in value)
+        if isinstance(value, tuple | list):
+            least, most = _interval(name, value)
             tensor = torch.empty(neurons).uniform_(least, most)
         elif isinstance(value, Tensor):
             tensor, least, most = value.detach().clone(), constant.default, constant.default
@@ -272,3 +272,19 @@ class EventPropAdLIF(EventPropLinear):
             recurrent_weight_init=recurrent_weight_init, dt=dt, output=output, count_gradient=count_gradient,
             max_spikes=max_spikes,
         )  # fmt: skip
+
+
+def _names(learn: object) -> set[str]:
+    names = {learn} if isinstance(learn, str) else set(learn) if isinstance(learn, Collection) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise TypeError(f'learn must be names of constants, as in learn=["tau_mem"], or "all", got {learn!r}')
+    return names
+
+
+def _interval(name: str, ends: Sequence[float]) -> tuple[float, float]:
+    if len(ends) != 2:
+        raise ValueError(f"{name} must be a number, a tensor or an interval (low, high), got {ends!r}")
+    low, high = (check_number(f"{name} (an end of its interval)", end) for end in ends)
+    if low > high:
+        raise ValueError(f"{name} must be an interval (low, high) with low <= high, got {ends!r}")
+    return low, high

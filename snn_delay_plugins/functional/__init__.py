@@ -60,7 +60,8 @@ def __getattr__(name: str):
         importlib.import_module(f".{name}", __name__)  # which sets the attribute
         return globals()[name]
     if name.startswith("_") or name not in _public():
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = sys.modules[__name__]  # with it Python suggests the name that was meant
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=module)
     globals()[name] = value = _public()[name]
     return value
 

@@ -15,6 +15,7 @@ import threading
 import warnings
 import weakref
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
