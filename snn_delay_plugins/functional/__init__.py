@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .delay_convolution import *  # noqa: F403
     from .eventprop import *  # noqa: F403
     from .eventprop_linear import *  # noqa: F403
+    from .eventprop_linear_readout import *  # noqa: F403
     from .linear import *  # noqa: F403
     from .linear_neuron import *  # noqa: F403
     from .losses import *  # noqa: F403
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
     from .windows import *  # noqa: F403
 
 _FILES = (
-    "adlif", "convolution", "dcls", "delay", "delay_convolution", "eventprop", "eventprop_linear", "linear",
-    "linear_neuron", "losses", "sparse_delay", "sparse_taps", "surrogate", "window_convolution", "windows",
+    "adlif", "convolution", "dcls", "delay", "delay_convolution", "eventprop", "eventprop_linear",
+    "eventprop_linear_readout", "linear", "linear_neuron", "losses", "sparse_delay", "sparse_taps", "surrogate",
+    "window_convolution", "windows",
 )  # fmt: skip
 
 

@@ -465,6 +465,20 @@ def test_a_refractory_period_of_zero_is_none_and_one_that_vanishes_tends_to_it(r
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
+def test_the_gradient_of_no_refractory_period_is_that_of_the_shortest_one(recurrent):
+    inputs, parameters = network(2, recurrent=recurrent, duration=40.0)
+    found = []
+    for form, length in ((eventprop_linear, 1e-9), (eventprop_linear, 0.0), (eventprop_linear_reference, 0.0)):
+        rest = torch.full((4,), length, dtype=torch.float64, requires_grad=True)
+        spikes = form(inputs, **parameters, model=ADLIF, constants=REAL, refractory=rest)
+        found += gradients(spikes, [rest])
+    assert len(spikes) > 10
+    assert found[0].abs().min() > 0
+    for g in found[1:]:
+        assert_close_to_largest(g, found[0], 1e-6)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
 def test_a_step_longer_than_every_time_constant_changes_nothing(recurrent):
     inputs, parameters = network(6, scale=60.0, duration=20.0, samples=1, recurrent=recurrent)
     constants = spread({"tau_mem": 1.5, "tau_syn": 0.2, "tau_adapt": 2.0, "a": 1.0, "b": 0.2}, 4)

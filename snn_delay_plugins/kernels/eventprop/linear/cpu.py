@@ -313,12 +313,12 @@ def backward_pass(
     of_neurons = np.zeros(n_out), np.zeros(n_out), np.zeros((n_out, 4, STATES, STATES))
     by_tables = np.zeros((2, n_out, STATES, STATES)), np.zeros((2, n_out, MOMENTS, STATES))
     blocks = -(-n_out // LANES)
-    ranges = _ranges(blocks, min(blocks, _CHUNKS))
+    ranges, none = _ranges(blocks, min(blocks, _CHUNKS)), np.empty((0, 0, 0))
     parts = [np.zeros(events.times.size if need_times else 0) for _ in ranges]
     tasks = [
         partial(
             adjoint.backward, events.offsets, events.times, events.units, *synapses, lo, hi, out.offsets, starts, spikes,
-            out.times, out.units, recurrent is not None, *weights_r, *ends, need_constants, np.empty((0, 0, 0)), 1,
+            out.times, out.units, recurrent is not None, *weights_r, *ends, need_constants, none, 1, none,
             (*sums, part, *of_neurons, *by_tables),
         )
         for (lo, hi), part in zip(ranges, parts, strict=True)
