@@ -20,6 +20,7 @@ from snn_delay_plugins.functional.eventprop_models import (
     adlif_to_discrete,
     system_of,
 )  # fmt: skip
+from snn_delay_plugins.kernels.eventprop.linear import cpu
 
 FORMS = {"plain": eventprop_linear_reference, "compiled": eventprop_linear}
 GOLD = (
@@ -355,6 +356,16 @@ def test_runaway_activity_is_refused():
     parameters["recurrent_weight"].data.fill_(100.0)
     with pytest.raises(RuntimeError, match=r"neuron \d in sample 0 fires more than max_spikes = 50 spikes"):
         eventprop_linear(inputs, **parameters, model=ADLIF, max_spikes=50)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_neurons_that_fire_almost_without_end_are_refused_whatever_max_spikes_is(recurrent, monkeypatch):
+    monkeypatch.setattr(cpu, "memory", lambda: 1 << 23)
+    inputs = SpikeEvents.from_lists([[1.0]], [[0]], num_units=1, duration=30.0)
+    weight = torch.tensor([[20.0 if recurrent else 1e9]], dtype=torch.float64)
+    loops = {"recurrent_weight": 50 * torch.ones(1, 1).double()} if recurrent else {}
+    with pytest.raises(RuntimeError, match="neuron 0 in sample 0 fires almost without end, within max_spikes = 2147483647"):
+        eventprop_linear(inputs, weight, model=ADLIF, max_spikes=2**31 - 1, **loops)
 
 
 def test_a_batch_without_events_and_one_of_no_duration_are_silent():
