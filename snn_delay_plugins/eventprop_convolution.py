@@ -13,11 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_choice, check_flag, check_number, check_whole
-from .eventprop import MOST_SPIKES, OUTPUTS, checked_normal
+from .eventprop import MOST_SPIKES, checked_normal
 from .eventprop_linear import LinearNeurons, Value
 from .events import SpikeEvents
 from .functional.event_pooling import POOLING, Pooling, pool_events
-from .functional.eventprop_convolution import PerAxis, eventprop_lif_convolution, eventprop_linear_convolution
+from .functional.eventprop_convolution import (
+    PerAxis,
+    eventprop_convolution_traces,
+    eventprop_lif_convolution,
+    eventprop_linear_convolution,
+)
 from .functional.eventprop_models import LIF, ContinuousModel
 from .functional.window_convolution import per_axis
 from .parameters import initial_delay
@@ -53,13 +58,14 @@ class _EventPropConvolution(LinearNeurons):
         dt: float = 1.0,
         spike_times: str = "exact",
         output: str = "events",
+        count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__()
         if not isinstance(model, ContinuousModel):
             raise TypeError(f"model must be a ContinuousModel, got {type(model).__name__}")
         self._create_scheme(dt, spike_times)
-        self.output = check_choice("output", output, OUTPUTS)
+        self._create_output(output, count_gradient)
         self.max_spikes = check_whole("max_spikes", max_spikes, least=1, most=MOST_SPIKES)
         self._create_geometry(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         self._create_kernel(delay, max_delay, delay_type, learn_delay, weight_init)
@@ -144,6 +150,13 @@ class _EventPropConvolution(LinearNeurons):
             refractory=self._value("refractory"), **common,
         )  # fmt: skip
 
+    def _traces(self, events: SpikeEvents) -> dict[str, Tensor]:
+        model, constants, threshold, refractory = self.neurons()
+        return eventprop_convolution_traces(
+            events, self.weight, self._delay("delay"), model=model, constants=constants, threshold=threshold,
+            refractory=refractory, dt=self.dt, max_spikes=self.max_spikes, **self._geometry,
+        )  # fmt: skip
+
     def extra_repr(self) -> str:
         delays = "no delays" if self.delay is None else f"max_delay={self.max_delay:g}, delay_type={self.delay_type!r}"
         geometry = {"stride": 1, "padding": 0, "dilation": 1}
@@ -191,7 +204,8 @@ _CONVOLUTION = r"""A convolution over {space} whose kernels have a weight and a 
     weight_init : (mean, std), optional
         Normal distribution of the initial weights; default: weights of a neuron that sum to 20, with a third of their mean
         as std. :func:`snn_delay_plugins.calibrate` scales them on a batch.
-    max_delay, learn_delay, dt, spike_times, output, max_spikes
+    max_delay, learn_delay, dt, spike_times, output, count_gradient,
+    max_spikes
         As in :class:`~snn_delay_plugins.EventPropLIF`; ``spike_times="grid"`` for LIF with numbers alone.
 
     Raises

@@ -88,6 +88,10 @@ class LinearNeurons(ModelConstants, EventPropSpiking):
     _counted_as = "eventprop_linear"
     _own: ClassVar = {"threshold": Constant(1.0, positive=True), "refractory": Constant(0.0, low=0.0)}
 
+    def neurons(self) -> tuple[ContinuousModel, dict, Tensor, Tensor | float]:
+        constants = {name: self._value(name) for name in self.model.constants}
+        return self.model, constants, self._value("threshold"), self._value("refractory")
+
     def _fire(self, events: SpikeEvents, scale: float = 1.0) -> SpikeEvents:
         """``scale``: of the threshold."""
         raise NotImplementedError
@@ -135,7 +139,7 @@ class EventPropLinear(LinearNeurons):
         Constants to be trained, ``"threshold"`` and ``"refractory"`` among them; positive ones stay above a twentieth of
         their initial value after every optimizer step.
     recurrent, delay, recurrent_delay, max_delay, delay_type, learn_delay, weight_init, recurrent_weight_init, dt, output,
-    max_spikes
+    count_gradient, max_spikes
         As in :class:`~snn_delay_plugins.eventprop.EventPropLIF`; ``dt`` is the bin width of dense input and output.
 
     Raises
@@ -175,6 +179,7 @@ class EventPropLinear(LinearNeurons):
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
         dt: float = 1.0,
         output: str = "events",
+        count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__()
@@ -183,6 +188,7 @@ class EventPropLinear(LinearNeurons):
             in_features, out_features, recurrent=recurrent, delay=delay, recurrent_delay=recurrent_delay,
             max_delay=max_delay, delay_type=delay_type, learn_delay=learn_delay, weight_init=weight_init,
             recurrent_weight_init=recurrent_weight_init, output=output, max_spikes=max_spikes,
+            count_gradient=count_gradient,
         )  # fmt: skip
         self._create_neurons(model, {**(constants or {}), "refractory": refractory}, learn, self.out_features)
 
@@ -263,6 +269,7 @@ class EventPropAdLIF(EventPropLinear):
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
         dt: float = 1.0,
         output: str = "events",
+        count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__(
@@ -272,5 +279,6 @@ class EventPropAdLIF(EventPropLinear):
             },
             refractory=refractory, learn=learn, recurrent=recurrent, delay=delay, recurrent_delay=recurrent_delay,
             max_delay=max_delay, delay_type=delay_type, learn_delay=learn_delay, weight_init=weight_init,
-            recurrent_weight_init=recurrent_weight_init, dt=dt, output=output, max_spikes=max_spikes,
+            recurrent_weight_init=recurrent_weight_init, dt=dt, output=output, count_gradient=count_gradient,
+            max_spikes=max_spikes,
         )  # fmt: skip

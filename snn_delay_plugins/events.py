@@ -14,7 +14,15 @@ tensor X[T, N, C], dt the bin width):
                 neighbourhood, t_k = sum_m m dt X[m] / sum_m X[m], m = n-1, n, n+1. It is a right inverse of the
                 first map: dense -> events -> dense hands an isolated spike's dL/dt back unchanged.
 
-Neither map says anything about creating or deleting a spike; EventProp has no such gradient.
+Neither map says anything about creating or deleting a spike; EventProp has no such gradient. A loss that reads counts
+alone, sum_n X[n], has the same g at all times, and so dL/dt = 0. ``to_dense(count_gradient=c)`` lets it train by a
+stand-in: a spike's entry in X is taken for
+
+    1 + c (V(t_k) - theta) / theta,   V at the fixed time t_k,   which is 1, so that dL/dV(t_k) += c g[n(k)] / theta
+
+(V(t_k) before the reset). This is the exact derivative of a loss of such graded spikes and not that of the counts, which is
+zero almost everywhere; its sign is right in so far as a potential that is higher at the spikes makes more of them. It
+reaches neurons that fire, alone.
 """
 
 from __future__ import annotations
@@ -29,7 +37,8 @@ import torch
 from torch import Tensor
 
 from .bins import bin_of, check_resolution, steps_in
-from .checks import TO_DENSE, check_whole
+from .callers import user_level
+from .checks import TO_DENSE, check_number, check_whole
 from .timeless import warn_if_timeless
 from .transforms import REVERSE_ALONE, refuse_transforms
 
@@ -421,18 +430,22 @@ class SpikeEvents:
         offsets = torch.cat([per_sample.new_zeros(1), per_sample.cumsum(0)])
         return cls._trusted(times, unit.contiguous(), offsets, num_units, steps * float(dt), unit_shape=unit_shape)
 
-    def to_dense(self, dt: float, num_steps: int | None = None, *, dtype: torch.dtype | None = None) -> Tensor:
+    def to_dense(
+        self, dt: float, num_steps: int | None = None, *, dtype: torch.dtype | None = None, count_gradient: float = 0.0
+    ) -> Tensor:
         """Spike counts [T, N, *unit_shape]: bin n counts the spikes in ``[n dt, (n + 1) dt)``, up to rounding
         (:mod:`snn_delay_plugins.bins`).
 
         ``num_steps`` defaults to ceil(duration / dt); a spike at the very end (t = duration) falls into the last bin.
-        The gradient on the times is the one in the module's heading; it needs at least two bins.
+        The gradient on the times is the one in the module's heading; it needs at least two bins. ``count_gradient``, the
+        heading's c, adds a gradient for losses that read how many spikes there are, as snnTorch's ``ce_count_loss``; 0
+        (default): none, the gradient is that of EventProp alone. It needs events with a ``potential``, as layers return.
 
         Raises
         ------
         ValueError
-            a spike lies beyond ``num_steps`` (none is ever dropped), times require grad and there is one bin only, or
-            float32 times of more than 2^23 bins.
+            a spike lies beyond ``num_steps`` (none is ever dropped), times require grad and there is one bin only,
+            float32 times of more than 2^23 bins, or a count gradient for events without potential.
         """
         refuse_transforms("SpikeEvents.to_dense", REVERSE_ALONE)
         _check_step(dt)
@@ -443,6 +456,7 @@ class SpikeEvents:
             dense = events_to_dense(
                 self.times, self.units, self.offsets, self.num_units, self.duration, float(dt), steps, dtype or self.dtype
             )
+            dense = dense + self._graded(bin_of(self.times, dt).clamp(max=steps - 1), dense, count_gradient)
             return dense.unflatten(2, self.unit_shape)
         bins = self.bins(dt, steps)
         if self.times.requires_grad and steps < 2 and len(self):
@@ -455,8 +469,23 @@ class SpikeEvents:
             float(dt),
             (steps, self.batch_size, self.num_units),
             dtype or self.dtype,
+            not count_gradient,
         )
+        if count_gradient:
+            dense = dense + self._graded(bins, dense, count_gradient)
         return dense if len(self.unit_shape) == 1 else dense.unflatten(2, self.unit_shape)
+
+    def _graded(self, bins: Tensor, dense: Tensor, scale: float) -> Tensor | float:
+        """Zeros [T, N, num_units] with the gradient of counts (module heading)."""
+        if not check_number("count_gradient", scale):
+            return 0.0
+        if self.potential is None:
+            raise ValueError(
+                "count_gradient needs events with a potential: those that an EventProp layer returns have one (input "
+                "spikes, detached ones and those of the plain form have not)"
+            )
+        above = (self.potential - self.potential.detach()) * (scale / self.potential.detach())
+        return torch.zeros_like(dense).index_put((bins, self.samples(), self.units), above.to(dense), accumulate=True)
 
     def _check_last(self) -> None:
         """Times may have been changed in place since they were checked."""
@@ -496,13 +525,13 @@ class _TimesToDense(torch.autograd.Function):
     """Bin spikes; backward is the central difference in time (module heading)."""
 
     @staticmethod
-    def forward(ctx, times, bins, samples, units, dt, shape, dtype):
+    def forward(ctx, times, bins, samples, units, dt, shape, dtype, times_alone):
         if not torch.compiler.is_compiling():  # a negative index would count from the end
             _check_units(units, shape[2])
             if bool((bins < 0).any()):
                 raise ValueError(f"times[{int(bins.argmin())}] = {times[bins.argmin()].item()} is negative")
         ctx.save_for_backward(bins, samples, units)
-        ctx.dt, ctx.dtype = dt, times.dtype
+        ctx.dt, ctx.dtype, ctx.times_alone = dt, times.dtype, times_alone
         dense = torch.zeros(shape, dtype=dtype, device=times.device)
         ones = torch.ones(times.numel(), dtype=dtype, device=times.device)
         return dense.index_put_((bins, samples, units), ones, accumulate=True)
@@ -510,7 +539,8 @@ class _TimesToDense(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         bins, samples, units = ctx.saved_tensors
-        return gradient_of_times(grad, bins, samples, units, ctx.dt).to(ctx.dtype), *(None for _ in range(6))
+        by_time = gradient_of_times(grad, bins, samples, units, ctx.dt, ctx.times_alone)
+        return by_time.to(ctx.dtype), *(None for _ in range(7))
 
 
 class _DenseToTimes(torch.autograd.Function):
@@ -528,14 +558,20 @@ class _DenseToTimes(torch.autograd.Function):
         return gradient_of_counts(grad, n, samples, units, ctx.dt, ctx.shape).to(ctx.dtype), *(None for _ in range(5))
 
 
-def gradient_of_times(grad: Tensor, bins: Tensor, samples: Tensor, units: Tensor, dt: float) -> Tensor:
-    """dL/dt [n] of events in these bins, from dL/dX [T, N, C] (module heading)."""
+def gradient_of_times(
+    grad: Tensor, bins: Tensor, samples: Tensor, units: Tensor, dt: float, times_alone: bool = True
+) -> Tensor:
+    """dL/dt [n] of events in these bins, from dL/dX [T, N, C] (module heading).
+
+    :param times_alone: nothing else trains, so that a loss without a gradient in time is to be said.
+    """
     after = (bins + 1).clamp(max=grad.shape[0] - 1)
     before = (bins - 1).clamp(min=0)
     span = (after - before).clamp(min=1).to(grad.dtype) * dt
     later = grad[after, samples, units]
     change = later - grad[before, samples, units]
-    warn_if_timeless(grad, later, change, bins)
+    if times_alone:
+        warn_if_timeless(grad, later, change, bins)
     return change / span
 
 
@@ -563,7 +599,7 @@ def _warn_of_float16(sample: int, times: Tensor) -> None:
         warnings.warn(
             f"sample {sample}: float16 times up to {last:g} stand {last * 2.0**-10:.1g} apart; if they were "
             "scaled from seconds, hand over the seconds and scale=1000",
-            stacklevel=3,
+            stacklevel=user_level(),
         )
 
 

@@ -36,7 +36,7 @@ def layer(**options) -> EventPropConv2d:
     [
         {},
         {"learn": "threshold"},
-        {"model": ADLIF, "learn": "all", "weight_init": (6.0, 1.0)},
+        {"model": ADLIF, "learn": "all", "refractory": 0.5, "weight_init": (6.0, 1.0)},
         {"constants": {"tau_mem": (10.0, 30.0)}, "refractory": 1.0, "learn": ["tau_mem", "refractory"]},
         {"groups": 2, "stride": (2, 1), "padding": 1, "delay_type": "dendritic"},
         {"delay_type": "axonal", "learn_delay": False},

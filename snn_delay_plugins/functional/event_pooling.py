@@ -20,11 +20,11 @@ import torch
 from ..checks import check_choice
 from ..events import SpikeEvents
 from ..kernels.event_patches.operator import event_pairs
-from .event_wiring import space_of, wiring
+from ..kernels.event_patches.wiring import space_of, wiring
 from .eventprop_convolution import PerAxis
 from .window_convolution import per_axis
 
-__all__ = ["POOLING", "Pooling", "pool_events"]
+__all__ = ["pool_events"]
 
 Pooling = Literal["sum", "first"]
 POOLING = ("sum", "first")

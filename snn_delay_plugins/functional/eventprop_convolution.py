@@ -29,14 +29,15 @@ from ..checks import check_whole
 from ..events import SpikeEvents
 from ..kernels import dispatch
 from ..kernels.event_patches.operator import event_patches, event_patches_plain
+from ..kernels.event_patches.wiring import Wiring, space_of, wiring
 from ..kernels.eventprop.neuron import TooManySpikes
-from .event_wiring import Wiring, space_of, wiring
 from .eventprop import SpikeTimes, eventprop_lif
 from .eventprop_linear import eventprop_linear
 from .eventprop_models import ContinuousModel
+from .eventprop_traces import eventprop_traces
 from .window_convolution import per_axis
 
-__all__ = ["eventprop_lif_convolution", "eventprop_linear_convolution"]
+__all__ = ["eventprop_convolution_traces", "eventprop_lif_convolution", "eventprop_linear_convolution"]
 
 Number = Tensor | float
 PerAxis = int | tuple[int, ...]
@@ -172,6 +173,43 @@ def eventprop_linear_convolution(
             with convolution.named(first, p):
                 parts.append((first, p, layer(here, w, d, **_options(values, of, p))))
     return convolution.joined(parts)
+
+
+def eventprop_convolution_traces(
+    events: SpikeEvents,
+    weight: Tensor,
+    delay: Tensor | None = None,
+    *,
+    model: ContinuousModel,
+    constants: Mapping[str, Number] | None = None,
+    threshold: Number = 1.0,
+    refractory: Number = 0.0,
+    stride: PerAxis = 1,
+    padding: PerAxis = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    dt: float = 1.0,
+    max_spikes: int = 10_000,
+) -> dict[str, Tensor]:
+    """:func:`~snn_delay_plugins.functional.eventprop_traces.eventprop_traces` of a convolution, [steps, N, out, *space];
+    arguments as of :func:`eventprop_linear_convolution`."""
+    convolution = _Convolution.of(events, weight, delay, stride, padding, dilation, groups)
+    values = {**(constants or {}), "threshold": threshold, "refractory": refractory}
+    values = {name: convolution.by_patch(name, value) for name, value in values.items()}
+    patches, samples, each = convolution.wiring.num_patches, events.batch_size, 1
+    if any(isinstance(value, tuple) for value in values.values()):
+        each = patches
+    found: dict[str, list[Tensor]] = {name: [] for name in model.states}
+    for first, rows, w, d in convolution.grouped(events.detach(), weight, delay, "eventprop_linear"):
+        parts, size, of = [], rows.batch_size // each, slice(first, first + w.shape[0])
+        for p in range(each):
+            here, options = rows[p * size : (p + 1) * size], _options(values, of, p)
+            with convolution.named(first, p if each > 1 else 0):
+                parts.append(eventprop_traces(here, w, d, model=model, dt=dt, max_spikes=max_spikes, **options))
+        for name in model.states:
+            states = torch.cat([part[name] for part in parts], 1)
+            found[name].append(states.unflatten(1, (patches, samples)).permute(0, 2, 3, 1))
+    return {name: torch.cat(parts, 2).unflatten(3, convolution.wiring.out_space) for name, parts in found.items()}
 
 
 Values = Number | tuple[Tensor, ...]

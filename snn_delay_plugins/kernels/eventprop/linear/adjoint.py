@@ -312,7 +312,7 @@ def _finish(sum_w, sum_d, w, block, inverse, grad_w, grad_d):
 
 
 @njit(**OPTIONS)
-def _replay(layer, j, bucket, rows, lane, listing, spikes, lo, hi, h, steps, duration, states):
+def replay(layer, j, bucket, rows, lane, listing, spikes, lo, hi, h, steps, duration, states):
     """x at the start of every step, states [steps, 3], from the moments and the spikes known."""
     M, P, C, b, _c, J, r, _theta, rest, _taylor, _curvature, _slope = layer
     t, before, at_ready = spikes[0], spikes[1], spikes[2]
@@ -421,7 +421,7 @@ def backward(
                 if final.shape[0] > 0:
                     track[0] = final[sample, j]
                 if constants:
-                    _replay(layer, j, bucket, rows, lane, listing, spikes, lo, hi, h, steps, duration, states)
+                    replay(layer, j, bucket, rows, lane, listing, spikes, lo, hi, h, steps, duration, states)
                 n = steps - 1
                 while n >= 0:
                     time = next_boundary(where, scalars, lo, spikes[0], rest[j], 0.0)

@@ -265,8 +265,8 @@ def forward_pass(
         if status == ENDLESS:
             raise RuntimeError(
                 f"neuron {unit} in sample {sample} fires almost without end, within max_spikes = {max_spikes}: more "
-                f"spikes than memory holds, or than {MOST_IN_STEP} of each neuron in a step of {layer.h:.3g} time units. Lower the "
-                "weights, lengthen the recurrent delays, or give neurons a refractory period"
+                f"spikes than memory holds, or than {MOST_IN_STEP} of each neuron in a step of {layer.h:.3g} time units. "
+                "Lower the weights, lengthen the recurrent delays, or give neurons a refractory period"
             )
         if status == OVERFLOW:
             refuse_overflow(sample, unit)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..events import SpikeEvents
+from ...events import SpikeEvents
 
 __all__ = ["Wiring", "space_of", "wiring"]
 
