@@ -84,7 +84,7 @@ def eventprop_linear_li(
     >>> inputs = SpikeEvents.from_lists([[0.0, 10.0]], [[0, 1]], num_units=2, duration=40.0)
     >>> v = eventprop_linear_li(inputs, torch.ones(1, 2), model=ADAPTIVE_LI, constants={"tau_mem": 10.0, "a": 2.0})
     >>> v.shape, round(v.max().item(), 4)  # 0.412 without adaptation
-    (torch.Size([40, 1, 1]), 0.3629)
+    (torch.Size([40, 1, 1]), 0.3835)
     """
     check_choice("readout", readout, LINEAR_READOUTS)
     refuse_transforms("EventProp", REVERSE_ALONE)
