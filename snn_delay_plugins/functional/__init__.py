@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .eventprop import *  # noqa: F403
     from .eventprop_convolution import *  # noqa: F403
     from .eventprop_linear import *  # noqa: F403
+    from .eventprop_linear_readout import *  # noqa: F403
     from .eventprop_traces import *  # noqa: F403
     from .linear import *  # noqa: F403
     from .linear_neuron import *  # noqa: F403
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 _FILES = (
     "adlif", "convolution", "dcls", "delay", "delay_convolution", "event_pooling", "eventprop", "eventprop_convolution",
-    "eventprop_linear", "eventprop_traces", "linear", "linear_neuron", "losses", "sparse_delay", "sparse_taps", "surrogate",
-    "window_convolution", "windows",
+    "eventprop_linear", "eventprop_linear_readout", "eventprop_traces", "linear", "linear_neuron", "losses", "sparse_delay",
+    "sparse_taps", "surrogate", "window_convolution", "windows",
 )  # fmt: skip
 
 

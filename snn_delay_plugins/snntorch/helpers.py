@@ -15,7 +15,6 @@ import threading
 import warnings
 import weakref
 from types import ModuleType
-from typing import Any
 
 from torch import nn
 
