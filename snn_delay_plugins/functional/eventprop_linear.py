@@ -78,7 +78,8 @@ def eventprop_linear(
     -------
     SpikeEvents
         The layer's spikes, times differentiable with respect to weights, delays, ``events.times``, all constants, threshold
-        and refractory. Arithmetic is float64 whatever the dtypes. CUDA tensors are copied to the CPU, with one warning.
+        and refractory. Arithmetic is float64 whatever the dtypes. Without triton CUDA tensors are copied to the CPU, with
+        one warning.
 
     Raises
     ------

@@ -102,7 +102,7 @@ def _layer(neurons, duration: float, dt: float, recurrent: bool):
 
 def _events(times, units, offsets):
     if times.device.type != "cpu":
-        _warn_of_copies(times.device.type, " for neurons other than LIF")
+        _warn_of_copies(times.device.type, " for neurons other than LIF" if _has_triton() else " without triton")
     return _cpu().Events(_array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy())
 
 
