@@ -85,7 +85,7 @@ RECIPE = TableRecipe(
     seeds=3,
     protocol="clean",
     smoke={
-        "rows": ("lif-fixed-delays-64-grid", "adlif-learned-delays-64"),
+        "rows": ("lif-fixed-delays-64-grid",),  # the exact rows take minutes
         "seeds": 1,
         "threads": 1,
         "training": {"epochs": 1, "batch_size": 32, "learning_rate": 0.01},
