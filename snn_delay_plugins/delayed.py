@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .bounds import BoundMode
 from .callers import user_level
 from .checks import (
     check_choice,
@@ -118,7 +119,7 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
         """Whether the windows have a width that can be set."""
         return "sigma" in self.delay_rule.parameters
 
-    def create_rule_parameters(self, sigma: float | None, learn: bool, sigma_type: str, bound_mode: str) -> None:
+    def create_rule_parameters(self, sigma: float | None, learn: bool, sigma_type: str, bound_mode: BoundMode) -> None:
         """Create the further parameters of ``delay_rule``, shared or one per synapse, buffers or bounded parameters."""
         shapes, rule = {"shared": (), "synaptic": self.weight.shape}, self.delay_rule
         start = rule.initial_values(self.max_delay)
