@@ -11,12 +11,15 @@ A framework is imported when one of its names is asked for; until then torch alo
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import eventprop, events, frameworks, functional, models, parameters, schedules, snntorch, spikingjelly
+    from . import delays, eventprop, events, frameworks, functional, models, parameters, schedules, snntorch, spikingjelly
+    from . import testing as testing
     from .calibration import calibrate
     from .eventprop import EventPropLI, EventPropLIF
+    from .eventprop_convolution import EventPool1d, EventPool2d, EventPropConv1d, EventPropConv2d
     from .eventprop_linear import EventPropAdLIF, EventPropLinear
     from .events import SpikeEvents
     from .registration import register, unregister
@@ -28,7 +31,11 @@ __version__ = "0.1.0"
 
 # public name -> the module it comes from, imported when the name is asked for; those of frameworks: see .frameworks
 _NAMES = {
+    "EventPool1d": ".eventprop_convolution",
+    "EventPool2d": ".eventprop_convolution",
     "EventPropAdLIF": ".eventprop_linear",
+    "EventPropConv1d": ".eventprop_convolution",
+    "EventPropConv2d": ".eventprop_convolution",
     "EventPropLI": ".eventprop",
     "EventPropLIF": ".eventprop",
     "EventPropLinear": ".eventprop_linear",
@@ -37,12 +44,15 @@ _NAMES = {
     "register": ".registration",
     "unregister": ".registration",
 }
-_SUBMODULES = ("eventprop", "events", "frameworks", "functional", "models", "parameters", "schedules")
+_SUBMODULES = (
+    "delays", "eventprop", "events", "frameworks", "functional", "models", "parameters", "schedules", "testing",
+)  # fmt: skip
 
 # what needs no framework: `from snn_delay_plugins import *` works whatever is installed
 __all__ = [
-    "EventPropAdLIF", "EventPropLI", "EventPropLIF", "EventPropLinear", "SpikeEvents", "__version__", "calibrate",
-    "eventprop", "events", "frameworks", "functional", "models", "parameters", "register", "schedules", "unregister",
+    "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF",
+    "EventPropLinear", "SpikeEvents", "__version__", "calibrate", "delays", "eventprop", "events", "frameworks",
+    "functional", "models", "parameters", "register", "schedules", "unregister",
 ]  # fmt: skip
 if TYPE_CHECKING:
     __all__ += ["snntorch", "spikingjelly"]
@@ -69,7 +79,8 @@ def _of_frameworks(name: str) -> Any:
             return framework.load()
     owners = [framework for framework in known if name in framework.names]
     if not owners:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = sys.modules[__name__]  # with it Python suggests the name that was meant
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=module)
     owner, *others = owners
     try:
         folder = owner.load()

@@ -192,7 +192,7 @@ class _Trial:
             if isinstance(output, SpikeEvents):
                 fired, count = len(output), output.batch_size * output.num_units
             elif isinstance(module, EventPropSpiking):
-                fired, count = output.sum(), output.shape[1] * output.shape[2]
+                fired, count = output.sum(), output[0].numel()
             else:
                 fired, count = output.count_nonzero(), output.numel()
             spikes[module] = spikes.get(module, 0) + fired

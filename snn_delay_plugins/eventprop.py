@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +18,21 @@ from .callers import user_level
 from .checks import LARGEST, check_choice, check_flag, check_number, check_whole, shape_alone
 from .events import SpikeEvents
 from .functional.eventprop import READOUTS, SPIKE_TIMES, Readout, eventprop_li, eventprop_lif
+from .functional.eventprop_models import LIF, ContinuousModel
+from .functional.eventprop_traces import eventprop_traces
 from .kernels.dispatch import tell_counters
 from .parameters import BoundedModule, check_features, delay_shape, initial_delay
 from .silence import SCALE_WEIGHTS, SaysSilence, name_of
+
+if TYPE_CHECKING:
+    from .eventprop_discrete import DiscreteEventProp
 
 __all__ = ["EventPropLI", "EventPropLIF"]
 
 OUTPUTS = ("events", "dense", "same")
 MOST_SPIKES = 2**31 - 1
 MOST_STEPS_PER_BIN = 2**20
+ONE_UNIT = "Times, delays and time constants share one unit, ms by convention"
 
 
 class _EventPropLayer(BoundedModule):
@@ -41,7 +49,7 @@ class _EventPropLayer(BoundedModule):
         self._create_connection("weight", "delay", in_features, out_features, delay, weight_init)
 
     def _create_connection(self, weight: str, delay_name: str, senders: int, receivers: int, delay, init) -> None:
-        mean, std = _checked_normal(f"{weight}_init", init)
+        mean, std = checked_normal(f"{weight}_init", init)
         self.register_parameter(weight, nn.Parameter(torch.empty(receivers, senders).normal_(mean, std)))
         if delay is None:
             self.register_parameter(delay_name, None)
@@ -104,9 +112,9 @@ class _EventPropLayer(BoundedModule):
         if not torch.compiler.is_compiling() and not delay.is_meta:
             longest = float(delay.detach().max())
             if longest > self.max_delay * (1 + 1e-6):  # which float32 may round up
-                j, i = divmod(int(delay.detach().argmax()), delay.shape[1])
+                place = ", ".join(str(int(i)) for i in torch.unravel_index(delay.detach().argmax(), delay.shape))
                 raise ValueError(
-                    f"{name}[{j}, {i}] = {longest:g} of {type(self).__name__} exceeds max_delay = {self.max_delay:g}; "
+                    f"{name}[{place}] = {longest:g} of {type(self).__name__} exceeds max_delay = {self.max_delay:g}; "
                     "raise max_delay, or cut the delays with snn_delay_plugins.parameters.project_"
                 )
         return delay
@@ -139,7 +147,7 @@ def _checked_constant(name: str, value: float) -> float:
     return value
 
 
-def _checked_normal(name: str, init: tuple[float, float]) -> tuple[float, float]:
+def checked_normal(name: str, init: tuple[float, float]) -> tuple[float, float]:
     try:
         mean, std = init
     except (TypeError, ValueError):
@@ -150,14 +158,15 @@ def _checked_normal(name: str, init: tuple[float, float]) -> tuple[float, float]
 class EventPropSpiking(SaysSilence, _EventPropLayer):
     """What layers of spiking neurons have in common: kinds of input and output, recurrent synapses, words for silence."""
 
-    _seen_times = False  # a class attribute, so that layers pickled before it existed have it
+    _seen_times = False  # class attributes, so that layers pickled before they existed have them
+    count_gradient = 0.0
     _counted_as = "eventprop_lif"
 
     def _create_layer(
         self, in_features, out_features, *, recurrent, delay, recurrent_delay, max_delay, delay_type, learn_delay,
-        weight_init, recurrent_weight_init, output, max_spikes,
+        weight_init, recurrent_weight_init, output, max_spikes, count_gradient,
     ) -> None:  # fmt: skip
-        self.output = check_choice("output", output, OUTPUTS)
+        self._create_output(output, count_gradient)
         self.recurrent = check_flag("recurrent", recurrent)
         self.max_spikes = check_whole("max_spikes", max_spikes, least=1, most=MOST_SPIKES)
         self._create_synapses(in_features, out_features, delay, max_delay, delay_type, learn_delay, weight_init)
@@ -168,6 +177,10 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
         else:
             self.recurrent_weight = self.recurrent_delay = None
 
+    def _create_output(self, output: str, count_gradient: float) -> None:
+        self.output = check_choice("output", output, OUTPUTS)
+        self.count_gradient = check_number("count_gradient", count_gradient, least=0.0)
+
     def _suspected_constant(self) -> tuple[str, float]:
         """Name and value of the time constant beside which samples are long."""
         return "tau_mem", float(self._constant("tau_mem"))
@@ -175,10 +188,39 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
     def _fire(self, events: SpikeEvents) -> SpikeEvents:
         raise NotImplementedError
 
+    def neurons(self) -> tuple[ContinuousModel, dict, float | Tensor, float | Tensor]:
+        """The neurons' model, its constants by name, threshold and refractory period."""
+        raise NotImplementedError
+
+    def discretize(self, dt: float | None = None, *, example: SpikeEvents | Tensor | None = None) -> DiscreteEventProp:
+        """This layer frozen into whole time steps, for deployment; equations: :mod:`snn_delay_plugins.eventprop_discrete`.
+
+        :param dt: the time step; delays and refractory periods are rounded to whole ones. Default: that of the layer.
+        :param example: input whose spikes are compared before and after, see ``change`` of the result.
+        :raises ValueError: for delays of more than 2^20 steps, and constants for each neuron of a convolution.
+        """
+        from .eventprop_discrete import DiscreteEventProp, SpikeChange
+
+        frozen = DiscreteEventProp(self, self.dt if dt is None else check_number("dt", dt, above=0.0))
+        if example is not None:
+            with torch.no_grad():
+                events = self._events(example)
+                after = frozen(events)
+                exact = self._fire(events)
+            after = after if isinstance(after, SpikeEvents) else SpikeEvents.from_dense(after, frozen.dt)
+            frozen.change = SpikeChange.between(exact, after)
+        return frozen
+
     def _largest_potential(self, events: SpikeEvents) -> str:
         raise NotImplementedError
 
-    def forward(self, input: SpikeEvents | Tensor) -> SpikeEvents | Tensor:
+    def forward(self, input: SpikeEvents | Tensor, record: Collection[str] = ()) -> Any:
+        """
+        :param record: names of the neurons' states, ``"V"`` (membrane potential), ``"I"``, ``"W"`` (adaptation) ..., to be
+            returned as well: (output, {name: [T, N, out]}), sampled every ``dt`` for plots, without gradient.
+        """
+        if record:
+            return self._recorded(input, [record] if isinstance(record, str) else list(record))
         tell_counters(self._counted_as)
         self._check_dense(input)
         if isinstance(input, Tensor) and shape_alone(input):
@@ -193,7 +235,30 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
         self._warn_of_times_and_silence(events, spikes, binned=input is not events)
         if self.output == "events" or (self.output == "same" and input is events):
             return spikes
-        return spikes.to_dense(self.dt, None if input is events else input.shape[0], dtype=self.weight.dtype)
+        steps = None if input is events else input.shape[0]
+        return spikes.to_dense(self.dt, steps, dtype=self.weight.dtype, count_gradient=self.count_gradient)
+
+    def _recorded(self, input: SpikeEvents | Tensor, names: list[str]) -> tuple[SpikeEvents | Tensor, dict[str, Tensor]]:
+        states = self.neurons()[0].states
+        for name in names:
+            if name not in states:
+                raise ValueError(
+                    f"record={name!r}: the neurons of {type(self).__name__} have the states {', '.join(states)}"
+                )
+        if self.spike_times != "exact":
+            raise ValueError(f"record= needs spike_times='exact': {self.spike_times!r} has no potential between its steps")
+        self._check_dense(input)
+        events = self._events(input)
+        out, traces = self(input), self._traces(events)
+        return out, {name: traces[name] for name in names}
+
+    def _traces(self, events: SpikeEvents) -> dict[str, Tensor]:
+        model, constants, threshold, refractory = self.neurons()
+        return eventprop_traces(
+            events, self.weight, self._delay("delay"), model=model, constants=constants, threshold=threshold,
+            refractory=refractory, dt=self.dt, recurrent_weight=self.recurrent_weight,
+            recurrent_delay=self._delay("recurrent_delay"), max_spikes=self.max_spikes,
+        )  # fmt: skip
 
     def _warn_of_times_and_silence(self, events: SpikeEvents, spikes: SpikeEvents, binned: bool) -> None:
         """The times of the first batch are looked at, and those of a silent one."""
@@ -202,7 +267,8 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
         if not self.is_watched(spikes.times):
             return
         first, self._seen_times = not self._seen_times, True
-        suspicion = "" if binned and len(spikes) else self._suspicion_of_seconds(events)
+        suspicion = "" if binned and len(spikes) else self._suspicion_of_seconds(events, binned)
+        suspicion = suspicion or self._suspicion_of_delays()
         if len(spikes):
             if first and suspicion:
                 warnings.warn(f"{name_of(self)}: {suspicion}", stacklevel=user_level())
@@ -210,23 +276,38 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
         with torch.no_grad():
             potential = self._largest_potential(events)
         drive = f"on {len(events)} input spikes its largest membrane potential is {potential}"
-        self.say_silent(
-            drive, suspicion or f"{SCALE_WEIGHTS}, or set weight_init (mean now {self.weight.mean().item():.3g})."
-        )
+        remedy = f"{SCALE_WEIGHTS}, or set weight_init (mean now {self.weight.mean().item():.3g})."
+        self.say_silent(drive, suspicion or remedy + self._suspicion_of_constants(events))
 
-    def _suspicion_of_seconds(self, events: SpikeEvents) -> str:
+    def _suspicion_of_seconds(self, events: SpikeEvents, binned: bool) -> str:
         """Why the times seem to be in another unit than the time constants; empty if they do not."""
         (name, tau), last = self._suspected_constant(), float(events.times.detach().max())
+        if events.duration < tau / 4 and binned:
+            return (
+                f"Its {round(events.duration / self.dt)} bins of dt = {self.dt:g} are short beside {name} = {tau:g}: "
+                f"does time come first, [T, N, {self.in_features}]?"
+            )
         if events.duration < tau / 4:
             why = f"Samples last {events.duration:g} but {name} is {tau:g}"
         elif 0 < last < events.duration / 100 and not events.times.requires_grad:  # a layer before may fire early alone
             why = f"The last input spike comes at {last:g} of samples that last {events.duration:g}"
         else:
             return ""
-        return (
-            f"{why}: are their times in seconds? Times, delays and time constants share one unit, ms by convention "
-            "(SpikeEvents.from_lists has scale=1000)."
-        )
+        return f"{why}: are their times in seconds? {ONE_UNIT} (SpikeEvents.from_lists has scale=1000)."
+
+    def _suspicion_of_delays(self) -> str:
+        """The same of delays that have no effect beside the time constants."""
+        name, tau = self._suspected_constant()
+        if self.delay is None or not 0 < self.max_delay < tau / 100:
+            return ""
+        return f"Its max_delay is {self.max_delay:g} but {name} is {tau:g}: are its delays in seconds? {ONE_UNIT}."
+
+    def _suspicion_of_constants(self, events: SpikeEvents) -> str:
+        """The same of time constants, beside which the samples of a layer that is silent are very long."""
+        name, tau = self._suspected_constant()
+        if events.duration < 1000 * tau:
+            return ""
+        return f" Its {name} is {tau:g} but samples last {events.duration:g}: is it in seconds? {ONE_UNIT}."
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, recurrent={self.recurrent}, output={self.output!r}"
@@ -251,7 +332,8 @@ class EventPropLIF(EventPropSpiking):
     recurrent : bool
         Adds synapses ``recurrent_weight``, ``recurrent_delay`` [out, out] from the layer to itself.
     delay, recurrent_delay : float, "zeros", "uniform", Tensor or None
-        Initial delays; "uniform": U(0, max_delay); None: the synapses have no delays.
+        Initial delays; "uniform": U(0, max_delay); None: the synapses have no delays. Delays, ``max_delay``, ``tau_mem``,
+        ``tau_syn``, ``dt`` and the times of events share one unit, ms by convention.
     max_delay : float
         Delays stay in ``[0, max_delay]`` after every optimizer step; unbounded by default, and a long one costs nothing.
     delay_type : str
@@ -269,6 +351,11 @@ class EventPropLIF(EventPropSpiking):
     output : str
         ``"events"``; ``"dense"``: spike counts [T, N, out] for layers that know no events (spikes are binned, which
         costs precision); ``"same"``: as the input.
+    count_gradient : float
+        Of dense output, for losses that read how many spikes there are, such as snnTorch's ``ce_count_loss``: EventProp has
+        no gradient for them. 1 (or another positive number, its scale) adds one that stands in for it
+        (:meth:`SpikeEvents.to_dense <snn_delay_plugins.events.SpikeEvents.to_dense>`); 0: none, and a warning where a loss
+        needs it.
     max_spikes : int
         Most spikes of a neuron in a sample; one that exceeds it raises.
 
@@ -313,6 +400,7 @@ class EventPropLIF(EventPropSpiking):
         dt: float = 1.0,
         spike_times: str = "exact",
         output: str = "events",
+        count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__()
@@ -321,6 +409,7 @@ class EventPropLIF(EventPropSpiking):
             in_features, out_features, recurrent=recurrent, delay=delay, recurrent_delay=recurrent_delay,
             max_delay=max_delay, delay_type=delay_type, learn_delay=learn_delay, weight_init=weight_init,
             recurrent_weight_init=recurrent_weight_init, output=output, max_spikes=max_spikes,
+            count_gradient=count_gradient,
         )  # fmt: skip
         self._create_constant("tau_mem", tau_mem, learn_tau_mem)
         self._create_constant("tau_syn", tau_syn, learn_tau_syn)
@@ -336,6 +425,10 @@ class EventPropLIF(EventPropSpiking):
             max_spikes=self.max_spikes,
             **self._options(),
         )
+
+    def neurons(self) -> tuple[ContinuousModel, dict, float | Tensor, float | Tensor]:
+        constants = {name: self._constant(name) for name in ("tau_mem", "tau_syn")}
+        return LIF, constants, self._constant("threshold"), 0.0
 
     def _largest_potential(self, events: SpikeEvents) -> str:
         # no spike, no reset and no recurrence: the voltage is that of a readout
@@ -356,7 +449,7 @@ class EventPropLI(_EventPropLayer):
     in_features, out_features : int
     delay : float, "zeros", "uniform", Tensor or None
         None (default, as in the paper): no delays to the readout. Else as :class:`EventPropLIF`, with ``max_delay``,
-        ``delay_type`` and ``learn_delay``.
+        ``delay_type`` and ``learn_delay``, and in its unit, ms by convention.
     weight_init : (mean, std)
         The default is the paper's.
     tau_mem, tau_syn : float

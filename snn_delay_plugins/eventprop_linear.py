@@ -12,19 +12,98 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from .checks import check_number
+from .checks import check_number, shape_alone
 from .eventprop import EventPropSpiking
 from .events import SpikeEvents
 from .functional.eventprop_linear import eventprop_linear
 from .functional.eventprop_models import ADLIF, Constant, ContinuousModel
 
-__all__ = ["EventPropAdLIF", "EventPropLinear"]
+__all__ = ["EventPropAdLIF", "EventPropLinear", "LinearNeurons"]
 
 Value = float | Tensor | tuple[float, float]
 _OWN = {"threshold": Constant(1.0, positive=True), "refractory": Constant(0.0, low=0.0)}
 
 
-class EventPropLinear(EventPropSpiking):
+class LinearNeurons(EventPropSpiking):
+    """The neurons of a layer of any linear model: constants, fixed or trained, one for all or one for each."""
+
+    _counted_as = "eventprop_linear"
+    model: ContinuousModel
+
+    def _create_neurons(
+        self, model: ContinuousModel, constants: Mapping[str, Value], learn: Collection[str] | str, neurons: int
+    ) -> None:
+        """``neurons``: for how many one constant may be given, and is drawn."""
+        self.model = model
+        known = {**model.constants, **_OWN}
+        learnt = set(known) if learn == "all" else {learn} if isinstance(learn, str) else set(learn)
+        for name in sorted((set(constants) | learnt) - set(known)):
+            raise ValueError(f"{model.name} has no constant {name!r}; it has {', '.join(known)}")
+        for name, constant in known.items():
+            self._create_value(name, constants.get(name, constant.default), constant, name in learnt, neurons)
+
+    def _fits(self, value: Tensor, neurons: int) -> bool:
+        return value.dim() == 0 or tuple(value.shape) == (neurons,)
+
+    def _create_value(self, name: str, value: Value, constant: Constant, learn: bool, neurons: int) -> None:
+        if isinstance(value, tuple):
+            least, most = (check_number(f"{name} (an end of its interval)", x) for x in value)
+            tensor = torch.empty(neurons).uniform_(least, most)
+        elif isinstance(value, Tensor):
+            tensor, least, most = value.detach().clone(), constant.default, constant.default
+        else:
+            least = most = check_number(name, value)
+            tensor = torch.tensor(least)
+        if not self._fits(tensor, neurons):
+            raise ValueError(
+                f"{name} must be a number, a tensor [{neurons}] or (low, high), got shape {tuple(tensor.shape)}"
+            )
+        tensor = tensor.to(torch.get_default_dtype() if not tensor.is_floating_point() else tensor.dtype)
+        if not shape_alone(tensor):
+            least, most = float(tensor.min()), float(tensor.max())
+        if constant.positive and not least > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+        low = least / 20 if constant.positive else constant.low
+        if not (math.isfinite(least) and math.isfinite(most) and low <= least and most <= constant.high):
+            raise ValueError(f"{name} must be finite and lie in [{constant.low:g}, {constant.high:g}], got {value}")
+        if learn:
+            self.register_parameter(name, nn.Parameter(tensor))
+            self.bound(name, low, constant.high)
+        else:
+            self.register_buffer(name, tensor)
+
+    def _value(self, name: str) -> Tensor:
+        return self.bounded(name) if name in self._parameters else getattr(self, name)
+
+    def neurons(self) -> tuple[ContinuousModel, dict, Tensor, Tensor | float]:
+        constants = {name: self._value(name) for name in self.model.constants}
+        return self.model, constants, self._value("threshold"), self._value("refractory")
+
+    def _fire(self, events: SpikeEvents, scale: float = 1.0) -> SpikeEvents:
+        """``scale``: of the threshold."""
+        raise NotImplementedError
+
+    def _largest_potential(self, events: SpikeEvents) -> str:
+        """By the largest threshold that is reached: until then there is no spike and no recurrence."""
+        low, high = 0.0, 1.0
+        for k in range(14):
+            middle = 10.0 ** (-k) if low == 0 else 0.5 * (low + high)
+            silent = not self._reaches(events, middle)
+            low, high = (low, middle) if silent else (middle, high)
+        return f"{low:.3g} of the threshold" if low else "not above zero"
+
+    def _reaches(self, events: SpikeEvents, scale: float) -> bool:
+        try:
+            return len(self._fire(events, scale)) > 0
+        except RuntimeError:  # more than max_spikes
+            return True
+
+    def _suspected_constant(self) -> tuple[str, float]:
+        name = "tau_mem" if "tau_mem" in self.model.constants else next(iter(self.model.constants), "threshold")
+        return name, float(self._value(name).detach().min())
+
+
+class EventPropLinear(LinearNeurons):
     r"""Neurons of any linear model whose synapses have trainable weights and delays, with exact gradients.
 
     .. math:: \dot x = M x, \quad x \leftarrow x + w B \text{ at } t_i + d, \quad
@@ -47,7 +126,7 @@ class EventPropLinear(EventPropSpiking):
         Constants to be trained, ``"threshold"`` and ``"refractory"`` among them; positive ones stay above a twentieth of
         their initial value after every optimizer step.
     recurrent, delay, recurrent_delay, max_delay, delay_type, learn_delay, weight_init, recurrent_weight_init, dt, output,
-    max_spikes
+    count_gradient, max_spikes
         As in :class:`~snn_delay_plugins.eventprop.EventPropLIF`; ``dt`` is the bin width of dense input and output.
 
     Raises
@@ -68,8 +147,6 @@ class EventPropLinear(EventPropSpiking):
     torch.Size([8])
     """
 
-    _counted_as = "eventprop_linear"
-
     def __init__(
         self,
         in_features: int,
@@ -89,6 +166,7 @@ class EventPropLinear(EventPropSpiking):
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
         dt: float = 1.0,
         output: str = "events",
+        count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__()
@@ -99,39 +177,9 @@ class EventPropLinear(EventPropSpiking):
             in_features, out_features, recurrent=recurrent, delay=delay, recurrent_delay=recurrent_delay,
             max_delay=max_delay, delay_type=delay_type, learn_delay=learn_delay, weight_init=weight_init,
             recurrent_weight_init=recurrent_weight_init, output=output, max_spikes=max_spikes,
+            count_gradient=count_gradient,
         )  # fmt: skip
-        self.model = model
-        known = {**model.constants, **_OWN}
-        values = {**(constants or {}), "refractory": refractory}
-        learnt = set(known) if learn == "all" else {learn} if isinstance(learn, str) else set(learn)
-        for name in sorted((set(values) | learnt) - set(known)):
-            raise ValueError(f"{model.name} has no constant {name!r}; it has {', '.join(known)}")
-        for name, constant in known.items():
-            self._create_value(name, values.get(name, constant.default), constant, name in learnt)
-
-    def _create_value(self, name: str, value: Value, constant: Constant, learn: bool) -> None:
-        if isinstance(value, tuple):
-            low, high = (check_number(f"{name} (an end of its interval)", x) for x in value)
-            value = torch.empty(self.out_features).uniform_(low, high)
-        tensor = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(check_number(name, value))
-        if tensor.dim() > 1 or (tensor.dim() == 1 and tensor.shape[0] != self.out_features):
-            raise ValueError(
-                f"{name} must be a number, a tensor [{self.out_features}] or (low, high), got shape {tuple(tensor.shape)}"
-            )
-        tensor = tensor.to(torch.get_default_dtype() if not tensor.is_floating_point() else tensor.dtype)
-        if constant.positive and not bool((tensor > 0).all()):
-            raise ValueError(f"{name} must be positive, got {value}")
-        low = float(tensor.min()) / 20 if constant.positive else constant.low
-        if not bool(tensor.isfinite().all()) or not (float(tensor.min()) >= low and float(tensor.max()) <= constant.high):
-            raise ValueError(f"{name} must be finite and lie in [{constant.low:g}, {constant.high:g}], got {value}")
-        if learn:
-            self.register_parameter(name, nn.Parameter(tensor))
-            self.bound(name, low, constant.high)
-        else:
-            self.register_buffer(name, tensor)
-
-    def _value(self, name: str) -> Tensor:
-        return self.bounded(name) if name in self._parameters else getattr(self, name)
+        self._create_neurons(model, {**(constants or {}), "refractory": refractory}, learn, self.out_features)
 
     def _fire(self, events: SpikeEvents, scale: float = 1.0) -> SpikeEvents:
         return eventprop_linear(
@@ -147,25 +195,6 @@ class EventPropLinear(EventPropSpiking):
             recurrent_delay=self._delay("recurrent_delay"),
             max_spikes=self.max_spikes,
         )
-
-    def _largest_potential(self, events: SpikeEvents) -> str:
-        """By the largest threshold that is reached: until then there is no spike and no recurrence."""
-        low, high = 0.0, 1.0
-        for k in range(14):
-            middle = 10.0 ** (-k) if low == 0 else 0.5 * (low + high)
-            silent = not self._reaches(events, middle)
-            low, high = (low, middle) if silent else (middle, high)
-        return f"{low:.3g} of the threshold" if low else "not above zero"
-
-    def _reaches(self, events: SpikeEvents, scale: float) -> bool:
-        try:
-            return len(self._fire(events, scale)) > 0
-        except RuntimeError:  # more than max_spikes
-            return True
-
-    def _suspected_constant(self) -> tuple[str, float]:
-        name = "tau_mem" if "tau_mem" in self.model.constants else next(iter(self.model.constants), "threshold")
-        return name, float(self._value(name).detach().min())
 
     def extra_repr(self) -> str:
         delays = "no delays" if self.delay is None else f"max_delay={self.max_delay:g}, delay_type={self.delay_type!r}"
@@ -188,7 +217,8 @@ class EventPropAdLIF(EventPropLinear):
     Parameters
     ----------
     tau_mem, tau_syn, tau_adapt, a, b, threshold, refractory
-        A number for all neurons, a Tensor [out], or (low, high): drawn from U(low, high) for every neuron.
+        A number for all neurons, a Tensor [out], or (low, high): drawn from U(low, high) for every neuron. Time constants,
+        the refractory period and delays are in the unit of the events' times, ms by convention.
     learn : collection of their names, or "all"
     others
         As in :class:`EventPropLinear` and :class:`~snn_delay_plugins.eventprop.EventPropLIF`.
@@ -229,6 +259,7 @@ class EventPropAdLIF(EventPropLinear):
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
         dt: float = 1.0,
         output: str = "events",
+        count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__(
@@ -238,5 +269,6 @@ class EventPropAdLIF(EventPropLinear):
             },
             refractory=refractory, learn=learn, recurrent=recurrent, delay=delay, recurrent_delay=recurrent_delay,
             max_delay=max_delay, delay_type=delay_type, learn_delay=learn_delay, weight_init=weight_init,
-            recurrent_weight_init=recurrent_weight_init, dt=dt, output=output, max_spikes=max_spikes,
+            recurrent_weight_init=recurrent_weight_init, dt=dt, output=output, count_gradient=count_gradient,
+            max_spikes=max_spikes,
         )  # fmt: skip

@@ -14,7 +14,15 @@ tensor X[T, N, C], dt the bin width):
                 neighbourhood, t_k = sum_m m dt X[m] / sum_m X[m], m = n-1, n, n+1. It is a right inverse of the
                 first map: dense -> events -> dense hands an isolated spike's dL/dt back unchanged.
 
-Neither map says anything about creating or deleting a spike; EventProp has no such gradient.
+Neither map says anything about creating or deleting a spike; EventProp has no such gradient. A loss that reads counts
+alone, sum_n X[n], has the same g at all times, and so dL/dt = 0. ``to_dense(count_gradient=c)`` lets it train by a
+stand-in: a spike's entry in X is taken for
+
+    1 + c (V(t_k) - theta) / theta,   V at the fixed time t_k,   which is 1, so that dL/dV(t_k) += c g[n(k)] / theta
+
+(V(t_k) before the reset). This is the exact derivative of a loss of such graded spikes and not that of the counts, which is
+zero almost everywhere; its sign is right in so far as a potential that is higher at the spikes makes more of them. It
+reaches neurons that fire, alone.
 """
 
 from __future__ import annotations
@@ -29,7 +37,8 @@ import torch
 from torch import Tensor
 
 from .bins import bin_of, check_resolution, steps_in
-from .checks import TO_DENSE
+from .callers import user_level
+from .checks import TO_DENSE, check_number, check_whole
 from .timeless import warn_if_timeless
 from .transforms import REVERSE_ALONE, refuse_transforms
 
@@ -76,9 +85,12 @@ class SpikeEvents:
     >>> e = SpikeEvents.from_lists([[0.0, 10.0], [2.5]], [[0, 1], [1]], num_units=2, duration=40.0)
     >>> e.batch_size, len(e), e.counts().tolist()
     (2, 3, [[1, 1], [0, 1]])
+
+    Units are counted from 0 to ``num_units - 1``; those of an image, or of a convolution, have a :attr:`unit_shape`
+    (channels, height, width) besides, see :meth:`reshape`.
     """
 
-    __slots__ = ("duration", "num_units", "offsets", "potential", "times", "units")
+    __slots__ = ("_unit_shape", "duration", "num_units", "offsets", "potential", "times", "units")
 
     def __init__(
         self,
@@ -104,15 +116,24 @@ class SpikeEvents:
         self.num_units = num_units
         self.duration = duration
         self.potential = potential
+        self._unit_shape = None
 
     @classmethod
     def _trusted(
-        cls, times: Tensor, units: Tensor, offsets: Tensor, num_units: int, duration: float, potential: Tensor | None = None
+        cls,
+        times: Tensor,
+        units: Tensor,
+        offsets: Tensor,
+        num_units: int,
+        duration: float,
+        potential: Tensor | None = None,
+        unit_shape: tuple[int, ...] | None = None,
     ) -> SpikeEvents:
         """Build without checks, from parts that are valid by construction."""
         self = object.__new__(cls)
         self.times, self.units, self.offsets = times, units, offsets
         self.num_units, self.duration, self.potential = int(num_units), float(duration), potential
+        self._unit_shape = unit_shape
         return self
 
     # ---------------------------------------------------------------- beside dense layers
@@ -131,6 +152,41 @@ class SpikeEvents:
         return self.offsets.numel() - 1
 
     @property
+    def unit_shape(self) -> tuple[int, ...]:
+        """Of the units, whose numbers count in row-major order; ``(num_units,)`` unless :meth:`reshape` gave another."""
+        shape = getattr(self, "_unit_shape", None)  # none in one that was pickled before there were shapes
+        return shape if shape is not None and math.prod(shape) == self.num_units else (self.num_units,)
+
+    def reshape(self, *shape: int) -> SpikeEvents:
+        """The same spikes of units with a shape, as ``(channels, height, width)``; -1 stands for what is left, as in
+        :meth:`torch.Tensor.reshape`. Nothing is copied.
+
+        Unit ``(c, y, x)`` has the number ``(c * height + y) * width + x``. Layers that ask for a shape
+        (:class:`~snn_delay_plugins.EventPropConv2d`) read it, all others count through.
+
+        Raises
+        ------
+        ValueError
+            the shape has another number of units.
+
+        Examples
+        --------
+        >>> from snn_delay_plugins.events import SpikeEvents
+        >>> e = SpikeEvents.from_lists([[1.5]], [[7]], num_units=12, duration=10.0).reshape(2, 2, -1)
+        >>> e.unit_shape, e.reshape(-1).unit_shape
+        ((2, 2, 3), (12,))
+        """
+        sizes = tuple(check_whole("a size of the units' shape", size, least=-1) for size in shape)
+        known = math.prod(size for size in sizes if size != -1)
+        if sizes.count(-1) == 1 and known and self.num_units % known == 0:
+            sizes = tuple(self.num_units // known if size == -1 else size for size in sizes)
+        if -1 in sizes or math.prod(sizes) != self.num_units or not sizes:
+            raise ValueError(f"{self.num_units} units have no shape {sizes}")
+        return SpikeEvents._trusted(
+            self.times, self.units, self.offsets, self.num_units, self.duration, self.potential, sizes
+        )
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.times.dtype
 
@@ -143,8 +199,9 @@ class SpikeEvents:
 
     def __repr__(self) -> str:
         return (
-            f"SpikeEvents(batch_size={self.batch_size}, spikes={len(self)}, num_units={self.num_units}, "
-            f"duration={self.duration:g}, dtype={self.dtype}, device={self.device})"
+            f"SpikeEvents(batch_size={self.batch_size}, spikes={len(self)}, "
+            + (f"num_units={self.num_units}, " if len(self.unit_shape) == 1 else f"unit_shape={self.unit_shape}, ")
+            + f"duration={self.duration:g}, dtype={self.dtype}, device={self.device})"
         )
 
     def to(self, *args: Any, **kwargs: Any) -> SpikeEvents:
@@ -154,12 +211,20 @@ class SpikeEvents:
             raise TypeError(f"spike times must stay floating point, got {times.dtype}")
         potential = None if self.potential is None else self.potential.to(times.device, times.dtype)
         return SpikeEvents._trusted(
-            times, self.units.to(times.device), self.offsets.to(times.device), self.num_units, self.duration, potential
+            times,
+            self.units.to(times.device),
+            self.offsets.to(times.device),
+            self.num_units,
+            self.duration,
+            potential,
+            self._unit_shape,
         )
 
     def detach(self) -> SpikeEvents:
         """The same spikes, cut from the autograd graph."""
-        return SpikeEvents._trusted(self.times.detach(), self.units, self.offsets, self.num_units, self.duration, None)
+        return SpikeEvents._trusted(
+            self.times.detach(), self.units, self.offsets, self.num_units, self.duration, None, self._unit_shape
+        )
 
     # ---------------------------------------------------------------- batching
 
@@ -175,6 +240,11 @@ class SpikeEvents:
                 raise ValueError(
                     "cannot join batches of different num_units or duration: "
                     f"({first.num_units}, {first.duration}) and ({other.num_units}, {other.duration})"
+                )
+            if other.unit_shape != first.unit_shape:
+                raise ValueError(
+                    f"cannot join batches of different unit_shape: {first.unit_shape} and {other.unit_shape}; "
+                    "use .reshape()"
                 )
             if (other.dtype, other.device) != (first.dtype, first.device):
                 raise ValueError(
@@ -194,6 +264,7 @@ class SpikeEvents:
             first.num_units,
             first.duration,
             potential,
+            first._unit_shape,
         )
 
     batch = cat
@@ -220,6 +291,7 @@ class SpikeEvents:
             self.num_units,
             self.duration,
             potential,
+            self._unit_shape,
         )
 
     # ---------------------------------------------------------------- views that losses use
@@ -289,13 +361,16 @@ class SpikeEvents:
             t = torch.as_tensor(t, dtype=None if hasattr(t, "dtype") else torch.float64)  # Python numbers are float64
             u = torch.as_tensor(u)
             if t.shape != u.shape or t.dim() != 1:
-                rows = "; one sequence per sample: [a[:, 0] for a in rows], [a[:, 1].astype(int) for a in rows]"
+                remedy = {
+                    0: "; one sequence per sample: a single sample is from_lists([times], [units])",
+                    2: "; one sequence per sample: [a[:, 0] for a in rows], [a[:, 1].astype(int) for a in rows]",
+                }.get(max(t.dim(), u.dim()), "")
                 raise ValueError(
                     f"sample {b}: times and units must be one-dimensional and of one length, got {tuple(t.shape)} and "
-                    f"{tuple(u.shape)}" + (rows if t.dim() == 2 or u.dim() == 2 else "")
+                    f"{tuple(u.shape)}{remedy}"
                 )
             if u.numel() and (u.is_floating_point() or u.is_complex()):
-                raise TypeError(f"sample {b}: units must be integers, got {u.dtype}")
+                raise TypeError(f"sample {b}: units must be integers, got {u.dtype}; convert them, e.g. units.long()")
             _warn_of_float16(b, t)
             all_times.append(_scaled(t, scale).to(device=device, dtype=dtype))
             all_units.append(u.to(device=device, dtype=torch.int64))
@@ -315,22 +390,25 @@ class SpikeEvents:
 
     @classmethod
     def from_dense(cls, dense: Tensor, dt: float, *, dtype: torch.dtype | None = None) -> SpikeEvents:
-        """From spike counts [T, N, C]: an entry of k in bin n becomes k spikes at time ``n * dt``; duration T dt.
+        """From spike counts [T, N, C]: an entry of k in bin n becomes k spikes at time ``n * dt``; duration T dt. Counts
+        [T, N, C, H, W] and the like give units of shape (C, H, W).
 
         Times are float64 unless ``dtype`` says otherwise. The gradient on the counts is the one in the module's
         heading. Entries that are not whole non-negative numbers cannot be written as spikes and raise a ValueError.
         """
         refuse_transforms("SpikeEvents.from_dense", REVERSE_ALONE)
         _check_step(dt)
-        if dense.dim() != 3:
-            raise ValueError(f"dense spikes must be [T, N, C], got shape {tuple(dense.shape)}")
+        if dense.dim() < 3:
+            raise ValueError(f"dense spikes must be [T, N, C] or [T, N, C, ...], got shape {tuple(dense.shape)}")
         if dense.is_complex():
             raise TypeError(f"dense spikes must be real, got {dense.dtype}")
+        unit_shape = tuple(dense.shape[2:]) if dense.dim() > 3 else None
+        dense = dense.flatten(2)
         if torch.compiler.is_compiling():
             from .kernels.event_bins import dense_to_events
 
             times, units, offsets = dense_to_events(dense, float(dt), dtype or torch.float64)
-            return cls._trusted(times, units, offsets, dense.shape[2], dense.shape[0] * float(dt))
+            return cls._trusted(times, units, offsets, dense.shape[2], dense.shape[0] * float(dt), unit_shape=unit_shape)
         values = dense.detach()
         bad = (
             ~((values >= 0) & (values == values.floor()) & values.isfinite()) if values.is_floating_point() else values < 0
@@ -350,20 +428,24 @@ class SpikeEvents:
         times = _DenseToTimes.apply(dense, n, sample, unit, float(dt), dtype)
         per_sample = torch.bincount(sample, minlength=batch_size)
         offsets = torch.cat([per_sample.new_zeros(1), per_sample.cumsum(0)])
-        return cls._trusted(times, unit.contiguous(), offsets, num_units, steps * float(dt))
+        return cls._trusted(times, unit.contiguous(), offsets, num_units, steps * float(dt), unit_shape=unit_shape)
 
-    def to_dense(self, dt: float, num_steps: int | None = None, *, dtype: torch.dtype | None = None) -> Tensor:
-        """Spike counts [T, N, num_units]: bin n counts the spikes in ``[n dt, (n + 1) dt)``, up to rounding
+    def to_dense(
+        self, dt: float, num_steps: int | None = None, *, dtype: torch.dtype | None = None, count_gradient: float = 0.0
+    ) -> Tensor:
+        """Spike counts [T, N, *unit_shape]: bin n counts the spikes in ``[n dt, (n + 1) dt)``, up to rounding
         (:mod:`snn_delay_plugins.bins`).
 
         ``num_steps`` defaults to ceil(duration / dt); a spike at the very end (t = duration) falls into the last bin.
-        The gradient on the times is the one in the module's heading; it needs at least two bins.
+        The gradient on the times is the one in the module's heading; it needs at least two bins. ``count_gradient``, the
+        heading's c, adds a gradient for losses that read how many spikes there are, as snnTorch's ``ce_count_loss``; 0
+        (default): none, the gradient is that of EventProp alone. It needs events with a ``potential``, as layers return.
 
         Raises
         ------
         ValueError
-            a spike lies beyond ``num_steps`` (none is ever dropped), times require grad and there is one bin only, or
-            float32 times of more than 2^23 bins.
+            a spike lies beyond ``num_steps`` (none is ever dropped), times require grad and there is one bin only,
+            float32 times of more than 2^23 bins, or a count gradient for events without potential.
         """
         refuse_transforms("SpikeEvents.to_dense", REVERSE_ALONE)
         _check_step(dt)
@@ -371,13 +453,15 @@ class SpikeEvents:
         if torch.compiler.is_compiling():
             from .kernels.event_bins import events_to_dense
 
-            return events_to_dense(
+            dense = events_to_dense(
                 self.times, self.units, self.offsets, self.num_units, self.duration, float(dt), steps, dtype or self.dtype
             )
+            dense = dense + self._graded(bin_of(self.times, dt).clamp(max=steps - 1), dense, count_gradient)
+            return dense.unflatten(2, self.unit_shape)
         bins = self.bins(dt, steps)
         if self.times.requires_grad and steps < 2 and len(self):
             raise ValueError("times require grad but the dense tensor has a single bin: there is no gradient in time")
-        return _TimesToDense.apply(
+        dense = _TimesToDense.apply(
             self.times,
             bins,
             self.samples(),
@@ -385,7 +469,23 @@ class SpikeEvents:
             float(dt),
             (steps, self.batch_size, self.num_units),
             dtype or self.dtype,
+            not count_gradient,
         )
+        if count_gradient:
+            dense = dense + self._graded(bins, dense, count_gradient)
+        return dense if len(self.unit_shape) == 1 else dense.unflatten(2, self.unit_shape)
+
+    def _graded(self, bins: Tensor, dense: Tensor, scale: float) -> Tensor | float:
+        """Zeros [T, N, num_units] with the gradient of counts (module heading)."""
+        if not check_number("count_gradient", scale):
+            return 0.0
+        if self.potential is None:
+            raise ValueError(
+                "count_gradient needs events with a potential: those that an EventProp layer returns have one (input "
+                "spikes, detached ones and those of the plain form have not)"
+            )
+        above = (self.potential - self.potential.detach()) * (scale / self.potential.detach())
+        return torch.zeros_like(dense).index_put((bins, self.samples(), self.units), above.to(dense), accumulate=True)
 
     def _check_last(self) -> None:
         """Times may have been changed in place since they were checked."""
@@ -425,13 +525,13 @@ class _TimesToDense(torch.autograd.Function):
     """Bin spikes; backward is the central difference in time (module heading)."""
 
     @staticmethod
-    def forward(ctx, times, bins, samples, units, dt, shape, dtype):
+    def forward(ctx, times, bins, samples, units, dt, shape, dtype, times_alone):
         if not torch.compiler.is_compiling():  # a negative index would count from the end
             _check_units(units, shape[2])
             if bool((bins < 0).any()):
                 raise ValueError(f"times[{int(bins.argmin())}] = {times[bins.argmin()].item()} is negative")
         ctx.save_for_backward(bins, samples, units)
-        ctx.dt, ctx.dtype = dt, times.dtype
+        ctx.dt, ctx.dtype, ctx.times_alone = dt, times.dtype, times_alone
         dense = torch.zeros(shape, dtype=dtype, device=times.device)
         ones = torch.ones(times.numel(), dtype=dtype, device=times.device)
         return dense.index_put_((bins, samples, units), ones, accumulate=True)
@@ -439,7 +539,8 @@ class _TimesToDense(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         bins, samples, units = ctx.saved_tensors
-        return gradient_of_times(grad, bins, samples, units, ctx.dt).to(ctx.dtype), *(None for _ in range(6))
+        by_time = gradient_of_times(grad, bins, samples, units, ctx.dt, ctx.times_alone)
+        return by_time.to(ctx.dtype), *(None for _ in range(7))
 
 
 class _DenseToTimes(torch.autograd.Function):
@@ -457,14 +558,20 @@ class _DenseToTimes(torch.autograd.Function):
         return gradient_of_counts(grad, n, samples, units, ctx.dt, ctx.shape).to(ctx.dtype), *(None for _ in range(5))
 
 
-def gradient_of_times(grad: Tensor, bins: Tensor, samples: Tensor, units: Tensor, dt: float) -> Tensor:
-    """dL/dt [n] of events in these bins, from dL/dX [T, N, C] (module heading)."""
+def gradient_of_times(
+    grad: Tensor, bins: Tensor, samples: Tensor, units: Tensor, dt: float, times_alone: bool = True
+) -> Tensor:
+    """dL/dt [n] of events in these bins, from dL/dX [T, N, C] (module heading).
+
+    :param times_alone: nothing else trains, so that a loss without a gradient in time is to be said.
+    """
     after = (bins + 1).clamp(max=grad.shape[0] - 1)
     before = (bins - 1).clamp(min=0)
     span = (after - before).clamp(min=1).to(grad.dtype) * dt
     later = grad[after, samples, units]
     change = later - grad[before, samples, units]
-    warn_if_timeless(grad, later, change, bins)
+    if times_alone:
+        warn_if_timeless(grad, later, change, bins)
     return change / span
 
 
@@ -492,7 +599,7 @@ def _warn_of_float16(sample: int, times: Tensor) -> None:
         warnings.warn(
             f"sample {sample}: float16 times up to {last:g} stand {last * 2.0**-10:.1g} apart; if they were "
             "scaled from seconds, hand over the seconds and scale=1000",
-            stacklevel=3,
+            stacklevel=user_level(),
         )
 
 

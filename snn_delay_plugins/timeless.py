@@ -32,8 +32,9 @@ def warn_if_timeless(dense: Tensor, later: Tensor, change: Tensor, bins: Tensor)
             f"the gradient on the dense spikes {list(dense.shape)} of an EventProp layer is the same before and after "
             "every spike: the loss reads how many spikes there are (or marks single ones), not when. EventProp moves "
             "spikes in time and has no gradient for their number: this loss alone trains none of the layers before "
-            "(snnTorch's ce_count_loss, mse_count_loss, ce_temporal_loss and mse_temporal_loss are such losses). Read the "
-            "output through EventPropLI (voltages) or SpikeEvents.first_spike_times "
+            "(snnTorch's ce_count_loss, mse_count_loss, ce_temporal_loss and mse_temporal_loss are such losses). Set "
+            "count_gradient=1 of the layer (or of SpikeEvents.to_dense) for a gradient that stands in for that of counts, "
+            "read the output through EventPropLI (voltages) or SpikeEvents.first_spike_times "
             "(functional.losses.first_spike_cross_entropy), or regulate counts with "
             "functional.losses.spike_count_regularisation",
             stacklevel=user_level(),

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import snn_delay_plugins
-from snn_delay_plugins.delays import DCLS_MAX, LINEAR, RULES, DelayRule, rule_of, scatter_window
+from snn_delay_plugins.delays import DCLS_MAX, LINEAR, RULES, DelayRule, Window, rule_of, scatter_window
 from snn_delay_plugins.delays.quantised import quantised_delays
 from snn_delay_plugins.functional import convolution
 from snn_delay_plugins.functional.window_convolution import windowed_convolution
@@ -338,3 +338,32 @@ def test_the_lines_of_the_docs_for_deployment_run(capsys):
 def test_the_docs_list_every_rule():
     table = re.findall(r'^\| `"(\w+)"`', PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(table) == set(RULES)
+
+
+@pytest.mark.parametrize(
+    ("window", "error", "message"),
+    [
+        (lambda w, d, longest: w[None], TypeError, r"must return a Window\(taps, lags\), got Tensor"),
+        (
+            lambda w, d, longest: Window(w[None], d.round()),
+            TypeError,
+            r"lags must be int64, got torch.float32; convert them",
+        ),
+        (lambda w, d, longest: Window(w, d.long()), ValueError, r"must return taps \[width, \*weight.shape\].*got \(3,\)"),
+        (lambda w, d, longest: Window(w[None], d.long() - 1), ValueError, r"at lags -1 to 3: with max_delay=4 .*\[0, 5\]"),
+        (lambda w, d, longest: Window(w.expand(3, 3), d.long()), ValueError, r"taps at lags 0 to 6: with max_delay=4"),
+    ],
+)
+def test_windows_that_are_none_are_refused_when_a_layer_is_made(window, error, message):
+    layer = pytest.importorskip("snn_delay_plugins.snntorch").DelayedLinear
+    with pytest.raises(error, match=rf"window of rule 'mine'.*{message}"):
+        layer(3, 2, max_delay=4, delay_gradient=DelayRule(name="mine", window=window))
+
+
+def test_fields_of_a_rule_that_are_of_another_kind_are_refused():
+    with pytest.raises(TypeError, match="evaluated of rule 'mine' must be a DelayRule, got 'round'"):
+        DelayRule(name="mine", window=RULES["slayer"].window, evaluated="round")
+    with pytest.raises(TypeError, match="sigma of rule 'mine' must be a RuleParameter, got 1"):
+        DelayRule(name="mine", window=RULES["slayer"].window, parameters={"sigma": 1})
+    with pytest.raises(TypeError, match="window of rule 'mine' must be a function"):
+        DelayRule(name="mine", window=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from functools import partial
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from snn_delay_plugins import EventPropLIF, SpikeEvents
+from snn_delay_plugins import EventPropAdLIF, EventPropLIF, SpikeEvents
 
 snntorch = pytest.importorskip("snn_delay_plugins.snntorch")
 spikingjelly = pytest.importorskip("snn_delay_plugins.spikingjelly")
@@ -155,3 +157,52 @@ def test_times_in_seconds_are_suspected_once_also_where_the_layer_fires():
     assert "seconds?" in str(warning.message) and "calibrate" not in str(warning.message)
     fitting = SpikeEvents.from_lists([[100.0, 900.0]], [[0, 1]], num_units=3, duration=1000.0)
     assert warned(lambda: EventPropLIF(3, 2, weight_init=(20.0, 0.0))(fitting)) == []
+
+
+def test_a_dense_batch_with_time_in_the_second_place_is_suspected():
+    (warning,) = warned(lambda: EventPropLIF(3, 2)((torch.rand(2, 100, 3) < 0.3).float()))
+    assert "2 bins of dt = 1 are short beside tau_mem = 20: does time come first, [T, N, 3]?" in str(warning.message)
+    assert "seconds" not in str(warning.message)
+
+
+@pytest.mark.parametrize("neuron", [EventPropLIF, EventPropAdLIF])
+def test_delays_and_time_constants_in_seconds_are_suspected(neuron):
+    events = SpikeEvents.from_lists([[10.0, 90.0]], [[0, 1]], num_units=3, duration=100.0)
+    delayed = neuron(3, 2, weight_init=(20.0, 0.0), delay="uniform", max_delay=0.15)
+    (warning,) = warned(lambda: [delayed(events) for _ in range(2)])
+    assert "max_delay is 0.15 but tau_mem is 20: are its delays in seconds?" in str(warning.message)
+    (warning,) = warned(lambda: neuron(3, 2, tau_mem=0.02, tau_syn=0.005, weight_init=(1e-3, 0.0))(events))
+    assert "calibrate" in str(warning.message)
+    assert "tau_mem is 0.02 but samples last 100: is it in seconds?" in str(warning.message)
+    assert warned(lambda: neuron(3, 2, weight_init=(20.0, 0.0), delay="uniform", max_delay=0.5)(events)) == []
+
+
+def test_a_single_sample_and_units_that_are_no_integers_name_the_remedy():
+    times, units = torch.tensor([1.0, 2.0]), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match=r"a single sample is from_lists\(\[times\], \[units\]\)"):
+        SpikeEvents.from_lists(times, units, num_units=3, duration=10.0)
+    with pytest.raises(TypeError, match=r"sample 0: units must be integers, got torch.float32; convert them"):
+        SpikeEvents.from_lists([times], [units.float()], num_units=3, duration=10.0)
+
+
+@pytest.mark.parametrize("make", [snntorch.AdLIFPlus, snntorch.StateALIF, spikingjelly.SiLIFNode])
+def test_a_neuron_shows_its_features(make):
+    assert "features=5," in repr(make(features=5))
+    assert "features=(2, 3)," in repr(make(features=(2, 3)))
+    neuron = make()
+    assert "features=None," in repr(neuron)
+    neuron(torch.rand(4, 1, 6))
+    assert "features=(1, 6)," in repr(neuron) or "features=6," in repr(neuron)
+
+
+def test_neurons_of_another_number_than_the_layer_before_name_features():
+    with pytest.raises(ValueError, match=r"alpha of shape \(5,\) does not .* \(2, 6\); features= must be the shape of one"):
+        snntorch.AdLIFPlus(features=5)(torch.rand(2, 6))
+    with pytest.raises(ValueError, match=r"of a current of shape \(5,\); a step is \[N, \*\], a sequence \[T, N, \*\]"):
+        snntorch.AdLIFPlus(features=5)(torch.rand(5))
+
+
+def test_a_name_that_is_spelt_wrongly_is_corrected_by_python():
+    code = "import snn_delay_plugins; snn_delay_plugins.AdLifPlus"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "no attribute 'AdLifPlus'. Did you mean: 'AdLIFPlus'?" in done.stderr

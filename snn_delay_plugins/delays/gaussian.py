@@ -23,6 +23,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..callers import user_level
 from ..checks import check_choice, check_real, check_tensor, values_known
 from .rule import DelayRule, RuleParameter, Window, check_delays, check_width
 from .slayer import ROUND
@@ -94,7 +95,7 @@ def _checked_sigma(sigma: float | Tensor, weight: Tensor, shape: str) -> Tensor:
             f"sigma = {smallest:g}: below {_SIGMA_THAT_LOSES_WEIGHT:.2f} eps in Eq. 10 takes the weight of delays "
             "between two steps away; for one tap per synapse use evaluation mode, discretize() or "
             "delayed_linear(..., interpolation='round')",
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     return sigma
 

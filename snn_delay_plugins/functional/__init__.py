@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from .dcls import *  # noqa: F403
     from .delay import *  # noqa: F403
     from .delay_convolution import *  # noqa: F403
+    from .event_pooling import *  # noqa: F403
     from .eventprop import *  # noqa: F403
+    from .eventprop_convolution import *  # noqa: F403
     from .eventprop_linear import *  # noqa: F403
+    from .eventprop_traces import *  # noqa: F403
     from .linear import *  # noqa: F403
     from .linear_neuron import *  # noqa: F403
     from .losses import *  # noqa: F403
@@ -37,8 +40,9 @@ if TYPE_CHECKING:
     from .windows import *  # noqa: F403
 
 _FILES = (
-    "adlif", "convolution", "dcls", "delay", "delay_convolution", "eventprop", "eventprop_linear", "linear",
-    "linear_neuron", "losses", "sparse_delay", "sparse_taps", "surrogate", "window_convolution", "windows",
+    "adlif", "convolution", "dcls", "delay", "delay_convolution", "event_pooling", "eventprop", "eventprop_convolution",
+    "eventprop_linear", "eventprop_traces", "linear", "linear_neuron", "losses", "sparse_delay", "sparse_taps", "surrogate",
+    "window_convolution", "windows",
 )  # fmt: skip
 
 

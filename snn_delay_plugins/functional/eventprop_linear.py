@@ -216,14 +216,14 @@ def refractory_of(refractory: Number, n_out: int) -> Tensor:
 def _carried(M, B, x, start, end, arrivals, weights) -> Tensor:
     """x at ``end`` from x at ``start`` and the arrivals in [start, end)."""
     seen = (arrivals.detach() >= start.detach()) & (arrivals.detach() < end.detach())
-    x = _exponential(M * (end - start)) @ x
+    x = exponential(M * (end - start)) @ x
     if not bool(seen.any()):
         return x
-    kernels = _exponential(M * (end - arrivals[seen])[:, None, None]) @ B
+    kernels = exponential(M * (end - arrivals[seen])[:, None, None]) @ B
     return x + weights[seen] @ kernels
 
 
-def _exponential(M):
+def exponential(M):
     """exp(M) of arrays or tensors [..., n, n] to rounding, which torch.linalg.matrix_exp is not (2e-12 where M is small):
     exp(M / 2^k) - 1 by its series, doubled k times."""
     size = float(abs(M.detach() if isinstance(M, Tensor) else M).sum(-1).max())
@@ -336,7 +336,7 @@ class _Neuron:
 
 
 def _exp(M: np.ndarray, u: float) -> np.ndarray:
-    return _exponential(M * u)
+    return exponential(M * u)
 
 
 def _search(neurons, times, units, w, d, wr, dr, duration, max_spikes) -> list[tuple[float, int]]:

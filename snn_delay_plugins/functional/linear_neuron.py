@@ -364,6 +364,7 @@ def check_parameter(name: str, value: Tensor, current: Tensor, features: torch.S
         raise ValueError(
             f"{name} of shape {tuple(value.shape)} does not broadcast to the neurons {tuple(features)} of a current "
             f"of shape {tuple(current.shape)}"
+            + ("; features= must be the shape of one sample" if features else "; a step is [N, *], a sequence [T, N, *]")
         )
     if value.device != current.device and value.dim() > 0:
         raise ValueError(f"{name} is on {value.device} but current on {current.device}; move one of them")

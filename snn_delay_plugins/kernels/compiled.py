@@ -1,4 +1,8 @@
-"""``numba.njit`` whose cache on disk may be missing, full, read-only or damaged.
+"""``numba.njit`` whose cache on disk may be missing, full, read-only or damaged, and that finds loops built by a function.
+
+numba names an entry of the cache by the pickled variables that a loop closes over. A compiled function among them pickles
+differently in every process: no process would find what another one has compiled, and the folder would grow for ever.
+Here such a variable stands for what it computes.
 
 numba fails at the first call where it finds no folder that can be written, where the disk is full, and where a file of
 the cache is cut or overwritten. Here the loops are then compiled anew in every process, which gives the same numbers,
@@ -11,8 +15,11 @@ import hashlib
 import pickle
 import warnings
 from collections.abc import Callable
+from types import CodeType, FunctionType
+from typing import Any
 
 import numba
+import numpy as np
 from numba.core import sigutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
@@ -55,10 +62,39 @@ class _ChecksummedResults(CompileResultCacheImpl):
         return super().rebuild(target_context, pickle.loads(code))
 
 
+_PLAIN = (bool, int, float, str, tuple, np.generic, np.ndarray)
+
+
+def _description(value: Any, within: tuple[FunctionType, ...] = ()) -> Any:
+    """What a variable of a loop computes, equal in every process: a function by its code and by the variables and compiled
+    functions that it uses in turn; an array by its numbers; anything else by its ``repr``."""
+    if isinstance(value, np.ndarray):  # whose ``repr`` leaves out most of a long one
+        return value.dtype.str, value.shape, value.tobytes().hex()
+    function = getattr(value, "py_func", value)
+    if not isinstance(function, FunctionType):
+        return repr(value)
+    if function in within:  # a function that calls itself
+        return function.__qualname__
+    within = (*within, function)
+    names = [function.__globals__.get(name) for name in function.__code__.co_names]
+    used = [x for x in names if hasattr(x, "py_func") or isinstance(x, _PLAIN)]
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    return _instructions(function.__code__), [_description(x, within) for x in (*cells, *used)]
+
+
+def _instructions(code: CodeType) -> Any:
+    constants = [_instructions(x) if isinstance(x, CodeType) else repr(x) for x in code.co_consts]
+    return code.co_code.hex(), code.co_names, constants
+
+
 class _ForgivingCache(FunctionCache):
     """numba's cache of one function; what goes wrong with its files is a miss."""
 
     _impl_class = _ChecksummedResults
+
+    def _index_key(self, sig, codegen):
+        description = repr(_description(self._py_func)).encode()
+        return sig, codegen.magic_tuple(), hashlib.sha256(description).hexdigest()
 
     def load_overload(self, sig, target_context):
         try:

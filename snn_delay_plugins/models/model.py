@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ..checks import values_known
 from ..functional.linear_neuron import Coefficients
 
 __all__ = ["RESETS", "LinearModel", "NeuronModel", "Parameter", "StepModel", "membrane_reset"]
@@ -31,6 +33,7 @@ class Parameter:
     :param initial: interval of the uniform initial draw; default: the whole interval.
     :param domain: where the equations hold; users can widen the interval up to it.
     :param doc: what it is, as in "a leak per time step (membrane)".
+    :raises TypeError: for an initial draw or a domain that is no interval.
     :raises ValueError: unless low <= high inside of the domain, and the initial draw is finite and inside.
     """
 
@@ -41,6 +44,9 @@ class Parameter:
     doc: str = ""
 
     def __post_init__(self) -> None:
+        for name, interval in (("initial", self.initial), ("domain", self.domain)):
+            if interval is not None and not (isinstance(interval, tuple | list) and len(interval) == 2):
+                raise TypeError(f"{name} of a parameter must be (low, high), got {interval!r}")
         if not self.low <= self.high:
             raise ValueError(f"a parameter's interval must satisfy low <= high, got [{self.low}, {self.high}]")
         if not self.domain[0] <= self.low <= self.high <= self.domain[1]:
@@ -67,6 +73,7 @@ class NeuronModel:
     :param presets: other parameters by name of the preset; one that a preset leaves out is as in ``parameters``, which are
         the preset ``"default"``.
     :param resets: what can be chosen, the default first.
+    :raises TypeError: for parameters that are none.
     :raises ValueError: for names that can be none, parameters of presets that the model does not have, and unknown resets.
     """
 
@@ -89,6 +96,10 @@ class NeuronModel:
         for name in names:
             if not name.isidentifier() or names.count(name) > 1:
                 raise ValueError(f"states and parameters of {self.name} need names of their own, got {name!r} in {names}")
+        for each in (self.parameters, *self.presets.values()):
+            for name, value in each.items():
+                if not isinstance(value, Parameter):
+                    raise TypeError(f"{name} of {self.name} must be a Parameter(low, high), got {value!r}")
         for preset, changed in self.presets.items():
             strange = sorted(set(changed) - set(self.parameters))
             if strange or preset == "default":
@@ -102,6 +113,13 @@ class NeuronModel:
         """All parameters by name of the preset, the default first."""
         changes = {"default": {}, **self.presets}
         return {preset: {**self.parameters, **changed} for preset, changed in changes.items()}
+
+    def check_reset(self, reset: str, detach_reset: bool = False) -> None:
+        """
+        :raises ValueError: for a reset that the model does not have, as far as can be seen.
+        """
+        if reset not in self.resets:
+            raise ValueError(f"{self.name} has no reset {reset!r}; it has {self.resets}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +145,35 @@ class LinearModel(NeuronModel):
         super().__post_init__()
         if len(self.states) > 2:
             raise ValueError(f"a LinearModel has one or two states, {self.name} has {self.states}: make it a StepModel")
+
+    def check_reset(self, reset: str, detach_reset: bool = False) -> None:
+        """
+        :raises ValueError: for a reset that the model does not have, and one of which its coefficients know nothing.
+        """
+        super().check_reset(reset, detach_reset)
+        if reset == self.resets[0] and not detach_reset:
+            return
+        middle = {name: torch.full((1,), sum(of.draw) / 2, device="cpu") for name, of in self.parameters.items()}
+        default, chosen = (self.coefficients(middle, 1.0, kind, detach_reset) for kind in (self.resets[0], reset))
+        if reset != self.resets[0] and _same(default, chosen):
+            raise ValueError(
+                f"coefficients of {self.name} are the same for reset {reset!r} as for {self.resets[0]!r}: the model has "
+                f"resets={self.resets} but does not look at its argument reset"
+            )
+        if detach_reset and chosen.through is None and any(name[0] in "rJ" for name in chosen.named):
+            raise ValueError(
+                f"coefficients of {self.name} do not look at detach_reset: they give no through= "
+                "(snn_delay_plugins.models.membrane_reset does)"
+            )
+
+
+def _same(one: Coefficients, other: Coefficients) -> bool:
+    """Whether two neurons of the same parameters are one."""
+    a, b = one.named, other.named
+    if one.structure != other.structure or set(a) != set(b):
+        return False
+    values = [torch.as_tensor(x).detach() for name in a for x in (a[name], b[name])]
+    return all(map(values_known, values)) and all(map(torch.equal, values[::2], values[1::2]))
 
 
 def _above(states: tuple[Tensor, ...], parameters: Mapping[str, Tensor], theta: Number) -> Tensor:

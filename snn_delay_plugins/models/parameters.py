@@ -171,6 +171,11 @@ class NeuronParameters(BoundedModule):
         if lazy:
             self._neurons = shape
 
+    @property
+    def said_features(self) -> str:
+        """``features`` as a user writes them; None before the first input."""
+        return str(self._neurons[0] if self._neurons is not None and len(self._neurons) == 1 else self._neurons)
+
     def warn_of_sequence(self, current: Tensor) -> None:
         """Warn once where the input of one step has more dimensions than ``[N, *]`` of the neurons: a sequence."""
         shape = self._neurons

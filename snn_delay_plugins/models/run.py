@@ -81,9 +81,9 @@ def prepare(
     if isinstance(model, LinearModel):
         coefficients = model.coefficients(parameters, threshold, reset, detach_reset)
         if not isinstance(coefficients, Coefficients) or len(coefficients.A) != len(model.states):
+            got = f"those of {len(coefficients.A)}" if isinstance(coefficients, Coefficients) else repr(coefficients)
             raise ValueError(
-                f"coefficients of {model.name} must return the Coefficients of its {len(model.states)} states, got "
-                f"{coefficients!r}"
+                f"coefficients of {model.name} must return the Coefficients of its {len(model.states)} states, got {got}"
             )
         return _LinearRun(parameters, coefficients, surrogate)
     if isinstance(model, StepModel):
@@ -148,6 +148,11 @@ class _StepRun(NamedTuple):
         after = self.model.step(
             current, states, spikes, self.parameters, self.threshold, self.reset, self.detach_reset
         )  # fmt: skip
+        if not isinstance(after, tuple | list):
+            raise TypeError(
+                f"step of {self.model.name} must return its states as a tuple, as in `return (u,)`, got "
+                f"{type(after).__name__}"
+            )
         if len(after) != len(states) or any(state.shape != current.shape for state in after):
             shapes = [tuple(state.shape) for state in after]
             raise ValueError(

@@ -11,6 +11,10 @@ import torch
 from snntorch import utils
 from torch import Tensor, nn
 
+from .helpers import goes_by_a_list, reaches_ours
+from .reset import reset_ours
+from .state import CarriedStates
+
 __all__ = ["Conformance"]
 
 Form = Literal["step", "sequence"]
@@ -34,6 +38,16 @@ class Conformance:
 
     def reset(self, net: nn.Module) -> None:
         utils.reset(net)
+        if not reaches_ours(utils):  # without register() users of our neurons call ours
+            reset_ours(net)
+
+    def reset_hint(self, module: nn.Module) -> str:
+        if isinstance(module, CarriedStates) or not goes_by_a_list(utils) or any(map(_is_listed, type(module).__mro__)):
+            return ""
+        return (
+            f"snnTorch 1.0's utils.reset goes by a list of its own classes, of which {type(module).__name__} is none; say "
+            "what your users call in its place: Plugin(..., reset=my_plugin.reset)"
+        )
 
     def reset_one(self, module: Any) -> None:
         if not hasattr(module, "reset_mem"):
@@ -66,6 +80,10 @@ class Conformance:
             yield
         finally:
             snn.SpikingNeuron.instances[:] = before
+
+
+def _is_listed(cls: type) -> bool:
+    return cls.__module__.startswith("snntorch.") and "reset_hidden" in vars(cls)
 
 
 def _smooth(x: Tensor) -> Tensor:

@@ -5,6 +5,10 @@ state, so that ``utils.reset`` has nothing to do for them.
 """
 
 from ..eventprop import EventPropLI, EventPropLIF
+from ..eventprop_convolution import EventPool1d, EventPool2d, EventPropConv1d, EventPropConv2d
 from ..eventprop_linear import EventPropAdLIF, EventPropLinear
 
-__all__ = ["EventPropAdLIF", "EventPropLI", "EventPropLIF", "EventPropLinear"]
+__all__ = [
+    "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF",
+    "EventPropLinear",
+]  # fmt: skip

@@ -14,16 +14,16 @@ __all__ = ["FRAMEWORK"]
 def _reset(net: nn.Module) -> None:
     from snntorch import utils
 
-    from .reset import reset
+    from .reset import reset_ours
 
     utils.reset(net)  # of 1.0: direct children of its own classes
-    reset(net)
+    reset_ours(net)
 
 
 def _detach(net: nn.Module) -> None:
-    from .reset import detach
+    from .reset import detach_ours
 
-    detach(net)
+    detach_ours(net)
 
 
 def _replacements() -> Sequence[Replacement]:
@@ -49,7 +49,11 @@ FRAMEWORK = Framework(
         "DelayedConv2d",
         "DelayedLinear",
         "DiscreteDelayedLinear",
+        "EventPool1d",
+        "EventPool2d",
         "EventPropAdLIF",
+        "EventPropConv1d",
+        "EventPropConv2d",
         "EventPropLI",
         "EventPropLIF",
         "EventPropLinear",

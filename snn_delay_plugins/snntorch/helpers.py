@@ -20,16 +20,15 @@ from torch import nn
 
 from ..parameters import BoundedModule
 from .model import StepNeuron
-from .reset import detach, reset
+from .reset import detach_ours, reset_ours
 
-__all__ = ["replacements"]
+__all__ = ["goes_by_a_list", "reaches_ours", "replacements"]
 
 
 def replacements() -> list[tuple[ModuleType, str, object]]:
     """(module of snnTorch, name, what has to stand there)."""
     utils = importlib.import_module("snntorch.utils")
-    # snnTorch 1.0's reset calls _layer_check(net); one that does not is replaced itself
-    name = "_layer_check" if "_layer_check" in utils.reset.__code__.co_names else "reset"
+    name = "_layer_check" if goes_by_a_list(utils) else "reset"
     found: list[tuple[ModuleType, str, object]] = [(utils, name, _followed_by_reset(getattr(utils, name)))]
     backprop = _backprop()
     if backprop is not None:
@@ -39,6 +38,16 @@ def replacements() -> list[tuple[ModuleType, str, object]]:
             (backprop, "snn", _View(snn, SLSTM=run)),
         ]
     return found
+
+
+def goes_by_a_list(utils: ModuleType) -> bool:
+    """Whether ``utils.reset`` looks for a closed list of classes, as snnTorch 1.0's does in ``_layer_check``."""
+    return "_layer_check" in utils.reset.__code__.co_names
+
+
+def reaches_ours(utils: ModuleType) -> bool:
+    """Whether ``utils.reset`` resets modules of this package, which is so after ``register()``."""
+    return any(hasattr(getattr(utils, name, None), "reaches_ours") for name in ("_layer_check", "reset"))
 
 
 def _backprop() -> ModuleType | None:
@@ -55,9 +64,10 @@ def _followed_by_reset(original):
     @functools.wraps(original)
     def extended(net):
         result = original(net)
-        reset(net)
+        reset_ours(net)
         return result
 
+    extended.reaches_ours = True
     return extended
 
 
@@ -92,7 +102,7 @@ class _Run(threading.local):
             importlib.import_module("snntorch").SLSTM.detach_hidden()
         net = None if self.net is None else self.net()
         if net is not None:
-            detach(net)
+            detach_ours(net)
 
 
 def _final_layer_check(net: nn.Module) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
+import torch
 from torch import Tensor
 
 from ..delay_options import Option
@@ -76,7 +77,11 @@ class KeepsHistory(CarriedStates):
         self.take_states()
         self.check_batch(self.history, input_, "reset_delay() or snn_delay_plugins.snntorch.reset(net)")
         restarted_alone(self, self.history)
-        current, self.history = self.step_currents(input_, self.history)
+        current, history = self.step_currents(input_, self.history)
+        if torch.compiler.is_compiling():
+            self.history = history
+        else:
+            self.__dict__["history"] = history  # not by torch's slow __setattr__
         emitted(self, current)
         return current
 

@@ -101,6 +101,7 @@ class _Neuron(SaysSilence, NeuronParameters, _Unlisted):
             graded_spikes_factor=_floating("graded_spikes_factor", graded_spikes_factor, positive=False),
             learn_graded_spikes_factor=learn_graded_spikes_factor,
         )
+        self.model.check_reset(self.reset_mechanism)
         self.create_neuron_parameters(
             features=features,
             preset=preset,
@@ -120,7 +121,7 @@ class _Neuron(SaysSilence, NeuronParameters, _Unlisted):
         return spikes * self.graded_spikes_factor.to(spikes.dtype)
 
     def extra_repr(self) -> str:
-        return f"preset={self.preset!r}, reset_mechanism={self.reset_mechanism!r}"
+        return f"features={self.said_features}, preset={self.preset!r}, reset_mechanism={self.reset_mechanism!r}"
 
 
 class StepNeuron(CarriedStates, ToldOfSecondBackward, _Neuron):
@@ -288,7 +289,8 @@ def from_model(model: NeuronModel, module: str | None = None) -> tuple[type[Step
         >>> import torch
         >>> from snn_delay_plugins.models import Coefficients, LinearModel, Parameter, membrane_reset
         >>> def coefficients(p, theta, reset, detach_reset):
-        ...     return Coefficients(theta=theta, A=((p["alpha"],),), B=(1,), **membrane_reset(reset, theta, (p["alpha"],)))
+        ...     jump = membrane_reset(reset, theta, (p["alpha"],), detach_reset)
+        ...     return Coefficients(theta=theta, A=((p["alpha"],),), B=(1,), **jump)
         >>> leak = LinearModel(name="Leak", states=("mem",), parameters={"alpha": Parameter(0.4, 0.9)},
         ...                    coefficients=coefficients)
         >>> Leak, StateLeak = from_model(leak)

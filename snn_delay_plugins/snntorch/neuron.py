@@ -60,7 +60,7 @@ class _AdLIFPlusOptions(AdLIFParameters):
         self.variant = variant
 
     def extra_repr(self) -> str:
-        return f"preset={self.preset!r}, variant={self.variant!r}, reset_mechanism={self.reset_mechanism!r}"
+        return f"{super().extra_repr()}, variant={self.variant!r}"
 
 
 class AdLIFPlus(_AdLIFPlusOptions, StepNeuron):

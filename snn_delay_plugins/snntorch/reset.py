@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterator
+
+from snntorch import SpikingNeuron
+from torch import Tensor, nn
 
 from .state import CarriedStates
 
-__all__ = ["detach", "reset"]
+__all__ = ["detach", "detach_ours", "reset", "reset_ours"]
 
 
 def reset(net: nn.Module) -> None:
-    """Forget the states of every module of this package inside ``net``, at any depth.
+    """Forget the states of every module of this package and every neuron of snnTorch inside ``net``, at any depth.
 
-    snnTorch 1.0's ``utils.reset`` knows its own neurons alone; after ``snn_delay_plugins.register()`` it calls this
-    too. Other modules are left as they are.
+    snnTorch 1.0's ``utils.reset`` knows its own neurons alone, and of these resets the direct children of ``net`` and all
+    others of their class; after ``snn_delay_plugins.register()`` it reaches the modules of this package too.
 
     Example::
 
@@ -25,13 +28,22 @@ def reset(net: nn.Module) -> None:
         >>> net[1].mem.numel()
         0
     """
+    reset_ours(net)
+    for neuron in _snntorchs(net):
+        if hasattr(neuron, "reset_mem"):  # those over whole sequences have no states
+            neuron.reset_mem()
+
+
+def reset_ours(net: nn.Module) -> None:
+    """Forget the states of the modules of this package alone."""
     for module in net.modules():
         if isinstance(module, CarriedStates):
             module.reset_mem()
 
 
 def detach(net: nn.Module) -> None:
-    """Cut the states of every module of this package inside ``net`` from the graph of the steps before.
+    """Cut the states of every module of this package and every neuron of snnTorch inside ``net`` from the graph of the
+    steps before.
 
     Called between the chunks of truncated backpropagation through time; the states themselves go on.
 
@@ -44,6 +56,22 @@ def detach(net: nn.Module) -> None:
         ...     torch.stack([net(x) for x in chunk]).sum().backward()
         ...     detach(net)
     """
+    detach_ours(net)
+    for neuron in _snntorchs(net):
+        for kept in (neuron._buffers, neuron.__dict__):
+            for name, value in kept.items():
+                if isinstance(value, Tensor) and value.grad_fn is not None:
+                    kept[name] = value.detach()
+
+
+def detach_ours(net: nn.Module) -> None:
+    """Cut the states of the modules of this package alone."""
     for module in net.modules():
         if isinstance(module, CarriedStates):
             module.detach_states()
+
+
+def _snntorchs(net: nn.Module) -> Iterator[SpikingNeuron]:
+    return (
+        module for module in net.modules() if isinstance(module, SpikingNeuron) and not isinstance(module, CarriedStates)
+    )

@@ -6,7 +6,16 @@ from .framework import FRAMEWORK
 
 with FRAMEWORK.needed():
     from .convolution import DelayedConv1d, DelayedConv2d
-    from .eventprop import EventPropAdLIF, EventPropLI, EventPropLIF, EventPropLinear
+    from .eventprop import (
+        EventPool1d,
+        EventPool2d,
+        EventPropAdLIF,
+        EventPropConv1d,
+        EventPropConv2d,
+        EventPropLI,
+        EventPropLIF,
+        EventPropLinear,
+    )
     from .layer import DelayedLinear, DiscreteDelayedLinear
     from .model import from_model
     from .models import NEURONS
@@ -21,8 +30,9 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPropAdLIF",
-    "EventPropLI", "EventPropLIF", "EventPropLinear", "from_model",
+    "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPool1d",
+    "EventPool2d", "EventPropAdLIF", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF", "EventPropLinear",
+    "from_model",
 ]  # fmt: skip
 
 __all__ += list(NEURONS)  # one or two classes for every model of snn_delay_plugins.models

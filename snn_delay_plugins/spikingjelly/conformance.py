@@ -41,6 +41,9 @@ class Conformance:
     def reset(self, net: nn.Module) -> None:
         functional.reset_net(net)
 
+    def reset_hint(self, module: nn.Module) -> str:
+        return ""
+
     def reset_one(self, module: Any) -> None:
         if not hasattr(module, "reset"):
             raise AttributeError(f"{type(module).__name__} has no reset(), which functional.reset_net calls")

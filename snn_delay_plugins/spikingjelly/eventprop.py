@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from spikingjelly.activation_based.base import StepModule
 
-from .. import eventprop, eventprop_linear
+from .. import eventprop, eventprop_convolution, eventprop_linear
 
-__all__ = ["EventPropAdLIF", "EventPropLI", "EventPropLIF", "EventPropLinear"]
+__all__ = [
+    "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF",
+    "EventPropLinear",
+]  # fmt: skip
 
 
 class _MultiStep(StepModule):
@@ -32,3 +35,19 @@ class EventPropLinear(eventprop_linear.EventPropLinear, _MultiStep):
 
 class EventPropAdLIF(eventprop_linear.EventPropAdLIF, _MultiStep):
     __doc__ = eventprop_linear.EventPropAdLIF.__doc__
+
+
+class EventPropConv1d(eventprop_convolution.EventPropConv1d, _MultiStep):
+    __doc__ = eventprop_convolution.EventPropConv1d.__doc__
+
+
+class EventPropConv2d(eventprop_convolution.EventPropConv2d, _MultiStep):
+    __doc__ = eventprop_convolution.EventPropConv2d.__doc__
+
+
+class EventPool1d(eventprop_convolution.EventPool1d, _MultiStep):
+    __doc__ = eventprop_convolution.EventPool1d.__doc__
+
+
+class EventPool2d(eventprop_convolution.EventPool2d, _MultiStep):
+    __doc__ = eventprop_convolution.EventPool2d.__doc__

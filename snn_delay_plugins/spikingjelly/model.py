@@ -72,6 +72,7 @@ class Node(SaysSilence, ToldOfSecondBackward, NeuronParameters, BaseNode, Detach
             step_mode=step_mode,
             store_v_seq=store_v_seq,
         )
+        self.model.check_reset(self.model.resets[0] if v_reset is None else "zero", detach_reset)
         self.store_support, self.support = False, None
         for name in self.model.states[1:]:  # the first is BaseNode's v
             self.register_memory(name, 0.0)
@@ -151,7 +152,7 @@ class Node(SaysSilence, ToldOfSecondBackward, NeuronParameters, BaseNode, Detach
         super().detach()
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, preset={self.preset!r}"
+        return f"features={self.said_features}, {super().extra_repr()}, preset={self.preset!r}"
 
 
 def from_model(model: NeuronModel, module: str | None = None) -> type[Node]:
@@ -169,7 +170,8 @@ def from_model(model: NeuronModel, module: str | None = None) -> type[Node]:
         >>> import torch
         >>> from snn_delay_plugins.models import Coefficients, LinearModel, Parameter, membrane_reset
         >>> def coefficients(p, theta, reset, detach_reset):
-        ...     return Coefficients(theta=theta, A=((p["alpha"],),), B=(1,), **membrane_reset(reset, theta, (p["alpha"],)))
+        ...     jump = membrane_reset(reset, theta, (p["alpha"],), detach_reset)
+        ...     return Coefficients(theta=theta, A=((p["alpha"],),), B=(1,), **jump)
         >>> leak = LinearModel(name="Leak", states=("mem",), parameters={"alpha": Parameter(0.4, 0.9)},
         ...                    coefficients=coefficients)
         >>> LeakNode = from_model(leak)

@@ -38,6 +38,10 @@ class Framework(Protocol):
         """The framework's own function."""
         ...
 
+    def reset_hint(self, module: nn.Module) -> str:
+        """Why the framework's own function may not reach a module like this one; empty if it does."""
+        ...
+
     def reset_one(self, module: nn.Module) -> None:
         """What the framework expects a module to have itself."""
         ...

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -73,26 +74,35 @@ def perform(check: Check, subject: Subject) -> None:
     :raises NotApplicable: if it applies to none of them.
     :raises AssertionError: if the plug-in does not hold it.
     """
-    if check.framework is not None and subject.framework.package != check.framework:
-        raise NotApplicable(f"is for {check.framework} alone")
-    if check.kind is not None and subject.kind != check.kind:
-        raise NotApplicable(f"is for a {check.kind} alone")
-    cases = subject.cases()
+    with _silent():
+        if check.framework is not None and subject.framework.package != check.framework:
+            raise NotApplicable(f"is for {check.framework} alone")
+        if check.kind is not None and subject.kind != check.kind:
+            raise NotApplicable(f"is for a {check.kind} alone")
+        cases = subject.cases()
     reasons = []
     for case in cases[:1] if check.once else cases:
         try:
-            with subject.framework.alone(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with subject.framework.alone(), _silent():
                 check.function(case)
         except NotApplicable as reason:
             reasons.append(str(reason))
         except Exception as error:
             where = "" if check.once or len(cases) == 1 else f"[{case.form}] "
             if isinstance(error, AssertionError):
-                raise AssertionError(f"{where}{error}") from error
-            raise AssertionError(f"{where}{check.sentence}: raised {type(error).__name__}: {error}") from error
+                raise AssertionError(f"{where}{error}{case.reset_hint()}") from error
+            raised = f"{where}{check.sentence}: raised {type(error).__name__}: {error}"
+            raise AssertionError(f"{raised}{case.reset_hint()}") from error
     if reasons and len(reasons) == (1 if check.once else len(cases)):
         raise NotApplicable(reasons[0])
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Modules are tried with inputs that their users would be warned of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def result_of(check: Check, subject: Subject) -> Result:
@@ -143,7 +153,9 @@ def check_plugin(
         return Report(name or "", "", ())
     chosen = all_checks() if checks is None else tuple(find_check(key) for key in checks)
     subject = Subject(plugin)
-    report = Report(name or subject.title, repr(subject).partition(": ")[2], tuple(result_of(c, subject) for c in chosen))
+    with _silent():
+        name, description = name or subject.title, repr(subject).partition(": ")[2]
+    report = Report(name, description, tuple(result_of(each, subject) for each in chosen))
     if on_fail == "raise" and not report.ok:
         raise ConformanceError(f"\n{report}")
     return report

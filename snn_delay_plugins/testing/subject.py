@@ -115,7 +115,7 @@ class Subject:
                     return shape
                 except Exception as error:
                     errors.append(f"{shape}: {type(error).__name__}: {error}")
-        raise UnclearPlugin("no shape of an input fits; pass shape=. Tried " + "; ".join(errors[:6]))
+        raise UnclearPlugin("no shape of an input fits; pass shape=. Tried " + "; ".join(dict.fromkeys(errors)))
 
     def _candidates(self) -> list[tuple[int, ...]]:
         module: Any = self.made()
@@ -264,6 +264,7 @@ class Case:
         self.subject = subject
         self.form: Form = form
         self._dtype = dtype
+        self.was_reset = False
 
     @property
     def framework(self) -> Framework:
@@ -335,7 +336,15 @@ class Case:
 
     def reset(self, net: nn.Module) -> None:
         """Through the framework's own function, or what the plug-in names in its place."""
+        self.was_reset = True
         (self.subject.plugin.reset or self.framework.reset)(net)
+
+    def reset_hint(self) -> str:
+        """What a failure of a check that has reset a network may come from."""
+        if not self.was_reset or self.subject.plugin.reset is not None:
+            return ""
+        hint = self.framework.reset_hint(self.module())
+        return f" ({hint})" if hint else ""
 
     def detach(self, net: nn.Module) -> None:
         try:

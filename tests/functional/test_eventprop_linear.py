@@ -1,5 +1,6 @@
 """EventProp of linear neurons against gradients that others made, against LIF, finite differences and a fine ODE solver."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -385,6 +386,109 @@ def test_a_potential_takes_the_gradient_of_regularisation_as_lif_does():
         torch.autograd.grad(one.potential.sum(), leaves), torch.autograd.grad(other.potential.sum(), leaves), strict=True
     ):
         assert_close_to_largest(g, w, 1e-7)
+
+
+# ------------------------------------------------------------------------------------------------ above the threshold
+
+
+def rising_during_rest(k, theta):
+    """No state is held: V may rise above the threshold in a refractory period."""
+    return replace(ADLIF.system(k, theta), held=())
+
+
+UNHELD = ContinuousModel(name="Unheld", states=ADLIF.states, constants=ADLIF.constants, system=rising_during_rest)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_potential_that_stays_above_the_threshold_spikes_once_and_ends_the_search(form):
+    no_reset = replace(UNHELD, system=lambda k, theta: replace(rising_during_rest(k, theta), J=None, r=None))
+    inputs = SpikeEvents.from_lists([[1.0, 5.0, 5.0, 60.0]], [[0, 0, 0, 0]], num_units=1, duration=100.0)
+    weight = torch.tensor([[20.0]], dtype=torch.float64)
+    constants = {"tau_mem": 20.0, "tau_syn": 15.0, "a": 0.0}
+    spikes = FORMS[form](inputs, weight, model=no_reset, constants=constants)
+    t = torch.linspace(0, 100, 100_001, dtype=torch.float64)
+    u = (t[:, None] - inputs.times).clamp(min=0)
+    v = 20 * ((u / -20).exp() - (u / -15).exp()).sum(1) / (20 / 15 - 1)
+    rises = t[1:][(v[:-1] < 1) & (v[1:] >= 1)]
+    assert len(rises) == 1 and v[6000:90_000].min() > 1
+    assert (spikes.times - rises).abs().max() <= 1e-3
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_potential_that_rose_unseen_in_a_refractory_period_falls_before_it_spikes(form, recurrent):
+    """V passes the threshold again within the refractory period, ends it above, falls, and is raised by a late arrival."""
+    inputs = SpikeEvents.from_lists([[1.0, 1.0, 60.0]], [[0, 0, 0]], num_units=1, duration=80.0)
+    weight = torch.tensor([[10.0]], dtype=torch.float64)
+    loops = {"recurrent_weight": 0 * weight, "recurrent_delay": 0 * weight} if recurrent else {}
+    constants = {"tau_mem": 10.0, "tau_syn": 5.0, "a": 0.0, "b": 0.0}
+    spikes = FORMS[form](inputs, weight, model=UNHELD, constants=constants, refractory=10.0, **loops)
+    first = spikes.times[0]
+    current = 20 * math.exp(-(float(first) - 1.0) / 5)
+    u = torch.tensor(10.0, dtype=torch.float64)  # since the first spike, where V is 0
+    assert current * ((-u / 10).exp() - (-u / 5).exp()) > 1  # above the threshold as the period ends
+    assert len(spikes) == 2
+    assert spikes.times[1] > 60
+
+
+# ------------------------------------------------------------------------------------------------ equal forms
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_constants_that_are_equal_for_all_neurons_equal_shared_ones(recurrent):
+    inputs, parameters = network(2, recurrent=recurrent, duration=40.0)
+    leaves = list(parameters.values())
+    shared = {name: torch.tensor(x, dtype=torch.float64, requires_grad=True) for name, x in OSCILLATING.items()}
+    each = {name: torch.full((4,), x, dtype=torch.float64, requires_grad=True) for name, x in OSCILLATING.items()}
+    one, other = (eventprop_linear(inputs, **parameters, model=ADLIF, constants=k) for k in (shared, each))
+    assert len(one) > 10
+    assert torch.equal(one.times, other.times)
+    of_one, of_other = gradients(one, [*leaves, *shared.values()]), gradients(other, [*leaves, *each.values()])
+    for g, w in zip(of_one, of_other, strict=True):
+        torch.testing.assert_close(g, w.sum() if g.dim() == 0 else w, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_a_refractory_period_of_zero_is_none_and_one_that_vanishes_tends_to_it(recurrent):
+    inputs, parameters = network(2, recurrent=recurrent, duration=40.0)
+    leaves = list(parameters.values())
+    rests = (0.0, torch.zeros(4), torch.tensor([0.0, 0.0, 1e-13, 1e-13]))
+    none, *others = (eventprop_linear(inputs, **parameters, model=ADLIF, constants=REAL, refractory=r) for r in rests)
+    assert len(none) > 10
+    assert torch.equal(none.times, others[0].times)
+    wanted = gradients(none, leaves)
+    for other in others:
+        assert other.units.tolist() == none.units.tolist()
+        assert (other.times - none.times).abs().max() <= 1e-10
+        for g, w in zip(gradients(other, leaves), wanted, strict=True):
+            assert_close_to_largest(g, w, 1e-8)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_a_step_longer_than_every_time_constant_changes_nothing(recurrent):
+    inputs, parameters = network(6, scale=60.0, duration=20.0, samples=1, recurrent=recurrent)
+    constants = spread({"tau_mem": 1.5, "tau_syn": 0.2, "tau_adapt": 2.0, "a": 1.0, "b": 0.2}, 4)
+    leaves = [*parameters.values(), *constants.values()]
+    got, wanted = (
+        form(inputs, **parameters, model=ADLIF, constants=constants, dt=20.0, refractory=0.3) for form in FORMS.values()
+    )
+    assert len(got) > 20
+    assert got.units.tolist() == wanted.units.tolist()
+    assert (got.times - wanted.times).abs().max() <= 1e-10
+    for g, w in zip(gradients(got, leaves), gradients(wanted, leaves), strict=True):
+        assert_close_to_largest(g, w, 1e-8)
+
+
+def test_several_arrivals_at_one_time_are_one_of_their_sum():
+    together = SpikeEvents.from_lists([[2.0, 2.0, 2.0]], [[0, 1, 2]], num_units=3, duration=30.0)
+    alone = SpikeEvents.from_lists([[2.0]], [[0]], num_units=1, duration=30.0)
+    weights = torch.tensor([[5.0, 3.0, -1.0]], dtype=torch.float64, requires_grad=True)
+    total = torch.tensor([[7.0]], dtype=torch.float64, requires_grad=True)
+    one, other = (eventprop_linear(e, w, model=ADLIF) for e, w in ((together, weights), (alone, total)))
+    assert len(one) >= 1
+    assert (one.times - other.times).abs().max() <= 1e-12
+    (g,), (w,) = gradients(one, [weights]), gradients(other, [total])
+    assert (g - w).abs().max() <= 1e-12 * w.abs().max()
 
 
 # ------------------------------------------------------------------------------------------------ what is refused

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import snn_delay_plugins.kernels.delayed_linear.operator
+import snn_delay_plugins.kernels.event_patches.operator
 import snn_delay_plugins.kernels.eventprop.linear.operator
 import snn_delay_plugins.kernels.eventprop.operator
 import snn_delay_plugins.kernels.linear_neuron.operator
@@ -34,7 +35,7 @@ from snn_delay_plugins.kernels.linear_neuron.structure import NAMES, Structure
 EXPECTED = (TypeError, ValueError, RuntimeError)
 OPERATORS = torch.ops.snn_delay_plugins
 # Arguments of which every entry is looked at: an index that does not fit must be refused.
-POINTERS = {"units", "offsets", "out_units", "out_offsets", "senders", "receivers"}
+POINTERS = {"units", "offsets", "out_units", "out_offsets", "senders", "receivers", "patches", "taps"}
 F64 = torch.float64
 THOROUGH = "thorough" in sys.argv
 
@@ -348,11 +349,35 @@ def eventprop_linear_backward(r: random.Random) -> dict:
     }
 
 
+def event_patches(r: random.Random) -> dict:
+    sites, channels, num_patches, num_taps = r.randint(1, 4), r.randint(1, 3), r.randint(1, 5), r.randint(1, 4)
+    sizes = torch.tensor([r.randint(0, 3) for _ in range(sites)])
+    first, count = r.randint(0, channels - 1), int(sizes.sum())
+    return {
+        **_events(r, channels * sites, 30.0),
+        "starts": torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)]),
+        "patches": torch.randint(num_patches, (count,)),
+        "taps": torch.randint(num_taps, (count,)),
+        "num_units": channels * sites,
+        "num_patches": num_patches,
+        "num_taps": num_taps,
+        "first_channel": first,
+        "channels": r.randint(0, channels - first),
+    }
+
+
+def event_patches_backward(r: random.Random) -> dict:
+    inputs = event_patches(r)
+    times, *_ = OPERATORS.event_patches(**inputs)
+    del inputs["times"]
+    return {"g_times": torch.randn_like(times), **inputs}
+
+
 FITTING = {f.__name__: f for f in (
     linear_neuron, linear_neuron_backward, delayed_linear, delayed_linear_backward, sparse_linear, sparse_linear_backward,
     sparse_delayed_linear, sparse_delayed_linear_step, sparse_taps, sparse_taps_backward, eventprop_lif,
     eventprop_lif_backward, eventprop_li, eventprop_li_backward, eventprop_arrivals, eventprop_arrivals_backward,
-    eventprop_linear, eventprop_linear_backward,
+    eventprop_linear, eventprop_linear_backward, event_patches, event_patches_backward,
 )}  # fmt: skip
 
 

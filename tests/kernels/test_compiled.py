@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import os
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def place(tmp_path):
 def loops(place):
     """The module anew, as another process would import it."""
     spec = importlib.util.spec_from_file_location("loops_of_a_test", place / "loops.py")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # cached code names its module
     spec.loader.exec_module(module)
     return module
 
@@ -83,6 +84,48 @@ def no_place(place, monkeypatch) -> None:
 def test_code_is_cached_where_there_is_a_place_and_found_by_the_next_process(place):
     assert hits(quietly(place)) == 0
     assert hits(quietly(place)) == 1  # twice is inside of it
+
+
+BUILT = """
+import numpy as np
+from snn_delay_plugins.kernels.compiled import njit
+
+TABLE = np.arange(5000.0)
+
+def built(factor):
+    @njit(inline="always")
+    def scaled(x):
+        return factor * x
+
+    @njit(cache=True)
+    def kernel(x):
+        return scaled(x) + TABLE[2500]
+
+    return kernel
+"""
+
+
+def test_loops_that_a_function_builds_are_found_by_the_next_process_each_as_it_was_built(tmp_path):
+    (tmp_path / "loops.py").write_text(BUILT)
+    for found in (0, 1):
+        for factor in (2, 3):
+            kernel = loops(tmp_path).built(factor)
+            assert kernel(1.5) == factor * 1.5 + 2500
+            assert sum(kernel.stats.cache_hits.values()) == found
+    assert len(list((tmp_path / "__pycache__").glob("*.nbc"))) == 2  # the folder does not grow
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("factor * x", "factor * x * 1"), ("arange(5000.0)", "arange(1, 5001.0)"), ('inline="always"', 'inline="never"')],
+)
+def test_a_loop_is_described_by_everything_that_it_computes(tmp_path, before, after):
+    def description(source):
+        (tmp_path / "loops.py").write_text(source)
+        return compiled._description(loops(tmp_path).built(2))
+
+    assert description(BUILT) == description(BUILT)
+    assert (description(BUILT) == description(BUILT.replace(before, after))) == ("inline" in before)
 
 
 def test_without_any_place_the_loops_run_and_one_warning_says_what_to_set(place, monkeypatch):

@@ -7,6 +7,7 @@ import torch
 from torch.autograd import forward_ad
 
 import snn_delay_plugins.kernels.delayed_linear.operator
+import snn_delay_plugins.kernels.event_patches.operator
 import snn_delay_plugins.kernels.eventprop.linear.operator
 import snn_delay_plugins.kernels.eventprop.operator
 import snn_delay_plugins.kernels.linear_neuron.operator
@@ -213,6 +214,19 @@ def eventprop_linear_backward():
     return {"g_time": ones(3), "g_potential": None, **inputs, **spikes, **options}
 
 
+def event_patches():
+    times = torch.tensor([1.0, 2.0, 1.5], dtype=F64)
+    wiring = {"starts": whole(0, 1, 3), "patches": whole(0, 0, 1), "taps": whole(0, 1, 0)}
+    sizes = {"num_units": 2, "num_patches": 2, "num_taps": 2, "first_channel": 0, "channels": 1}
+    return {"times": times, "units": whole(0, 1, 1), "offsets": whole(0, 2, 3), **wiring, **sizes}
+
+
+def event_patches_backward():
+    inputs = event_patches()
+    del inputs["times"]
+    return {"g_times": ones(5), **inputs}
+
+
 FITTING = [
     linear_neuron,
     linear_neuron_backward,
@@ -232,6 +246,8 @@ FITTING = [
     eventprop_arrivals_backward,
     eventprop_linear,
     eventprop_linear_backward,
+    event_patches,
+    event_patches_backward,
 ]
 
 
@@ -271,6 +287,8 @@ INDICES = {
     "delays": r"max_delay \+ 1",
     "senders": "the number of inputs = 2",
     "receivers": "out_features = 2",
+    "patches": "num_patches = 2",
+    "taps": "num_taps = 2",
 }
 
 
@@ -348,6 +366,12 @@ def test_constants_that_need_tables_without_end_are_refused(fitting, name, value
     (sparse_taps, "lag", whole(0, 0, -1), "lags must not be negative, got -1"),
     (sparse_taps, "receivers", whole(1, 0, 1), r"receivers\[1\] = 0 comes after 1"),
     (sparse_taps, "steps", 2**60, "steps = .* would take"),
+    (event_patches, "num_units", 3, "channels 0 to 1 of 2 sites are not among num_units = 3"),
+    (event_patches, "channels", 2, "channels 0 to 2 of 2 sites are not among"),
+    (event_patches, "first_channel", -1, "first_channel must not be negative"),
+    (event_patches, "num_patches", 2**60, "the rows of .* would take"),
+    (event_patches, "num_taps", 2**60, "make more inputs than there can be"),
+    (event_patches_backward, "g_times", ones(4), r"g_times must be \[5\]"),
     (eventprop_lif, "max_spikes", 0, "max_spikes must be positive"),
     (eventprop_lif, "recurrent_weight", ones(3, 3), "given together"),
     (eventprop_li, "kind", "nonsense", "kind must be one of"),

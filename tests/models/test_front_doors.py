@@ -404,6 +404,31 @@ def test_models_that_make_no_neuron_are_refused(options, message):
         ours_spikingjelly.from_model(LinearModel)
 
 
+def test_parameters_that_are_none_are_refused():
+    whole = {"name": "Mine", "states": ("mem",), "coefficients": coefficients}
+    with pytest.raises(TypeError, match=r"alpha of Mine must be a Parameter\(low, high\), got 0.5"):
+        LinearModel(**whole, parameters={"alpha": 0.5})
+    with pytest.raises(TypeError, match=r"alpha of Mine must be a Parameter\(low, high\), got \(0, 1\)"):
+        LinearModel(**whole, parameters={"alpha": Parameter(0, 1)}, presets={"slow": {"alpha": (0, 1)}})
+    with pytest.raises(TypeError, match=r"initial of a parameter must be \(low, high\), got 0.5"):
+        Parameter(0, 1, 0.5)
+
+
+def test_resets_that_coefficients_do_not_look_at_are_refused_when_they_are_chosen():
+    def subtracted(p, theta, reset, detach_reset):
+        return Coefficients(theta=theta, A=((p["alpha"],),), B=(1 - p["alpha"],), r=(-theta,))
+
+    model = LinearModel(name="Mine", states=("mem",), parameters={"alpha": Parameter(0, 1)}, coefficients=subtracted)
+    step, _ = ours_snntorch.from_model(model)
+    node = ours_spikingjelly.from_model(model)
+    step(), node()
+    for make in (lambda: step(reset_mechanism="zero"), lambda: node(v_reset=0.0)):
+        with pytest.raises(ValueError, match="coefficients of Mine are the same for reset 'zero' as for 'subtract'"):
+            make()
+    with pytest.raises(ValueError, match="coefficients of Mine do not look at detach_reset"):
+        node(detach_reset=True)
+
+
 def test_equations_that_do_not_fit_their_states_are_refused():
     two = LinearModel(name="Two", states=("mem", "w"), parameters={}, coefficients=coefficients, resets=("none",))
     with pytest.raises(ValueError, match="Coefficients of its 2 states"):
@@ -413,6 +438,9 @@ def test_equations_that_do_not_fit_their_states_are_refused():
     )
     with pytest.raises(ValueError, match=r"must return its 1 states of shape \(2, 3\), got \[\(\)\]"):
         ours_spikingjelly.from_model(summed)()(torch.rand(2, 3))
+    bare = StepModel(name="Bare", states=("mem",), parameters={}, step=lambda current, *_: current, resets=("none",))
+    with pytest.raises(TypeError, match=r"step of Bare must return its states as a tuple, as in `return \(u,\)`"):
+        ours_snntorch.from_model(bare)[0]()(torch.rand(1, 3))
     neuron = ours_snntorch.BalancedResonateAndFire()
     neuron.reset_mechanism = "zero"
     with pytest.raises(ValueError, match="BalancedResonateAndFire has no reset 'zero'"):

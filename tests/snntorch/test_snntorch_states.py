@@ -20,7 +20,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
-from snn_delay_plugins.snntorch import AdLIFPlus, DelayedLinear, StateAdLIFPlus, reset
+from snn_delay_plugins.snntorch import AdLIFPlus, DelayedLinear, StateAdLIFPlus, detach, reset
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -282,3 +282,34 @@ def test_a_compiled_first_step_and_eager_ones_after_it_are_no_accident():
         reset(net)
         compiled(x)
         net(x)
+
+
+def mixed_network(neuron) -> nn.Module:
+    return nn.Sequential(nn.Sequential(nn.Linear(3, 4), neuron), DelayedLinear(4, 2, max_delay=3, delay="uniform"))
+
+
+@pytest.mark.parametrize(
+    "neuron",
+    [lambda: snn.Leaky(0.9, init_hidden=True), lambda: snn.RSynaptic(0.9, 0.8, linear_features=4, init_hidden=True)],
+)
+def test_reset_and_detach_reach_snntorchs_own_neurons_in_the_network_alone(neuron):
+    net, other = mixed_network(neuron()), mixed_network(neuron())
+    x = 3 * torch.rand(6, 5, 3)
+
+    def run(net):
+        return torch.stack([net(step) for step in x])
+
+    run(other)
+    kept = other[0][1].mem.clone()
+    first = run(net)
+    first.sum().backward()
+    reset(net)
+    again = run(net)
+    assert torch.equal(again, first) and again.any()
+    again.sum().backward()  # on a graph of its own
+    detach(net)
+    assert all(value.grad_fn is None for value in net[0][1].buffers())
+    going_on = run(net)
+    going_on.sum().backward()
+    assert not torch.equal(going_on, first)
+    assert torch.equal(other[0][1].mem, kept) and kept.any()

@@ -100,6 +100,47 @@ def test_a_report_says_what_failed_and_raises_it_on_demand():
         check_neuron(faulty_plugins.MixesTheBatch, checks=["batch-equals-samples"], shape=(5,), form="step")
 
 
+class Unlisted(snntorch.SpikingNeuron):
+    """A neuron of a third party, which snnTorch 1.0's ``utils.reset`` does not know."""
+
+    mem = 0.0
+
+    def forward(self, x):
+        self.mem = 0.9 * self.mem + x
+        return self.spike_grad(self.mem - 1)
+
+    def reset_mem(self):
+        self.mem = 0.0
+
+
+class Listed(snntorch.Leaky):
+    """One that it knows, but whose own reset forgets nothing."""
+
+    def reset_mem(self):
+        pass
+
+
+def test_a_neuron_that_the_frameworks_reset_does_not_reach_is_told_what_to_name():
+    def message(plugin, **keywords):
+        (result,) = check_neuron(plugin, checks=["reset"], on_fail="return", **keywords).results
+        return result.message
+
+    assert "list of its own classes, of which Unlisted is none" in message(Unlisted)
+    assert "Plugin(..., reset=my_plugin.reset)" in message(Unlisted)
+    assert message(Unlisted, reset=lambda net: net[-1].reset_mem()) == ""
+    assert message(Unlisted, reset=lambda net: None).endswith("1 and 0")
+    assert message(lambda: Listed(beta=0.9)) == ""
+    assert "SpikingJelly" not in message(lambda: sj_neuron.IFNode(step_mode="s"))
+
+
+def test_neurons_that_are_made_of_models_need_no_register_and_say_nothing(recwarn):
+    own = pytest.importorskip("tests.own_neuron")
+    keys = ["reset", "reset-depth", "reset-graph", "batch-size"]
+    report = check_neuron(lambda: own.TwoCompartment(features=5), checks=keys, on_fail="return")
+    assert report.counts() == {"passed": 4}, report
+    assert not recwarn.list
+
+
 def test_an_expected_failure_keeps_its_reason_and_one_that_passes_is_a_failure():
     expected = {"freed": "is listed", "deepcopy": "was never true"}
     report = report_of(faulty_plugins.IsListed, "freed", "deepcopy", expected_failures=expected)

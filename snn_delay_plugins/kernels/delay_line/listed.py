@@ -101,7 +101,8 @@ class ListedSynapses:
         entries, values, offsets = entries_of(numbers)
         found, current = entries.size, np.empty((numbers.shape[0], self.receivers), numbers.dtype)
         many = self.many(found, numbers.shape[0], _STILL_MANY if pending.fetched else _MANY)
-        pending.remember(numbers if many else None, now)
+        if many or pending.fetched:
+            pending.remember(numbers if many else None, now)
         if many:
             offsets, found = np.zeros_like(offsets), 0
         self.ranges(
@@ -160,8 +161,6 @@ class Pending:
 
     def remember(self, spikes: np.ndarray | None, now: int) -> None:
         """The spikes ``[N, in]`` of a step, None where they are not to be fetched."""
-        if spikes is None and not self.fetched:
-            return
         if not self.fetched:
             self.past = np.zeros(self.shape, self.later.dtype)
         self.fetched = self.fetched - 1 if spikes is None else self.reach

@@ -19,7 +19,7 @@ import numpy as np
 from ...bins import FLOAT32, FLOAT64
 from ..threads import pool
 from . import numba as loops
-from .neuron import Neuron, refuse_spikes
+from .neuron import Neuron, TooManySpikes
 
 _TIME_CHUNKS = 8  # neurons are split into this many runs when derivatives by event times are summed over them
 _GROUP_EVENTS = 1 << 18  # and samples into groups of about this many events, which bounds the memory of that sum
@@ -213,7 +213,7 @@ def _pieces(threads: int, most: int) -> int:
 def _check_spikes(outcome: tuple[int, int, int], neuron: Neuron, max_spikes: int) -> None:
     status, sample, unit = outcome
     if status == loops.TOO_MANY_SPIKES:
-        refuse_spikes(sample, unit, neuron, max_spikes)
+        raise TooManySpikes(sample, unit, neuron.duration, max_spikes)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from ...bins import steps_in
 
-__all__ = ["Neuron", "TooManySpikes", "exact_neuron", "grid_neuron", "num_steps", "refuse_spikes"]
+__all__ = ["Neuron", "TooManySpikes", "exact_neuron", "grid_neuron", "num_steps", "refuse_overflow"]
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,25 @@ def num_steps(duration: float, dt: float) -> int:
 
 
 class TooManySpikes(RuntimeError):
-    pass
+    """Says which neuron and what to do; ``unit`` is a number, or channel and place."""
+
+    def __init__(self, sample: int, unit: int | tuple[int, ...], duration: float, max_spikes: int) -> None:
+        super().__init__(
+            f"neuron {unit} in sample {sample} fires more than max_spikes = {max_spikes} spikes within "
+            f"{duration:g} time units: runaway activity, usually recurrent excitation with short delays. "
+            "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant"
+        )
+        self.sample, self.unit, self.duration, self.max_spikes = sample, unit, duration, max_spikes
+
+    def __reduce__(self):
+        return TooManySpikes, (self.sample, self.unit, self.duration, self.max_spikes)
 
 
-def refuse_spikes(sample: int, unit: int, neuron: Neuron, max_spikes: int) -> NoReturn:
+def refuse_overflow(sample: int, unit: int) -> NoReturn:
     """
-    :raises TooManySpikes: always, saying what to do.
+    :raises RuntimeError: always, saying why.
     """
-    raise TooManySpikes(
-        f"neuron {unit} in sample {sample} fires more than max_spikes = {max_spikes} spikes within "
-        f"{neuron.duration:g} time units: runaway activity, usually recurrent excitation with short delays. "
-        "Lower the weights, lengthen the recurrent delays, or raise max_spikes if this rate is meant"
+    raise RuntimeError(
+        f"the state of neuron {unit} in sample {sample} grows beyond what a float64 holds: its weights are too large, or "
+        "its constants let it grow without end"
     )

@@ -1,7 +1,7 @@
 """EventProp of linear neurons as torch operators: ``eventprop_linear`` and its backward pass.
 
 Events and what is checked of them are as in :mod:`..operator`. The neurons are tensors of float64: M, J [out, n, n],
-r [out, n], theta and refractory [out]; B, c and kept [n]. CUDA tensors are copied to the CPU, with one warning.
+r [out, n], theta and refractory [out]; B, c and kept [n].
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..operator import (
     _empty_gradient,
     _events_in_order,
     _finite,
+    _has_triton,
     _like,
     _not_a_number,
     _warn_of_copies,
@@ -39,6 +40,15 @@ def _cpu():
     from . import cpu  # numba is imported when a layer first runs
 
     return cpu
+
+
+def _device_kernels(tensor: Tensor):
+    """The kernels of a CUDA tensor's device; None for other devices and where Triton is not installed."""
+    if not (tensor.is_cuda and _has_triton()):
+        return None
+    from . import triton
+
+    return triton
 
 
 def _checked(times, units, offsets, weight, delay, recurrent_weight, recurrent_delay, duration, neurons) -> Tensor:
@@ -100,6 +110,14 @@ def _synapses(weight, delay):
     return None if weight is None else (_array(weight), _array(delay, tuple(weight.shape)))
 
 
+def _events_on_device(kernels, times, units, offsets):
+    return kernels.Events(*(x.detach().contiguous() for x in (times.to(torch.float64), units, offsets.to(times.device))))
+
+
+def _on_device(kernels, weight, delay):
+    return None if weight is None else kernels.synapses(weight, delay)
+
+
 @torch.library.custom_op("snn_delay_plugins::eventprop_linear", mutates_args=())
 def eventprop_linear(
     times: Tensor,
@@ -129,13 +147,22 @@ def eventprop_linear(
     if max_spikes < 1:
         raise ValueError(f"max_spikes must be positive, got {max_spikes}")
     layer = _layer(neurons, duration, dt, recurrent_weight is not None)
-    out = _cpu().forward_pass(
-        _events(times, units, offsets), _synapses(weight, delay), _synapses(recurrent_weight, recurrent_delay), layer,
-        max_spikes, torch.get_num_threads(),
-    )  # fmt: skip
+    kernels = _device_kernels(times)
+    if kernels:
+        synapses, recurrent = _on_device(kernels, weight, delay), _on_device(kernels, recurrent_weight, recurrent_delay)
+        out = kernels.forward_pass(
+            _events_on_device(kernels, times, units, offsets), synapses, recurrent, layer, max_spikes
+        )
+        exact, of_units, of_offsets, _ = out.events
+        states = out.before, out.at_ready
+    else:
+        out = _cpu().forward_pass(
+            _events(times, units, offsets), _synapses(weight, delay), _synapses(recurrent_weight, recurrent_delay), layer,
+            max_spikes, torch.get_num_threads(),
+        )  # fmt: skip
+        exact, of_units, of_offsets = (torch.from_numpy(x).to(times.device) for x in (out.times, out.units, out.offsets))
+        states = (torch.from_numpy(x).to(times.device) for x in (out.before, out.at_ready))
     dtype = torch.promote_types(times.dtype, weight.dtype)
-    exact, of_units, of_offsets = (torch.from_numpy(x).to(times.device) for x in (out.times, out.units, out.offsets))
-    states = (torch.from_numpy(x).to(times.device) for x in (out.before, out.at_ready))
     return exact.to(dtype, copy=True), theta[of_units].to(dtype), of_units, of_offsets, exact, *states
 
 
@@ -192,12 +219,22 @@ def eventprop_linear_backward(
     if not _finite(g_time, g_potential):
         return _not_a_number(empty)
     layer = _layer(neurons, duration, dt, recurrent_weight is not None)
-    out = _cpu().Spikes(*(x.cpu().contiguous().numpy() for x in (exact, out_units, out_offsets, before, at_ready)))
-    by_time, by_potential = (_array(torch.zeros_like(slope) if g is None else g) for g in (g_time, g_potential))
-    grads = _cpu().backward_pass(
-        _events(times, units, offsets), _synapses(weight, delay), _synapses(recurrent_weight, recurrent_delay), layer, out,
-        by_time, by_potential, for_times, for_constants, torch.get_num_threads(),
-    )  # fmt: skip
+    kernels = _device_kernels(times)
+    if kernels:
+        synapses, recurrent = _on_device(kernels, weight, delay), _on_device(kernels, recurrent_weight, recurrent_delay)
+        out = kernels.Spikes(_events_on_device(kernels, exact, out_units, out_offsets), before, at_ready)
+        by_time, by_potential = (torch.zeros_like(slope) if g is None else g.double() for g in (g_time, g_potential))
+        grads = kernels.backward_pass(
+            _events_on_device(kernels, times, units, offsets), synapses, recurrent, layer, out, by_time, by_potential,
+            for_times, for_constants,
+        )  # fmt: skip
+    else:
+        out = _cpu().Spikes(*(x.cpu().contiguous().numpy() for x in (exact, out_units, out_offsets, before, at_ready)))
+        by_time, by_potential = (_array(torch.zeros_like(slope) if g is None else g) for g in (g_time, g_potential))
+        grads = _cpu().backward_pass(
+            _events(times, units, offsets), _synapses(weight, delay), _synapses(recurrent_weight, recurrent_delay), layer,
+            out, by_time, by_potential, for_times, for_constants, torch.get_num_threads(),
+        )  # fmt: skip
     n = B.shape[0]
     arrays = (
         grads.times, grads.weight, grads.delay, grads.recurrent_weight, grads.recurrent_delay, grads.M[:, :n, :n],
@@ -205,7 +242,7 @@ def eventprop_linear_backward(
     )  # fmt: skip
     tensors = (times, weight, delay, recurrent_weight, recurrent_delay, M, J, r, theta, refractory)
     return tuple(
-        _like(grad.copy(), tensor) if tensor is not None and place.numel() else place
+        _like(torch.as_tensor(grad).clone(), tensor) if tensor is not None and place.numel() else place
         for grad, tensor, place in zip(arrays, tensors, empty, strict=True)
     )
 

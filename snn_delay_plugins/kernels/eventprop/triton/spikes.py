@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..neuron import Neuron, refuse_spikes
+from ..neuron import Neuron, TooManySpikes
 from .tables import Events
 
 _FIRST_CAPACITY = 32  # spikes of a neuron in a sample that there is room for at first
@@ -47,7 +47,7 @@ def with_room(find: Callable[[int, int], Found], neuron: Neuron, max_spikes: int
     most = int(found.count.max())
     if most > max_spikes:
         sample, unit = divmod(int((found.count > max_spikes).flatten().nonzero()[0]), found.count.shape[1])
-        refuse_spikes(first + sample, unit, neuron, max_spikes)
+        raise TooManySpikes(first + sample, unit, neuron.duration, max_spikes)
     return find(most, max_spikes) if most > found.times.shape[1] else found
 
 
