@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Literal, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,8 @@ from .projection import structure_changed, watch
 
 __all__ = ["BoundedModule", "interval_of", "is_lazy", "project_"]
 
-MODES = ("project", "clamp")
+BoundMode = Literal["project", "clamp"]
+MODES: tuple[BoundMode, ...] = ("project", "clamp")
 
 
 class BoundedModule(nn.Module):
@@ -70,7 +72,7 @@ class BoundedModule(nn.Module):
     def __setstate__(self, state: dict) -> None:  # deepcopy and unpickling do not call __init__
         super().__setstate__(state)
         if "_bound_mode" in self.__dict__:  # pickled when a module had one mode for all of its parameters
-            mode: str = self.__dict__.pop("_bound_mode")
+            mode: BoundMode = self.__dict__.pop("_bound_mode")
             self._bound_modes = dict.fromkeys(self._bounds, mode)
         watch(self)
 
@@ -88,7 +90,7 @@ class BoundedModule(nn.Module):
         """Those of the parameters that are clipped after an optimizer's step."""
         return {name: interval for name, interval in self._bounds.items() if self._bound_modes[name] == "project"}
 
-    def bound(self, name: str, low: float, high: float, mode: str = "project") -> None:
+    def bound(self, name: str, low: float, high: float, mode: BoundMode = "project") -> None:
         """Keep parameter ``name`` inside ``[low, high]``.
 
         Every parameter has a mode of its own; a second call for the same name replaces the first.
@@ -152,7 +154,7 @@ def project_(module: nn.Module) -> nn.Module:
     return module
 
 
-def is_lazy(value: Tensor) -> bool:
+def is_lazy(value: object) -> TypeGuard[nn.UninitializedParameter | nn.UninitializedBuffer]:
     """Whether it is a lazy parameter or buffer that has no shape yet."""
     lazy = nn.parameter.UninitializedTensorMixin  # pyright: ignore[reportAttributeAccessIssue] - not in torch's __all__
     return isinstance(value, lazy)  # torch's is_lazy stops torch.compile

@@ -22,6 +22,7 @@ from .delayed import DelayedSynapses, DiscreteSynapses
 from .delayed_convolution import DelayedConvolution
 from .eventprop import EventPropSpiking
 from .events import SpikeEvents
+from .frameworks import known
 from .silence import SaysSilence, not_watched
 
 __all__ = ["LayerRate", "calibrate"]
@@ -290,8 +291,10 @@ def _delays(module: nn.Module) -> bool:
 def _one_step(module: nn.Module) -> bool:
     if not (_spikes(module) or _feeds(module) or _delays(module)) or isinstance(module, EventPropSpiking):
         return False
-    if hasattr(module, "step_mode"):  # snnTorch's vocabulary: True; SpikingJelly's: "s"
-        return module.step_mode in (True, "s")
+    for framework in known():
+        for options, one_step in ((framework.step, True), (framework.sequence, False)):
+            if options and all(getattr(module, option, None) == value for option, value in options.items()):
+                return one_step
     if isinstance(module, SaysSilence):
         return not module.takes_sequences
     return _spikes(module) and not type(module).__name__.startswith("State") and not hasattr(module, "state_fn")

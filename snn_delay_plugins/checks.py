@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ __all__ = [
     "values_known",
 ]  # fmt: skip
 
+_Choice = TypeVar("_Choice", bound=str)
 LONGEST = 2**24
 """Most time steps of a delay or of padding: float32, in which delays are kept, counts whole steps no further."""
 LARGEST = 1e30
@@ -112,11 +113,14 @@ def check_flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def check_choice(name: str, value: object, choices: Sequence[str]) -> Any:  # a Literal, where the choices are one
-    """:raises ValueError: if ``value`` is none of the ``choices``."""
+def check_choice(name: str, value: object, choices: Sequence[_Choice]) -> _Choice:
+    """``value`` as one of the ``choices``, which have a ``Literal`` for their type where one lists them.
+
+    :raises ValueError: if ``value`` is none of the ``choices``.
+    """
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {choices}, got {_shown(value)}")
-    return value
+    return cast("_Choice", value)
 
 
 def check_function(name: str, value: object, example: str) -> Callable:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .bounds import BoundMode
 from .callers import user_level
 from .checks import (
     check_choice,
@@ -54,6 +55,7 @@ from .kernels.checks import check_synapse_indices
 from .kernels.delay_line.dense import DenseSynapses
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
 from .quantisation import check_weight_bits, quantise_weight
+from .transforms import transform
 
 __all__ = ["DelayedSynapses", "DiscreteSynapses", "WindowedDelays", "connection_mask"]
 
@@ -117,13 +119,19 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
         """Whether the windows have a width that can be set."""
         return "sigma" in self.delay_rule.parameters
 
-    def create_rule_parameters(self, sigma: float | None, learn: bool, sigma_type: str, bound_mode: str) -> None:
+    def create_rule_parameters(self, sigma: float | None, learn: bool, sigma_type: str, bound_mode: BoundMode) -> None:
         """Create the further parameters of ``delay_rule``, shared or one per synapse, buffers or bounded parameters."""
-        self.delay_rule.check_window(self.max_delay)
-        shapes = {"shared": (), "synaptic": self.weight.shape}
-        for name, parameter in self.delay_rule.parameters.items():
+        shapes, rule = {"shared": (), "synaptic": self.weight.shape}, self.delay_rule
+        start = rule.initial_values(self.max_delay)
+        if transform() is None and not rule.check_window(self.max_delay, start) and self.learn_delay:
+            warnings.warn(
+                f"rule {rule.name!r} gives the delays no gradient: they stay as they are. Let its taps depend on "
+                "the delay, or say learn_delay=False",
+                stacklevel=user_level(),
+            )
+        for name, parameter in rule.parameters.items():
             given = sigma if name == "sigma" else None
-            value = parameter.initial(self.max_delay) if given is None else check_sigma(given)
+            value = start[name] if given is None else check_sigma(given)
             initial = torch.full(shapes[check_choice("sigma_type", sigma_type, sorted(shapes))], value)
             if learn:
                 setattr(self, name, nn.Parameter(initial))
@@ -160,9 +168,9 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
         these computes something else than in evaluation."""
         rule, delay = self.delay_rule.in_evaluation(), self.bounded("delay").detach()
         weight, delay = weight.detach().double(), delay.double().expand_as(weight)
-        whole = rule.whole(delay, self.max_delay)
+        whole = rule.whole_delays(delay, self.max_delay)
         values = {name: value.detach().double() for name, value in self.rule_values(rule).items()}
-        taps, lags = rule.window(weight, delay, self.max_delay, **values)
+        taps, lags = rule.windows(weight, delay, self.max_delay, values)
         lag = torch.arange(taps.shape[0], device=lags.device).view(-1, *[1] * weight.dim()) + lags
         changed = (taps - weight * (lag == whole)).square().sum(0)
         moved = changed > 0
@@ -177,6 +185,13 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
                 stacklevel=user_level(),
             )
         return whole
+
+    def __setstate__(self, state: dict) -> None:
+        former = state.get("delay_gradient")  # of a layer that was pickled before there were rules: their name alone
+        if former is not None:
+            state = {name: value for name, value in state.items() if name != "delay_gradient"}
+            state["delay_rule"] = rule_of(former, state["interpolation"])
+        super().__setstate__(state)
 
     def _load_from_state_dict(self, *args) -> None:
         super()._load_from_state_dict(*args)
@@ -357,10 +372,8 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
         with torch.no_grad():
             widest = {name: value.max().to(compute) for name, value in self.rule_values(rule).items()}
             one = torch.ones(1, dtype=compute, device=self.weight.device)
-            return (
-                rule.window(one, self.bounded("delay").mean()[None].to(compute), self.max_delay, **widest).taps.shape[0]
-                + later
-            )
+            mean = self.bounded("delay").mean()[None].to(compute)
+            return rule.windows(one, mean, self.max_delay, widest).taps.shape[0] + later
 
     def _windows_of(self, of_synapses: Callable[[Tensor], Tensor], compute: torch.dtype) -> tuple[Tensor, Tensor]:
         """Taps ``[synapses, width]`` and first lags of the synapses that ``of_synapses`` takes out of ``[out, in]``."""
@@ -370,7 +383,7 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
             for name, value in self.rule_values(rule).items()
         }
         synapses = of_synapses(self.weight), of_synapses(self.bounded("delay"))
-        taps, lags = rule.window(*synapses, self.max_delay, **values)
+        taps, lags = rule.windows(*synapses, self.max_delay, values)
         return taps.mT, lags
 
     def _listed(self, compute: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Self, Unpack
+from collections.abc import Callable
+from typing import Self, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -61,10 +62,11 @@ class DelayedConvolution(WindowedDelays):
         )
         padding = per_axis("padding", padding, axes, least=0)
         check_rule_options(rule, sigma=given.sigma, learn_sigma=learn_sigma, smoothing=None)
-        kind = (nn.Conv1d, nn.Conv2d)[axes - 1]
+        # tuples of so many numbers as there are axes, whose types are of one or two
+        kind = cast("Callable[..., nn.Conv1d | nn.Conv2d]", (nn.Conv1d, nn.Conv2d)[axes - 1])
         plain = kind(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, plain.kernel_size
-        self.stride, self.padding, self.dilation, self.groups = plain.stride, plain.padding, plain.dilation, groups
+        self.stride, self.padding, self.dilation, self.groups = plain.stride, padding, plain.dilation, groups
         self.weight, self.bias = plain.weight, plain.bias
         nn.init.uniform_(self.weight, -1.0, 1.0)
         self.max_delay, self.learn_delay, self.learn_sigma = max_delay, learn_delay, learn_sigma

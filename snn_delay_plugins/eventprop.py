@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .callers import user_level
 from .checks import LARGEST, check_choice, check_flag, check_number, check_whole, shape_alone
 from .events import SpikeEvents
-from .functional.eventprop import READOUTS, SPIKE_TIMES, Readout, eventprop_li, eventprop_lif
+from .functional.eventprop import READOUTS, SPIKE_TIMES, Readout, SpikeTimes, eventprop_li, eventprop_lif
 from .functional.eventprop_models import LIF, ContinuousModel
 from .functional.eventprop_traces import eventprop_traces
 from .kernels.dispatch import tell_counters
@@ -64,7 +64,7 @@ class _EventPropLayer(BoundedModule):
 
     def _create_scheme(self, dt: float, spike_times: str) -> None:
         self.dt = _checked_constant("dt", dt)
-        self.spike_times = check_choice("spike_times", spike_times, SPIKE_TIMES)
+        self.spike_times: SpikeTimes = check_choice("spike_times", spike_times, SPIKE_TIMES)
 
     def _create_constant(self, name: str, value: float, learn: bool) -> None:
         """A positive constant; a learnt one stays above a twentieth of its initial value."""

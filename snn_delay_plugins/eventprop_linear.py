@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from .checks import check_number
+from .checks import check_number, shape_alone
 from .eventprop import EventPropSpiking
 from .events import SpikeEvents
 from .functional.eventprop_linear import eventprop_linear
@@ -47,18 +47,24 @@ class LinearNeurons(EventPropSpiking):
 
     def _create_value(self, name: str, value: Value, constant: Constant, learn: bool, neurons: int) -> None:
         if isinstance(value, tuple):
-            low, high = (check_number(f"{name} (an end of its interval)", x) for x in value)
-            value = torch.empty(neurons).uniform_(low, high)
-        tensor = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(check_number(name, value))
+            least, most = (check_number(f"{name} (an end of its interval)", x) for x in value)
+            tensor = torch.empty(neurons).uniform_(least, most)
+        elif isinstance(value, Tensor):
+            tensor, least, most = value.detach().clone(), constant.default, constant.default
+        else:
+            least = most = check_number(name, value)
+            tensor = torch.tensor(least)
         if not self._fits(tensor, neurons):
             raise ValueError(
                 f"{name} must be a number, a tensor [{neurons}] or (low, high), got shape {tuple(tensor.shape)}"
             )
         tensor = tensor.to(torch.get_default_dtype() if not tensor.is_floating_point() else tensor.dtype)
-        if constant.positive and not bool((tensor > 0).all()):
+        if not shape_alone(tensor):
+            least, most = float(tensor.min()), float(tensor.max())
+        if constant.positive and not least > 0:
             raise ValueError(f"{name} must be positive, got {value}")
-        low = float(tensor.min()) / 20 if constant.positive else constant.low
-        if not bool(tensor.isfinite().all()) or not (float(tensor.min()) >= low and float(tensor.max()) <= constant.high):
+        low = least / 20 if constant.positive else constant.low
+        if not (math.isfinite(least) and math.isfinite(most) and low <= least and most <= constant.high):
             raise ValueError(f"{name} must be finite and lie in [{constant.low:g}, {constant.high:g}], got {value}")
         if learn:
             self.register_parameter(name, nn.Parameter(tensor))

@@ -37,6 +37,7 @@ import torch
 from torch import Tensor
 
 from .bins import bin_of, check_resolution, steps_in
+from .callers import user_level
 from .checks import TO_DENSE, check_number, check_whole
 from .timeless import warn_if_timeless
 from .transforms import REVERSE_ALONE, refuse_transforms
@@ -598,7 +599,7 @@ def _warn_of_float16(sample: int, times: Tensor) -> None:
         warnings.warn(
             f"sample {sample}: float16 times up to {last:g} stand {last * 2.0**-10:.1g} apart; if they were "
             "scaled from seconds, hand over the seconds and scale=1000",
-            stacklevel=3,
+            stacklevel=user_level(),
         )
 
 

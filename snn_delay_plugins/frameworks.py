@@ -25,6 +25,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,12 +156,16 @@ class Framework:
 
 def known() -> tuple[Framework, ...]:
     """Every framework that has a folder, by rank; nothing of them is imported."""
-    return _found(tuple(sys.modules[__name__.rpartition(".")[0]].__path__))
+    with _reading:
+        return _found(tuple(sys.modules[__name__.rpartition(".")[0]].__path__))
 
 
 def installed() -> tuple[Framework, ...]:
     """Those that are installed."""
     return tuple(framework for framework in known() if framework.is_installed())
+
+
+_reading = threading.RLock()
 
 
 @functools.lru_cache(maxsize=8)
@@ -173,18 +178,15 @@ def _found(path: tuple[str, ...]) -> tuple[Framework, ...]:
 def _description(folder: str, path: tuple[str, ...]) -> Framework | None:
     """What ``folder/framework.py`` holds, read without the folder's ``__init__``, which imports the framework."""
     name = f"{__package__}.{folder}.framework"
-    if name not in sys.modules:
+    if not hasattr(sys.modules.get(name), "FRAMEWORK"):  # or another thread is in the middle of its import
         package = PathFinder.find_spec(f"{__package__}.{folder}", path)
         spec = PathFinder.find_spec(name, package.submodule_search_locations) if package is not None else None
         if spec is None or spec.loader is None:
             return None
         module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
+        spec.loader.exec_module(module)
+        sys.modules.setdefault(name, module)  # when it is whole: other threads take what they find there
+        return module.FRAMEWORK
     return sys.modules[name].FRAMEWORK
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from .bounds import BoundedModule, project_
+from .bounds import BoundedModule, BoundMode, project_
 from .checks import check_choice, check_flag, check_spikes, check_steps, check_whole, real_values, values_known
 from .projection import live_modules
 from .transforms import check_left_behind
@@ -48,7 +48,7 @@ class DelayParameters(BoundedModule):
         delay: float | str | Tensor,
         delay_type: str,
         learn_delay: bool,
-        bound_mode: str,
+        bound_mode: BoundMode,
     ) -> None:
         """Create ``weight`` (U(-1, 1)), ``bias`` (zero) and ``delay``, bounded to ``[0, max_delay]``.
 
@@ -117,7 +117,7 @@ def check_features(in_features: int, out_features: int) -> tuple[int, int]:
     return sizes[0], sizes[1]
 
 
-def initial_delay(delay: float | str | Tensor, shape: tuple[int, int], max_delay: float, name: str = "delay") -> Tensor:
+def initial_delay(delay: float | str | Tensor, shape: tuple[int, ...], max_delay: float, name: str = "delay") -> Tensor:
     """Initial delays of the given shape from a number, ``"zeros"``, ``"uniform"`` (U(0, max_delay)) or a tensor.
 
     :raises ValueError: unless all of them are finite and in ``[0, max_delay]``; the message calls them ``name``.

@@ -7,8 +7,11 @@ names go where, and which of a framework's helpers have to be replaced, its fold
 from __future__ import annotations
 
 import importlib
+import warnings
+from collections.abc import Sequence
 from types import ModuleType
 
+from .callers import user_level
 from .frameworks import Framework, installed, known
 
 __all__ = ["register", "unregister"]
@@ -30,7 +33,8 @@ def register() -> tuple[str, ...]:
     neurons, except those that no user builds (``DiscreteDelayedLinear`` comes from ``layer.discretize()``).
 
     :returns: the qualified names that are registered.
-    :raises ImportError: if no framework is installed.
+    :raises ImportError: if no framework is installed, or none that we can use: one that is too old, beside another, is left
+        out with a warning.
     :raises RuntimeError: if a framework has a name of its own there; nothing is changed then.
 
     Example::
@@ -47,6 +51,7 @@ def register() -> tuple[str, ...]:
         titles = " nor ".join(framework.title for framework in known())
         remedies = " or ".join(framework.remedy for framework in known())
         raise ImportError(f"neither {titles} is installed: {remedies}")
+    present = _usable(present)
     wanted = [place for framework in present for place in _free_places(framework)]
     for module, name, ours in wanted:
         if not hasattr(module, name):
@@ -71,6 +76,25 @@ def unregister() -> None:
         if getattr(module, name, None) is ours:
             setattr(module, name, original)
     _reaching.clear()
+
+
+def _usable(present: Sequence[Framework]) -> list[Framework]:
+    """
+    :raises ImportError: of the first, if none is.
+    """
+    refused: list[ImportError] = []
+    usable = []
+    for framework in present:
+        try:
+            framework.load()
+            usable.append(framework)
+        except ImportError as error:
+            refused.append(error)
+    if not usable:
+        raise refused[0]
+    for error in refused:
+        warnings.warn(f"left out by register(): {error}", stacklevel=user_level())
+    return usable
 
 
 def _free_places(framework: Framework) -> list[tuple[ModuleType, str, type]]:

@@ -7,6 +7,8 @@ tangent, or torch's words about its internals: dispatch then takes the plain PyT
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -24,10 +26,18 @@ REVERSE_ALONE = (
 )
 """The remedy of EventProp."""
 _functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue] - torch's stubs leave it out
+_Function = TypeVar("_Function", bound=Callable)
 _NAMES = {"Vmap": "torch.func.vmap", "Grad": "torch.func.grad", "Jvp": "torch.func.jvp"}
 
 
-@torch.compiler.assume_constant_result  # a compiled graph is guarded by the transforms that it was traced in
+def _constant_while_compiled(function: _Function) -> _Function:
+    """What ``torch.compiler.assume_constant_result`` does, without the import of the compiler, which takes longer than that
+    of torch. Another version of torch may mark functions in another way: ``tests/test_import.py`` compares."""
+    function.__dict__["_dynamo_marked_constant"] = True
+    return function
+
+
+@_constant_while_compiled  # a compiled graph is guarded by the transforms that it was traced in
 def transform() -> str | None:
     """The innermost transform that is running, in a user's words; None (a few hundred nanoseconds later) without one."""
     innermost = _functorch.peek_interpreter_stack()
@@ -37,7 +47,7 @@ def transform() -> str | None:
     return "forward-mode AD" if forward_ad._current_level >= 0 else None
 
 
-@torch.compiler.assume_constant_result
+@_constant_while_compiled
 def vectorised() -> bool:
     """Whether a ``vmap`` is running, anywhere: then a tensor stands for several, and single values cannot be looked at."""
     stack = _functorch.get_interpreter_stack()
@@ -54,7 +64,7 @@ def refuse_transforms(name: str, remedy: str, vmap: bool = True) -> None:
         raise NotImplementedError(f"{name} cannot pass through {running}: {remedy}")
 
 
-@torch.compiler.assume_constant_result
+@_constant_while_compiled
 def _only_vmap() -> bool:
     stack = _functorch.get_interpreter_stack() or ()
     return forward_ad._current_level < 0 and all(level.key().name == "Vmap" for level in stack)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from snn_delay_plugins import EventPropLI, EventPropLIF, SpikeEvents
+from snn_delay_plugins import EventPropAdLIF, EventPropLI, EventPropLIF, SpikeEvents
 
 STEPS, BATCH, IN, OUT = 9, 2, 6, 5
 GAUSSIAN = {"delay_gradient": "gaussian", "sigma": 1.5}
@@ -68,6 +68,10 @@ def eventprop(*layers: nn.Module | Callable[[], nn.Module]) -> Callable[[], nn.M
 
 def lif(**options) -> Callable[[], nn.Module]:
     return lambda: EventPropLIF(IN, OUT, **EVENTPROP, **options)
+
+
+def adlif(**options) -> Callable[[], nn.Module]:
+    return lambda: EventPropAdLIF(IN, OUT, **EVENTPROP, **options)
 
 
 def li(**options) -> Callable[[], nn.Module]:
@@ -133,6 +137,8 @@ EVENT_LAYERS = {
     "LIF events to dense": Case(lif(output="dense"), events=True),
     "LIF recurrent, grid, dense": Case(lif(output="dense", recurrent=True, spike_times="grid")),
     "LIF, learnt constants": Case(lif(output="dense", learn_tau_mem=True, learn_tau_syn=True, learn_threshold=True)),
+    "AdLIF, learnt constants": Case(adlif(output="dense", learn="all", refractory=0.5)),
+    "AdLIF recurrent, events to events": Case(adlif(recurrent=True), events=True),
     "LIF events to events": Case(lif(), events=True),
     "LIF dense to events": Case(lif()),
     "LIF + LI voltage, dense": Case(eventprop(lif(), li())),

@@ -8,6 +8,7 @@ import runpy
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,26 @@ def test_a_third_framework_is_found_by_its_folder_and_imported_when_it_is_asked_
     assert {"toy", "ToyDelay", "ToyAdLIFPlus", "ToySiLIF"} <= set(dir(snn_delay_plugins))
     assert snn_delay_plugins.ToyDelay is importlib.import_module("snn_delay_plugins.toy.parts").ToyDelay
     assert snn_delay_plugins.toy.ToyAdLIFPlus is snn_delay_plugins.ToyAdLIFPlus
+
+
+def test_threads_that_ask_at_once_find_every_framework(toy):
+    description = Path(sys.modules["snn_delay_plugins.toy.framework"].__file__)
+    slow = "import time\ntime.sleep(0.05)\n" + description.read_text(encoding="utf-8")
+    description.write_text(slow.replace("from __future__ import annotations\n", ""), encoding="utf-8")
+    del sys.modules["snn_delay_plugins.toy.framework"]
+    frameworks._found.cache_clear()
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: [one.name for one in frameworks.known()], range(8)))
+    assert all(names[:2] == ["snntorch", "spikingjelly"] and "toy" in names for names in found)
+
+
+def test_a_framework_that_is_too_old_is_left_out_of_register_with_a_warning(toy, monkeypatch):
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.0.9" if name == "toy" else version(name))
+    with pytest.warns(UserWarning, match=r"left out by register\(\): .*toy needs Toy >= 0\.1 and 0\.0\.9 is installed"):
+        names = snn_delay_plugins.register()
+    assert not [name for name in names if name.startswith("toy")]
+    assert [name for name in names if name.endswith(".DelayedLinear")]
 
 
 def test_the_conformance_kit_knows_modules_of_a_third_framework(toy):

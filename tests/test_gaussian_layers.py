@@ -236,6 +236,18 @@ def test_copies_pickles_and_other_precisions(framework, training):
 
 
 @both
+@pytest.mark.parametrize("options", [{}, {"delay_gradient": "slayer", "sigma": None}])
+def test_a_layer_that_was_pickled_when_its_rule_was_a_name_alone_is_taken_up(framework, options):
+    layer = framework.layer(**options)
+    state = {name: value for name, value in layer.__dict__.items() if name != "delay_rule"}
+    former = type(layer).__new__(type(layer))
+    former.__setstate__(copy.deepcopy(state) | {"delay_gradient": layer.delay_gradient})
+    assert former.delay_rule is layer.delay_rule and former.delay_gradient == layer.delay_gradient
+    x = spikes()
+    torch.testing.assert_close(former(x), layer(x))
+
+
+@both
 @pytest.mark.parametrize("training", [True, False])
 def test_the_layer_compiles_in_one_graph(framework, training):
     layer = framework.layer().train(training)

@@ -41,30 +41,47 @@ def test_importing_the_package_loads_nothing_but_itself():
 
 def test_the_functional_core_needs_neither_framework_nor_numba():
     out = python(
-        "import torch, snn_delay_plugins\n"
+        "import sys, torch, snn_delay_plugins\n"
         "from snn_delay_plugins import functional, parameters\n"
         "import snn_delay_plugins.functional.adlif as f, snn_delay_plugins.functional.delay as d\n"
         "from snn_delay_plugins.functional.surrogate import Boxcar\n"
         "spikes, _ = f.adlif(torch.full((5, 1, 1), 3.0), alpha=torch.tensor(0.5), method='torch')\n"
-        "print(spikes.sum().item() > 0, d.delayed_linear(spikes, torch.ones(1, 1), torch.ones(1, 1)).shape)",
+        "print(spikes.sum().item() > 0, d.delayed_linear(spikes, torch.ones(1, 1), torch.ones(1, 1)).shape)\n"
+        "print({'torch._dynamo', 'triton'} & set(sys.modules))",  # the compilers, slower to import than torch itself
         blocked=("snntorch", "spikingjelly", "numba", "torchvision", "torchaudio", "h5py", "lightning"),
     )
-    assert out == "True torch.Size([5, 1, 1])"
+    assert out == "True torch.Size([5, 1, 1])\nset()"
+
+
+def test_functions_are_marked_as_constant_in_the_way_of_torch_compile():
+    import torch
+
+    from snn_delay_plugins import transforms
+
+    def theirs(): ...
+
+    torch.compiler.assume_constant_result(theirs)
+    assert vars(theirs)
+    for ours in (transforms.transform, transforms.vectorised, transforms._only_vmap):
+        assert vars(ours) == vars(theirs)
 
 
 @pytest.mark.parametrize("how", ["blocked", "none in sys.modules"])
 @pytest.mark.parametrize(
-    ("framework", "name"),
-    [("snntorch", "AdLIFPlus"), ("snntorch", "StateAdLIFPlus"), ("snntorch", "snntorch"),
-     ("spikingjelly", "AdLIFPlusNode"), ("spikingjelly", "spikingjelly")],
-)  # fmt: skip
-def test_a_missing_framework_is_an_import_error_that_names_the_extra(framework, name, how):
-    message = python(
+    ("framework", "names"),
+    [("snntorch", ("AdLIFPlus", "StateAdLIFPlus", "snntorch")), ("spikingjelly", ("AdLIFPlusNode", "spikingjelly"))],
+)
+def test_a_missing_framework_is_an_import_error_that_names_the_extra(framework, names, how):
+    messages = python(
         (f"import sys; sys.modules[{framework!r}] = None\n" if how != "blocked" else "")
-        + f"try:\n    from snn_delay_plugins import {name}\nexcept ImportError as error:\n    print(error)",
+        + "".join(
+            f"try:\n    from snn_delay_plugins import {name}\nexcept ImportError as error:\n    print(error)\n"
+            for name in names
+        ),
         blocked=(framework,) if how == "blocked" else (),
-    )
-    assert f"pip install 'snn_delay_plugins[{framework}]'" in message
+    ).splitlines()
+    assert len(messages) == len(names)
+    assert all(f"pip install 'snn_delay_plugins[{framework}]'" in message for message in messages)
 
 
 def test_a_framework_that_cannot_import_its_own_parts_is_not_called_missing():
@@ -117,6 +134,12 @@ def test_public_names_are_listed_and_an_unknown_one_is_an_attribute_error():
     )
     with pytest.raises(AttributeError, match="no attribute 'AdLIFMinus'"):
         _ = snn_delay_plugins.AdLIFMinus
+
+
+@pytest.mark.parametrize("name", ["delays", "schedules", "testing"])
+def test_public_modules_are_attributes_of_the_package_without_an_import_of_their_own(name):
+    code = f"import snn_delay_plugins; assert snn_delay_plugins.{name}.__name__ == 'snn_delay_plugins.{name}'"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_a_test_file_that_imports_an_absent_framework_is_skipped_with_the_reason():

@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from snn_delay_plugins import EventPropLI, EventPropLIF, SpikeEvents
+from snn_delay_plugins import EventPropAdLIF, EventPropLI, EventPropLIF, SpikeEvents
 from snn_delay_plugins.functional.adlif import adlif
 from snn_delay_plugins.functional.delay import delayed_linear
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
+from snn_delay_plugins.functional.eventprop_linear import eventprop_linear
+from snn_delay_plugins.functional.eventprop_models import ADLIF
 
 T = 7
 SEQUENCE, IMAGES = torch.rand(T, 2, 6), torch.rand(T, 2, 3, 8, 8)
@@ -25,6 +27,8 @@ def eventprop_layers():
         for recurrent in (False, True):
             make = partial(EventPropLIF, 6, 5, output=output, recurrent=recurrent, delay="uniform", max_delay=5.0)
             yield f"EventPropLIF {output} {recurrent}", make, SPIKES
+    make = partial(EventPropAdLIF, 6, 5, output="dense", tau_mem=(10.0, 30.0), learn="all", recurrent=True)
+    yield "EventPropAdLIF", make, SPIKES
     for readout in ("voltage", "integral", "weighted_integral", "maximum"):
         yield f"EventPropLI {readout}", partial(EventPropLI, 6, 5, readout=readout), SPIKES
 
@@ -124,7 +128,7 @@ def test_a_layer_of_the_meta_device_takes_memory_and_a_state_dict(make, x):
 
 
 def test_eventprops_events_are_refused_where_nothing_can_run():
-    for make in (EventPropLIF, partial(EventPropLIF, output="events")):
+    for make in (EventPropLIF, partial(EventPropLIF, output="events"), EventPropAdLIF):
         with torch.device("meta"):
             layer = make(6, 5)
         with pytest.raises(RuntimeError, match=r'known by running alone.*output="dense"'):
@@ -132,6 +136,8 @@ def test_eventprops_events_are_refused_where_nothing_can_run():
     events = SpikeEvents.from_lists([[1.0, 2.0]], [[0, 1]], num_units=2, duration=10.0).to("meta")
     with pytest.raises(RuntimeError, match="known by running alone"):
         eventprop_lif(events, torch.ones(3, 2, device="meta"))
+    with pytest.raises(RuntimeError, match="known by running alone"):
+        eventprop_linear(events, torch.ones(3, 2, device="meta"), model=ADLIF)
     for readout, shape in (("voltage", (10, 1, 3)), ("integral", (1, 3)), ("maximum", (1, 3))):
         assert eventprop_li(events, torch.ones(3, 2, device="meta"), readout=readout).shape == shape
 

@@ -12,7 +12,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 
-from snn_delay_plugins import EventPropLI, EventPropLIF, SpikeEvents
+from snn_delay_plugins import EventPropAdLIF, EventPropLI, EventPropLIF, SpikeEvents
 from snn_delay_plugins.functional.adlif import adlif
 from snn_delay_plugins.functional.delay import delayed_linear
 from snn_delay_plugins.functional.eventprop import eventprop_lif
@@ -218,6 +218,7 @@ def test_a_second_backward_works_in_the_plain_form(method, monkeypatch):
 EVENT_CALLS = {
     "LIF, dense": EventPropLIF(IN, OUT, output="dense"),
     "LIF, events": lambda x: eventprop_lif(EVENTS, x[0, :1].expand(OUT, IN) * 1.0).times,
+    "AdLIF": EventPropAdLIF(IN, OUT, output="dense"),
     "LI": EventPropLI(IN, OUT),
     "to_dense": lambda x: SpikeEvents._trusted(x[0, 0, :2], EVENTS.units, EVENTS.offsets, IN, 9.0).to_dense(1.0),
 }
@@ -236,8 +237,9 @@ def test_eventprop_refuses_transforms_and_names_the_remedy(call, transform):
         TRANSFORMS[transform](EVENT_CALLS[call], x)
 
 
-def test_eventprop_refuses_forward_mode_and_a_second_backward():
-    layer = EventPropLIF(IN, OUT, weight_init=(3.0, 0.5))
+@pytest.mark.parametrize("kind", [EventPropLIF, EventPropAdLIF])
+def test_eventprop_refuses_forward_mode_and_a_second_backward(kind):
+    layer = kind(IN, OUT, weight_init=(3.0, 0.5))
     x = torch.ones(STEPS, BATCH, IN)
     with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="cannot pass through forward-mode AD"):
         layer(forward_ad.make_dual(x, x))

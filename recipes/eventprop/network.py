@@ -4,6 +4,7 @@ Times are in ms. The layers are SpikingJelly's front door; samples travel as :cl
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from snn_delay_plugins.eventprop import EventPropSpiking
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional import losses
-from snn_delay_plugins.spikingjelly import EventPropLI, EventPropLIF
+from snn_delay_plugins.spikingjelly import EventPropLI
 
 from ..engine.training import limits, parallel
 from ..engine.training.objectives import Measured, Moment, Objective
+from .neurons import spiking_layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +27,13 @@ class EventPropTraining:
     """Adam with one rate for weights and one for delays (ms), and what the paper adds to it.
 
     Attributes:
-        decay: both rates are multiplied by it after every epoch.
+        constant_learning_rate: of the neurons' learned constants (time constants in ms), which no network of the paper has.
+        schedule: "decay", or "cosine": all rates rise from zero in the first twentieth of the training and fall
+            to zero by its end, by half a cosine; without ``decay`` and ``ease_in``.
+        centred: of the gradient of a hidden neuron's incoming weights the mean is taken away (Yong et al. 2020, gradient
+            centralisation). All inputs excite or are silent, so that a step which all weights share changes the rate of
+            the neuron many times more than any other, and Adam takes both alike.
+        decay: all rates are multiplied by it after every epoch.
         ease_in: weights start at a hundredth of their rate and reach it in about 14 batches
             (:func:`snn_delay_plugins.functional.losses.ease_in`).
         regularisation: strength with which each hidden layer is pulled towards ``target_spikes`` per sample and
@@ -43,9 +52,26 @@ class EventPropTraining:
     target_spikes: float = 14.0
     bump: float = 0.002
     patience: int | None = None
+    constant_learning_rate: float = 0.0
+    schedule: str = "decay"
+    centred: bool = False
 
     def __post_init__(self):
         limits.check(vars(self))
+        if self.schedule not in ("decay", "cosine"):
+            raise ValueError(f"schedule {self.schedule!r}: use decay or cosine")
+        if self.schedule == "cosine" and (self.decay != 1.0 or self.ease_in):
+            raise ValueError("the cosine schedule has neither decay nor ease_in")
+
+    def rate_factor(self, moment: Moment) -> float:
+        """By which all rates are multiplied at this moment."""
+        if self.schedule == "decay":
+            return self.decay**moment.epoch
+        steps = self.epochs * moment.batches
+        rising = math.ceil(steps / 20)
+        if moment.step < rising:
+            return (moment.step + 1) / rising
+        return 0.5 + 0.5 * math.cos(math.pi * (moment.step - rising) / (steps - rising))
 
 
 class Response(NamedTuple):
@@ -79,6 +105,7 @@ class VoltageNetwork(nn.Module):
             large a logit one output spike of the hidden layer makes, and so how fast a weight learns.
         tau_mem, tau_syn: of all neurons.
         spike_times: "exact" or "grid", the published scheme in steps of ``dt``.
+        neuron, learn, tau_adapt, a, b: of the hidden layers, see :func:`recipes.eventprop.neurons.spiking_layer`.
     """
 
     def __init__(
@@ -103,9 +130,15 @@ class VoltageNetwork(nn.Module):
         tau_syn: float = 5.0,
         dt: float = 1.0,
         spike_times: str = "exact",
+        neuron: str = "lif",
+        learn: Sequence[str] = (),
+        tau_adapt: float = 100.0,
+        a: float = 0.0,
+        b: float = 0.1,
     ):
         super().__init__()
-        neuron = {"tau_mem": tau_mem, "tau_syn": tau_syn, "dt": dt, "spike_times": spike_times}
+        membrane = {"tau_mem": tau_mem, "tau_syn": tau_syn, "dt": dt, "spike_times": spike_times}
+        spiking = {"neuron": neuron, "learn": learn, "tau_adapt": tau_adapt, "a": a, "b": b, **membrane}
         widths = [inputs] + [hidden] * layers
         if weight_fan_in is not None and not weight_fan_in > 0:
             raise ValueError(f"weight_fan_in must be a positive number of neurons, or None; got {weight_fan_in}")
@@ -115,7 +148,7 @@ class VoltageNetwork(nn.Module):
             return weight[0] * share, weight[1] * share**0.5
 
         self.hidden = nn.ModuleList(
-            EventPropLIF(
+            spiking_layer(
                 before,
                 hidden,
                 recurrent=recurrent,
@@ -124,11 +157,11 @@ class VoltageNetwork(nn.Module):
                 max_delay=max_delay,
                 weight_init=spread(hidden_weight) if number else input_weight,
                 recurrent_weight_init=spread(recurrent_weight),
-                **neuron,
+                **spiking,
             )
             for number, before in enumerate(widths[:-1])
         )
-        self.readout = EventPropLI(hidden, classes, weight_init=spread(output_weight), readout=readout, **neuron)
+        self.readout = EventPropLI(hidden, classes, weight_init=spread(output_weight), readout=readout, **membrane)
         self.readout_time = 1.0 if readout == "maximum" else readout_time
 
     def forward(self, events: SpikeEvents) -> Response:
@@ -146,6 +179,8 @@ class FirstSpikeNetwork(nn.Module):
         delays: trainable delays on all connections, at first ``initial_delay`` ms, capped at ``max_delay``.
         input_weight: mean and standard deviation of the initial weights.
         output_weight: likewise, times 30 / ``hidden``: what reaches an output does not depend on the layer's size.
+        neuron, learn, tau_adapt, a, b: of hidden and output neurons, see
+            :func:`recipes.eventprop.neurons.spiking_layer`.
     """
 
     def __init__(
@@ -163,13 +198,19 @@ class FirstSpikeNetwork(nn.Module):
         tau_syn: float = 5.0,
         dt: float = 1.0,
         spike_times: str = "exact",
+        neuron: str = "lif",
+        learn: Sequence[str] = (),
+        tau_adapt: float = 100.0,
+        a: float = 0.0,
+        b: float = 0.1,
     ):
         super().__init__()
-        neuron = {"tau_mem": tau_mem, "tau_syn": tau_syn, "dt": dt, "spike_times": spike_times}
+        membrane = {"tau_mem": tau_mem, "tau_syn": tau_syn, "dt": dt, "spike_times": spike_times}
+        spiking = {"neuron": neuron, "learn": learn, "tau_adapt": tau_adapt, "a": a, "b": b, **membrane}
         delay = {"delay": initial_delay if delays else None, "max_delay": max_delay}
         scaled = tuple(value * 30 / hidden for value in output_weight)
-        self.hidden = nn.ModuleList([EventPropLIF(inputs, hidden, weight_init=input_weight, **delay, **neuron)])
-        self.readout = EventPropLIF(hidden, classes, weight_init=scaled, **delay, **neuron)
+        self.hidden = nn.ModuleList([spiking_layer(inputs, hidden, weight_init=input_weight, **delay, **spiking)])
+        self.readout = spiking_layer(hidden, classes, weight_init=scaled, **delay, **spiking)
 
     def forward(self, events: SpikeEvents) -> Response:
         hidden = self.hidden[0](events)
@@ -188,18 +229,29 @@ class EventPropObjective(Objective):
         raise NotImplementedError
 
     @property
-    def spiking(self) -> list[EventPropLIF]:
+    def spiking(self) -> list[EventPropSpiking]:
         """Every layer that has to spike to learn."""
-        return [layer for layer in (*self.network.hidden, self.network.readout) if isinstance(layer, EventPropLIF)]
+        return [layer for layer in (*self.network.hidden, self.network.readout) if isinstance(layer, EventPropSpiking)]
+
+    def _groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters of one kind (weights, delays, constants) and their learning rate."""
+        hyper = self.hyper
+        rates = {
+            "weight": hyper.learning_rate,
+            "delay": hyper.delay_learning_rate,
+            "constant": hyper.constant_learning_rate,
+        }
+        kinds: dict[str, list[nn.Parameter]] = {kind: [] for kind in rates}
+        for name, parameter in self.network.named_parameters():
+            kinds[next((kind for kind in ("weight", "delay") if name.endswith(kind)), "constant")].append(parameter)
+        return [(kinds[kind], rate) for kind, rate in rates.items() if kinds[kind]]
 
     def optimizer(self) -> Optimizer:
-        delays, weights = [], []
-        for name, parameter in self.network.named_parameters():
-            (delays if name.endswith("delay") else weights).append(parameter)
-        groups = [{"params": weights, "lr": self.hyper.learning_rate}]
-        if delays:
-            groups.append({"params": delays, "lr": self.hyper.delay_learning_rate})
-        return torch.optim.Adam(groups)
+        if self.hyper.centred:
+            for name, parameter in self.network.hidden.named_parameters():
+                if name.endswith("weight"):
+                    parameter.register_hook(lambda gradient: gradient - gradient.mean(1, keepdim=True))
+        return torch.optim.Adam([{"params": parameters, "lr": rate} for parameters, rate in self._groups()])
 
     def before_epoch(self, epoch: int) -> None:
         self._spikes = [
@@ -207,12 +259,12 @@ class EventPropObjective(Objective):
         ]
 
     def before_batch(self, optimizer: Optimizer, moment: Moment) -> None:
-        weights = self.hyper.learning_rate
+        factor = self.hyper.rate_factor(moment)
+        for group, (_, rate) in zip(optimizer.param_groups, self._groups(), strict=True):
+            group["lr"] = rate * factor
         if self.hyper.ease_in:
-            weights = losses.ease_in(moment.step, weights, start=weights / 100)
-        rates = (weights, self.hyper.delay_learning_rate)
-        for group, rate in zip(optimizer.param_groups, rates, strict=False):  # no second group without delays
-            group["lr"] = rate * self.hyper.decay**moment.epoch
+            weights, rate = optimizer.param_groups[0], self.hyper.learning_rate
+            weights["lr"] = losses.ease_in(moment.step, rate, start=rate / 100) * factor
 
     def measure(self, inputs: SpikeEvents, labels: Tensor) -> Measured:
         response = self.network(inputs)

@@ -19,10 +19,12 @@ from __future__ import annotations
 import math
 import warnings
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..callers import user_level
 from ..checks import check_choice, check_real, check_tensor, values_known
 from .rule import DelayRule, RuleParameter, Window, check_delays, check_width
 from .slayer import ROUND
@@ -30,14 +32,15 @@ from .slayer import ROUND
 __all__ = ["DCLS_MAX", "GAUSSIAN", "SMALLEST_SIGMA", "gaussian_kernel"]
 
 EPSILON = 1e-7  # Eq. 10
-SHAPES = ("gauss", "max")
+Shape = Literal["gauss", "max"]
+SHAPES: tuple[Shape, ...] = ("gauss", "max")
 SMALLEST_SIGMA = {"gauss": 0.27, "max": 1.0}
 """What the ``dcls`` package adds to ``|SIG|``."""
 _SIGMA_THAT_LOSES_WEIGHT = 0.5 / math.sqrt(-2 * math.log(EPSILON))  # exp(-(1/2 / sigma)^2 / 2) = eps
 _REACH = {torch.float32: 6.0, torch.float64: 8.7}  # in sigmas; what lies beyond is below the rounding of the sum
 
 
-def gaussian_kernel(weight: Tensor, delay: Tensor, sigma: float | Tensor, max_delay: int, shape: str = "gauss") -> Tensor:
+def gaussian_kernel(weight: Tensor, delay: Tensor, sigma: float | Tensor, max_delay: int, shape: Shape = "gauss") -> Tensor:
     """The kernels of Eq. 9 and 10 by lag.
 
     :param weight: of any shape, one per synapse.
@@ -69,7 +72,7 @@ def gaussian_kernel(weight: Tensor, delay: Tensor, sigma: float | Tensor, max_de
     return bump * (weight / (EPSILON + bump.sum(0)))
 
 
-def _window(weight: Tensor, delay: Tensor, max_delay: int, sigma: float | Tensor, shape: str) -> Window:
+def _window(weight: Tensor, delay: Tensor, max_delay: int, sigma: float | Tensor, shape: Shape) -> Window:
     """The part of the kernel that is not lost in rounding."""
     check_delays(delay, max_delay)
     sigma = _checked_sigma(sigma, weight, shape)
@@ -80,11 +83,11 @@ def _window(weight: Tensor, delay: Tensor, max_delay: int, sigma: float | Tensor
     return Window(gaussian_kernel(weight, delay - lag, sigma, width - 1, shape), lag)
 
 
-def _kernel(weight: Tensor, delay: Tensor, max_delay: int, sigma: float | Tensor, shape: str) -> Tensor:
+def _kernel(weight: Tensor, delay: Tensor, max_delay: int, sigma: float | Tensor, shape: Shape) -> Tensor:
     return gaussian_kernel(weight, delay, sigma, max_delay, shape)
 
 
-def _checked_sigma(sigma: float | Tensor, weight: Tensor, shape: str) -> Tensor:
+def _checked_sigma(sigma: float | Tensor, weight: Tensor, shape: Shape) -> Tensor:
     sigma = check_width(sigma, weight)
     if sigma.numel() == 0 or not values_known(sigma):
         return sigma
@@ -94,7 +97,7 @@ def _checked_sigma(sigma: float | Tensor, weight: Tensor, shape: str) -> Tensor:
             f"sigma = {smallest:g}: below {_SIGMA_THAT_LOSES_WEIGHT:.2f} eps in Eq. 10 takes the weight of delays "
             "between two steps away; for one tap per synapse use evaluation mode, discretize() or "
             "delayed_linear(..., interpolation='round')",
-            stacklevel=3,
+            stacklevel=user_level(),
         )
     return sigma
 
@@ -108,7 +111,7 @@ def _widest(max_delay: int) -> float:
     return max_delay + 1.0
 
 
-_BUMPS = {
+_BUMPS: dict[Shape, str] = {
     "gauss": r"\frac{w}{c} \exp\bigl(-\tfrac12 ((\tau - d) / \sigma)^2\bigr)",
     "max": r"\frac{w}{c} \max(0, \sigma - |\tau - d|)",
 }
@@ -124,5 +127,5 @@ GAUSSIAN, DCLS_MAX = (
         kernel=partial(_kernel, shape=shape),
         evaluated=ROUND,
     )
-    for name, shape in (("gaussian", "gauss"), ("dcls_max", "max"))
+    for name, shape in zip(("gaussian", "dcls_max"), SHAPES, strict=True)
 )

@@ -45,8 +45,10 @@ def _kernel(weight: Tensor, delay: Tensor, max_delay: int, sigma: float | Tensor
 
 def _taps(weight: Tensor, delay: Tensor, half_base: Tensor, width: int) -> Tensor:
     lag = torch.arange(width, dtype=weight.dtype, device=weight.device).view(-1, *[1] * weight.dim())
-    height = (half_base - (lag - delay).abs()).clamp(min=0)  # whose derivative at the foot is not zero
-    return height * (weight / half_base**2)
+    distance = lag - delay
+    distance = torch.where(distance == -half_base, distance.detach(), distance)  # a foot that longer delays leave
+    height = half_base + torch.where(distance > 0, -distance, distance)  # at the peak: the derivative to longer delays
+    return height.clamp(min=0) * (weight / half_base**2)  # whose derivative at a foot is not zero
 
 
 def _start(max_delay: int) -> float:

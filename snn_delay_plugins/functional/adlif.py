@@ -25,7 +25,7 @@ Shapes: current ``[T, N, *]`` (one step: ``[N, *]``), states ``[N, *]``, paramet
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,8 +50,10 @@ from .surrogate import Boxcar, fire
 
 __all__ = ["AdLIFState", "NotFiniteError", "adlif", "adlif_step", "spikes_of"]
 
-VARIANTS = ("adlif", "symplectic")
-RESETS = ("subtract", "zero", "none")
+Variant = Literal["adlif", "symplectic"]
+Reset = Literal["subtract", "zero", "none"]
+VARIANTS: tuple[Variant, ...] = ("adlif", "symplectic")
+RESETS: tuple[Reset, ...] = ("subtract", "zero", "none")
 _BOXCAR = Boxcar()
 
 
@@ -95,8 +97,8 @@ def adlif_step(
     b: Tensor | None = None,
     threshold: Tensor | float = 1.0,
     surrogate: Callable[[Tensor], Tensor] | None = None,
-    variant: str = "adlif",
-    reset: str | None = None,
+    variant: Variant = "adlif",
+    reset: Reset | None = None,
     detach_reset: bool = False,
 ) -> AdLIFState:
     """One time step of adaptive LIF neurons; the arguments are those of :func:`adlif`.
@@ -133,8 +135,8 @@ def adlif(
     b: Tensor | None = None,
     threshold: Tensor | float = 1.0,
     surrogate: Callable[[Tensor], Tensor] | None = None,
-    variant: str = "adlif",
-    reset: str | None = None,
+    variant: Variant = "adlif",
+    reset: Reset | None = None,
     detach_reset: bool = False,
     traces: bool = False,
     support: bool = False,
@@ -208,7 +210,7 @@ def _after(neuron: _Neuron, u: Tensor, s: Tensor) -> Tensor:
 
 
 def _carried(neuron: _Neuron, linear: LinearState, before: AdLIFState) -> AdLIFState:
-    w = linear.x1 if neuron.adaptive else before.w
+    w = before.w if linear.x1 is None else linear.x1
     return AdLIFState(_after(neuron, linear.x0, linear.s), w, linear.s)
 
 
@@ -251,16 +253,17 @@ def _cast(value: Tensor | float, current: Tensor, dtype: torch.dtype) -> Tensor:
 def _coefficients(
     p: dict[str, Tensor], theta: Tensor | float, reset: str, detach_reset: bool, symplectic: bool
 ) -> Coefficients:
-    alpha, beta, a, b = (p.get(name) for name in ("alpha", "beta", "a", "b"))
+    alpha = p["alpha"]
     subtracted = -theta if reset == "subtract" else 0
     to_zero = -1.0 if symplectic else -alpha
     # no reset is one by nothing: one kernel fewer to compile
     j = to_zero if reset == "zero" else 0 * alpha.detach() if reset == "none" else 0
-    if beta is None:
+    if "beta" not in p:
         return Coefficients(
             theta, A=((alpha,),), B=(1 - alpha,), r=(subtracted,), J=((j,),), symplectic=symplectic,
             through=(0,) if detach_reset else None,
         )  # fmt: skip
+    beta, a, b = p["beta"], p["a"], p["b"]
     into_w = a if symplectic else (1 - beta) * a  # the symplectic structure has the factor itself
     return Coefficients(
         theta, A=((alpha, 0), (into_w, beta)), B=(1 - alpha,), r=(subtracted, b), J=((j, 0), (0, 0)), subtracted=True,

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from ..checks import check_choice, check_steps, check_tensor, check_whole
 from ..delays import DCLS_MAX, GAUSSIAN, check_delays
-from ..delays.gaussian import SHAPES, SMALLEST_SIGMA, gaussian_kernel
+from ..delays.gaussian import SHAPES, SMALLEST_SIGMA, Shape, gaussian_kernel
 from .inputs import check_history, check_input, check_synapses, compute_dtype, full_precision
 from .windows import windowed_linear, windowed_linear_step
 
@@ -55,7 +55,7 @@ def gaussian_delayed_linear(
     bias: Tensor | None = None,
     *,
     max_delay: int,
-    shape: str = "gauss",
+    shape: Shape = "gauss",
     padding: str | int = "same",
     history: Tensor | None = None,
     method: str | None = None,
@@ -103,7 +103,7 @@ def gaussian_delayed_linear_step(
     bias: Tensor | None = None,
     *,
     max_delay: int,
-    shape: str = "gauss",
+    shape: Shape = "gauss",
 ) -> tuple[Tensor, Tensor]:
     """One time step of :func:`gaussian_delayed_linear`, whose arguments and errors these are.
 
@@ -201,12 +201,12 @@ def position_from_delay(delay: Tensor, max_delay: int) -> Tensor:
     return check_steps("max_delay", max_delay) // 2 - check_tensor("delay", delay)
 
 
-def sigma_from_width(width: Tensor, shape: str = "gauss") -> Tensor:
+def sigma_from_width(width: Tensor, shape: Shape = "gauss") -> Tensor:
     """The sigma of Eq. 9 of ``dcls``'s ``SIG``: sigma = abs(SIG) + 0.27 (``"gauss"``) or + 1 (``"max"``)."""
     return check_tensor("width", width).abs() + SMALLEST_SIGMA[check_choice("shape", shape, SHAPES)]
 
 
-def width_from_sigma(sigma: Tensor, shape: str = "gauss") -> Tensor:
+def width_from_sigma(sigma: Tensor, shape: Shape = "gauss") -> Tensor:
     """``dcls``'s ``SIG >= 0`` of a sigma.
 
     :raises ValueError: for a sigma that ``dcls`` cannot have (below 0.27, or 1 for ``"max"``).
@@ -217,7 +217,7 @@ def width_from_sigma(sigma: Tensor, shape: str = "gauss") -> Tensor:
     return width
 
 
-def parameters_from_dcls(state: dict[str, Tensor], max_delay: int, shape: str = "gauss") -> dict[str, Tensor]:
+def parameters_from_dcls(state: dict[str, Tensor], max_delay: int, shape: Shape = "gauss") -> dict[str, Tensor]:
     """A state dict of a network with ``Dcls1d`` layers, as those of the published code, in this package's parameters.
 
     ``NAME.weight`` loses its axis of kernel elements, ``NAME.P`` becomes ``NAME.delay`` and ``NAME.SIG`` ``NAME.sigma``

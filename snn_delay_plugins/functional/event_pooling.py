@@ -27,7 +27,7 @@ from .window_convolution import per_axis
 __all__ = ["pool_events"]
 
 Pooling = Literal["sum", "first"]
-POOLING = ("sum", "first")
+POOLING: tuple[Pooling, ...] = ("sum", "first")
 
 
 def pool_events(

@@ -49,8 +49,8 @@ __all__ = ["eventprop_li", "eventprop_li_reference", "eventprop_lif", "eventprop
 
 SpikeTimes = Literal["exact", "grid"]
 Readout = Literal["voltage", "integral", "weighted_integral", "maximum"]
-SPIKE_TIMES = ("exact", "grid")
-READOUTS = ("voltage", "integral", "weighted_integral", "maximum")
+SPIKE_TIMES: tuple[SpikeTimes, ...] = ("exact", "grid")
+READOUTS: tuple[Readout, ...] = ("voltage", "integral", "weighted_integral", "maximum")
 
 
 def eventprop_lif(

@@ -295,7 +295,8 @@ class _Convolution:
         except TooManySpikes as error:
             row = first_patch * self.samples + error.sample
             place = np.unravel_index(row // self.samples, self.wiring.out_space)
-            unit = (first_channel + error.unit, *map(int, place))
+            channel, *_ = error.unit if isinstance(error.unit, tuple) else (error.unit,)
+            unit = (first_channel + channel, *map(int, place))
             raise TooManySpikes(row % self.samples, unit, error.duration, error.max_spikes) from None
 
     def joined(self, parts: list[tuple[int, int, SpikeEvents]]) -> SpikeEvents:

@@ -182,10 +182,10 @@ def advance(of: Structure, k: dict[str, Number], current: Tensor, state: LinearS
         return _symplectic(of, k, current, x0, x1, s, surrogate)
     s_jump = s.detach() if "J" in of.detached else s
     y0 = _entry(k, "A00", "J00", s_jump, x0)
-    if "A01" in k or "J01" in k:
+    if x1 is not None and ("A01" in k or "J01" in k):
         y0 = y0 + _entry(k, "A01", "J01", s_jump, x1)
     if "B0" in k:
-        y0 = y0 + k["B0"] * (current - x1 if of.subtracted else current)
+        y0 = y0 + k["B0"] * (current if x1 is None or not of.subtracted else current - x1)
     y0 = _added(of, y0, k, s, "r0", "q0")
     y1 = None
     if x1 is not None:
@@ -195,7 +195,7 @@ def advance(of: Structure, k: dict[str, Number], current: Tensor, state: LinearS
         if "B1" in k:
             y1 = y1 + k["B1"] * current
         y1 = _added(of, y1, k, s, "r1", "q1")
-    z = y0 + k["c"] * y1 if "c" in k else y0
+    z = y0 if y1 is None or "c" not in k else y0 + k["c"] * y1
     return LinearState(y0, y1, fire(z - k["theta"], surrogate))
 
 
@@ -231,7 +231,8 @@ def _added(of: Structure, y: Tensor, k: dict[str, Number], s: Tensor, added: str
     if added in k:
         y = y + k[added] * (s.detach() if added in of.detached else s)
     if through in k:  # the value is in r already; this is its gradient to the spike
-        q = k[through].detach() if isinstance(k[through], Tensor) else k[through]
+        q = k[through]
+        q = q.detach() if isinstance(q, Tensor) else q
         y = y + q * (s - s.detach())
     return y
 
@@ -275,14 +276,14 @@ def linear_neuron(
         check_function("surrogate", surrogate, "Boxcar()")
     traces, support = check_flag("traces", traces), check_flag("support", support)
     chosen = dispatch.neuron_method(current, dtype, surrogate or _BOXCAR, method)
-    spikes, state, x, inside = run(structure, named, current, state, dtype, surrogate or _BOXCAR, traces, support, chosen)
-    for name, value in (("first", state.x0), ("second", state.x1)):
+    spikes, last, x, inside = run(structure, named, current, state, dtype, surrogate or _BOXCAR, traces, support, chosen)
+    for name, value in (("first", last.x0), ("second", last.x1)):
         if value is not None and not is_finite(value):
             raise NotFiniteError(
                 f"the {name} state became NaN or infinite: look for NaN or infinite input currents or parameters, "
                 "or for an unstable neuron"
             )
-    return spikes.to(current.dtype), state, *((x,) if traces else ()), *((inside,) if support else ())
+    return spikes.to(current.dtype), last, *((x,) if traces else ()), *((inside,) if support else ())
 
 
 def run(
@@ -319,10 +320,13 @@ def _compiled_sequence(structure, named, current, state, dtype, surrogate, trace
     steps, batch, *features = current.shape
     columns = math.prod(features)
     rows = torch.stack([_row(value, features, dtype, current) for value in named.values()]).view(len(named), columns)
-    flat = (current.new_empty(0, dtype=dtype) if x is None else x.to(dtype).reshape(batch * columns) for x in state)
-    spikes, x0_seq, x1_seq, x0, x1, s, inside = operator(
-        current.to(dtype).reshape(steps, batch * columns), *flat, rows, structure, traces, support, surrogate
+    flat_x0, flat_x1, flat_s = (
+        current.new_empty(0, dtype=dtype) if x is None else x.to(dtype).reshape(batch * columns) for x in state
     )
+    spikes, x0_seq, x1_seq, x0, x1, s, inside = operator(
+        current.to(dtype).reshape(steps, batch * columns), flat_x0, flat_x1, flat_s, rows, structure, traces, support,
+        surrogate,
+    )  # fmt: skip
     shape, two = current.shape, state.x1 is not None
     final = LinearState(x0.view(shape[1:]), x1.view(shape[1:]) if two else None, s.view(shape[1:]))
     x = (x0_seq.view(shape), x1_seq.view(shape) if two else None) if traces else None

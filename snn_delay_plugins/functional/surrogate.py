@@ -30,7 +30,8 @@ class _BoxcarSpike(torch.autograd.Function):
         return (x >= 0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx, *gradients: Tensor):
+        (grad,) = gradients
         (x,) = ctx.saved_tensors
         return grad * ctx.height * (x.abs() <= ctx.width).to(grad.dtype), None, None
 

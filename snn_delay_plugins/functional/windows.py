@@ -107,7 +107,7 @@ def windowed_linear(
     with full_precision(spikes):
         trains, weight, delay = spikes.to(compute), weight.to(compute), delay.to(compute)
         if chosen in dispatch.DELAY_KERNELS:
-            window = rule.window(weight, delay, max_delay, **parameters)
+            window = rule.windows(weight, delay, max_delay, parameters)
             current = _compiled(trains, window, weight, support, smoothing, max_delay, trains.shape[0] + after, chosen)
         else:
             kernel = smoothed_kernel(rule.over_lags(weight, delay, max_delay, parameters), smoothing)
@@ -255,7 +255,7 @@ def _compiled(
             trains, support = torch.where(support.bool(), trains, trains.detach()), None
         trains = _smoothed(trains, smoothing.to(trains.dtype))
     support = None if support is None else support.bool()
-    taps, lags = window.taps, window.lags.expand_as(weight)
+    taps, lags = window
     current = operator(trains, taps[:_TAPS_ON_EVENTS], lags, support, max_delay, steps, form)
     for m in range(_TAPS_ON_EVENTS, taps.shape[0], _TAPS_ON_EVENTS):
         later = taps[m : m + _TAPS_ON_EVENTS]

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..callers import user_level
 from ..transforms import transform
 from .op_counts import counting, uncounted
 from .surrogates import surrogate_obstacle
@@ -148,9 +149,11 @@ def choose(
         raise ValueError(f"method={method!r} is not possible here: {why}")
     if is_slow and of.slow:
         warn_once(f"{of.slow}: {why}")
-    if why is None and wanted is not None and wanted in of.methods and wanted not in METHODS:
+    if why is not None or form is None:  # no form without an obstacle: _device_obstacle knows no other device
+        return _chose(name, tensor, "torch", why)
+    if wanted is not None and wanted in of.methods and wanted not in METHODS:
         form = wanted  # one of several on this device
-    return _chose(name, tensor, "torch" if why else form, why)
+    return _chose(name, tensor, form)
 
 
 def _chose(name: str, tensor: Tensor, form: str, why: str | None = None) -> str:
@@ -175,7 +178,7 @@ def tell_counters(operator: str) -> None:
 
 @cache
 def _warned(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=5)
+    warnings.warn(message, UserWarning, stacklevel=user_level())
 
 
 def warn_once(message: str) -> None:

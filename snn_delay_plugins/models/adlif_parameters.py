@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..functional.adlif import AdLIFState, adlif, adlif_step, spikes_of
+from ..bounds import BoundMode
+from ..functional.adlif import AdLIFState, Variant, adlif, adlif_step, spikes_of
 from .adlif import ADLIF_PLUS
 from .model import Parameter
-from .parameters import NeuronParameters, preset_parameters
+from .parameters import InitialState, NeuronParameters, preset_parameters
 from .run import Run, Sequence, States
 
 __all__ = ["ADLIF_PRESETS", "AdLIFParameters", "AdLIFPreset", "preset_bounds"]
@@ -62,7 +63,7 @@ class AdLIFParameters(NeuronParameters):
     variants of :func:`~snn_delay_plugins.functional.adlif.adlif`."""
 
     model = ADLIF_PLUS
-    variant: str
+    variant: Variant
     alpha: Tensor
     beta: Tensor | None
     a: Tensor | None
@@ -79,8 +80,8 @@ class AdLIFParameters(NeuronParameters):
         initial: dict[str, float | Tensor | None],
         learn: dict[str, bool],
         bounds: dict[str, Iterable[float]] | None,
-        bound_mode: str,
-        init_state: str,
+        bound_mode: BoundMode,
+        init_state: InitialState,
     ) -> None:
         """:meth:`~NeuronParameters.create_neuron_parameters` with its arguments in their order."""
         self.create_neuron_parameters(
@@ -112,7 +113,8 @@ class _AdLIFRun:
         return spikes_of(states[0], self._options["threshold"], self._options["surrogate"])
 
     def _state(self, states: States) -> AdLIFState:
-        return AdLIFState(*states, self.spikes(states))
+        u, w = states
+        return AdLIFState(u, w, self.spikes(states))
 
     def step(self, current: Tensor, states: States) -> tuple[States, Tensor]:
         u, w, s = adlif_step(current, self._state(states), **self._options)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from numbers import Integral
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from ..bounds import BoundedModule, interval_of, is_lazy
+from ..bounds import BoundedModule, BoundMode, interval_of, is_lazy
 from ..callers import user_level
 from ..checks import check_choice, check_flag, real_values, values_known
 from .model import NeuronModel, Parameter
@@ -22,7 +22,8 @@ from .run import Run, prepare
 
 __all__ = ["NeuronParameters", "preset_parameters"]
 
-INITIAL_STATES = ("zeros", "uniform")
+InitialState = Literal["zeros", "uniform"]
+INITIAL_STATES: tuple[InitialState, ...] = ("zeros", "uniform")
 _NOT_YET = (
     "the parameters of this neuron take their shape from its first input, which has not come yet: give features= "
     "to the neuron, or run one batch through the network first (also before DistributedDataParallel, AveragedModel or "
@@ -40,7 +41,7 @@ class _TellsFeatures:
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         try:
-            return super().__torch_function__(func, types, args, kwargs)
+            return super().__torch_function__(func, types, args, kwargs)  # pyright: ignore[reportAttributeAccessIssue] - of Tensor
         except ValueError as error:
             raise ValueError(_NOT_YET) from error
 
@@ -54,8 +55,17 @@ class _LazyBuffer(_TellsFeatures, nn.parameter.UninitializedBuffer):
 
     def __deepcopy__(self, memo: dict) -> _LazyBuffer:
         if id(self) not in memo:
-            memo[id(self)] = type(self)(device=self.data.device, dtype=self.data.dtype)
+            memo[id(self)] = _lazy_buffer(self.data)
         return memo[id(self)]
+
+
+def _lazy_buffer(like: Tensor) -> _LazyBuffer:
+    return _LazyBuffer(device=like.device, dtype=like.dtype)  # pyright: ignore[reportCallIssue] - it has its parent's __new__
+
+
+def _lazy_parameter(like: Tensor, requires_grad: bool) -> nn.Parameter:
+    kind = cast("Callable[..., nn.Parameter]", nn.UninitializedParameter)  # a Parameter for torch, not for its types
+    return kind(requires_grad, device=like.device, dtype=like.dtype)
 
 
 class NeuronParameters(BoundedModule):
@@ -88,8 +98,8 @@ class NeuronParameters(BoundedModule):
         initial: Mapping[str, float | Tensor | None] | None = None,
         learn: Mapping[str, bool] | None = None,
         bounds: Mapping[str, Iterable[float]] | None = None,
-        bound_mode: str = "project",
-        init_state: str = "zeros",
+        bound_mode: BoundMode = "project",
+        init_state: InitialState = "zeros",
     ) -> None:
         """Create the parameters of the model; called once by the constructor of a neuron.
 
@@ -133,7 +143,7 @@ class NeuronParameters(BoundedModule):
             raise RuntimeError("torch makes no lazy parameters in a FakeTensorMode: give features, the neurons' shape")
         if learn:
             value = _LazyParameter() if shape is None else nn.Parameter(self._initial_value(name, shape))
-            self.register_parameter(name, value)
+            self.register_parameter(name, cast("nn.Parameter", value))  # what torch takes a lazy one for
         else:
             self.register_buffer(name, _LazyBuffer() if shape is None else self._initial_value(name, shape))
 
@@ -153,7 +163,7 @@ class NeuronParameters(BoundedModule):
             )
         return torch.empty(shape).uniform_(low, high)
 
-    def _lazy(self) -> dict[str, Tensor]:
+    def _lazy(self) -> dict[str, nn.UninitializedParameter | nn.UninitializedBuffer]:
         """The parameters and buffers that have no shape yet."""
         named = ((name, getattr(self, name, None)) for name in (*self._initial, *self._start_names()))
         return {name: value for name, value in named if value is not None and is_lazy(value)}
@@ -219,7 +229,8 @@ class NeuronParameters(BoundedModule):
         self, threshold: float | Tensor, surrogate: Callable[[Tensor], Tensor], reset: str, detach_reset: bool = False
     ) -> Run:
         """The model with the parameters of now, ready to run."""
-        return prepare(self.model, self.neuron_parameters(), threshold, surrogate, reset, detach_reset)
+        given = cast("dict[str, Tensor]", self.neuron_parameters())  # models know which of theirs a preset leaves out
+        return prepare(self.model, given, threshold, surrogate, reset, detach_reset)
 
     def _apply(self, fn, recurse: bool = True):
         lazy = self._lazy()
@@ -227,11 +238,10 @@ class NeuronParameters(BoundedModule):
         for name, before in lazy.items():
             value = getattr(self, name)
             if not is_lazy(value):  # torch forgets it on the way to the meta device
-                like = {"device": value.device, "dtype": value.dtype}
-                if isinstance(before, nn.Parameter):
-                    self._parameters[name] = nn.UninitializedParameter(before.requires_grad, **like)
+                if isinstance(before, nn.UninitializedParameter):
+                    self._parameters[name] = _lazy_parameter(value, before.requires_grad)
                 else:
-                    self._buffers[name] = _LazyBuffer(**like)
+                    self._buffers[name] = _lazy_buffer(value)
         return self
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:

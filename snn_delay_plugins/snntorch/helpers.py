@@ -67,7 +67,7 @@ def _followed_by_reset(original):
         reset_ours(net)
         return result
 
-    extended.reaches_ours = True
+    vars(extended)["reaches_ours"] = True
     return extended
 
 

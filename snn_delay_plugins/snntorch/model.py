@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Literal, cast
 
 import torch
 from snntorch import SpikingNeuron
 from torch import Tensor
 
+from ..bounds import BoundMode
 from ..checks import check_choice, check_current, check_flag, check_function, check_tensor, real_values, values_known
 from ..functional.surrogate import Boxcar
 from ..models import front_door
 from ..models.model import RESETS, NeuronModel
-from ..models.parameters import NeuronParameters
+from ..models.parameters import InitialState, NeuronParameters
 from ..models.run import Run, States
 from ..projection import live_modules
 from ..second_backward import ToldOfSecondBackward
@@ -70,8 +72,8 @@ class _Neuron(SaysSilence, NeuronParameters, _Unlisted):
         features: int | Iterable[int] | None = None,
         preset: str = "default",
         bounds: dict[str, Iterable[float]] | None = None,
-        bound_mode: str = "project",
-        init_state: str = "zeros",
+        bound_mode: BoundMode = "project",
+        init_state: InitialState = "zeros",
         graded_spikes_factor: float | Tensor = 1.0,
         learn_graded_spikes_factor: bool = False,
         **of_model,
@@ -147,7 +149,7 @@ class StepNeuron(CarriedStates, ToldOfSecondBackward, _Neuron):
         self.states_are_new()
         neuron_restarted(self)
         states = tuple(getattr(self, name) for name in self._states)
-        return states if len(states) > 1 else states[0]
+        return states[0] if len(states) == 1 else states
 
     def forward(self, input_: Tensor, *states: Tensor | None):
         """One step.
@@ -181,8 +183,9 @@ class StepNeuron(CarriedStates, ToldOfSecondBackward, _Neuron):
         states, spikes = run.step(input_, (self.continued(mem), *others))
         self.carries(states[0])
         self.watch_step(input_, spikes)
-        if self.state_quant:
-            states = tuple(self.state_quant(state) for state in states)
+        quantise = cast("Callable[[Tensor], Tensor] | Literal[False]", self.state_quant)  # checked at construction
+        if quantise:
+            states = tuple(quantise(state) for state in states)
             if run.shows_spikes:
                 spikes = run.spikes(states)
         if not exported:
@@ -196,10 +199,9 @@ class StepNeuron(CarriedStates, ToldOfSecondBackward, _Neuron):
             return spikes
         return spikes, *states[1:], states[0]
 
-    def _previous(self, input_: Tensor, states: States) -> States:
+    def _previous(self, input_: Tensor, given: tuple[Tensor | None, ...]) -> States:
         """The states before the step, in the model's order; empty ones are those of the start."""
-        for name, value in zip(self.model.states, states, strict=True):
-            check_tensor(name, value)
+        states = tuple(check_tensor(name, value) for name, value in zip(self.model.states, given, strict=True))
         check_left_behind(*states)
         if not all(value.numel() for value in states):
             start = self.initial_state(input_)

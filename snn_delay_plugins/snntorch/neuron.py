@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
+from ..bounds import BoundMode
 from ..checks import check_choice
-from ..functional.adlif import VARIANTS
+from ..functional.adlif import VARIANTS, Variant
 from ..models.adlif_parameters import AdLIFParameters
+from ..models.parameters import InitialState
 from .model import SequenceNeuron, StepNeuron
 
 __all__ = ["AdLIFPlus", "StateAdLIFPlus"]
@@ -43,9 +45,9 @@ class _AdLIFPlusOptions(AdLIFParameters):
         features: int | Iterable[int] | None = None,
         preset: str = "adlif+",
         bounds: dict[str, Iterable[float]] | None = None,
-        bound_mode: str = "project",
-        variant: str = "adlif",
-        init_state: str = "zeros",
+        bound_mode: BoundMode = "project",
+        variant: Variant = "adlif",
+        init_state: InitialState = "zeros",
         graded_spikes_factor: float | Tensor = 1.0,
         learn_graded_spikes_factor: bool = False,
     ) -> None:

@@ -30,8 +30,9 @@ def reset(net: nn.Module) -> None:
     """
     reset_ours(net)
     for neuron in _snntorchs(net):
-        if hasattr(neuron, "reset_mem"):  # those over whole sequences have no states
-            neuron.reset_mem()
+        forget = getattr(neuron, "reset_mem", None)
+        if callable(forget):  # those over whole sequences have no states
+            forget()
 
 
 def reset_ours(net: nn.Module) -> None:

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ..callers import user_level
+
+if TYPE_CHECKING:
+    from .history import KeepsHistory
 
 __all__ = ["emitted", "layer_before", "neuron_restarted", "restarted_alone", "taken"]
 
@@ -47,7 +51,7 @@ def neuron_restarted(neuron: nn.Module) -> None:
         _waiting.add(layer)
 
 
-def layer_before(neuron: nn.Module) -> nn.Module | None:
+def layer_before(neuron: nn.Module) -> KeepsHistory | None:
     """The layer with delays whose currents ``neuron`` took last."""
     layer = _upstream.get(neuron)
     return None if layer is None else layer()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor
 
+from ..bounds import BoundMode
 from ..checks import LARGEST, check_current, check_flag, check_function, check_number
 from ..functional.surrogate import Boxcar
 from ..models import front_door
 from ..models.model import LinearModel, NeuronModel
-from ..models.parameters import NeuronParameters
+from ..models.parameters import InitialState, NeuronParameters
 from ..models.run import Run, Sequence, States
 from ..second_backward import ToldOfSecondBackward
 from ..silence import SaysSilence
@@ -49,8 +51,8 @@ class Node(SaysSilence, ToldOfSecondBackward, NeuronParameters, BaseNode, Detach
         preset: str = "default",
         learn: bool = True,
         bounds: dict[str, Iterable[float]] | None = None,
-        bound_mode: str = "project",
-        init_state: str = "zeros",
+        bound_mode: BoundMode = "project",
+        init_state: InitialState = "zeros",
         **of_model,
     ) -> None:
         """:param of_model: initial values of the model's parameters."""
@@ -135,12 +137,13 @@ class Node(SaysSilence, ToldOfSecondBackward, NeuronParameters, BaseNode, Detach
 
     def multi_step_forward(self, x_seq: Tensor, *args, **kwargs) -> Tensor:
         if not self.store_v_seq:
-            return super().multi_step_forward(x_seq, *args, **kwargs)
+            return cast("Tensor", super().multi_step_forward(x_seq, *args, **kwargs))  # of one output
         # BaseNode would loop over single steps here
         states = self.materialize_states((x_seq,), tuple(self._memories.values()), "m")
         sequence = self._sequence(x_seq, states, traces=True)
         self._memories.update(zip(self._memories, sequence.states, strict=True))
-        self.v_seq = sequence.traces[0]
+        if sequence.traces is not None:  # they were asked for
+            self.v_seq = sequence.traces[0]
         return sequence.spikes
 
     def reset(self) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
+from ..bounds import BoundMode
 from ..checks import check_choice, check_flag, check_number
-from ..functional.adlif import VARIANTS
+from ..functional.adlif import VARIANTS, Variant
 from ..models.adlif_parameters import AdLIFParameters
+from ..models.parameters import InitialState
 from .model import Node
 
 __all__ = ["AdLIFPlusNode"]
@@ -81,9 +83,9 @@ class AdLIFPlusNode(AdLIFParameters, Node):
         b: float | Tensor | None = None,
         learn: bool = True,
         bounds: dict[str, Iterable[float]] | None = None,
-        bound_mode: str = "project",
-        init_state: str = "zeros",
-        variant: str = "adlif",
+        bound_mode: BoundMode = "project",
+        init_state: InitialState = "zeros",
+        variant: Variant = "adlif",
     ) -> None:
         options = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         if not check_flag("decay_input", decay_input):

@@ -17,12 +17,22 @@ from .registry import NotApplicable, check
 from .subject import Case, Subject
 
 
-@check("ddp-gradients", "gradients are averaged, and replicas that drift apart are two networks")
+def _begin() -> None:
+    """The two processes import what they need while other checks run."""
+    if dist.is_available() and dist.is_gloo_available():
+        pair()
+
+
+@check("ddp-gradients", "gradients are averaged, and replicas that drift apart are two networks", ahead=_begin)
 def data_parallel_training_averages_gradients_and_keeps_replicas_equal(case: Case) -> None:
     _raise_what_happened(case, "gradients")
 
 
-@check("ddp-states", "DistributedDataParallel sends the buffers of rank 0 to every other before each forward pass")
+@check(
+    "ddp-states",
+    "DistributedDataParallel sends the buffers of rank 0 to every other before each forward pass",
+    ahead=_begin,
+)
 def each_process_of_data_parallel_training_keeps_its_own_states(case: Case) -> None:
     case.needs_states()
     _raise_what_happened(case, "states")

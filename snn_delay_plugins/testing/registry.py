@@ -39,10 +39,18 @@ class Check:
     kind: Kind | None = None
     once: bool = False
     """Whether one form (steps or sequences) stands for all."""
+    ahead: Callable[[], None] | None = None
+    """Begins what the check will wait for, while others run."""
 
 
 def check(
-    key: str, why: str, *, framework: str | None = None, kind: Kind | None = None, once: bool = False
+    key: str,
+    why: str,
+    *,
+    framework: str | None = None,
+    kind: Kind | None = None,
+    once: bool = False,
+    ahead: Callable[[], None] | None = None,
 ) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
     """Add a function to the checks; its name is the sentence, its module the theme."""
 
@@ -50,7 +58,7 @@ def check(
         if key in _CHECKS:
             raise ValueError(f"there are two checks named {key!r}")
         theme = function.__module__.rpartition("checks_")[2]
-        _CHECKS[key] = Check(key, function.__name__.replace("_", " "), why, theme, function, framework, kind, once)
+        _CHECKS[key] = Check(key, function.__name__.replace("_", " "), why, theme, function, framework, kind, once, ahead)
         return function
 
     return added

@@ -155,6 +155,8 @@ def check_plugin(
     subject = Subject(plugin)
     with _silent():
         name, description = name or subject.title, repr(subject).partition(": ")[2]
+    for each in {each.ahead for each in chosen if each.ahead is not None}:
+        each()
     report = Report(name, description, tuple(result_of(each, subject) for each in chosen))
     if on_fail == "raise" and not report.ok:
         raise ConformanceError(f"\n{report}")

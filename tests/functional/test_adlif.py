@@ -171,18 +171,18 @@ def gradients_of(method, variant, reset, adaptive, detach_reset, traces, dtype, 
 @settings(max_examples=60, deadline=None)
 @given(
     served=st.one_of(  # each structure, dtype and kind of surrogate is compiled: the defaults in all of them
-        st.tuples(st.sampled_from(ALL_OPTIONS), st.just(torch.float64), st.just(True)),
-        st.tuples(st.sampled_from(DEFAULTS), st.sampled_from([torch.float32, torch.float64]), st.booleans()),
+        st.tuples(st.sampled_from(ALL_OPTIONS), st.just(torch.float64), st.just(True), st.just(False)),
+        st.tuples(st.sampled_from(DEFAULTS), st.just(torch.float64), st.booleans(), st.booleans()),
+        st.tuples(st.sampled_from(DEFAULTS), st.just(torch.float32), st.booleans(), st.just(False)),
     ),
-    detach_reset=st.booleans(),
     traces=st.booleans(),
     steps=st.integers(1, 70),
     batch=st.integers(1, 4),
     features=st.sampled_from([(1,), (5,), (2, 3), (300,)]),
     seed=st.integers(0, 1000),
 )
-def test_the_compiled_kernel_equals_the_plain_form(served, detach_reset, traces, steps, batch, features, seed):
-    options, dtype, boxcar = served
+def test_the_compiled_kernel_equals_the_plain_form(served, traces, steps, batch, features, seed):
+    options, dtype, boxcar, detach_reset = served
     snntorch_surrogate = pytest.importorskip("snntorch.surrogate") if not boxcar else None
     surrogate = Boxcar() if boxcar else snntorch_surrogate.fast_sigmoid(2)
     arguments = (*options, detach_reset, traces, dtype, (steps, batch, features), seed, surrogate)

@@ -10,6 +10,7 @@ import torch
 
 from recipes.engine.data import events, miniature
 from recipes.engine.data.events import EventRecordings, Sampling, ShdEvents
+from recipes.engine.data.thinning import Thinning
 from recipes.eventprop import braille, yin_yang
 from recipes.eventprop.augmentation import ShiftAndBlend, blend, shift
 from recipes.eventprop.braille import Braille, sigma_delta
@@ -135,6 +136,32 @@ def test_every_sample_is_shifted_by_its_own_number_within_the_range(recordings):
             assert (moved == moved[0]).all()
             found.add(int(moved[0]))
     assert min(found) < -30 and max(found) > 30 and min(found) >= -40 and max(found) <= 40
+
+
+# --------------------------------------------------------------------------------------------------- thinning
+
+
+def test_of_a_merged_channels_events_every_third_is_kept_at_its_time():
+    times = np.arange(9, dtype=np.float32)
+    units = np.array([0, 1, 4, 2, 0, 5, 1, 0, 2])  # channel 0 of the merged: times 0 1 3 4 6 7 8; channel 1: 2 5
+    whole = EventRecordings.of([(times, units), (times[:0], units[:0])], [3, 1], 6, 20.0)
+    thinned = Thinning(merged=3, every=3)(whole)
+    assert thinned.num_units == 2 and len(thinned) == 2 and thinned.labels.tolist() == [3, 1]
+    kept, channels = thinned.sample(0)
+    assert kept.tolist() == [1.0, 5.0, 6.0] and channels.tolist() == [0, 1, 0]
+    assert len(thinned.sample(1)[0]) == 0
+
+
+def test_without_thinning_and_merging_nothing_changes(recordings):
+    same = Thinning(merged=1, every=1)(recordings)
+    assert np.array_equal(same.times, recordings.times) and np.array_equal(same.units, recordings.units)
+
+
+def test_channels_that_do_not_merge_are_refused(recordings):
+    with pytest.raises(ValueError, match="merged = 3 does not divide the 700 channels"):
+        Thinning(merged=3)(recordings)
+    with pytest.raises(ValueError, match="at least 1"):
+        Thinning(every=0)
 
 
 # ------------------------------------------------------------------------------------------------ sigma-delta

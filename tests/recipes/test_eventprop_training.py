@@ -22,6 +22,7 @@ from recipes.eventprop.network import (
     VoltageCrossEntropy,
     VoltageNetwork,
 )
+from recipes.eventprop.neurons import NEURONS
 from recipes.eventprop.yin_yang import Encoding, YinYang
 from snn_delay_plugins.events import SpikeEvents
 
@@ -124,6 +125,74 @@ def test_without_delays_there_is_one_group():
     optimizer = objective.optimizer()
     objective.before_batch(optimizer, Moment(0, 0, 5))
     assert len(optimizer.param_groups) == 1
+
+
+def test_a_cosine_rises_from_zero_in_a_twentieth_of_the_training_and_ends_at_zero():
+    objective = VoltageCrossEntropy(
+        voltage_network(), EventPropTraining(10, 30, 0.01, delay_learning_rate=0.1, schedule="cosine")
+    )
+    optimizer, found = objective.optimizer(), []
+    for step in range(40):
+        objective.before_batch(optimizer, Moment(step // 4, step % 4, 4))
+        found.append([group["lr"] for group in optimizer.param_groups])
+    weights, delays = zip(*found, strict=True)
+    assert weights[:3] == pytest.approx((0.005, 0.01, 0.01)) and list(weights[2:]) == sorted(weights[2:], reverse=True)
+    assert weights[21] == pytest.approx(0.005, rel=1e-6) and 0 < weights[-1] < 1e-4
+    assert delays == pytest.approx([10 * weight for weight in weights])
+
+
+@pytest.mark.parametrize("changes", [{"decay": 0.9}, {"ease_in": True}])
+def test_a_cosine_is_the_whole_schedule(changes):
+    with pytest.raises(ValueError, match="neither decay nor ease_in"):
+        EventPropTraining(10, 30, 0.01, delay_learning_rate=0.1, schedule="cosine", **changes)
+
+
+def test_centred_gradients_leave_the_mean_weight_of_a_hidden_neuron_where_it_is():
+    plain, centred = voltage_network(layers=1, recurrent=True), voltage_network(layers=1, recurrent=True)
+    for network, changes in ((plain, {}), (centred, {"centred": True})):
+        objective = VoltageCrossEntropy(network, dataclasses.replace(HYPER, **changes))
+        objective.optimizer()
+        objective.before_epoch(0)
+        objective.measure(events(), torch.tensor([0, 1, 2, 0, 1])).loss.backward()
+    for name in ("weight", "recurrent_weight"):
+        whole, rest = (getattr(network.hidden[0], name).grad for network in (plain, centred))
+        torch.testing.assert_close(rest, whole - whole.mean(1, keepdim=True))
+        assert whole.mean(1).abs().max() > 1e-6 > rest.mean(1).abs().max()
+    torch.testing.assert_close(centred.readout.weight.grad, plain.readout.weight.grad)
+
+
+@pytest.mark.parametrize("neuron", NEURONS)
+def test_learned_constants_are_one_per_neuron_and_learn_at_their_own_rate(neuron):
+    network = voltage_network(layers=1, neuron=neuron, learn=["tau_mem", "tau_syn"])
+    objective = VoltageCrossEntropy(network, dataclasses.replace(HYPER, constant_learning_rate=0.5))
+    optimizer = objective.optimizer()
+    objective.before_epoch(0)
+    objective.before_batch(optimizer, Moment(0, 0, 5))
+    assert [group["lr"] for group in optimizer.param_groups] == [0.01, 0.1, 0.5]
+    objective.measure(events(), torch.tensor([0, 1, 2, 0, 1])).loss.backward()
+    optimizer.step()
+    moved = network.hidden[0].tau_mem.detach() - 20.0
+    assert moved.shape == (8,) and moved.abs().max().item() == pytest.approx(0.5, rel=1e-3)  # Adam's first step
+
+
+def test_an_adaptive_neuron_without_adaptation_is_a_lif_neuron():
+    settings = {"layers": 1, "recurrent": True, "initial_delay": 50.0}
+    lif, adaptive = (voltage_network(**settings, **neuron) for neuron in ({}, {"neuron": "adlif", "a": 0.0, "b": 0.0}))
+    torch.testing.assert_close(adaptive(events()).output, lif(events()).output, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"neuron": "izhikevich"}, "neuron 'izhikevich': use one of lif, adlif"),
+        ({"neuron": "adlif", "spike_times": "grid"}, "spike_times must be 'exact'"),
+        ({"learn": ["tau_mem"], "spike_times": "grid"}, "spike_times must be 'exact'"),
+        ({"learn": ["tau_adapt"]}, "has no constant 'tau_adapt'"),
+    ],
+)
+def test_a_neuron_that_there_is_not_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        voltage_network(**settings)
 
 
 def test_neurons_silent_for_an_epoch_are_bumped():

@@ -36,11 +36,11 @@ def test_without_home_terminal_backend_and_with_warnings_as_errors_a_table_is_ma
     assert "±" in (tmp_path / "out" / "deckers_table1.md").read_text(encoding="utf-8")
 
 
-def test_three_commands_in_one_folder_at_once_all_succeed(tmp_path):
+def test_two_commands_in_one_folder_at_once_all_succeed(tmp_path):
     folders = {"SNN_DELAY_PLUGINS_CACHE": str(tmp_path / "cache")}
-    processes = [python(*COMMAND, "--out", str(tmp_path / "out"), **folders) for _ in range(3)]
+    processes = [python(*COMMAND, "--out", str(tmp_path / "out"), **folders) for _ in range(2)]
     texts = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], texts
+    assert [process.returncode for process in processes] == [0, 0], texts
     assert len(list((tmp_path / "out").glob("runs/*/result.json"))) == 2
 
 

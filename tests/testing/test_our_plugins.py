@@ -52,6 +52,17 @@ def test_ours(check):
     check()
 
 
+MODELS = {  # in the paths of AdLIF+: what processes and compilers have to do with them is tested there
+    "CubaLIF, a linear model": Plugin(snntorch.CubaLIF, sequence=snntorch.StateCubaLIF),
+    "BalancedResonateAndFireNode, a step function": spikingjelly.BalancedResonateAndFireNode,
+}
+
+
+@parametrize_with_checks(MODELS, without=["compile", "ddp-gradients", "ddp-states"])
+def test_neurons_made_of_a_model(check):
+    check()
+
+
 @parametrize_with_checks(MORE, without=["compile"])
 def test_more_of_ours(check):
     check()

@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,7 +153,9 @@ def _sampled(chunk: shd_files.Chunk, sampling: Sampling) -> tuple[np.ndarray, np
 class ShdEvents(Source):
     """A folder in SHD's format as events. ``augmentations`` are the ways in which training samples can be augmented, by
     name: each makes a training part of the recordings (None: as they are) and is a dataclass, kept with every result;
-    ``augmentation`` names the one in use. ``paper_criterion`` is the metric by which the paper chose its epoch."""
+    ``augmentation`` names the one in use. ``paper_criterion`` is the metric by which the paper chose its epoch.
+    ``thinning``, a dataclass too, makes each file's recordings into others with ``channels(units)`` channels
+    (:class:`recipes.engine.data.thinning.Thinning`)."""
 
     sampling: Sampling
     augmentations: dict[str, Callable[[EventRecordings], object] | None]
@@ -160,6 +163,7 @@ class ShdEvents(Source):
     paper_criterion: str = "train_accuracy"
     allow_silence: bool = False
     published: downloads.Published = heidelberg.SHD
+    thinning: Any = None
 
     folder = binned.BinnedCounts.folder
     names_speakers = True
@@ -171,7 +175,12 @@ class ShdEvents(Source):
     @property
     def settings(self) -> dict:
         how = dataclasses.asdict(self._augment) if self._augment else {}
-        return {"sampling": dataclasses.asdict(self.sampling), "augmentation": {"name": self.augmentation, **how}}
+        thinned = {"thinning": dataclasses.asdict(self.thinning)} if self.thinning else {}
+        return {
+            "sampling": dataclasses.asdict(self.sampling),
+            "augmentation": {"name": self.augmentation, **how},
+            **thinned,
+        }
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
@@ -191,19 +200,22 @@ class ShdEvents(Source):
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         return self._augmented(
-            shd_folder.load_splits(
-                data_dir, protocol, self._read, self.sampling.units, paper_criterion=self.paper_criterion
-            )
+            shd_folder.load_splits(data_dir, protocol, self._read, self._inputs, paper_criterion=self.paper_criterion)
         )
 
     def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:
         return shd_folder.speaker_groups(data_dir, self._read, count)
 
     def load_fold(self, data_dir: Path | None, left_out: tuple[int, ...]) -> Splits:
-        return self._augmented(shd_folder.load_fold(data_dir, self._read, self.sampling.units, left_out))
+        return self._augmented(shd_folder.load_fold(data_dir, self._read, self._inputs, left_out))
 
     def _read(self, path: Path) -> EventRecordings:
-        return read(path, self.sampling, self.allow_silence)
+        recordings = read(path, self.sampling, self.allow_silence)
+        return self.thinning(recordings) if self.thinning else recordings
+
+    @property
+    def _inputs(self) -> int:
+        return self.thinning.channels(self.sampling.units) if self.thinning else self.sampling.units
 
     def _augmented(self, splits: Splits) -> Splits:
         return splits if self._augment is None else dataclasses.replace(splits, train=self._augment(splits.train))

@@ -136,7 +136,7 @@ class Computed:
         alike = one.requires_grad == two.requires_grad and one.dtype == two.dtype and one.device == two.device
         return alike and torch.equal(one, two)
 
-    __hash__ = None
+    __hash__ = None  # pyright: ignore[reportAssignmentType] - what Python itself sets beside __eq__
 
 
 class State(NamedTuple):
@@ -154,8 +154,8 @@ _states: dict[int, tuple[weakref.ref, State]] = {}
 
 def state_of(history: Tensor | None, key: tuple, spikes: Tensor) -> State | None:
     """The state to go on from with these spikes; None where a new line has to begin."""
-    reference, state = _states.get(id(history), _NONE)
-    if state is None or reference() is not history:
+    reference, state = _states.get(id(history), (None, None))
+    if history is None or state is None or reference is None or reference() is not history:
         return None
     line = state.line
     if line.clock != state.clock or line.spent or _version(history) != state.version:
@@ -184,9 +184,6 @@ def _count_changes(before: tuple[Computed, ...], now: tuple[Computed, ...]) -> N
             )
 
 
-_NONE = (None, None)
-
-
 def _in_checkpoint() -> bool:
     """Inside ``torch.utils.checkpoint``, which expects a second run to keep the very tensors of the first one: there a
     step hangs on nothing but its arguments, and begins a line of its own."""
@@ -196,7 +193,8 @@ def _in_checkpoint() -> bool:
     return hooks is not None and hooks[0].__module__ == "torch.utils.checkpoint"
 
 
-_top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_is_tracing: None)
+_autograd = torch._C._autograd  # pyright: ignore[reportAttributeAccessIssue] - torch's stubs leave it out
+_top_hooks = getattr(_autograd, "_top_saved_tensors_default_hooks", lambda ignore_is_tracing: None)
 
 
 def _keep(history: Tensor, state: State) -> None:
@@ -254,7 +252,7 @@ class _Start(Function):
         if to_history or history.count_nonzero():
             for age, past in enumerate(history.detach().unbind()[: line.synapses.reach - 1]):
                 grad = tape.retreat(None, line.synapses.kept(past), to_history)
-                if to_history:
+                if g_history is not None:
                     g_history[age] = grad
         g_taps, g_bias = tape.sums()
         g_taps = g_taps.to(line.synapses.dtype) if ctx.needs_input_grad[0] else None
@@ -314,7 +312,10 @@ def saved(ctx) -> tuple[Tensor, ...]:
         ) from error
 
 
-_BATCHED = tuple(map(torch._C._parse_dispatch_key, ("Batched", "FuncTorchBatched")))  # autograd's own vmap, torch.func's
+_KEYS = (
+    torch._C._parse_dispatch_key(name) for name in ("Batched", "FuncTorchBatched")
+)  # autograd's own vmap, torch.func's
+_BATCHED = tuple(key for key in _KEYS if key is not None)
 
 
 def _refuse_batched(*gradients: Tensor | None) -> None:

@@ -75,8 +75,11 @@ def wiring(
     order = np.argsort(sites, kind="stable")
     starts = np.zeros(math.prod(space) + 1, np.int64)
     np.cumsum(np.bincount(sites, minlength=math.prod(space)), out=starts[1:])
-    lists = (torch.from_numpy(np.ascontiguousarray(x, np.int64)) for x in (starts, patches[order], taps[order]))
-    return Wiring(*lists, num_taps, out_space)
+
+    def tensor(numbers: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(numbers, np.int64))
+
+    return Wiring(tensor(starts), tensor(patches[order]), tensor(taps[order]), num_taps, out_space)
 
 
 def space_of(events: SpikeEvents, axes: int) -> tuple[int, tuple[int, ...]]:

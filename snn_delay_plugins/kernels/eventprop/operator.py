@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ...bins import check_resolution, eps_of
+from ...callers import user_level
 from ..checks import FLOATS, check_indices, check_kind, check_offsets, check_room, check_tensor
 from ..first_order import first_order_only, reverse_mode_only
 from .neuron import exact_neuron, grid_neuron, num_steps
@@ -60,7 +61,7 @@ def _warn_of_copies(device: str, what: str) -> None:
     warnings.warn(
         f"EventProp has no {device} kernel{what}: spikes and parameters are copied to the CPU, computed there in "
         "float64 and copied back",
-        stacklevel=6,
+        stacklevel=user_level(),
     )
 
 

@@ -19,6 +19,8 @@ from .structure import Structure
 
 __all__ = ["EVERY", "linear_neuron"]
 
+_functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue] - torch's stubs leave it out
+
 EVERY = 32
 """Of so many steps one state is kept for a backward pass on the CPU, where no traces are asked for."""
 
@@ -50,7 +52,7 @@ def _looked_at(current: Tensor, *gradients: Tensor | None) -> bool:
     """Whether the operator itself must run: something counts, fakes or vectorises operators."""
     if counting() or transform() is not None or type(current) not in (Tensor, torch.nn.Parameter):
         return True
-    return any(g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in gradients)
+    return any(g is not None and _functorch.is_legacy_batchedtensor(g) for g in gradients)
 
 
 def _check(current: Tensor, state: tuple[Tensor, ...], coefficients: Tensor, structure: Structure) -> None:
@@ -97,7 +99,8 @@ def _forward(
     every = _every(current, traces)
     inside = current.new_empty(current.shape if support else (0, 0), dtype=torch.bool)
     out = _kernels(current).forward(current, (x0, x1, s), coefficients, code, every, inside if support else None, width)
-    return *out, inside
+    spikes, x0_seq, x1_seq, x0_last, x1_last, s_last = out
+    return spikes, x0_seq, x1_seq, x0_last, x1_last, s_last, inside
 
 
 def _backward(
@@ -111,10 +114,10 @@ def _backward(
     _check(current, (x0, x1, s), coefficients, structure)
     _check_backward(gradients, phi, current, traces, structure)
     every = 1 if len(x0_seq) == len(current) else EVERY
-    g_current, *g_state, g_columns = _kernels(current).backward(
+    g_current, g_x0, g_x1, g_s, g_columns = _kernels(current).backward(
         gradients, phi, (width, height), current, traces, (x0, x1, s), coefficients, code, every
     )
-    return g_current, *g_state, g_columns.view(len(coefficients), -1, coefficients.shape[1]).sum(1)
+    return g_current, g_x0, g_x1, g_s, g_columns.view(len(coefficients), -1, coefficients.shape[1]).sum(1)
 
 
 _operator = torch.library.custom_op("snn_delay_plugins::linear_neuron", mutates_args=())(_forward)
@@ -173,12 +176,14 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *gradients):
-        current, *state, coefficients, x0_seq, x1_seq = ctx.saved_tensors
+        current, x0, x1, s, coefficients, x0_seq, x1_seq = ctx.saved_tensors
         phi = None if ctx.is_boxcar else _slopes(x0_seq, x1_seq, coefficients, Structure.of(ctx.code), ctx.surrogate)
         # with a graph of the gradient, the operator is who says that there is none
         run = _operator_backward if torch.is_grad_enabled() or _looked_at(current, *gradients) else _backward
-        inputs = (current, x0_seq, x1_seq, *state, coefficients)
-        return *run(*gradients[:6], phi, *inputs, ctx.code, *ctx.boxcar), *(None,) * 4
+        g_spikes, g_x0, g_x1, g_x0T, g_x1T, g_sT, _ = gradients
+        inputs = (current, x0_seq, x1_seq, x0, x1, s, coefficients)
+        out = run(g_spikes, g_x0, g_x1, g_x0T, g_x1T, g_sT, phi, *inputs, ctx.code, *ctx.boxcar)
+        return *out, *(None,) * 4
 
 
 def _slopes(x0_seq: Tensor, x1_seq: Tensor, coefficients: Tensor, structure: Structure, surrogate) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
-from .arrivals import ahead, block_synapses, list_arrivals, place, scatter, to_end
+from .arrivals import ahead, block_synapses, list_arrivals, place, rows_of_moments, scatter, to_end
 from .flow import LANES, MOMENTS, OPTIONS, STATES, TERMS, moved_back
 
 NOW, EXTRA, THETA, REST = 0, 1, 2, 3  # of a neuron's scalars: time; owed to its next spike; sums of derivatives
@@ -363,7 +363,7 @@ def backward(
     rows, inverse = steps + 1, 1 / h
     loops = weight_r.shape[0] > 0
     n_r = n_out if loops else 0
-    q = np.zeros(MOMENTS * LANES * rows)
+    q = rows_of_moments(LANES * rows)
     longest, most = 0, 0
     for sample in range(offsets.size - 1):
         longest = max(longest, offsets[sample + 1] - offsets[sample])
@@ -384,7 +384,7 @@ def backward(
         np.empty((n_r, LANES)),
     )
     size = LANES * rows if constants else 0
-    bucket, head = np.empty(MOMENTS * size), np.empty(size, np.int32)
+    bucket, head = rows_of_moments(size), np.empty(size, np.int32)
     chain, chain_r = np.empty((longest if constants else 0, LANES), np.int32), np.empty((most, LANES), np.int32)
     echo = np.empty((most if constants else 0, n_out), np.int32)
     s, w, powers, count = np.empty(longest + most + 1), np.empty(longest + most + 1), np.empty(longest + most + 1), 0
@@ -478,7 +478,7 @@ def recurrent_jumps(
     rest = layer[8]
     n_out = weight_r.shape[0]
     rows, inverse = steps + 1, 1 / h
-    q = np.empty(MOMENTS * n_out * rows)
+    q = rows_of_moments(n_out * rows)
     track, scalars, where = np.empty((n_out, 2, STATES)), np.empty((n_out, 4)), np.empty((n_out, 4), np.int64)
     boundary = np.empty(n_out)
     none, no_m = (np.empty(0), np.empty(0), np.empty(0), 0), np.empty((4, 3, 3))

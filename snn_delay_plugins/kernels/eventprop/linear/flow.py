@@ -47,6 +47,28 @@ def moved_back(m, u, p0, p1, p2):
 
 
 @njit(**OPTIONS)
+def expanded(series, c, x0, x1, x2, states, v):
+    """Coefficients in u of exp(M u) x, states [TERMS, 3], and of V(u) = c . exp(M u) x. series[k]: M^k / k!"""
+    for k in range(TERMS):
+        y0 = series[k, 0, 0] * x0 + series[k, 0, 1] * x1 + series[k, 0, 2] * x2
+        y1 = series[k, 1, 0] * x0 + series[k, 1, 1] * x1 + series[k, 1, 2] * x2
+        y2 = series[k, 2, 0] * x0 + series[k, 2, 1] * x1 + series[k, 2, 2] * x2
+        states[k, 0], states[k, 1], states[k, 2] = y0, y1, y2
+        v[k] = c[0] * y0 + c[1] * y1 + c[2] * y2
+
+
+@njit(**OPTIONS)
+def state_at(states, u):
+    """The sum of the series of expanded."""
+    y0, y1, y2 = states[TERMS - 1, 0], states[TERMS - 1, 1], states[TERMS - 1, 2]
+    for k in range(TERMS - 2, -1, -1):
+        y0 = y0 * u + states[k, 0]
+        y1 = y1 * u + states[k, 1]
+        y2 = y2 * u + states[k, 2]
+    return y0, y1, y2
+
+
+@njit(**OPTIONS)
 def _value(v, u):
     y = v[TERMS - 1]
     for k in range(TERMS - 2, -1, -1):
@@ -63,15 +85,13 @@ def _slope(v, u):
 
 
 @njit(**OPTIONS)
-def first_rise(taylor, curvature, theta, length, below, x0, x1, x2, v):
+def first_rise(v, curvature, theta, length, below, x0, x1, x2):
     """First u in [0, length], up to a step, at which V rises through theta, -1 if there is none; is V below at the end?
 
-    Free evolution from x; taylor[k] . x: coefficients of V(u) in u, |V''| <= curvature . |x|. Interval by interval: one in
+    Free evolution from x; v: coefficients of V(u) in u, overwritten; |V''| <= curvature . |x|. Interval by interval: one in
     which V' has one sign holds a crossing if V - theta changes its sign; one in which V stays below the threshold by the
-    bounds on V' holds none; any other is halved. v: room for the series. NaN where the bounds are no numbers.
+    bounds on V' holds none; any other is halved. NaN where the bounds are no numbers.
     """
-    for k in range(TERMS):
-        v[k] = taylor[k, 0] * x0 + taylor[k, 1] * x1 + taylor[k, 2] * x2
     v[0] -= theta
     bend = curvature[0] * abs(x0) + curvature[1] * abs(x1) + curvature[2] * abs(x2)
     if not (bend < np.inf and abs(v[0]) + abs(v[1]) < np.inf):
@@ -115,11 +135,11 @@ def _root(v, lo, hi):
         else:
             hi = u
         new = u - y / slope if slope > 0 else lo
+        if abs(new - u) <= 2e-16 * hi:  # seen before the bounds: a last step of nothing leads back to one of them
+            return min(max(new, lo), hi)
         if not lo < new < hi:
             new = 0.5 * (lo + hi)
             if not lo < new < hi:
                 break
-        if abs(new - u) <= 1e-16 * hi:
-            return new
         u = new
     return u

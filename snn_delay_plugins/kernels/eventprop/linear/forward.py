@@ -10,8 +10,31 @@ import numpy as np
 
 from ...compiled import njit
 from ..numba.crossing import grown
-from .arrivals import add_moments, ahead, block_synapses, enter, list_arrivals, place, scatter, scatter_negative
-from .flow import LANES, MOMENTS, OK, OPTIONS, OVERFLOW, STATES, TERMS, TOO_MANY_SPIKES, first_rise, moved
+from .arrivals import (
+    add_moments,
+    ahead,
+    block_synapses,
+    enter,
+    list_arrivals,
+    place,
+    rows_of_moments,
+    scatter,
+    scatter_negative,
+)
+from .flow import (
+    LANES,
+    MOMENTS,
+    OK,
+    OPTIONS,
+    OVERFLOW,
+    STATES,
+    TERMS,
+    TOO_MANY_SPIKES,
+    expanded,
+    first_rise,
+    moved,
+    state_at,
+)
 
 COLUMN = 3 + 2 * STATES
 
@@ -53,14 +76,15 @@ def quiet_steps(n, until, x, y, bucket, inhibition, base, p, c, slope, curvature
 
 
 @njit(**OPTIONS)
-def next_spike(free, rest, b, c, theta, taylor, curvature, x, t, end, ready, below, a, m, s, w, v, at_ready):
+def next_spike(series, rest, b, c, theta, curvature, x, t, end, ready, below, a, m, s, w, room, at_ready):
     """Walk from state x at time t through the sorted arrivals a..m-1 to the first crossing, or to the end of the step, by
-    x' = free x or, until ``ready``, x' = rest x.
+    the flow of ``series`` or, until ``ready``, x' = rest x. room: for the series of states and potential.
 
     Returns (time or -1, arrivals taken, is V below the threshold); x becomes the state there, at_ready that at the end of a
     refractory period on the way. Arrivals before the crossing are taken, arrivals at it or later are not: a spike is always
     later than any arrival it has seen.
     """
+    states, v = room
     while True:
         until = max(min(s[a], end) if a < m else end, t)
         held = t < ready
@@ -70,11 +94,11 @@ def next_spike(free, rest, b, c, theta, taylor, curvature, x, t, end, ready, bel
             if held:
                 x[0], x[1], x[2] = moved(rest, until - t, x[0], x[1], x[2])
             else:
-                u, below = first_rise(taylor, curvature, theta, until - t, below, x[0], x[1], x[2], v)
+                expanded(series, c, x[0], x[1], x[2], states, v)
+                u, below = first_rise(v, curvature, theta, until - t, below, x[0], x[1], x[2])
+                x[0], x[1], x[2] = state_at(states, u if u >= 0 else until - t)
                 if u >= 0:
-                    x[0], x[1], x[2] = moved(free, u, x[0], x[1], x[2])
                     return max(t + u, np.nextafter(t, np.inf)), a, below
-                x[0], x[1], x[2] = moved(free, until - t, x[0], x[1], x[2])
                 if u != u:  # not to be lost: the end of the sample sees it
                     x[0] = np.nan
             t = until
@@ -107,22 +131,23 @@ def _record(found, column, t, j, sample, x):
 
 
 @njit(**OPTIONS)
-def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer, h, steps, duration, max_spikes):
+def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer, series, h, steps, duration, max_spikes):
     """Blocks block_lo..block_hi-1 of a layer's neurons, all samples: columns of all spikes, (status, sample, neuron)."""
-    M, P, C, b, c, J, r_, theta, rest, taylor, curvature, slope = layer
+    M, P, C, b, c, J, r_, theta, rest, _taylor, curvature, slope = layer
     n_out, n_in = weight.shape
     rows, inverse = steps + 1, 1 / h
     found, total = np.empty((COLUMN, 1024)), 0
     longest = 0
     for sample in range(offsets.size - 1):
         longest = max(longest, offsets[sample + 1] - offsets[sample])
-    bucket, head = np.empty(MOMENTS * LANES * rows), np.empty(LANES * rows, np.int32)
+    bucket, head = rows_of_moments(LANES * rows), np.empty(LANES * rows, np.int32)
     inhibition = np.zeros(LANES * rows)
     chain, echo = np.empty((longest, LANES), np.int32), np.empty((0, 0), np.int32)
     none_t, none_u, none_w = np.empty(0), np.empty(0, np.int64), np.empty((0, 0))
-    s, w, v = np.empty(longest + 1), np.empty(longest + 1), np.empty(TERMS)
+    s, w = np.empty(longest + 1), np.empty(longest + 1)
+    room = np.empty((TERMS, STATES)), np.empty(TERMS)
     x, y, z, at_ready = np.empty(STATES), np.empty(STATES), np.empty(STATES), np.empty(STATES)
-    window, room = np.empty(2), np.empty(MOMENTS)
+    window, moments = np.empty(2), np.empty(MOMENTS)
     bw, bd = np.empty((n_in, LANES)), np.empty((n_in, LANES))
     for block in range(block_lo, block_hi):
         block_synapses(weight, delay, block, bw, bd)
@@ -140,7 +165,7 @@ def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer,
                 before, below, ready = total, True, -1.0
                 x[:] = 0
                 m_free, m_held, p_free, p_held, c_free, c_held = M[0, j], M[1, j], P[0, j], P[1, j], C[0, j], C[1, j]
-                of_v, of_bend, of_slope, jumps, adds = taylor[j], curvature[j], slope[j], J[j], r_[j]
+                of_flow, of_bend, of_slope, jumps, adds = series[j], curvature[j], slope[j], J[j], r_[j]
                 n = 0
                 while n < steps:
                     r = lane * rows + n
@@ -184,16 +209,15 @@ def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer,
                     t, a, fired, stop = begin, 0, False, end
                     if not waking:
                         t, stop = begin + window[0], min(begin + window[1], end)
-                    m = enter(m_free, p_free, c_free, z, begin, end, t, inverse, s, w, m, room)
+                    m = enter(m_free, p_free, c_free, z, begin, end, t, inverse, s, w, m, moments)
                     while True:
                         at_ready[0] = np.nan
                         t, a, below = next_spike(
-                            m_free,
+                            of_flow,
                             m_held,
                             b,
                             c,
                             theta[j],
-                            of_v,
                             of_bend,
                             z,
                             t,
@@ -204,7 +228,7 @@ def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer,
                             m,
                             s,
                             w,
-                            v,
+                            room,
                             at_ready,
                         )
                         if at_ready[0] == at_ready[0]:
@@ -230,7 +254,7 @@ def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer,
 
 @njit(**OPTIONS)
 def recurrent(
-    times, units, offsets, lo, hi, weight, delay, weight_r, delay_r, layer, h, steps, duration, max_spikes
+    times, units, offsets, lo, hi, weight, delay, weight_r, delay_r, layer, series, h, steps, duration, max_spikes
 ):  # fmt: skip
     """Samples lo..hi-1 of a recurrent layer: columns of all spikes, in order, (status, sample, neuron).
 
@@ -238,7 +262,7 @@ def recurrent(
     final, since arrivals it causes come no earlier; neurons that it reaches within the step are solved again. So delays
     shorter than a step, and zero, are exact.
     """
-    M, P, C, b, c, J, r_, theta, rest, taylor, curvature, slope = layer
+    M, P, C, b, c, J, r_, theta, rest, _taylor, curvature, slope = layer
     n_out, n_in = weight.shape
     blocks = (n_out + LANES - 1) // LANES
     rows, inverse = steps + 1, 1 / h
@@ -246,13 +270,14 @@ def recurrent(
     longest = 0
     for sample in range(lo, hi):
         longest = max(longest, offsets[sample + 1] - offsets[sample])
-    bucket, head = np.empty(MOMENTS * blocks * LANES * rows), np.empty(blocks * LANES * rows, np.int32)
+    bucket, head = rows_of_moments(blocks * LANES * rows), np.empty(blocks * LANES * rows, np.int32)
     inhibition = np.empty(blocks * LANES * rows)
     chain, echo = np.empty((blocks, longest, LANES), np.int32), np.empty((256, n_out), np.int32)
     out_t, out_u = np.empty(256), np.empty(256, np.int64)
-    s, w, v, at_ready = np.empty(longest + 257), np.empty(longest + 257), np.empty(TERMS), np.empty(STATES)
+    s, w, at_ready = np.empty(longest + 257), np.empty(longest + 257), np.empty(STATES)
+    room = np.empty((TERMS, STATES)), np.empty(TERMS)
     x, start, final, y = np.empty((n_out, 3)), np.empty((n_out, 3)), np.empty((n_out, 3)), np.empty(STATES)
-    trial, window, room = np.empty(STATES), np.empty(2), np.empty(MOMENTS)
+    trial, window, moments = np.empty(STATES), np.empty(2), np.empty(MOMENTS)
     since, begun, cross = np.empty(n_out), np.empty(n_out), np.empty(n_out)
     ready, below, began_below = np.empty(n_out), np.empty(n_out, np.bool_), np.empty(n_out, np.bool_)
     count, last = np.empty(n_out, np.int64), np.empty(n_out, np.int64)
@@ -305,15 +330,14 @@ def recurrent(
                         out_t, out_u, weight_r, delay_r, since[j], end, s, w,
                     )  # fmt: skip
                     final[j] = start[j]
-                    m = enter(M[0, j], P[0, j], C[0, j], final[j], begin, end, begin, inverse, s, w, m, room)
+                    m = enter(M[0, j], P[0, j], C[0, j], final[j], begin, end, begin, inverse, s, w, m, moments)
                     at_ready[0] = np.nan
                     t, _a, below[j] = next_spike(
-                        M[0, j],
+                        series[j],
                         M[1, j],
                         b,
                         c,
                         theta[j],
-                        taylor[j],
                         curvature[j],
                         final[j],
                         begun[j],
@@ -324,7 +348,7 @@ def recurrent(
                         m,
                         s,
                         w,
-                        v,
+                        room,
                         at_ready,
                     )
                     if at_ready[0] == at_ready[0]:

@@ -150,7 +150,9 @@ def eventprop_linear(
     kernels = _device_kernels(times)
     if kernels:
         synapses, recurrent = _on_device(kernels, weight, delay), _on_device(kernels, recurrent_weight, recurrent_delay)
-        out = kernels.forward_pass(_events_on_device(kernels, times, units, offsets), synapses, recurrent, layer, max_spikes)
+        out = kernels.forward_pass(
+            _events_on_device(kernels, times, units, offsets), synapses, recurrent, layer, max_spikes
+        )
         exact, of_units, of_offsets, _ = out.events
         states = out.before, out.at_ready
     else:

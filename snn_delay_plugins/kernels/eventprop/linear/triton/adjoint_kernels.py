@@ -1,11 +1,11 @@
 """Backward kernels: p = dL/dx, backwards in time, and its sums over arrivals.
 
 p[b, n, j, i] holds p at the end of step n. Where p jumps are boundaries: number 2 k is spike k, 2 k + 1 the end of its
-refractory period. The spikes come neuron by neuron (tables.SpikeLists). first[b, n, j] is the last boundary of a step, follow
-the next earlier one in the same step, above the next later one, -1 if there is none; a step without boundaries has -1 in first
-or, in the refractory period, -2. Of a boundary: its time (when), its step, p at it as those before it see it (at), and that,
-carried on to the end of the step by the flow that holds below it (below), which is what arrivals below it read. plus[k]: p
-after spike k. An arrival at the time of a spike comes after it.
+refractory period. The spikes come neuron by neuron (tables.SpikeLists). first[b, n, j] is the last boundary of a step,
+follow the next earlier one in the same step, above the next later one, -1 if there is none; a step without boundaries has
+-1 in first or, in the refractory period, -2. Of a boundary: its time (when), its step, p at it as those before it see it
+(at), and that, carried on to the end of the step by the flow that holds below it (below), which is what arrivals below it
+read. plus[k]: p after spike k. An arrival at the time of a spike comes after it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from .flow import (
     SLOPE,
     SQUARE,
     TAYLOR,
+    WIDTH,
     C,
     H,
     J,
     P,
-    column,
+    column_of,
     dot,
     jumped,
     moved_back,
@@ -59,46 +60,47 @@ def start_back(own, earliest, before_ready, rest):
 
 
 @triton.jit
-def close(of, size, n, h, now, held, broken, p0, p1, p2):
+def close(of, n, h, now, held, broken, p0, p1, p2):
     """p at the start of step n, from p at the time ``now``, the step's end where it is not broken."""
-    y0, y1, y2 = times_back(of + (P + SQUARE * held) * size, size, p0, p1, p2)
+    y0, y1, y2 = times_back(of + (P + SQUARE * held) * WIDTH, p0, p1, p2)
     if any_of(broken):
         u = tl.where(broken, tl.maximum(now - n * h, 0.0), 0.0)
-        z0, z1, z2 = moved_back(of + SQUARE * held * size, size, u, p0, p1, p2)
+        z0, z1, z2 = moved_back(of + SQUARE * held * WIDTH, u, p0, p1, p2)
         y0, y1, y2 = tl.where(broken, z0, y0), tl.where(broken, z1, y1), tl.where(broken, z2, y2)
     return y0, y1, y2
 
 
 @triton.jit
 def pass_boundary(
-    lanes, woken, spike, time, of, size, n, end, now, held, previous, extra, received, t, before, at_ready, g_time, g_jump, p0,
+    lanes, woken, spike, time, of, n, end, now, held, previous, extra, received, t, before, at_ready, g_time, g_jump, p0,
     p1, p2, first, when, step, follow, above, at, below, mu, plus, by_ready, at_step,
 ):  # fmt: skip
-    """The lanes' boundaries, ends of refractory periods where ``woken``, else spikes. Returns p below it, whether the flow there
-    is that of the refractory period, the boundary's number, and what the spike is owed by the end of its refractory period."""
+    """The lanes' boundaries, ends of refractory periods where ``woken``, else spikes. Returns p below it, whether the
+    flow there is that of the refractory period, the boundary's number, and what the spike is owed by the end of its
+    refractory period."""
     u = tl.where(lanes, now - time, 0.0)
-    p0, p1, p2 = moved_back(of + SQUARE * held * size, size, u, p0, p1, p2)
+    p0, p1, p2 = moved_back(of + SQUARE * held * WIDTH, u, p0, p1, p2)
     spikes = lanes & other_than(woken)
     ends = lanes & woken
     x0, x1, x2 = load_three(at_ready + 3 * spike, ends)
-    a0, a1, a2 = times(of + SQUARE * size, size, x0, x1, x2)
-    c0, c1, c2 = times(of, size, x0, x1, x2)
+    a0, a1, a2 = times(of + SQUARE * WIDTH, x0, x1, x2)
+    c0, c1, c2 = times(of, x0, x1, x2)
     owed = p0 * (a0 - c0) + p1 * (a1 - c1) + p2 * (a2 - c2)
     tl.store(by_ready + spike, owed, ends)
     v0, v1, v2 = load_three(before + 3 * spike, spikes)
-    a0, a1, a2 = times(of, size, v0, v1, v2)
-    c0, c1, c2 = times(of + J * size, size, a0, a1, a2)
-    x0, x1, x2 = jumped(of, size, v0, v1, v2)
-    resting = (tl.load(of + REST * size) > 0).to(tl.int32)
-    e0, e1, e2 = times(of + SQUARE * resting * size, size, x0, x1, x2)
+    a0, a1, a2 = times(of, v0, v1, v2)
+    c0, c1, c2 = times(of + J * WIDTH, a0, a1, a2)
+    x0, x1, x2 = jumped(of, v0, v1, v2)
+    resting = (tl.load(of + REST * WIDTH) > 0).to(tl.int32)
+    e0, e1, e2 = times(of + SQUARE * resting * WIDTH, x0, x1, x2)
     by_time = tl.load(g_time + spike, spikes, 0) + received + extra
     by_time += p0 * (a0 + c0 - e0) + p1 * (a1 + c1 - e1) + p2 * (a2 + c2 - e2)
-    rate = dot(of + SLOPE * size, size, v0, v1, v2)
+    rate = dot(of + SLOPE * WIDTH, v0, v1, v2)
     jump = tl.load(g_jump + spike, spikes, 0) - by_time / tl.where(spikes, rate, 1.0)
     tl.store(mu + spike, jump, spikes)
     store_three(plus + 3 * spike, spikes, p0, p1, p2)
-    a0, a1, a2 = times_back(of + J * size, size, p0, p1, p2)
-    c0, c1, c2 = three(of + TAYLOR * size, size)
+    a0, a1, a2 = times_back(of + J * WIDTH, p0, p1, p2)
+    c0, c1, c2 = three(of + TAYLOR * WIDTH)
     p0 = tl.where(spikes, p0 + a0 + c0 * jump, p0)
     p1 = tl.where(spikes, p1 + a1 + c1 * jump, p1)
     p2 = tl.where(spikes, p2 + a2 + c2 * jump, p2)
@@ -112,7 +114,7 @@ def pass_boundary(
     tl.store(first + at_step, number, lanes & (previous < 0))
     store_three(at + 3 * number, lanes, p0, p1, p2)
     u = tl.where(lanes, time - end, 0.0)
-    y0, y1, y2 = moved_back(of + SQUARE * held * size, size, u, p0, p1, p2)
+    y0, y1, y2 = moved_back(of + SQUARE * held * WIDTH, u, p0, p1, p2)
     store_three(below + 3 * number, lanes, y0, y1, y2)
     extra = tl.where(ends, owed, tl.where(spikes, 0.0, extra))
     return p0, p1, p2, held, tl.where(lanes, number, previous), extra
@@ -120,16 +122,16 @@ def pass_boundary(
 
 @triton.jit
 def adjoint_kernel(
-    start, t, before, at_ready, g_time, g_jump, neurons, constants, p, first, when, step, follow, above, at, below, mu, plus,
-    by_ready, steps, n_out, BLOCK: tl.constexpr,
+    start, t, before, at_ready, g_time, g_jump, neurons, constants, p, first, when, step, follow, above, at, below, mu,
+    plus, by_ready, steps, n_out, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Of a feed-forward layer."""
     b = tl.program_id(0).to(tl.int64)
     j = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = j < n_out
-    of = neurons + tl.minimum(j, n_out - 1)
+    of = column_of(neurons, tl.minimum(j, n_out - 1))
     h, duration = tl.load(constants + H), tl.load(constants + DURATION)
-    rest = tl.load(of + REST * n_out)
+    rest = tl.load(of + REST * WIDTH)
     earliest = tl.load(start + b * n_out + j, inside, 0)
     spike = tl.load(start + b * n_out + j + 1, inside, 0) - 1
     held = start_back(spike, earliest, at_ready, rest)
@@ -150,7 +152,7 @@ def adjoint_kernel(
         while any_of(lanes):
             time = tl.minimum(time, now)
             p0, p1, p2, held, previous, extra = pass_boundary(
-                lanes, woken, spike, time, of, n_out, n, end, now, held, previous, extra, 0.0, t, before, at_ready, g_time,
+                lanes, woken, spike, time, of, n, end, now, held, previous, extra, 0.0, t, before, at_ready, g_time,
                 g_jump, p0, p1, p2, first, when, step, follow, above, at, below, mu, plus, by_ready, at_step,
             )  # fmt: skip
             now = tl.where(lanes, time, now)
@@ -159,19 +161,20 @@ def adjoint_kernel(
             woken = left & (rest > 0) & (held == 0)
             time = tl.load(t + spike, left, 0) + tl.where(woken, rest, 0.0)
             lanes = lanes & left & (time >= n * h)
-        p0, p1, p2 = close(of, n_out, n, h, now, held, previous >= 0, p0, p1, p2)
+        p0, p1, p2 = close(of, n, h, now, held, previous >= 0, p0, p1, p2)
 
 
 @triton.jit
 def at_arrivals(b, s, of, inside, p, first, when, follow, below, h, inverse, steps, n_out, j):
-    """(q, dq/df) of the arrivals of one event at all lanes: what an arrival of weight one at the fraction f changes L by."""
+    """(q, dq/df) of the arrivals of one event at all lanes: what an arrival of weight one at the fraction f changes L
+    by."""
     n, f = place(s, h, inverse, steps)
     seen = inside & (n < steps)
     at = (b * steps + n) * n_out + j
     boundary = tl.load(first + at, seen, -1)
     p0, p1, p2 = load_three(p + 3 * at, seen)
     odd = (boundary & 1) > 0
-    rests = tl.load(of + REST * n_out) > 0
+    rests = tl.load(of + REST * WIDTH) > 0
     held = tl.where(boundary >= 0, rests & other_than(odd), boundary == -2).to(tl.int32)
     going = boundary >= 0
     going = going & (s < tl.load(when + boundary, going, 0))
@@ -182,12 +185,12 @@ def at_arrivals(b, s, of, inside, p, first, when, follow, below, h, inverse, ste
         boundary = tl.load(follow + boundary, going, -1)
         going = going & (boundary >= 0)
         going = going & (s < tl.load(when + boundary, going, 0))
-    c = of + (C + POLYNOMIAL * held) * n_out
+    c = of + (C + POLYNOMIAL * held) * WIDTH
     q, slope = p0 * 0, p0 * 0
     for back in tl.static_range(0, MOMENTS):
         k = MOMENTS - 1 - back
         slope = slope * f + q
-        q = q * f + dot(c + 3 * k * n_out, n_out, p0, p1, p2)
+        q = q * f + dot(c + 3 * k * WIDTH, p0, p1, p2)
     return q, slope
 
 
@@ -200,14 +203,27 @@ def gather_kernel(
     i = tl.program_id(0)
     j = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = j < n_out
-    of = neurons + tl.minimum(j, n_out - 1)
+    of = column_of(neurons, tl.minimum(j, n_out - 1))
     h, inverse = tl.load(constants + H), tl.load(constants + INVERSE)
     synapse = i.to(tl.int64) * n_out + j
     d = tl.load(delay + synapse, inside, 0)
     by_weight, by_delay = tl.load(sum_w + synapse, inside, 0), tl.load(sum_d + synapse, inside, 0)
     for e in range(tl.load(start + i), tl.load(start + i + 1)):
         q, slope = at_arrivals(
-            tl.load(sample + e), tl.load(times + e) + d, of, inside, p, first, when, follow, below, h, inverse, steps, n_out, j
+            tl.load(sample + e),
+            tl.load(times + e) + d,
+            of,
+            inside,
+            p,
+            first,
+            when,
+            follow,
+            below,
+            h,
+            inverse,
+            steps,
+            n_out,
+            j,
         )
         by_weight += q
         by_delay += slope
@@ -238,16 +254,16 @@ def gather_times_kernel(
     for j0 in range(0, n_out, BLOCK):
         j = j0 + tl.arange(0, BLOCK)
         total += sent_back(
-            tl.load(sample + e), tl.load(times + e), tl.load(units + e), weight, delay, neurons + tl.minimum(j, n_out - 1),
-            j < n_out, p, first, when, follow, below, h, inverse, steps, n_out, j,
+            tl.load(sample + e), tl.load(times + e), tl.load(units + e), weight, delay, column_of(neurons, tl.minimum(j,
+            n_out - 1)), j < n_out, p, first, when, follow, below, h, inverse, steps, n_out, j,
         )  # fmt: skip
     tl.store(grad + e, tl.sum(total, 0))
 
 
 @triton.jit
 def recurrent_adjoint_kernel(
-    offsets, units, time_of, weight, delay, start, t, before, at_ready, g_time, g_jump, neurons, constants, p, first, when, step,
-    follow, above, at, below, mu, plus, by_ready, steps, n_out, BLOCK: tl.constexpr,
+    offsets, units, time_of, weight, delay, start, t, before, at_ready, g_time, g_jump, neurons, constants, p, first,
+    when, step, follow, above, at, below, mu, plus, by_ready, steps, n_out, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """As adjoint_kernel, all neurons of a sample in one program. Spikes are taken backwards in time: dL/dt of each has also
     what its own targets send back. units, time_of: in order of time; everything else comes
@@ -255,9 +271,9 @@ def recurrent_adjoint_kernel(
     b = tl.program_id(0).to(tl.int64)
     j = tl.arange(0, BLOCK)
     inside = j < n_out
-    of = neurons + tl.minimum(j, n_out - 1)
+    of = column_of(neurons, tl.minimum(j, n_out - 1))
     h, inverse, duration = tl.load(constants + H), tl.load(constants + INVERSE), tl.load(constants + DURATION)
-    rest = tl.load(of + REST * n_out)
+    rest = tl.load(of + REST * WIDTH)
     earliest = tl.load(start + b * n_out + j, inside, 0)
     own = tl.load(start + b * n_out + j + 1, inside, 0) - 1
     held = start_back(own, earliest, at_ready, rest)
@@ -288,7 +304,7 @@ def recurrent_adjoint_kernel(
             if any_of(lanes):
                 time = tl.minimum(time, now)
                 p0, p1, p2, held, previous, extra = pass_boundary(
-                    lanes, woken, own, time, of, n_out, n, end, now, held, previous, extra, 0.0, t, before, at_ready, g_time,
+                    lanes, woken, own, time, of, n, end, now, held, previous, extra, 0.0, t, before, at_ready, g_time,
                     g_jump, p0, p1, p2, first, when, step, follow, above, at, below, mu, plus, by_ready, at_step,
                 )  # fmt: skip
                 now = tl.where(lanes, time, now)
@@ -297,14 +313,30 @@ def recurrent_adjoint_kernel(
                 unit = tl.load(units + spike)
                 received = tl.sum(
                     sent_back(
-                        b, t_next, unit, weight, delay, of, inside, p, first, when, follow, below, h, inverse, steps, n_out, j
+                        b,
+                        t_next,
+                        unit,
+                        weight,
+                        delay,
+                        of,
+                        inside,
+                        p,
+                        first,
+                        when,
+                        follow,
+                        below,
+                        h,
+                        inverse,
+                        steps,
+                        n_out,
+                        j,
                     ),
                     0,
                 )
                 lanes = j == unit
                 time = tl.minimum(t_next + p0 * 0, now)
                 p0, p1, p2, held, previous, extra = pass_boundary(
-                    lanes, lanes == 0, own, time, of, n_out, n, end, now, held, previous,
+                    lanes, lanes == 0, own, time, of, n, end, now, held, previous,
                     extra, received, t, before, at_ready, g_time, g_jump, p0, p1, p2, first, when, step, follow, above, at,
                     below, mu, plus, by_ready, at_step,
                 )  # fmt: skip
@@ -313,4 +345,4 @@ def recurrent_adjoint_kernel(
                 spike -= 1
                 tl.debug_barrier()
             going = here
-        p0, p1, p2 = close(of, n_out, n, h, now, held, previous >= 0, p0, p1, p2)
+        p0, p1, p2 = close(of, n, h, now, held, previous >= 0, p0, p1, p2)

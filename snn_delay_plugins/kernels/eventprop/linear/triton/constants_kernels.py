@@ -1,5 +1,5 @@
-"""Backward kernels for the derivatives of M: states at the starts of steps, and int p x^T dt over the parts of steps that have
-boundaries (:mod:`.adjoint_kernels`). Whole steps are products of matrices, on the host.
+"""Backward kernels for the derivatives of M: states at the starts of steps, and int p x^T dt over the parts of steps that
+have boundaries (:mod:`.adjoint_kernels`). Whole steps are products of matrices, on the host.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ...triton.flow import any_of, other_than
+from ...triton.flow import any_of
 from .adjoint_kernels import load_three, store_three
 from .flow import (
     DURATION,
@@ -17,11 +17,13 @@ from .flow import (
     REST,
     SQUARE,
     TERMS,
+    WIDTH,
     B,
     C,
     H,
     ahead,
     column,
+    column_of,
     jumped,
     moved,
     place,
@@ -40,7 +42,7 @@ def arrivals_after(mark, node, chain, node_t, node_u, weight, delay, j, n_out, c
         synapse = tl.load(node_u + event, live, 0) * n_out + j
         s = tl.load(node_t + event, live, 0) + tl.load(delay + synapse, live, 0)
         _n, f = place(s, h, inverse, steps)
-        z0, z1, z2 = polynomial(c, n_out, f)
+        z0, z1, z2 = polynomial(c, f)
         w = tl.where(live & (s >= mark), tl.load(weight + synapse, live, 0), 0.0)
         y0, y1, y2 = y0 + w * z0, y1 + w * z1, y2 + w * z2
         node = tl.load(chain + event * n_out + j, live, -1)
@@ -49,17 +51,17 @@ def arrivals_after(mark, node, chain, node_t, node_u, weight, delay, j, n_out, c
 
 @triton.jit
 def replay_kernel(
-    bucket, head, chain, node_t, node_u, weight, delay, start, t, before, at_ready, neurons, constants, states, steps, n_out,
-    BLOCK: tl.constexpr,
+    bucket, head, chain, node_t, node_u, weight, delay, start, t, before, at_ready, neurons, constants, states, steps,
+    n_out, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """states[b, n, j, i]: x at the start of step n, from the moments and the spikes known."""
     b = tl.program_id(0).to(tl.int64)
     j = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = j < n_out
     near = tl.minimum(j, n_out - 1)
-    of = neurons + near
+    of = column_of(neurons, near)
     h, inverse, duration = tl.load(constants + H), tl.load(constants + INVERSE), tl.load(constants + DURATION)
-    rest = tl.load(of + REST * n_out)
+    rest = tl.load(of + REST * WIDTH)
     spike = tl.load(start + b * n_out + j, inside, 0)
     last = tl.load(start + b * n_out + j + 1, inside, 0)
     zero = tl.zeros((BLOCK,), tl.float64)
@@ -69,14 +71,14 @@ def replay_kernel(
         at = (b * steps + n) * n_out + near
         store_three(states + 3 * at, inside, x0, x1, x2)
         end = tl.minimum((n + 1) * h, duration)
-        y0, y1, y2 = ahead(of, held, n_out, bucket + at * MOMENTS, x0, x1, x2)
+        y0, y1, y2 = ahead(of, held, bucket + at * MOMENTS, x0, x1, x2)
         mark = zero - 1
         wakes = (held > 0) & (ready < end)
         fires = (held == 0) & (spike < last)
         fires = fires & (tl.load(t + spike, fires, 0) < end)
         while any_of(wakes | fires):
             v0, v1, v2 = load_three(before + 3 * spike, fires)
-            z0, z1, z2 = jumped(of, n_out, v0, v1, v2)
+            z0, z1, z2 = jumped(of, v0, v1, v2)
             v0, v1, v2 = load_three(at_ready + 3 * spike - 3, wakes)
             x0 = tl.where(fires, z0, tl.where(wakes, v0, x0))
             x1 = tl.where(fires, z1, tl.where(wakes, v1, x1))
@@ -91,23 +93,21 @@ def replay_kernel(
             fires = fires & (tl.load(t + spike, fires, 0) < end)
         broken = inside & (mark >= 0)
         if any_of(broken):
-            z0, z1, z2 = moved(
-                of + SQUARE * held * n_out, n_out, tl.where(broken, end - tl.maximum(mark, n * h), 0.0), x0, x1, x2
-            )
+            z0, z1, z2 = moved(of + SQUARE * held * WIDTH, tl.where(broken, end - tl.maximum(mark, n * h), 0.0), x0, x1, x2)
             node = tl.where(broken, tl.load(head + at), -1)
-            c = of + (C + POLYNOMIAL * held) * n_out
+            c = of + (C + POLYNOMIAL * held) * WIDTH
             v0, v1, v2 = arrivals_after(mark, node, chain, node_t, node_u, weight, delay, j, n_out, c, h, inverse, steps)
             y0, y1, y2 = tl.where(broken, z0 + v0, y0), tl.where(broken, z1 + v1, y1), tl.where(broken, z2 + v2, y2)
         x0, x1, x2 = y0, y1, y2
 
 
 @triton.jit
-def piece(m, size, u, p0, p1, p2, x0, x1, x2, d0, d1, d2, d3, d4, d5, d6, d7, d8):
+def piece(m, u, p0, p1, p2, x0, x1, x2, d0, d1, d2, d3, d4, d5, d6, d7, d8):
     """d + int p x^T over a time u that begins in x and ends in p, which is
     sum_n u^(n + 1) / (n + 1)! A_n,  A_0 = p x^T,  A_n = M^T A_(n-1) + p (M^n x)^T."""
-    m0, m1, m2 = three(m, size)
-    m3, m4, m5 = three(m + 3 * size, size)
-    m6, m7, m8 = three(m + 6 * size, size)
+    m0, m1, m2 = three(m)
+    m3, m4, m5 = three(m + 3 * WIDTH)
+    m6, m7, m8 = three(m + 6 * WIDTH)
     a0, a1, a2, a3, a4, a5, a6, a7, a8 = u * 0, u * 0, u * 0, u * 0, u * 0, u * 0, u * 0, u * 0, u * 0
     scale = u * 0 + 1
     for n in tl.static_range(0, TERMS - 1):
@@ -130,18 +130,18 @@ def pieces_kernel(
     cell, unit, held, low, high, p, x, head, chain, node_t, node_u, weight, delay, neurons, constants, out, parts, n_out,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """out[k] = int p x^T over part k of a step: of neuron unit[k], from the time low, x, to high, p. cell: place of the step in
-    head."""
+    """out[k] = int p x^T over part k of a step: of neuron unit[k], from the time low, x, to high, p. cell: place of the
+    step in head."""
     k = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = k < parts
     j = tl.load(unit + k, inside, 0)
-    m = neurons + j + SQUARE * n_out * tl.load(held + k, inside, 0)
+    m = column_of(neurons, j) + SQUARE * WIDTH * tl.load(held + k, inside, 0)
     lo, hi = tl.load(low + k, inside, 0), tl.load(high + k, inside, 0)
     p0, p1, p2 = load_three(p + 3 * k, inside)
     x0, x1, x2 = load_three(x + 3 * k, inside)
     b0, b1, b2 = column(constants + B)
     z = lo * 0
-    d0, d1, d2, d3, d4, d5, d6, d7, d8 = piece(m, n_out, hi - lo, p0, p1, p2, x0, x1, x2, z, z, z, z, z, z, z, z, z)
+    d0, d1, d2, d3, d4, d5, d6, d7, d8 = piece(m, hi - lo, p0, p1, p2, x0, x1, x2, z, z, z, z, z, z, z, z, z)
     node = tl.load(head + tl.load(cell + k, inside, 0), inside, -1)
     while tl.max(node, 0) >= 0:
         live = node >= 0
@@ -152,7 +152,7 @@ def pieces_kernel(
         w = tl.where(here, tl.load(weight + synapse, live, 0), 0.0)
         u = tl.where(here, hi - s, 0.0)
         d0, d1, d2, d3, d4, d5, d6, d7, d8 = piece(
-            m, n_out, u, p0, p1, p2, w * b0, w * b1, w * b2, d0, d1, d2, d3, d4, d5, d6, d7, d8
+            m, u, p0, p1, p2, w * b0, w * b1, w * b2, d0, d1, d2, d3, d4, d5, d6, d7, d8
         )
         node = tl.load(chain + event * n_out + j, live, -1)
     tl.store(out + 9 * k, d0, inside)

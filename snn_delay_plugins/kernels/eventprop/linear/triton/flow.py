@@ -1,7 +1,8 @@
 """Free evolution of neurons within a step, lane by lane, and the first rise of the potential through the threshold.
 
-``neurons`` [rows, out] has what a lane reads of its neuron; of = neurons + j points to its column, size = out is the
-distance of rows. Matrices are rows one after the other; those of the refractory period follow those of the free flow.
+``neurons`` [out / 32, rows, 32] has what a lane reads of its neuron; of = column_of(neurons, j) points to its column, in
+which rows are a known distance apart, so that no lane has to keep an address for each. Matrices are rows one after the
+other; those of the refractory period follow those of the free flow.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from ...triton.flow import any_of, other_than
 
 STATES, MOMENTS, TERMS = tl.constexpr(3), tl.constexpr(8), tl.constexpr(12)
 M, P, C, J, R = tl.constexpr(0), tl.constexpr(18), tl.constexpr(36), tl.constexpr(84), tl.constexpr(93)
-THETA, REST, CURVATURE, TAYLOR, SLOPE = (tl.constexpr(n) for n in (96, 97, 98, 101, 104))
+THETA, REST, CURVATURE, TAYLOR, SLOPE, ROWS = (tl.constexpr(n) for n in (96, 97, 98, 101, 104, 137))
+WIDTH = tl.constexpr(32)
 SQUARE, POLYNOMIAL = tl.constexpr(9), tl.constexpr(24)  # rows from the free flow's M and P, and C, to the held one's
 
 # Numbers of the layer, a float64 tensor: triton would round Python floats to float32.
@@ -27,26 +29,31 @@ def column(vector):
 
 
 @triton.jit
-def three(of, size):
-    """Three rows one after the other."""
-    return tl.load(of), tl.load(of + size), tl.load(of + 2 * size)
+def column_of(neurons, j):
+    return neurons + j // WIDTH * (ROWS * WIDTH) + j % WIDTH
 
 
 @triton.jit
-def times(m, size, x0, x1, x2):
+def three(of):
+    """Three rows one after the other."""
+    return tl.load(of), tl.load(of + WIDTH), tl.load(of + 2 * WIDTH)
+
+
+@triton.jit
+def times(m, x0, x1, x2):
     """m x, m the lanes' matrices."""
-    y0 = tl.load(m) * x0 + tl.load(m + size) * x1 + tl.load(m + 2 * size) * x2
-    y1 = tl.load(m + 3 * size) * x0 + tl.load(m + 4 * size) * x1 + tl.load(m + 5 * size) * x2
-    y2 = tl.load(m + 6 * size) * x0 + tl.load(m + 7 * size) * x1 + tl.load(m + 8 * size) * x2
+    y0 = tl.load(m) * x0 + tl.load(m + WIDTH) * x1 + tl.load(m + 2 * WIDTH) * x2
+    y1 = tl.load(m + 3 * WIDTH) * x0 + tl.load(m + 4 * WIDTH) * x1 + tl.load(m + 5 * WIDTH) * x2
+    y2 = tl.load(m + 6 * WIDTH) * x0 + tl.load(m + 7 * WIDTH) * x1 + tl.load(m + 8 * WIDTH) * x2
     return y0, y1, y2
 
 
 @triton.jit
-def times_back(m, size, p0, p1, p2):
+def times_back(m, p0, p1, p2):
     """m^T p."""
-    y0 = tl.load(m) * p0 + tl.load(m + 3 * size) * p1 + tl.load(m + 6 * size) * p2
-    y1 = tl.load(m + size) * p0 + tl.load(m + 4 * size) * p1 + tl.load(m + 7 * size) * p2
-    y2 = tl.load(m + 2 * size) * p0 + tl.load(m + 5 * size) * p1 + tl.load(m + 8 * size) * p2
+    y0 = tl.load(m) * p0 + tl.load(m + 3 * WIDTH) * p1 + tl.load(m + 6 * WIDTH) * p2
+    y1 = tl.load(m + WIDTH) * p0 + tl.load(m + 4 * WIDTH) * p1 + tl.load(m + 7 * WIDTH) * p2
+    y2 = tl.load(m + 2 * WIDTH) * p0 + tl.load(m + 5 * WIDTH) * p1 + tl.load(m + 8 * WIDTH) * p2
     return y0, y1, y2
 
 
@@ -67,20 +74,20 @@ def exponential(m0, m1, m2, m3, m4, m5, m6, m7, m8, u, x0, x1, x2):
 
 
 @triton.jit
-def moved(m, size, u, x0, x1, x2):
+def moved(m, u, x0, x1, x2):
     """exp(m u) x."""
-    m0, m1, m2 = three(m, size)
-    m3, m4, m5 = three(m + 3 * size, size)
-    m6, m7, m8 = three(m + 6 * size, size)
+    m0, m1, m2 = three(m)
+    m3, m4, m5 = three(m + 3 * WIDTH)
+    m6, m7, m8 = three(m + 6 * WIDTH)
     return exponential(m0, m1, m2, m3, m4, m5, m6, m7, m8, u, x0, x1, x2)
 
 
 @triton.jit
-def moved_back(m, size, u, p0, p1, p2):
+def moved_back(m, u, p0, p1, p2):
     """exp(m^T u) p."""
-    m0, m1, m2 = three(m, size)
-    m3, m4, m5 = three(m + 3 * size, size)
-    m6, m7, m8 = three(m + 6 * size, size)
+    m0, m1, m2 = three(m)
+    m3, m4, m5 = three(m + 3 * WIDTH)
+    m6, m7, m8 = three(m + 6 * WIDTH)
     return exponential(m0, m3, m6, m1, m4, m7, m2, m5, m8, u, p0, p1, p2)
 
 
@@ -95,23 +102,24 @@ def place(s, h, inverse, steps):
 
 
 @triton.jit
-def polynomial(c, size, f):
+def polynomial(c, f):
     """sum_k f^k C_k: what an arrival of weight one at the fraction f of a step is at its end."""
-    y0, y1, y2 = three(c + 21 * size, size)
+    y0, y1, y2 = three(c + 21 * WIDTH)
     for k in tl.static_range(6, -1, -1):
-        c0, c1, c2 = three(c + 3 * k * size, size)
+        c0, c1, c2 = three(c + 3 * k * WIDTH)
         y0, y1, y2 = y0 * f + c0, y1 * f + c1, y2 * f + c2
     return y0, y1, y2
 
 
 @triton.jit
-def ahead(of, held, size, moments, x0, x1, x2):
-    """State at a step's end: P x + sum_k m_k C_k, the moments m of a lane one after the other. held: 1 in lanes that rest."""
-    y0, y1, y2 = times(of + (P + SQUARE * held) * size, size, x0, x1, x2)
-    c = of + (C + POLYNOMIAL * held) * size
+def ahead(of, held, moments, x0, x1, x2):
+    """State at a step's end: P x + sum_k m_k C_k, the moments m of a lane one after the other. held: 1 in lanes that
+    rest."""
+    y0, y1, y2 = times(of + (P + SQUARE * held) * WIDTH, x0, x1, x2)
+    c = of + (C + POLYNOMIAL * held) * WIDTH
     for k in tl.static_range(0, MOMENTS):
         m = tl.load(moments + k)
-        c0, c1, c2 = three(c + 3 * k * size, size)
+        c0, c1, c2 = three(c + 3 * k * WIDTH)
         y0 += m * c0
         y1 += m * c1
         y2 += m * c2
@@ -119,10 +127,10 @@ def ahead(of, held, size, moments, x0, x1, x2):
 
 
 @triton.jit
-def jumped(of, size, x0, x1, x2):
+def jumped(of, x0, x1, x2):
     """x + J x + r."""
-    y0, y1, y2 = times(of + J * size, size, x0, x1, x2)
-    r0, r1, r2 = three(of + R * size, size)
+    y0, y1, y2 = times(of + J * WIDTH, x0, x1, x2)
+    r0, r1, r2 = three(of + R * WIDTH)
     return x0 + y0 + r0, x1 + y1 + r1, x2 + y2 + r2
 
 
@@ -130,28 +138,28 @@ def jumped(of, size, x0, x1, x2):
 
 
 @triton.jit
-def dot(of, size, x0, x1, x2):
-    a, b, c = three(of, size)
+def dot(of, x0, x1, x2):
+    a, b, c = three(of)
     return a * x0 + b * x1 + c * x2
 
 
 @triton.jit
-def _series(of, size, x0, x1, x2):
+def _series(of, x0, x1, x2):
     """Coefficients of V(u) = c . exp(M u) x in u."""
-    k = of + TAYLOR * size
+    k = of + TAYLOR * WIDTH
     return (
-        dot(k, size, x0, x1, x2),
-        dot(k + 3 * size, size, x0, x1, x2),
-        dot(k + 6 * size, size, x0, x1, x2),
-        dot(k + 9 * size, size, x0, x1, x2),
-        dot(k + 12 * size, size, x0, x1, x2),
-        dot(k + 15 * size, size, x0, x1, x2),
-        dot(k + 18 * size, size, x0, x1, x2),
-        dot(k + 21 * size, size, x0, x1, x2),
-        dot(k + 24 * size, size, x0, x1, x2),
-        dot(k + 27 * size, size, x0, x1, x2),
-        dot(k + 30 * size, size, x0, x1, x2),
-        dot(k + 33 * size, size, x0, x1, x2),
+        dot(k, x0, x1, x2),
+        dot(k + 3 * WIDTH, x0, x1, x2),
+        dot(k + 6 * WIDTH, x0, x1, x2),
+        dot(k + 9 * WIDTH, x0, x1, x2),
+        dot(k + 12 * WIDTH, x0, x1, x2),
+        dot(k + 15 * WIDTH, x0, x1, x2),
+        dot(k + 18 * WIDTH, x0, x1, x2),
+        dot(k + 21 * WIDTH, x0, x1, x2),
+        dot(k + 24 * WIDTH, x0, x1, x2),
+        dot(k + 27 * WIDTH, x0, x1, x2),
+        dot(k + 30 * WIDTH, x0, x1, x2),
+        dot(k + 33 * WIDTH, x0, x1, x2),
     )
 
 
@@ -167,16 +175,16 @@ def _slope(u, b, c, d, e, f, g, h, i, k, n, o):
 
 
 @triton.jit
-def first_rise(lanes, of, size, length, below, x0, x1, x2):
+def first_rise(lanes, of, length, below, x0, x1, x2):
     """First u in [0, length], up to a step, at which V rises through theta: where, u, and is V below it at the end?
 
     Interval by interval, as linear.flow.first_rise: one in which V' has one sign holds a crossing if V - theta changes its
     sign; one in which V stays below the threshold by the bounds on V' holds none; any other is halved. u is NaN in lanes
     whose numbers overflow.
     """
-    a, b, c, d, e, f, g, h, i, k, n, o = _series(of, size, x0, x1, x2)
-    a -= tl.load(of + THETA * size)
-    bend = dot(of + CURVATURE * size, size, tl.abs(x0), tl.abs(x1), tl.abs(x2))
+    a, b, c, d, e, f, g, h, i, k, n, o = _series(of, x0, x1, x2)
+    a -= tl.load(of + THETA * WIDTH)
+    bend = dot(of + CURVATURE * WIDTH, tl.abs(x0), tl.abs(x1), tl.abs(x2))
     fits = bend + tl.abs(a) + tl.abs(b) < float("inf")
     running = lanes & fits
     found = running & below & (a >= 0) & (b > 0)  # reached by rounding in the interval before; else it is only touched

@@ -1,9 +1,9 @@
 """Forward kernels (:mod:`..linear` has the algorithm).
 
-bucket[b, n, j, k]: the moments of the arrivals of step n; inhibition[b, n, j]: sum of |w| of the negative ones; head[b, n, j]
-and chain[node, j]: the arrivals of a step, one leading to the next, in no order. A spike has seven rows in
-found[b, number, row, j]: its time, x before the jump, x at the end of the refractory period. Programs as in the kernels of
-LIF: one of 32 neurons and one sample, or one of all neurons of a sample.
+bucket[b, n, j, k]: the moments of the arrivals of step n; inhibition[b, n, j]: sum of |w| of the negative ones; head[b,
+n, j] and chain[node, j]: the arrivals of a step, one leading to the next, in no order. A spike has seven rows in found[b,
+number, row, j]: its time, x before the jump, x at the end of the refractory period. Programs as in the kernels of LIF:
+one of 32 neurons and one sample, or one of all neurons of a sample.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from ...triton.flow import any_of, other_than
 from .flow import (
     CURVATURE,
     DURATION,
-    H,
     INVERSE,
     MOMENTS,
     REST,
@@ -23,15 +22,17 @@ from .flow import (
     SQUARE,
     TAYLOR,
     THETA,
+    WIDTH,
     B,
+    H,
     ahead,
     column,
+    column_of,
     dot,
     first_rise,
     jumped,
     moved,
     place,
-    three,
 )
 
 
@@ -77,21 +78,21 @@ def scatter_kernel(
 
 
 @triton.jit
-def bounds(of, size, b0, b1, b2, h):
+def bounds(of, b0, b1, b2, h):
     """What one excitatory and one inhibitory arrival of weight one may add to V' in a step."""
-    kick = dot(of + SLOPE * size, size, b0, b1, b2)
-    spread = h * dot(of + CURVATURE * size, size, tl.abs(b0), tl.abs(b1), tl.abs(b2))
+    kick = dot(of + SLOPE * WIDTH, b0, b1, b2)
+    spread = h * dot(of + CURVATURE * WIDTH, tl.abs(b0), tl.abs(b1), tl.abs(b2))
     return tl.maximum(spread + kick, 0.0), tl.maximum(spread - kick, 0.0)
 
 
 @triton.jit
-def may_cross(of, size, x0, x1, x2, y0, y1, y2, total, negative, raises, lowers, h):
+def may_cross(of, x0, x1, x2, y0, y1, y2, total, negative, raises, lowers, h):
     """Whether a neuron may reach the threshold in a step that begins in x and ends in y: the bound of linear.forward's
     quiet_steps."""
-    low = tl.load(of + THETA * size) * (1 - 1e-9)
-    v, after = dot(of + TAYLOR * size, size, x0, x1, x2), dot(of + TAYLOR * size, size, y0, y1, y2)
-    rate = dot(of + SLOPE * size, size, x0, x1, x2)
-    bend = h * dot(of + CURVATURE * size, size, tl.abs(x0), tl.abs(x1), tl.abs(x2))
+    low = tl.load(of + THETA * WIDTH) * (1 - 1e-9)
+    v, after = dot(of + TAYLOR * WIDTH, x0, x1, x2), dot(of + TAYLOR * WIDTH, y0, y1, y2)
+    rate = dot(of + SLOPE * WIDTH, x0, x1, x2)
+    bend = h * dot(of + CURVATURE * WIDTH, tl.abs(x0), tl.abs(x1), tl.abs(x2))
     positive = total + negative
     up = tl.maximum(rate + bend + positive * raises + negative * lowers, 0.0)
     down = tl.maximum(bend - rate + positive * lowers + negative * raises, 0.0)
@@ -100,8 +101,8 @@ def may_cross(of, size, x0, x1, x2, y0, y1, y2, total, negative, raises, lowers,
 
 @triton.jit
 def next_arrival(node, chain, node_t, node_u, weight, delay, j, n_out, seen, end):
-    """The first arrival after ``seen``: its time, brought back to the step's end, inf if there is none, and weight; arrivals
-    at the same time are one. node: the heads of the chains, or -1 in lanes that are not asked."""
+    """The first arrival after ``seen``: its time, brought back to the step's end, inf if there is none, and weight;
+    arrivals at the same time are one. node: the heads of the chains, or -1 in lanes that are not asked."""
     arrival = seen * 0 + float("inf")
     arriving = seen * 0
     while tl.max(node, 0) >= 0:
@@ -121,31 +122,27 @@ def next_arrival(node, chain, node_t, node_u, weight, delay, j, n_out, seen, end
 def advance(
     active, first, chain, node_t, node_u, weight, delay, j, n_out, of, b0, b1, b2, end, ready, t, x0, x1, x2, seen, below
 ):  # fmt: skip
-    """Lanes from state x at time t to what comes first: the next arrival, a crossing, the end of the refractory period or of
-    the step. Lanes that cross, lanes whose refractory period ends, lanes that arrive at the step's end; t, x, the time of the
-    last arrival taken, is V below the threshold.
+    """Lanes from state x at time t to what comes first: the next arrival, a crossing, the end of the refractory period or
+    of the step. Lanes that cross, lanes whose refractory period ends, lanes that arrive at the step's end; t, x, the time
+    of the last arrival taken, is V below the threshold.
 
     Arrivals before a crossing are taken, those at it or later are not: a spike is later than any arrival it has seen.
     """
-    arrival, arriving = next_arrival(
-        tl.where(active, first, -1), chain, node_t, node_u, weight, delay, j, n_out, seen, end
-    )
+    arrival, arriving = next_arrival(tl.where(active, first, -1), chain, node_t, node_u, weight, delay, j, n_out, seen, end)
     until = tl.maximum(tl.minimum(arrival, end), t)
     resting = active & (t < ready)
     until = tl.where(resting, tl.minimum(until, ready), until)
     length = tl.where(active, until - t, 0.0)
-    found, u, after = first_rise(
-        active & other_than(resting) & (length > 0), of, n_out, length, below, x0, x1, x2
-    )
+    found, u, after = first_rise(active & other_than(resting) & (length > 0), of, length, below, x0, x1, x2)
     below = tl.where(active, after, below)
     held = resting.to(tl.int32)
     u = tl.where(found | (u != u), u, length)
-    y0, y1, y2 = moved(of + SQUARE * held * n_out, n_out, u, x0, x1, x2)
+    y0, y1, y2 = moved(of + SQUARE * held * WIDTH, u, x0, x1, x2)
     x0, x1, x2 = tl.where(active, y0, x0), tl.where(active, y1, x1), tl.where(active, y2, x2)
     following = (t.to(tl.int64, bitcast=True) + 1).to(tl.float64, bitcast=True)  # the next number
     t = tl.where(found, tl.minimum(tl.maximum(t + u, following), until), tl.where(active, until, t))
     woken = resting & (t >= ready)
-    below = tl.where(woken, dot(of + TAYLOR * n_out, n_out, x0, x1, x2) < tl.load(of + THETA * n_out), below)
+    below = tl.where(woken, dot(of + TAYLOR * WIDTH, x0, x1, x2) < tl.load(of + THETA * WIDTH), below)
     goes_on = active & other_than(found | woken)  # an arrival at the same time is taken afterwards
     takes = goes_on & (arrival <= t)
     w = tl.where(takes, arriving, 0.0)
@@ -175,11 +172,11 @@ def record_ready(found, spike, n_out, kept, x0, x1, x2):
 
 
 @triton.jit
-def after_spike(of, n_out, found, t, x0, x1, x2, ready, below):
+def after_spike(of, found, t, x0, x1, x2, ready, below):
     """State, end of the refractory period, is V below the threshold, after the jump of the lanes ``found``."""
-    y0, y1, y2 = jumped(of, n_out, x0, x1, x2)
-    theta, rest = tl.load(of + THETA * n_out), tl.load(of + REST * n_out)
-    below = tl.where(found, dot(of + TAYLOR * n_out, n_out, y0, y1, y2) < theta * (1 - 1e-12), below)
+    y0, y1, y2 = jumped(of, x0, x1, x2)
+    theta, rest = tl.load(of + THETA * WIDTH), tl.load(of + REST * WIDTH)
+    below = tl.where(found, dot(of + TAYLOR * WIDTH, y0, y1, y2) < theta * (1 - 1e-12), below)
     ready = tl.where(found & (rest > 0), t + rest, ready)
     return tl.where(found, y0, x0), tl.where(found, y1, x1), tl.where(found, y2, x2), ready, below
 
@@ -190,15 +187,15 @@ def spikes_kernel(
     capacity, max_spikes, INHIBITED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """A feed-forward layer, from step to step; in one in which a bound says that a neuron may spike, or in which its
-    refractory period ends, its arrivals are looked at one by one. Spikes beyond the capacity are counted alone; final[b, j] is
-    no finite number if the state overflows."""
+    refractory period ends, its arrivals are looked at one by one. Spikes beyond the capacity are counted alone; final[b,
+    j] is no finite number if the state overflows."""
     b = tl.program_id(0).to(tl.int64)
     j = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = j < n_out
-    of = neurons + tl.minimum(j, n_out - 1)
+    of = column_of(neurons, tl.minimum(j, n_out - 1))
     h, duration = tl.load(constants + H), tl.load(constants + DURATION)
     b0, b1, b2 = column(constants + B)
-    raises, lowers = bounds(of, n_out, b0, b1, b2, h)
+    raises, lowers = bounds(of, b0, b1, b2, h)
     zero = tl.zeros((BLOCK,), tl.float64)
     x0, x1, x2, ready, negative = zero, zero, zero, zero - 1, zero
     fired, below = tl.zeros((BLOCK,), tl.int32), zero == 0
@@ -208,9 +205,9 @@ def spikes_kernel(
         if INHIBITED:
             negative = tl.load(inhibition + at)
         held = ready > end
-        y0, y1, y2 = ahead(of, held.to(tl.int32), n_out, bucket + at * MOMENTS, x0, x1, x2)
+        y0, y1, y2 = ahead(of, held.to(tl.int32), bucket + at * MOMENTS, x0, x1, x2)
         total = tl.load(bucket + at * MOMENTS)
-        active = (ready > n * h) | may_cross(of, n_out, x0, x1, x2, y0, y1, y2, total, negative, raises, lowers, h)
+        active = (ready > n * h) | may_cross(of, x0, x1, x2, y0, y1, y2, total, negative, raises, lowers, h)
         active = active & inside & other_than(held) & (fired <= max_spikes)
         below = below | other_than(held | active)
         x0, x1, x2 = tl.where(active, x0, y0), tl.where(active, x1, y1), tl.where(active, x2, y2)
@@ -223,7 +220,7 @@ def spikes_kernel(
             spot = (b * capacity + fired) * 7 * n_out + j
             record(found, spot, n_out, spikes & (fired < capacity), t, x0, x1, x2)
             record_ready(found, spot - 7 * n_out, n_out, woken & (fired <= capacity), x0, x1, x2)
-            x0, x1, x2, ready, below = after_spike(of, n_out, spikes, t, x0, x1, x2, ready, below)
+            x0, x1, x2, ready, below = after_spike(of, spikes, t, x0, x1, x2, ready, below)
             fired += spikes.to(tl.int32)
             active = active & other_than(done) & (fired <= max_spikes)
     tl.store(count + b * n_out + j, fired, inside)
@@ -235,14 +232,15 @@ def _crossings(
     lanes, head, chain, node_t, node_u, weight, delay, j, n_out, of, b0, b1, b2, end, ready, t, x0, x1, x2, seen, below,
     found, last, kept,
 ):  # fmt: skip
-    """Lanes from x at t to the first crossing, its time, or to the end of the step, inf; and there x, the time of the last
-    arrival taken, whether V is below the threshold. x at the end of a refractory period on the way goes to the rows of the spike ``last``."""
+    """Lanes from x at t to the first crossing, its time, or to the end of the step, inf; and there x, the time of the
+    last arrival taken, whether V is below the threshold. x at the end of a refractory period on the way goes to the rows
+    of the spike ``last``."""
     crossing = x0 * 0 + float("inf")
     active = lanes
     while any_of(active):
         spikes, woken, done, t, x0, x1, x2, seen, below = advance(
-            active, tl.load(head), chain, node_t, node_u, weight, delay, j, n_out, of, b0, b1, b2, end, ready, t, x0, x1, x2,
-            seen, below,
+            active, tl.load(head), chain, node_t, node_u, weight, delay, j, n_out, of, b0, b1, b2, end, ready, t, x0, x1,
+            x2, seen, below,
         )  # fmt: skip
         record_ready(found, last, n_out, woken & kept, x0, x1, x2)
         crossing = tl.where(spikes, t, crossing)
@@ -259,18 +257,18 @@ def recurrent_kernel(
     event of unit in + j and takes the next free node of the sample, after those of its input events. There are ``nodes`` of
     them; the sample stops when they are used up (the caller starts again with more).
 
-    In a step spikes are taken in order of time: the earliest crossing of any neuron is final, since arrivals it causes come no
-    earlier; neurons that it reaches within the step are solved again from their own last spike. So delays shorter than a
-    step, and zero, are exact.
+    In a step spikes are taken in order of time: the earliest crossing of any neuron is final, since arrivals it causes
+    come no earlier; neurons that it reaches within the step are solved again from their own last spike. So delays shorter
+    than a step, and zero, are exact.
     """
     b = tl.program_id(0).to(tl.int64)
     j = tl.arange(0, BLOCK)
     inside = j < n_out
-    column_of = tl.minimum(j, n_out - 1)
-    of = neurons + column_of
+    near = tl.minimum(j, n_out - 1)
+    of = column_of(neurons, near)
     h, inverse, duration = tl.load(constants + H), tl.load(constants + INVERSE), tl.load(constants + DURATION)
     b0, b1, b2 = column(constants + B)
-    raises, lowers = bounds(of, n_out, b0, b1, b2, h)
+    raises, lowers = bounds(of, b0, b1, b2, h)
     node = tl.load(ranges + 2 * b + 1)
     last_node = node + nodes
     open_ = node < last_node
@@ -278,7 +276,7 @@ def recurrent_kernel(
     x0, x1, x2, ready, negative = zero, zero, zero, zero - 1, zero
     fired, below = tl.zeros((BLOCK,), tl.int32), zero == 0
     for n in range(steps):
-        at = (b * steps + n) * n_out + column_of
+        at = (b * steps + n) * n_out + near
         end = tl.minimum((n + 1) * h, duration)
         listed = zero > 0
         from_t, from0, from1, from2, since, from_below = zero + n * h, x0, x1, x2, zero - 1, below
@@ -289,9 +287,9 @@ def recurrent_kernel(
             held = ready > end
             if INHIBITED:
                 negative = tl.load(inhibition + at)
-            y0, y1, y2 = ahead(of, held.to(tl.int32), n_out, bucket + at * MOMENTS, from0, from1, from2)
+            y0, y1, y2 = ahead(of, held.to(tl.int32), bucket + at * MOMENTS, from0, from1, from2)
             total = tl.load(bucket + at * MOMENTS)
-            may = may_cross(of, n_out, from0, from1, from2, y0, y1, y2, total, negative, raises, lowers, h)
+            may = may_cross(of, from0, from1, from2, y0, y1, y2, total, negative, raises, lowers, h)
             may = other_than(held) & (may | (ready > n * h))
             again = reached & (listed | may)
             quiet = reached & other_than(again)
@@ -317,7 +315,7 @@ def recurrent_kernel(
                 record(
                     found, (b * capacity + fired) * 7 * n_out + j, n_out, mine & (fired < capacity), crossing, x0, x1, x2
                 )
-                z0, z1, z2, ready, from_below = after_spike(of, n_out, mine, crossing, x0, x1, x2, ready, from_below)
+                z0, z1, z2, ready, from_below = after_spike(of, mine, crossing, x0, x1, x2, ready, from_below)
                 from_t, since = tl.where(mine, t, from_t), tl.where(mine, seen, since)
                 from0, from1, from2 = tl.where(mine, z0, from0), tl.where(mine, z1, from1), tl.where(mine, z2, from2)
                 fired += mine.to(tl.int32)

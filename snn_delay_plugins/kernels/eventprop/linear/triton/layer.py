@@ -21,9 +21,10 @@ _MOMENTS, _ROWS = 8, 7
 
 @dataclass
 class Neurons:
-    """Columns of the neurons (:mod:`.flow`), numbers of the layer, steps."""
+    """Columns of the neurons (:mod:`.flow`), the same as rows [rows, out], numbers of the layer, steps."""
 
     columns: Tensor
+    rows: Tensor
     numbers: Tensor
     steps: int
     duration: float
@@ -34,18 +35,20 @@ class Neurons:
         k = layer.constants
         M, P, C, _b, _c, J, r, theta, rest, taylor, curvature, _slope = (torch.from_numpy(x) for x in layer.tables)
         n_out = theta.shape[0]
-        tables = (*(x.movedim(1, -1) for x in (M, P, C)), *(x.movedim(0, -1) for x in (J, r, theta, rest, curvature, taylor)))
-        columns = torch.cat([x.reshape(-1, n_out) for x in tables])
+        tables = (
+            *(x.movedim(1, -1) for x in (M, P, C)),
+            *(x.movedim(0, -1) for x in (J, r, theta, rest, curvature, taylor)),
+        )
+        rows = torch.cat([x.reshape(-1, n_out) for x in tables])
+        columns = torch.nn.functional.pad(rows, (0, -n_out % LANES)).view(rows.shape[0], -1, LANES).movedim(0, 1)
         numbers = torch.tensor([layer.h, 1 / layer.h, layer.duration, *k.B.tolist()], dtype=torch.float64)
-        return cls(columns.contiguous().to(device), numbers.to(device), layer.steps, layer.duration)
+        return cls(columns.contiguous().to(device), rows.to(device), numbers.to(device), layer.steps, layer.duration)
 
 
 class Buckets:
     """Moments, inhibition and chains of the arrivals of every step (:mod:`.forward_kernels`)."""
 
-    def __init__(
-        self, nodes: Events, ranges: Tensor, synapses: Synapses, neurons: Neurons, inhibited: bool
-    ) -> None:
+    def __init__(self, nodes: Events, ranges: Tensor, synapses: Synapses, neurons: Neurons, inhibited: bool) -> None:
         samples, n_out, device = ranges.shape[0], synapses.shape[1], ranges.device
         shape = samples, neurons.steps, n_out
         self.moments = torch.zeros((*shape, _MOMENTS), dtype=torch.float64, device=device)
@@ -53,8 +56,8 @@ class Buckets:
         self.head = torch.full(shape, -1, dtype=torch.int32, device=device)
         self.chain = torch.empty((nodes.times.numel(), n_out), dtype=torch.int32, device=device)
         forward_kernels.scatter_kernel[samples, blocks(n_out)](
-            nodes.times, nodes.units, ranges, *synapses, neurons.numbers, *self.all(), neurons.steps, n_out, inhibited, True,
-            LANES, num_warps=1,
+            nodes.times, nodes.units, ranges, *synapses, neurons.numbers, *self.all(), neurons.steps, n_out, inhibited,
+            True, LANES, num_warps=1,
         )  # fmt: skip
 
     def all(self) -> tuple[Tensor, ...]:
@@ -72,8 +75,8 @@ class Spikes:
 
 @dataclass
 class _Found:
-    """Of a group of samples: rows of spikes [samples, capacity, 7, out], how many there are [samples, out]; the last states'
-    sizes."""
+    """Of a group of samples: rows of spikes [samples, capacity, 7, out], how many there are [samples, out]; the last
+    states' sizes."""
 
     rows: Tensor
     count: Tensor
@@ -141,8 +144,8 @@ def _spikes(
     if recurrent is None:
         buckets = Buckets(part, _ranges(part, 0), both, neurons, inhibited)
         forward_kernels.spikes_kernel[samples, blocks(n_out)](
-            *buckets.all(), part.times, part.units, *both, neurons.columns, neurons.numbers, *of_found, neurons.steps, n_out,
-            capacity, most, inhibited, LANES, num_warps=1,
+            *buckets.all(), part.times, part.units, *both, neurons.columns, neurons.numbers, *of_found, neurons.steps,
+            n_out, capacity, most, inhibited, LANES, num_warps=1,
         )  # fmt: skip
         return found
     room = _NODES * n_out
@@ -196,8 +199,10 @@ class Gradients:
 class _Adjoint:
     """p and its boundaries in a group of samples (:mod:`.adjoint_kernels`)."""
 
-    def __init__(self, spikes: Spikes, g_time: Tensor, g_jump: Tensor, neurons: Neurons, recurrent: Synapses | None) -> None:
-        events, n_out, device = spikes.events, neurons.columns.shape[1], spikes.before.device
+    def __init__(
+        self, spikes: Spikes, g_time: Tensor, g_jump: Tensor, neurons: Neurons, recurrent: Synapses | None
+    ) -> None:
+        events, n_out, device = spikes.events, neurons.rows.shape[1], spikes.before.device
         samples, steps, count = events.batch_size, neurons.steps, events.times.numel()
 
         def floats(*shape: int) -> Tensor:
@@ -227,8 +232,8 @@ class _Adjoint:
             )
         else:
             adjoint_kernels.recurrent_adjoint_kernel[(samples,)](
-                events.offsets, events.units, events.times, *recurrent, self.start, *of_spikes, *of_layer, *out, steps, n_out,
-                **lanes_of_layer(n_out),
+                events.offsets, events.units, events.times, *recurrent, self.start, *of_spikes, *of_layer, *out, steps,
+                n_out, **lanes_of_layer(n_out),
             )  # fmt: skip
 
     def read(self) -> tuple[Tensor, ...]:
@@ -247,8 +252,8 @@ class _Sums:
         n_in, n_out = self.synapses.shape
         order, start, sample = by_unit(events, n_in)
         adjoint_kernels.gather_kernel[n_in, blocks(n_out)](
-            start, sample, events.times[order], self.synapses.delay, *adjoint.read(), neurons.columns, neurons.numbers, self.q,
-            self.slope, neurons.steps, n_out, LANES, num_warps=1,
+            start, sample, events.times[order], self.synapses.delay, *adjoint.read(), neurons.columns, neurons.numbers,
+            self.q, self.slope, neurons.steps, n_out, LANES, num_warps=1,
         )  # fmt: skip
 
     def gradients(self, h: float) -> tuple[Tensor, Tensor]:
@@ -259,7 +264,7 @@ class _Constants:
     """Derivatives by M, M_held, P, C of both, J and r, added up over groups."""
 
     def __init__(self, n_out: int, neurons: Neurons) -> None:
-        like = neurons.columns
+        like = neurons.rows
         self.neurons = neurons
         self.m, self.p = like.new_zeros(2, n_out, 3, 3), like.new_zeros(2, n_out, 3, 3)
         self.c = like.new_zeros(2, n_out, _MOMENTS, 3)
@@ -291,8 +296,8 @@ class _Constants:
         self.m += by_key(held * n_out + unit, out, 2 * n_out).view(2, n_out, 3, 3)
 
     def _parts(self, adjoint: _Adjoint, states: Tensor) -> list[Tensor]:
-        """Parts of steps with boundaries: above each of these, and below the first of a step. Place of the step, neuron, 1 in
-        the refractory period, times and p, x at its ends."""
+        """Parts of steps with boundaries: above each of these, and below the first of a step. Place of the step, neuron,
+        1 in the refractory period, times and p, x at its ends."""
         neurons, n_out, steps = self.neurons, states.shape[2], states.shape[1]
         h = neurons.numbers[0]
         boundary = (adjoint.step >= 0).nonzero().flatten()
@@ -304,7 +309,7 @@ class _Constants:
         high = torch.where(topmost, end, adjoint.when[above])
         p = torch.where(topmost[:, None], adjoint.p.view(-1, 3)[cell], adjoint.at[above])
         x = torch.where((odd > 0)[:, None], adjoint.at_ready[spike], self._after(adjoint)[spike])
-        resting = neurons.columns[_REST][unit] > 0
+        resting = neurons.rows[_REST][unit] > 0
         held = (resting & (odd == 0)).long()
         lowest = adjoint.follow[boundary] < 0
         first = [cell, unit, odd, step * h, when, adjoint.at[boundary], states.view(-1, 3)[cell]]
@@ -313,12 +318,12 @@ class _Constants:
 
     def _after(self, adjoint: _Adjoint) -> Tensor:
         """x after each spike."""
-        J, r = self.neurons.columns[_J : _J + 9], self.neurons.columns[_J + 9 : _J + 12]
+        J, r = self.neurons.rows[_J : _J + 9], self.neurons.rows[_J + 9 : _J + 12]
         jump = J[:, adjoint.units].t().reshape(-1, 3, 3)
         return adjoint.before + (jump * adjoint.before[:, None]).sum(2) + r[:, adjoint.units].t()
 
 
-_J, _REST = 84, 97  # rows of the columns
+_J, _REST = 84, 97  # rows
 
 
 def by_key(keys: Tensor, rows: Tensor, size: int) -> Tensor:
@@ -379,6 +384,4 @@ def backward_pass(
         free, held = tables + constants.m
         M = free + torch.from_numpy(layer.constants.kept).to(M.device)[:, None] * held
     of_recurrent = (None, None) if sums_r is None else sums_r.gradients(layer.h)
-    return Gradients(
-        *sums.gradients(layer.h), *of_recurrent, grad_t, theta[:, 0], rest[:, 0], M, J.reshape(n_out, 3, 3), r
-    )
+    return Gradients(*sums.gradients(layer.h), *of_recurrent, grad_t, theta[:, 0], rest[:, 0], M, J.reshape(n_out, 3, 3), r)
