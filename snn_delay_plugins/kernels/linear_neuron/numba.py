@@ -14,7 +14,8 @@ Neurons and samples are flattened to M = N F columns; coefficients are ``[K, F]`
 depend neither on the number of threads nor on how columns are grouped.
 
 What these loops wait for is memory. Forward therefore keeps the states of one step of so many alone; backward computes
-the traces between two of them anew, block of columns by block, into buffers that stay in the cache.
+the traces between two of them anew, block of columns by block, into buffers that stay in the cache. And one pass over the
+columns takes several steps, four forward and two backward, with states, coefficients and sums in registers between them.
 """
 
 from __future__ import annotations
@@ -174,6 +175,7 @@ def _forward_kernel(code: int):
                 of = coefficients[k]
                 for m in range(n):
                     row[m] = of[(c + m) % features]
+            # more than four, or spikes written where they belong, and the compiler gives up proving that nothing overlaps
             fours = steps // 4 * 4 if every % 4 == 0 and not marking else 0
             for t in range(0, fours, 4):
                 # rows as slices: with an offset in the index the compiler guards it against being negative
@@ -231,7 +233,6 @@ def _forward_kernel(code: int):
 def _adjoint_of(structure: Structure, rows: _Rows, boxcar: bool):
     """The function that takes the adjoints (d0, d1, ds) of the column m of a buffer back over one step, from the states
     behind it to those before it, and gives the gradient of the current; those of the coefficients are added up."""
-    names = structure.names
     a00, a01, a10, a11, j00, j01, j10, j11, r0, r1, b0, b1, cc, _, q0, q1 = _present(structure)
     A00, A01, A10, A11, J00, J01, J10, J11, R0, R1, B0, B1, C, _, Q0, Q1 = rows(*NAMES)
     (G_A00, G_A01, G_A10, G_A11, G_J00, G_J01, G_J10, G_J11, G_R0, G_R1, G_B0, G_B1, G_C, G_THETA) = rows(
@@ -347,8 +348,8 @@ def _adjoint_of(structure: Structure, rows: _Rows, boxcar: bool):
 def _backward_kernel(code: int, boxcar: bool):
     structure = Structure.of(code)
     names = structure.names
-    rows = _Rows(("d0", "d1", "ds", "s0", "i", "j", "s", *names, *(f"g_{name}" for name in names)))
-    D0, D1, DS, S0, I, J, S = rows("d0", "d1", "ds", "s0", "i", "j", "s")
+    rows = _Rows(("d0", "d1", "ds", "s0", "di", "dj", "s", *names, *(f"g_{name}" for name in names)))
+    D0, D1, DS, S0, DI, DJ, S = rows("d0", "d1", "ds", "s0", "di", "dj", "s")
     ROWS, K, FIRST, GRADIENTS = rows.size, len(names), np.int64(7), np.int64(7 + len(names))
     two = structure.two
     (advance, _), above = _advance_of(structure, rows), _fires_of(structure, rows)
@@ -421,7 +422,7 @@ def _backward_kernel(code: int, boxcar: bool):
                                 x[NEXT + OTHER + m] = x1
                 t = stop - 1
                 while t >= start:
-                    if t > max(start, 1) and not traced:
+                    if t > max(start, 1) and not traced:  # step 0 has initial spikes before it, which no state tells
                         x = states[(t - 1 - start) * NEXT :]
                         i_t, i_before, g_t, g_before = (
                             current[t, c : c + n], current[t - 1, c : c + n], g_s[t, c : c + n], g_s[t - 1, c : c + n],
@@ -432,12 +433,12 @@ def _backward_kernel(code: int, boxcar: bool):
                             y0, y1 = x[NEXT + m], x[NEXT + OTHER + m] if two else zero
                             z0, z1 = x[2 * NEXT + m], x[2 * NEXT + OTHER + m] if two else zero
                             s = one if above(r, m, y0, y1) >= zero else zero
-                            d0, d1, ds, r[J + m] = adjoint(
+                            d0, d1, ds, r[DJ + m] = adjoint(
                                 r, m, r[D0 + m], r[D1 + m] if two else zero, r[DS + m], z0, z1, y0, y1, s, i_t[m], g_t[m],
                                 phi_t[m], width, height, through_j, through_r0, through_r1, one, zero,
                             )  # fmt: skip
                             s = one if above(r, m, x0, x1) >= zero else zero
-                            d0, d1, ds, r[I + m] = adjoint(
+                            d0, d1, ds, r[DI + m] = adjoint(
                                 r, m, d0, d1, ds, y0, y1, x0, x1, s, i_before[m], g_before[m],
                                 phi_before[m], width, height, through_j, through_r0, through_r1, one, zero,
                             )  # fmt: skip
@@ -446,10 +447,10 @@ def _backward_kernel(code: int, boxcar: bool):
                                 r[D1 + m] = d1
                         row = g_current[t, c : c + n]
                         for m in range(n):
-                            row[m] = r[J + m]
+                            row[m] = r[DJ + m]
                         row = g_current[t - 1, c : c + n]
                         for m in range(n):
-                            row[m] = r[I + m]
+                            row[m] = r[DI + m]
                         t -= 2
                         continue
                     if traced:
@@ -469,7 +470,7 @@ def _backward_kernel(code: int, boxcar: bool):
                         x0, x1 = x[m], x[OTHER + m] if two else zero
                         y0, y1 = x[NEXT + m], x[NEXT + OTHER + m] if two else zero
                         s = r[S0 + m] if first else (one if above(r, m, x0, x1) >= zero else zero)
-                        r[D0 + m], d1, r[DS + m], r[I + m] = adjoint(
+                        r[D0 + m], d1, r[DS + m], r[DI + m] = adjoint(
                             r, m, r[D0 + m], r[D1 + m] if two else zero, r[DS + m], y0, y1, x0, x1, s, i_t[m], g_t[m],
                             phi_t[m], width, height, through_j, through_r0, through_r1, one, zero,
                         )  # fmt: skip
@@ -477,7 +478,7 @@ def _backward_kernel(code: int, boxcar: bool):
                             r[D1 + m] = d1
                     row = g_current[t, c : c + n]
                     for m in range(n):
-                        row[m] = r[I + m]
+                        row[m] = r[DI + m]
                     t -= 1
             for m in range(n):
                 g_x0_0[c + m], g_s_0[c + m] = r[D0 + m], r[DS + m]
