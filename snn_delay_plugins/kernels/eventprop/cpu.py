@@ -23,6 +23,7 @@ from .neuron import Neuron, TooManySpikes
 
 _TIME_CHUNKS = 8  # neurons are split into this many runs when derivatives by event times are summed over them
 _GROUP_EVENTS = 1 << 18  # and samples into groups of about this many events, which bounds the memory of that sum
+_GROUP_POINTERS = 1 << 22
 _NOTHING = np.empty(0)
 
 
@@ -64,10 +65,14 @@ def _ranges(size: int, parts: int) -> list[tuple[int, int]]:
     return [(lo, hi) for lo, hi in itertools.pairwise(bounds) if hi > lo]
 
 
-def _sample_groups(offsets: np.ndarray) -> list[tuple[int, int]]:
-    groups, lo = [], 0
+def _sample_groups(offsets: np.ndarray, units: int = 0) -> list[tuple[int, int]]:
+    """
+    :param units: of the events; where they are sorted by unit, a sample has a pointer for each.
+    """
+    groups, lo, ends = [], 0, offsets.tolist()
+    most = max(1, _GROUP_POINTERS // (units + 1))
     for b in range(offsets.size - 1):
-        if b > lo and offsets[b + 1] - offsets[lo] > _GROUP_EVENTS:
+        if b > lo and (ends[b + 1] - ends[lo] > _GROUP_EVENTS or b - lo >= most):
             groups.append((lo, b))
             lo = b
     return [*groups, (lo, offsets.size - 1)] if offsets.size > 1 else []
@@ -149,7 +154,7 @@ def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads
     rows = _rows(neuron, synapses)
     ranges = _ranges(synapses.blocks, _pieces(threads, synapses.blocks))
     found = [np.empty((4, 0))]
-    for lo, hi in _sample_groups(spikes.offsets):
+    for lo, hi in _sample_groups(spikes.offsets, synapses.shape[1]):
         part = spikes.part(lo, hi)
         events = _events_in_time(part, synapses.shape[1], neuron, grid)
 
@@ -257,7 +262,7 @@ def backward(
     mu = _NOTHING
     if recurrent is not None:
         mu = _recurrent_jumps(fired, recurrent, neuron, grid, slope, g_time, g_jump, threads)
-    groups = _sample_groups(spikes.offsets)
+    groups = _sample_groups(spikes.offsets, max(synapses.shape))
     layer_r = recurrent or synapses.none()
     scheme = constants if grid else (*constants, _rows(neuron, synapses, recurrent))
     sum_type = np.float64 if len(groups) > 1 else synapses.weight.dtype  # one group adds once to every gradient
@@ -403,7 +408,7 @@ def li_forward(
     constants = neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps
     rows = _rows(neuron, synapses)
     ranges = _ranges(synapses.blocks, min(threads, synapses.blocks))
-    for lo, hi in _sample_groups(spikes.offsets):
+    for lo, hi in _sample_groups(spikes.offsets, synapses.shape[1]):
         part = spikes.part(lo, hi)
         layer = *_events_in_time(part, n_in, neuron, grid), lo, synapses.weight, synapses.delay
 
