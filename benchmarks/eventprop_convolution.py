@@ -2,8 +2,8 @@
 
     python benchmarks/eventprop_convolution.py
 
-CPU time of one thread, one sample of 1000 ms, delays to 64 ms, forward and backward pass, weights and delays; the fastest of
-three.
+CPU time of one thread, one sample of 1000 ms, delays to 64 ms, forward and backward pass, weights and delays; the fastest
+of three.
 """
 
 from __future__ import annotations

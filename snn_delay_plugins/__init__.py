@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .eventprop import EventPropLI, EventPropLIF
     from .eventprop_convolution import EventPool1d, EventPool2d, EventPropConv1d, EventPropConv2d
     from .eventprop_linear import EventPropAdLIF, EventPropLinear
+    from .eventprop_linear_readout import EventPropAdaptiveLI, EventPropLinearLI
     from .events import SpikeEvents
     from .registration import register, unregister
     from .spikingjelly import *  # noqa: F403
@@ -34,11 +35,13 @@ _NAMES = {
     "EventPool1d": ".eventprop_convolution",
     "EventPool2d": ".eventprop_convolution",
     "EventPropAdLIF": ".eventprop_linear",
+    "EventPropAdaptiveLI": ".eventprop_linear_readout",
     "EventPropConv1d": ".eventprop_convolution",
     "EventPropConv2d": ".eventprop_convolution",
     "EventPropLI": ".eventprop",
     "EventPropLIF": ".eventprop",
     "EventPropLinear": ".eventprop_linear",
+    "EventPropLinearLI": ".eventprop_linear_readout",
     "SpikeEvents": ".events",
     "calibrate": ".calibration",
     "register": ".registration",
@@ -50,9 +53,10 @@ _SUBMODULES = (
 
 # what needs no framework: `from snn_delay_plugins import *` works whatever is installed
 __all__ = [
-    "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF",
-    "EventPropLinear", "SpikeEvents", "__version__", "calibrate", "delays", "eventprop", "events", "frameworks",
-    "functional", "models", "parameters", "register", "schedules", "unregister",
+    "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d",
+    "EventPropLI", "EventPropLIF", "EventPropLinear", "EventPropLinearLI", "SpikeEvents", "__version__", "calibrate",
+    "delays", "eventprop", "events", "frameworks", "functional", "models", "parameters", "register", "schedules",
+    "unregister",
 ]  # fmt: skip
 if TYPE_CHECKING:
     __all__ += ["snntorch", "spikingjelly"]

@@ -14,7 +14,7 @@ next step. Equations of the models: :mod:`snn_delay_plugins.functional.eventprop
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -93,13 +93,25 @@ class DiscreteEventProp(nn.Module):
     """
 
     change: SpikeChange | None = None
+    weight: Tensor
+    delay: Tensor
+    recurrent_weight: Tensor | None
+    recurrent_delay: Tensor
+    P: Tensor
+    P_held: Tensor
+    B: Tensor
+    c: Tensor
+    J: Tensor
+    r: Tensor
+    theta: Tensor
+    rest: Tensor
 
     @torch.no_grad()
     def __init__(self, layer: EventPropSpiking, dt: float) -> None:
         super().__init__()
         self.dt, self.output = dt, layer.output
         self._of, self._axes = type(layer).__name__, layer.weight.dim() - 2
-        self._geometry = layer._geometry if self._axes else {}
+        self._geometry: dict[str, Any] = getattr(layer, "_geometry", {})
         weight = layer.weight
         model, constants, threshold, refractory = layer.neurons()
         system = system_of(model, constants, threshold, weight.shape[0])
@@ -156,8 +168,9 @@ class DiscreteEventProp(nn.Module):
         x = current.new_zeros(samples, units, places, self.B.numel())
         ready = torch.zeros(samples, units, places, dtype=torch.int64, device=current.device)
         below = torch.ones_like(ready, dtype=torch.bool)
-        lags = [] if self.recurrent_weight is None else self.recurrent_delay.unique().tolist()
-        echo = [self.recurrent_weight * (self.recurrent_delay == lag) for lag in lags]
+        recurrent = self.recurrent_weight
+        lags = [] if recurrent is None else self.recurrent_delay.unique().tolist()
+        echo = [] if recurrent is None else [recurrent * (self.recurrent_delay == lag) for lag in lags]
         out = torch.zeros_like(current)
         for n in range(steps):
             held = n < ready

@@ -7,36 +7,39 @@ The equations are in :mod:`snn_delay_plugins.functional.eventprop_linear`, the m
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from .checks import check_number, shape_alone
-from .eventprop import EventPropSpiking
+from .eventprop import EventPropSpiking, _EventPropLayer
 from .events import SpikeEvents
 from .functional.eventprop_linear import eventprop_linear
 from .functional.eventprop_models import ADLIF, Constant, ContinuousModel
 
-__all__ = ["EventPropAdLIF", "EventPropLinear", "LinearNeurons"]
+__all__ = ["EventPropAdLIF", "EventPropLinear", "LinearNeurons", "ModelConstants"]
 
 Value = float | Tensor | tuple[float, float]
-_OWN = {"threshold": Constant(1.0, positive=True), "refractory": Constant(0.0, low=0.0)}
 
 
-class LinearNeurons(EventPropSpiking):
-    """The neurons of a layer of any linear model: constants, fixed or trained, one for all or one for each."""
+class ModelConstants(_EventPropLayer):
+    """Constants of a layer of any linear model, fixed or trained, one for all or one for each."""
 
-    _counted_as = "eventprop_linear"
+    _own: ClassVar[Mapping[str, Constant]] = {}
+    """Beside those of the model."""
     model: ContinuousModel
 
     def _create_neurons(
         self, model: ContinuousModel, constants: Mapping[str, Value], learn: Collection[str] | str, neurons: int
     ) -> None:
         """``neurons``: for how many one constant may be given, and is drawn."""
+        if not isinstance(model, ContinuousModel):
+            raise TypeError(f"model must be a ContinuousModel, got {type(model).__name__}")
         self.model = model
-        known = {**model.constants, **_OWN}
-        learnt = set(known) if learn == "all" else {learn} if isinstance(learn, str) else set(learn)
+        known = {**model.constants, **self._own}
+        learnt = set(known) if learn == "all" else _names(learn)
         for name in sorted((set(constants) | learnt) - set(known)):
             raise ValueError(f"{model.name} has no constant {name!r}; it has {', '.join(known)}")
         for name, constant in known.items():
@@ -46,8 +49,8 @@ class LinearNeurons(EventPropSpiking):
         return value.dim() == 0 or tuple(value.shape) == (neurons,)
 
     def _create_value(self, name: str, value: Value, constant: Constant, learn: bool, neurons: int) -> None:
-        if isinstance(value, tuple):
-            least, most = (check_number(f"{name} (an end of its interval)", x) for x in value)
+        if isinstance(value, tuple | list):
+            least, most = _interval(name, value)
             tensor = torch.empty(neurons).uniform_(least, most)
         elif isinstance(value, Tensor):
             tensor, least, most = value.detach().clone(), constant.default, constant.default
@@ -74,6 +77,16 @@ class LinearNeurons(EventPropSpiking):
 
     def _value(self, name: str) -> Tensor:
         return self.bounded(name) if name in self._parameters else getattr(self, name)
+
+    def _learnt(self) -> list[str]:
+        return [name for name in {**self.model.constants, **self._own} if name in self._parameters]
+
+
+class LinearNeurons(ModelConstants, EventPropSpiking):
+    """The neurons of a layer of any linear model, which spike."""
+
+    _counted_as = "eventprop_linear"
+    _own: ClassVar = {"threshold": Constant(1.0, positive=True), "refractory": Constant(0.0, low=0.0)}
 
     def neurons(self) -> tuple[ContinuousModel, dict, Tensor, Tensor | float]:
         constants = {name: self._value(name) for name in self.model.constants}
@@ -170,8 +183,6 @@ class EventPropLinear(LinearNeurons):
         max_spikes: int = 10_000,
     ) -> None:
         super().__init__()
-        if not isinstance(model, ContinuousModel):
-            raise TypeError(f"model must be a ContinuousModel, got {type(model).__name__}")
         self._create_scheme(dt, "exact")
         self._create_layer(
             in_features, out_features, recurrent=recurrent, delay=delay, recurrent_delay=recurrent_delay,
@@ -198,10 +209,9 @@ class EventPropLinear(LinearNeurons):
 
     def extra_repr(self) -> str:
         delays = "no delays" if self.delay is None else f"max_delay={self.max_delay:g}, delay_type={self.delay_type!r}"
-        learnt = [name for name in {**self.model.constants, **_OWN} if name in self._parameters]
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, model={self.model.name}, {delays}, "
-            f"dt={self.dt:g}, learn={learnt}, recurrent={self.recurrent}, output={self.output!r}"
+            f"dt={self.dt:g}, learn={self._learnt()}, recurrent={self.recurrent}, output={self.output!r}"
         )
 
 
@@ -272,3 +282,19 @@ class EventPropAdLIF(EventPropLinear):
             recurrent_weight_init=recurrent_weight_init, dt=dt, output=output, count_gradient=count_gradient,
             max_spikes=max_spikes,
         )  # fmt: skip
+
+
+def _names(learn: object) -> set[str]:
+    names = {learn} if isinstance(learn, str) else set(learn) if isinstance(learn, Collection) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise TypeError(f'learn must be names of constants, as in learn=["tau_mem"], or "all", got {learn!r}')
+    return names
+
+
+def _interval(name: str, ends: Sequence[float]) -> tuple[float, float]:
+    if len(ends) != 2:
+        raise ValueError(f"{name} must be a number, a tensor or an interval (low, high), got {ends!r}")
+    low, high = (check_number(f"{name} (an end of its interval)", end) for end in ends)
+    if low > high:
+        raise ValueError(f"{name} must be an interval (low, high) with low <= high, got {ends!r}")
+    return low, high

@@ -27,6 +27,7 @@ __all__ = [
 _OF_NEURONS = {
     "ADLIF_PRESETS": "adlif_parameters", "AdLIFParameters": "adlif_parameters", "AdLIFPreset": "adlif_parameters",
     "NeuronParameters": "parameters", "preset_bounds": "adlif_parameters",
+    "_LazyBuffer": "parameters", "_LazyParameter": "parameters",  # for pickles of neurons that were never run
 }  # fmt: skip
 
 

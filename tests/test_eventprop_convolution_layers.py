@@ -43,7 +43,7 @@ def layer(**options) -> EventPropConv2d:
         {"delay": None},
         {"spike_times": "grid"},
     ],
-    ids=str,
+    ids=lambda options: ", ".join(options) or "none",
 )
 def test_every_parameter_of_a_layer_gets_a_gradient(options):
     net = layer(**options)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from snn_delay_plugins import frameworks
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Python that makes some modules impossible to import, as if they were not installed
@@ -114,14 +116,14 @@ def test_register_without_any_framework_names_both_extras():
 @pytest.mark.parametrize("framework", ["snntorch", "spikingjelly"])
 def test_one_framework_is_enough_and_register_serves_it(framework):
     pytest.importorskip({"snntorch": "snntorch.surrogate", "spikingjelly": "spikingjelly.activation_based"}[framework])
-    other = {"snntorch": "spikingjelly", "spikingjelly": "snntorch"}[framework]
+    others = tuple(each.package.partition(".")[0] for each in frameworks.known() if each.name != framework)
     out = python(
         "import importlib.util; find = importlib.util.find_spec\n"
-        f"importlib.util.find_spec = lambda name: None if name == {other!r} else find(name)\n"
+        f"importlib.util.find_spec = lambda name: None if name in {others!r} else find(name)\n"
         "import snn_delay_plugins; print(all(name.startswith(FRAMEWORK) for name in snn_delay_plugins.register()))".replace(
             "FRAMEWORK", repr(framework)
         ),
-        blocked=(other,),
+        blocked=others,
     )
     assert out == "True"
 

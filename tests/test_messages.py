@@ -206,3 +206,17 @@ def test_a_name_that_is_spelt_wrongly_is_corrected_by_python():
     code = "import snn_delay_plugins; snn_delay_plugins.AdLifPlus"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "no attribute 'AdLifPlus'. Did you mean: 'AdLIFPlus'?" in done.stderr
+
+
+def test_constants_that_are_no_interval_and_names_that_are_none_are_refused_with_what_is_meant():
+    for value, message in (
+        ((10.0, 30.0, 20.0), r"tau_mem must be a number, a tensor or an interval \(low, high\), got \(10.0, 30.0, 20.0\)"),
+        ((30.0, 10.0), r"tau_mem must be an interval \(low, high\) with low <= high, got \(30.0, 10.0\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            EventPropAdLIF(3, 2, tau_mem=value)
+    drawn = EventPropAdLIF(3, 40, tau_mem=[10.0, 30.0]).tau_mem
+    assert drawn.shape == (40,) and 10 <= drawn.min() < drawn.max() <= 30
+    for learn in (True, None, [1]):
+        with pytest.raises(TypeError, match=r'learn must be names of constants, as in learn=\["tau_mem"\], or "all", got'):
+            EventPropAdLIF(3, 2, learn=learn)

@@ -14,11 +14,13 @@ import pytest
 import torch
 from torch import nn
 
+from snn_delay_plugins.models import LIF
 from snn_delay_plugins.parameters import (
     ADLIF_PRESETS,
     AdLIFParameters,
     BoundedModule,
     DelayParameters,
+    NeuronParameters,
     live_modules,
     preset_bounds,
     project_,
@@ -137,6 +139,21 @@ def test_copies_are_projected_like_the_original(how, tmp_path):
     step_up(twin, torch.optim.SGD(twin.parameters(), lr=10.0))
     assert twin.alpha.max().item() == torch.tensor(0.96).item()
     assert module.alpha.detach().eq(0.9).all()
+
+
+def test_a_lazy_neuron_that_was_pickled_before_there_were_models_is_read():
+    class Lazy(NeuronParameters):
+        model = LIF
+
+        def __init__(self, learn):
+            super().__init__()
+            self.create_neuron_parameters(learn={"alpha": learn})
+
+    for learn in (True, False):
+        lazy = Lazy(learn).alpha
+        now = pickle.dumps(lazy, protocol=0)
+        before = now.replace(b"snn_delay_plugins.models.parameters", b"snn_delay_plugins.parameters")
+        assert before != now and type(pickle.loads(before)) is type(lazy)
 
 
 def test_an_optimizer_projects_only_the_parameters_it_holds():

@@ -1,7 +1,8 @@
 """Augmentations of spike recordings: Nowotny, Turner, Knight (2025), as the EventProp-with-delays paper uses them.
 
 Shift: all events of a sample move by one random number of channels. Blend: of two samples of one class, aligned at
-their common centre of mass in time and channel, every event is kept with probability 1/2.
+their common centre of mass in time and channel, every event is kept with probability 1/2. Stretch and drop, which are not
+in the papers: all times of a sample by one factor; every event is lost with one probability.
 """
 
 import dataclasses
@@ -45,6 +46,21 @@ def blend(
     return times[order], units[order]
 
 
+def stretch(sample: Sample, factor: float, duration: float) -> Sample:
+    """Every event ``factor`` times as late; what is then at or after ``duration`` is lost."""
+    times, units = sample
+    times = times * np.float32(factor)
+    inside = times < duration
+    return times[inside], units[inside]
+
+
+def drop(sample: Sample, share: float, rng: np.random.Generator) -> Sample:
+    """Every event lost with probability ``share``."""
+    times, units = sample
+    kept = rng.random(len(times)) >= share
+    return times[kept], units[kept]
+
+
 @dataclasses.dataclass(frozen=True)
 class ShiftAndBlend:
     """Makes a training part of recordings: every sample once per epoch and ``blended`` times as many blends (SHD's
@@ -55,6 +71,26 @@ class ShiftAndBlend:
 
     def __call__(self, recordings: EventRecordings) -> "Augmented":
         return Augmented(recordings, self)
+
+    def perturbed(self, sample: Sample, rng: np.random.Generator, num_units: int, duration: float) -> Sample:
+        """One sample or blend, as it is shown in one epoch."""
+        if self.channels:
+            sample = shift(sample, int(rng.integers(-self.channels, self.channels + 1)), num_units)
+        return sample
+
+
+@dataclasses.dataclass(frozen=True)
+class ShiftStretchAndDrop(ShiftAndBlend):
+    """Also stretched by 1 - ``stretched`` ... 1 + ``stretched``, and of the events a share lost that is itself drawn for
+    every sample, between 0 and ``dropped``."""
+
+    stretched: float = 0.1
+    dropped: float = 0.4
+
+    def perturbed(self, sample: Sample, rng: np.random.Generator, num_units: int, duration: float) -> Sample:
+        sample = stretch(sample, 1 + rng.uniform(-self.stretched, self.stretched), duration)
+        sample = drop(sample, rng.uniform(0, self.dropped), rng)
+        return super().perturbed(sample, rng, num_units, duration)
 
 
 class Augmented:
@@ -82,6 +118,4 @@ class Augmented:
             sample = blend(of.sample(i), of.sample(partner), rng, units, of.duration)
         else:
             sample = of.sample(i)
-        if self.how.channels:
-            sample = shift(sample, int(rng.integers(-self.how.channels, self.how.channels + 1)), units)
-        return sample, int(of.labels[i])
+        return self.how.perturbed(sample, rng, units, of.duration), int(of.labels[i])

@@ -27,6 +27,7 @@ class EventPropTraining:
     """Adam with one rate for weights and one for delays (ms), and what the paper adds to it.
 
     Attributes:
+        input_rate_factor: weights from the input learn so many times faster than the others.
         constant_learning_rate: of the neurons' learned constants (time constants in ms), which no network of the paper has.
         schedule: "decay", or "cosine": all rates rise from zero in the first twentieth of the training and fall
             to zero by its end, by half a cosine; without ``decay`` and ``ease_in``.
@@ -55,6 +56,7 @@ class EventPropTraining:
     constant_learning_rate: float = 0.0
     schedule: str = "decay"
     centred: bool = False
+    input_rate_factor: float = 1.0
 
     def __post_init__(self):
         limits.check(vars(self))
@@ -240,10 +242,13 @@ class EventPropObjective(Objective):
             "weight": hyper.learning_rate,
             "delay": hyper.delay_learning_rate,
             "constant": hyper.constant_learning_rate,
+            "input": hyper.learning_rate * hyper.input_rate_factor,
         }
         kinds: dict[str, list[nn.Parameter]] = {kind: [] for kind in rates}
         for name, parameter in self.network.named_parameters():
-            kinds[next((kind for kind in ("weight", "delay") if name.endswith(kind)), "constant")].append(parameter)
+            kind = next((kind for kind in ("weight", "delay") if name.endswith(kind)), "constant")
+            of_input = name == "hidden.0.weight" and hyper.input_rate_factor != 1.0
+            kinds["input" if of_input else kind].append(parameter)
         return [(kinds[kind], rate) for kind, rate in rates.items() if kinds[kind]]
 
     def optimizer(self) -> Optimizer:

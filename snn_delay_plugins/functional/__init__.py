@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .eventprop import *  # noqa: F403
     from .eventprop_convolution import *  # noqa: F403
     from .eventprop_linear import *  # noqa: F403
+    from .eventprop_linear_readout import *  # noqa: F403
     from .eventprop_traces import *  # noqa: F403
     from .linear import *  # noqa: F403
     from .linear_neuron import *  # noqa: F403
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 _FILES = (
     "adlif", "convolution", "dcls", "delay", "delay_convolution", "event_pooling", "eventprop", "eventprop_convolution",
-    "eventprop_linear", "eventprop_traces", "linear", "linear_neuron", "losses", "sparse_delay", "sparse_taps", "surrogate",
-    "window_convolution", "windows",
+    "eventprop_linear", "eventprop_linear_readout", "eventprop_traces", "linear", "linear_neuron", "losses", "sparse_delay",
+    "sparse_taps", "surrogate", "window_convolution", "windows",
 )  # fmt: skip
 
 
@@ -60,7 +61,8 @@ def __getattr__(name: str):
         importlib.import_module(f".{name}", __name__)  # which sets the attribute
         return globals()[name]
     if name.startswith("_") or name not in _public():
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = sys.modules[__name__]  # with it Python suggests the name that was meant
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=module)
     globals()[name] = value = _public()[name]
     return value
 

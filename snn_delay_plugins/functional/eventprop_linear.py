@@ -78,7 +78,8 @@ def eventprop_linear(
     -------
     SpikeEvents
         The layer's spikes, times differentiable with respect to weights, delays, ``events.times``, all constants, threshold
-        and refractory. Arithmetic is float64 whatever the dtypes. CUDA tensors are copied to the CPU, with one warning.
+        and refractory. Arithmetic is float64 whatever the dtypes. Without triton CUDA tensors are copied to the CPU, with
+        one warning.
 
     Raises
     ------
@@ -178,7 +179,7 @@ def eventprop_linear_reference(
                 arrivals = torch.cat([arrivals, torch.stack(done) + dr[j, senders]])
                 weights = torch.cat([weights, wr[j, senders]])
             t, x = state[j]
-            if j in units[offsets[-1] :] and float(rest[j].detach()) > 0:
+            if j in units[offsets[-1] :] and (rest.requires_grad or float(rest[j].detach()) > 0):
                 ready = t + rest[j]
                 t, x = ready, _carried(s.M_held[j], s.B, x, t, ready, arrivals, weights)
             at = torch.tensor(t_k, dtype=torch.float64)

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "ADLIF", "LIF", "RESONATE_AND_FIRE", "Constant", "ContinuousModel", "LinearSystem", "adlif_from_discrete",
-    "adlif_to_discrete", "system_of",
+    "ADAPTIVE_LI", "ADLIF", "LI", "LIF", "RESONATE_AND_FIRE", "Constant", "ContinuousModel", "LinearSystem",
+    "adlif_from_discrete", "adlif_to_discrete", "system_of",
 ]  # fmt: skip
 
 Number = Tensor | float
@@ -205,6 +205,25 @@ ADLIF = ContinuousModel(
         V = \vartheta&: \quad V \to V - \vartheta, \quad W \to W + b""",
     source="Deckers et al., Eq. 1, in continuous time; V oscillates for a > (tau_w - tau_m)^2 / (4 tau_m tau_w)",
     system=_adlif,
+)
+
+
+LI = ContinuousModel(
+    name="LI",
+    states=LIF.states,
+    constants=LIF.constants,
+    equations=r"\tau_s \dot I &= -I, \qquad \tau_m \dot V = -V + I",
+    source="Meszaros et al., Table 1",
+    system=_lif,
+)
+
+ADAPTIVE_LI = ContinuousModel(
+    name="AdaptiveLI",
+    states=ADLIF.states,
+    constants={name: constant for name, constant in ADLIF.constants.items() if name != "b"},
+    equations=r"\tau_s \dot I &= -I, \qquad \tau_m \dot V = -V + I - W, \qquad \tau_w \dot W = -W + a V",
+    source="ADLIF without spikes",
+    system=lambda k, theta: _adlif({**k, "b": 0.0}, theta),
 )
 
 

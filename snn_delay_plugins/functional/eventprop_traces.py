@@ -86,13 +86,12 @@ def eventprop_traces(
         times, units, offsets, *synapses, *neurons, events.duration, dt, max_spikes
     )
     w, d, wr, dr = (None if x is None else x.double() for x in synapses)
-    pairs = [
-        None if a is None or b is None else (a.contiguous().numpy(), b.expand_as(a).contiguous().numpy())
-        for a, b in ((w, d), (wr, dr))
-    ]
+    assert w is not None and d is not None
+    paired = w.contiguous().numpy(), d.expand_as(w).contiguous().numpy()
+    recurrent = None if wr is None or dr is None else (wr.contiguous().numpy(), dr.expand_as(wr).contiguous().numpy())
     M, J, r, theta, rest, B, c, kept = (x.contiguous().numpy() for x in neurons)
     states = traces.sampled_states(
-        cpu.Events(times.double().numpy(), units.contiguous().numpy(), offsets.contiguous().numpy()), pairs[0], pairs[1],
+        cpu.Events(times.double().numpy(), units.contiguous().numpy(), offsets.contiguous().numpy()), paired, recurrent,
         cpu.Constants(M, B, c, J, r, theta, rest, kept), dt, samples,
         cpu.Spikes(*(x.numpy() for x in (exact, of_units, of_offsets, before, at_ready))),
     )  # fmt: skip

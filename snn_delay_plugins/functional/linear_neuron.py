@@ -99,7 +99,7 @@ class Coefficients:
         """The coefficients that there are by name, in the order of the kernels."""
         found: dict[str, Number] = {}
         for names, values in zip(_NAMES_OF_ROWS, (*self._rows(self.A), *self._rows(self.J), self.r, self.B), strict=True):
-            for name, value in zip(names, values, strict=False):
+            for name, value in zip(names, values):  # noqa: B905 - torch 2.6 compiles strict=False as strict=True
                 if isinstance(value, Tensor) or value != 0:
                     found[name] = value
         if not _absent(self.c):

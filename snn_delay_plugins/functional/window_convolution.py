@@ -58,7 +58,7 @@ def windowed_convolution(
     space = weight.dim() - 2
     with full_precision(spikes):
         kernel = rule.over_lags(weight.to(compute), delay.to(compute), max_delay, parameters or {})
-        over_time = kernel.flip(0).movedim(0, 2)  # [out, C / groups, taps, *kernel]
+        over_time = kernel.flip(0).movedim(0, 2).contiguous()  # [out, C / groups, taps, *kernel]
         trains = spikes.to(compute).movedim(0, 2)  # [N, C, T, ...]
         steps = trains.shape[2] + after
         trains = F.pad(trains, (*[0, 0] * space, kernel.shape[0] - 1, max(after, after + 1 - steps)))  # one step at least

@@ -75,12 +75,12 @@ def check_room(what: str, size: int) -> None:
     """
     :raises ValueError: for arrays of more bytes than the machine has memory, which the system would end the process for.
     """
-    if size > _memory():
-        raise ValueError(f"{what} would take {size / 2**30:.3g} GiB; this machine has {_memory() / 2**30:.3g} GiB")
+    if size > memory():
+        raise ValueError(f"{what} would take {size / 2**30:.3g} GiB; this machine has {memory() / 2**30:.3g} GiB")
 
 
 @cache
-def _memory() -> int:
+def memory() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # a system that does not say

@@ -9,12 +9,14 @@ with FRAMEWORK.needed():
     from .eventprop import (
         EventPool1d,
         EventPool2d,
+        EventPropAdaptiveLI,
         EventPropAdLIF,
         EventPropConv1d,
         EventPropConv2d,
         EventPropLI,
         EventPropLIF,
         EventPropLinear,
+        EventPropLinearLI,
     )
     from .layer import DelayedLinear, DiscreteDelayedLinear
     from .model import from_model
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdLIFPlus", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPool1d", "EventPool2d",
-    "EventPropAdLIF", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF", "EventPropLinear",
-    "StateAdLIFPlus", "detach", "from_model", "reset",
+    "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF",
+    "EventPropLinear", "EventPropLinearLI", "StateAdLIFPlus", "detach", "from_model", "reset",
 ]  # fmt: skip
 
 __all__ += list(NEURONS)  # one or two classes for every model of snn_delay_plugins.models

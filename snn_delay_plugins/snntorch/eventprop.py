@@ -7,8 +7,9 @@ state, so that ``utils.reset`` has nothing to do for them.
 from ..eventprop import EventPropLI, EventPropLIF
 from ..eventprop_convolution import EventPool1d, EventPool2d, EventPropConv1d, EventPropConv2d
 from ..eventprop_linear import EventPropAdLIF, EventPropLinear
+from ..eventprop_linear_readout import EventPropAdaptiveLI, EventPropLinearLI
 
 __all__ = [
-    "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF",
-    "EventPropLinear",
+    "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d",
+    "EventPropLI", "EventPropLIF", "EventPropLinear", "EventPropLinearLI",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from snntorch import SpikingNeuron
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ def reset(net: nn.Module) -> None:
         0
     """
     reset_ours(net)
+    neuron: Any
     for neuron in _snntorchs(net):
         forget = getattr(neuron, "reset_mem", None)
         if callable(forget):  # those over whole sequences have no states

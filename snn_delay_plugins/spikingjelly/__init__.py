@@ -9,12 +9,14 @@ with FRAMEWORK.needed():
     from .eventprop import (
         EventPool1d,
         EventPool2d,
+        EventPropAdaptiveLI,
         EventPropAdLIF,
         EventPropConv1d,
         EventPropConv2d,
         EventPropLI,
         EventPropLIF,
         EventPropLinear,
+        EventPropLinearLI,
     )
     from .layer import DelayedLinear, DiscreteDelayedLinear
     from .model import from_model
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPool1d",
-    "EventPool2d", "EventPropAdLIF", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF", "EventPropLinear",
-    "from_model",
+    "EventPool2d", "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d",
+    "EventPropLI", "EventPropLIF", "EventPropLinear", "EventPropLinearLI", "from_model",
 ]  # fmt: skip
 
 __all__ += list(NEURONS)  # one or two classes for every model of snn_delay_plugins.models

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from spikingjelly.activation_based.base import StepModule
 
-from .. import eventprop, eventprop_convolution, eventprop_linear
+from .. import eventprop, eventprop_convolution, eventprop_linear, eventprop_linear_readout
 
 __all__ = [
-    "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF",
-    "EventPropLinear",
+    "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d",
+    "EventPropLI", "EventPropLIF", "EventPropLinear", "EventPropLinearLI",
 ]  # fmt: skip
 
 
@@ -35,6 +35,14 @@ class EventPropLinear(eventprop_linear.EventPropLinear, _MultiStep):
 
 class EventPropAdLIF(eventprop_linear.EventPropAdLIF, _MultiStep):
     __doc__ = eventprop_linear.EventPropAdLIF.__doc__
+
+
+class EventPropLinearLI(eventprop_linear_readout.EventPropLinearLI, _MultiStep):
+    __doc__ = eventprop_linear_readout.EventPropLinearLI.__doc__
+
+
+class EventPropAdaptiveLI(eventprop_linear_readout.EventPropAdaptiveLI, _MultiStep):
+    __doc__ = eventprop_linear_readout.EventPropAdaptiveLI.__doc__
 
 
 class EventPropConv1d(eventprop_convolution.EventPropConv1d, _MultiStep):

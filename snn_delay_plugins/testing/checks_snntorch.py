@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .comparing import assert_equal, assert_true
+from .derivatives import gradients
 from .registry import NotApplicable, check
 from .subject import Case, seeded
 
@@ -35,13 +37,27 @@ def _handed_on(case: Case) -> slice:
 )
 def states_that_are_passed_back_give_what_states_kept_inside_give(case: Case) -> None:
     handed_on = _handed_on(case)
-    net, x, states, spikes = case.module(), case.inputs(), (), []
-    with seeded(1):
-        for step in x:
-            outputs = net(step, *states)
-            states = outputs[handed_on]
-            spikes.append(outputs[0])
-    assert_equal(torch.stack(spikes), case.ran(x), "states passed from hand to hand and kept inside")
+    x = case.inputs()
+
+    def from_hand_to_hand(net: Callable, x: Tensor) -> Tensor:
+        states, spikes = (), []
+        with seeded(1):
+            for step in x:
+                outputs = net(step, *states)
+                states = outputs[handed_on]
+                spikes.append(outputs[0])
+        return torch.stack(spikes)
+
+    assert_equal(from_hand_to_hand(case.module(), x), case.ran(x), "states passed from hand to hand and kept inside")
+    try:
+        expected = gradients(case, case.module(), x)
+    except NotApplicable:
+        return
+    found = gradients(case, case.module(), x, from_hand_to_hand)
+    for name, gradient in expected.items():
+        if name not in found:
+            raise AssertionError(f"with states passed from hand to hand, {name} has no gradient")
+        assert_equal(found[name], gradient, f"the gradients of {name} with states passed from hand to hand and kept inside")
 
 
 @check("explicit-states-win", "one neuron may serve two streams, each with its states", framework="snntorch")

@@ -20,6 +20,7 @@ from snn_delay_plugins.functional.eventprop_models import (
     adlif_to_discrete,
     system_of,
 )  # fmt: skip
+from snn_delay_plugins.kernels.eventprop.linear import cpu
 
 FORMS = {"plain": eventprop_linear_reference, "compiled": eventprop_linear}
 GOLD = (
@@ -357,6 +358,16 @@ def test_runaway_activity_is_refused():
         eventprop_linear(inputs, **parameters, model=ADLIF, max_spikes=50)
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_neurons_that_fire_almost_without_end_are_refused_whatever_max_spikes_is(recurrent, monkeypatch):
+    monkeypatch.setattr(cpu, "memory", lambda: 1 << 23)
+    inputs = SpikeEvents.from_lists([[1.0]], [[0]], num_units=1, duration=30.0)
+    weight = torch.tensor([[20.0 if recurrent else 1e9]], dtype=torch.float64)
+    loops = {"recurrent_weight": 50 * torch.ones(1, 1).double()} if recurrent else {}
+    with pytest.raises(RuntimeError, match="neuron 0 in sample 0 fires almost without end, within max_spikes = 2147483647"):
+        eventprop_linear(inputs, weight, model=ADLIF, max_spikes=2**31 - 1, **loops)
+
+
 def test_a_batch_without_events_and_one_of_no_duration_are_silent():
     weight = torch.ones(3, 2, requires_grad=True)
     empty = SpikeEvents.from_lists([[], []], [[], []], num_units=2, duration=10.0)
@@ -462,6 +473,20 @@ def test_a_refractory_period_of_zero_is_none_and_one_that_vanishes_tends_to_it(r
         assert (other.times - none.times).abs().max() <= 1e-10
         for g, w in zip(gradients(other, leaves), wanted, strict=True):
             assert_close_to_largest(g, w, 1e-8)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_the_gradient_of_no_refractory_period_is_that_of_the_shortest_one(recurrent):
+    inputs, parameters = network(2, recurrent=recurrent, duration=40.0)
+    found = []
+    for form, length in ((eventprop_linear, 1e-9), (eventprop_linear, 0.0), (eventprop_linear_reference, 0.0)):
+        rest = torch.full((4,), length, dtype=torch.float64, requires_grad=True)
+        spikes = form(inputs, **parameters, model=ADLIF, constants=REAL, refractory=rest)
+        found += gradients(spikes, [rest])
+    assert len(spikes) > 10
+    assert found[0].abs().min() > 0
+    for g in found[1:]:
+        assert_close_to_largest(g, found[0], 1e-6)
 
 
 @pytest.mark.parametrize("recurrent", [False, True])

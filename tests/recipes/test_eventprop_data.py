@@ -12,7 +12,7 @@ from recipes.engine.data import events, miniature
 from recipes.engine.data.events import EventRecordings, Sampling, ShdEvents
 from recipes.engine.data.thinning import Thinning
 from recipes.eventprop import braille, yin_yang
-from recipes.eventprop.augmentation import ShiftAndBlend, blend, shift
+from recipes.eventprop.augmentation import ShiftAndBlend, ShiftStretchAndDrop, blend, drop, shift, stretch
 from recipes.eventprop.braille import Braille, sigma_delta
 from recipes.eventprop.yin_yang import Encoding, YinYang
 
@@ -136,6 +136,27 @@ def test_every_sample_is_shifted_by_its_own_number_within_the_range(recordings):
             assert (moved == moved[0]).all()
             found.add(int(moved[0]))
     assert min(found) < -30 and max(found) > 30 and min(found) >= -40 and max(found) <= 40
+
+
+def test_a_stretch_loses_what_ends_up_after_the_end_and_a_drop_the_share_that_it_is_given():
+    sample = np.arange(0, 1000, 0.25, dtype=np.float32), np.arange(4000)
+    times, units = stretch(sample, 1.25, 1000.0)
+    assert times.dtype == np.float32 and units.tolist() == list(range(3200)) and times[8] == pytest.approx(2.5)
+    assert stretch(sample, 0.5, 1000.0)[0][-1] == pytest.approx(499.875)
+    times, units = drop(sample, 0.3, rng())
+    assert len(times) == pytest.approx(2800, abs=150) and np.array_equal(times, units * np.float32(0.25))
+
+
+def test_every_sample_is_stretched_dropped_and_shifted_within_the_ranges(recordings):
+    part = ShiftStretchAndDrop(channels=40, blended=0.0, stretched=0.1, dropped=0.4)(recordings)
+    factors, shares = [], []
+    for seed in range(30):
+        batch, _ = part.batch(np.arange(10), rng(seed))
+        for i in range(10):
+            factors.append(batch[i].times.mean().item() / recordings.sample(i)[0].mean())
+            shares.append(1 - len(batch[i]) / 50)
+    assert 0.85 < min(factors) < 0.93 and 1.07 < max(factors) < 1.15
+    assert min(shares) < 0.05 and 0.3 < max(shares) < 0.65 and np.mean(shares) == pytest.approx(0.2, abs=0.04)
 
 
 # --------------------------------------------------------------------------------------------------- thinning

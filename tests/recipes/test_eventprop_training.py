@@ -109,6 +109,19 @@ def test_weights_and_delays_have_their_own_rates_which_fall_by_epoch():
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01 * 0.81, 0.1 * 0.81])
 
 
+def test_weights_from_the_input_learn_faster_by_their_factor():
+    objective = VoltageCrossEntropy(voltage_network(), dataclasses.replace(HYPER, input_rate_factor=3.0))
+    optimizer = objective.optimizer()
+    objective.before_batch(optimizer, Moment(0, 0, 5))
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    found = {name: rates[id(parameter)] for name, parameter in objective.network.named_parameters()}
+    assert found.pop("hidden.0.weight") == pytest.approx(0.03)
+    assert {name: rate for name, rate in found.items() if name.endswith("weight")} == {
+        "hidden.1.weight": 0.01,
+        "readout.weight": 0.01,
+    }
+
+
 def test_ease_in_starts_at_a_hundredth_and_leaves_delays_alone():
     objective = VoltageCrossEntropy(voltage_network(), dataclasses.replace(HYPER, ease_in=True, decay=1.0))
     optimizer, found = objective.optimizer(), []

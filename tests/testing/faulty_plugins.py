@@ -45,6 +45,45 @@ class TwoStates(RightNode):
         return output
 
 
+class ForgetsBetweenBlocks(RightNode):
+    """The sequence runs in blocks of 32 steps, and the second one starts anew."""
+
+    def multi_step_functional_forward(self, inputs, states, **kwargs):
+        blocks = []
+        for block in inputs[0].split(32):
+            outputs, last = super().multi_step_functional_forward((block,), states, **kwargs)
+            blocks.append(outputs[0])
+            states = tuple(torch.zeros_like(state) for state in last)
+        return (torch.cat(blocks),), last
+
+
+class ForgetsGradientsBetweenBlocks(RightNode):
+    def multi_step_functional_forward(self, inputs, states, **kwargs):
+        blocks = []
+        for block in inputs[0].split(32):
+            outputs, states = super().multi_step_functional_forward((block,), states, **kwargs)
+            blocks.append(outputs[0])
+            states = tuple(state.detach() for state in states)
+        return (torch.cat(blocks),), states
+
+
+class TakesNoInhibition(RightNode):
+    def multi_step_functional_forward(self, inputs, states, **kwargs):
+        return super().multi_step_functional_forward((inputs[0].clamp_min(0),), states, **kwargs)
+
+
+class DetachesAfterEverySequence(RightNode):
+    def multi_step_functional_forward(self, inputs, states, **kwargs):
+        outputs, states = super().multi_step_functional_forward(inputs, states, **kwargs)
+        return outputs, tuple(state.detach() for state in states)
+
+
+class ReturnsADetachedState(RightNeuron):
+    def forward(self, x, mem=None):
+        spk, mem = super().forward(x, mem)
+        return spk, mem.detach()
+
+
 class MixesTheBatch(RightNeuron):
     def step(self, x, mem):
         return super().step(x - 0.3 * x.mean(0, keepdim=True), mem)
@@ -486,3 +525,12 @@ FAULTY: dict[str, tuple[Plugin, Plugin]] = {
     "v-seq": (Plugin(StoresPotentialsBeforeTheReset), NODE),
     "memopt": (Plugin(ReadsItsOwnMemory), NODE),
 }
+
+MORE_FAULTY = (
+    ("steps-equal-sequence", Plugin(ForgetsBetweenBlocks)),
+    ("steps-equal-sequence", Plugin(TakesNoInhibition)),
+    ("steps-equal-sequence-gradients", Plugin(ForgetsGradientsBetweenBlocks)),
+    ("parts-equal-whole", Plugin(DetachesAfterEverySequence)),
+    ("explicit-states", of_snntorch(ReturnsADetachedState)),
+)
+"""Faults that show in less simple inputs."""

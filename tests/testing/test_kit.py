@@ -37,7 +37,7 @@ from snn_delay_plugins.testing.subject import Subject
 from snn_delay_plugins.testing.tables import checks_as_markdown
 
 from . import faulty_plugins
-from .faulty_plugins import FAULTY, RIGHT
+from .faulty_plugins import FAULTY, MORE_FAULTY, RIGHT
 from .right_plugins import RightNeuron
 
 
@@ -55,6 +55,12 @@ def test_a_check_finds_its_faulty_plug_in(key):
         perform(find_check(key), Subject(faulty))
     if right not in RIGHT.values():
         perform(find_check(key), Subject(right))
+
+
+@pytest.mark.parametrize(("key", "faulty"), MORE_FAULTY, ids=[plugin.factory.__name__ for _, plugin in MORE_FAULTY])
+def test_a_check_finds_a_fault_that_hides_from_short_and_simple_inputs(key, faulty):
+    with pytest.raises(AssertionError):
+        perform(find_check(key), Subject(faulty))
 
 
 @parametrize_with_checks(RIGHT)

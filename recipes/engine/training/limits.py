@@ -59,6 +59,7 @@ LIMITS: dict[str, Limit | tuple[Limit, ...]] = {
     "min_learning_rate": _NOT_NEGATIVE,
     "delay_learning_rate": _NOT_NEGATIVE,
     "constant_learning_rate": _NOT_NEGATIVE,
+    "input_rate_factor": _NOT_NEGATIVE,
     "delay_rate_factor": _NOT_NEGATIVE,
     "weight_rate": _NOT_NEGATIVE,
     "delay_rate": _NOT_NEGATIVE,

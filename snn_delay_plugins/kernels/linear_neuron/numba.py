@@ -14,7 +14,8 @@ Neurons and samples are flattened to M = N F columns; coefficients are ``[K, F]`
 depend neither on the number of threads nor on how columns are grouped.
 
 What these loops wait for is memory. Forward therefore keeps the states of one step of so many alone; backward computes
-the traces between two of them anew, block of columns by block, into buffers that stay in the cache.
+the traces between two of them anew, block of columns by block, into buffers that stay in the cache. And one pass over the
+columns takes several steps, four forward and two backward, with states, coefficients and sums in registers between them.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from .structure import NAMES, Structure
 # arrays; a row is a little longer than its columns, or all rows would compete for the same lines of the cache.
 _W = 2048
 _ROW = _W + 16
+_PART = 32  # steps that backward takes at once where all states were kept
 
 
 class _Rows:
@@ -144,9 +146,9 @@ def _fires_of(structure: Structure, rows: _Rows):
 @cache
 def _forward_kernel(code: int):
     structure = Structure.of(code)
-    rows = _Rows(("x0", "x1", "s", *structure.names))
-    X0, X1, S = rows("x0", "x1", "s")
-    ROWS, K, FIRST = rows.size, len(structure.names), np.int64(3)
+    rows = _Rows(("x0", "x1", "sa", "sb", "sc", "s", *structure.names))
+    X0, X1, SA, SB, SC, S = rows("x0", "x1", "sa", "sb", "sc", "s")
+    ROWS, K, FIRST = rows.size, len(structure.names), np.int64(6)
     two = structure.two
     (advance, _), above = _advance_of(structure, rows), _fires_of(structure, rows)
 
@@ -173,8 +175,32 @@ def _forward_kernel(code: int):
                 of = coefficients[k]
                 for m in range(n):
                     row[m] = of[(c + m) % features]
-            for t in range(steps):
+            # more than four, or spikes written where they belong, and the compiler gives up proving that nothing overlaps
+            fours = steps // 4 * 4 if every % 4 == 0 and not marking else 0
+            for t in range(0, fours, 4):
                 # rows as slices: with an offset in the index the compiler guards it against being negative
+                i_a, i_b = current[t, c : c + n], current[t + 1, c : c + n]
+                i_c, i_d = current[t + 2, c : c + n], current[t + 3, c : c + n]
+                for m in range(n):
+                    x0, x1, s = r[X0 + m], r[X1 + m] if two else zero, r[S + m]
+                    x0, x1, a = advance(r, m, x0, x1, s, i_a[m], one, zero)
+                    x0, x1, b = advance(r, m, x0, x1, a, i_b[m], one, zero)
+                    x0, x1, s = advance(r, m, x0, x1, b, i_c[m], one, zero)
+                    r[SA + m], r[SB + m], r[SC + m] = a, b, s
+                    r[X0 + m], r[X1 + m], r[S + m] = advance(r, m, x0, x1, s, i_d[m], one, zero)
+                for k in range(4):
+                    target, row = spikes[t + k, c : c + n], r[SA + k * _ROW : SA + k * _ROW + n]
+                    for m in range(n):
+                        target[m] = row[m]
+                if (t + 4) % every == 0 and t // every < x0_seq.shape[0]:
+                    target = x0_seq[t // every, c : c + n]
+                    for m in range(n):
+                        target[m] = r[X0 + m]
+                    if two:
+                        target = x1_seq[t // every, c : c + n]
+                        for m in range(n):
+                            target[m] = r[X1 + m]
+            for t in range(fours, steps):
                 i_t = current[t, c : c + n]
                 for m in range(n):
                     r[X0 + m], r[X1 + m], r[S + m] = advance(
@@ -204,20 +230,131 @@ def _forward_kernel(code: int):
     return kernel
 
 
-@cache
-def _backward_kernel(code: int, boxcar: bool):
-    structure = Structure.of(code)
-    names = structure.names
-    rows = _Rows(("d0", "d1", "ds", "s0", "x", "x0", "x1", "s", *names, *(f"g_{name}" for name in names)))
-    D0, D1, DS, S0, X, X0, X1, S = rows("d0", "d1", "ds", "s0", "x", "x0", "x1", "s")
-    ROWS, K, FIRST, GRADIENTS = rows.size, len(names), np.int64(8), np.int64(8 + len(names))
+def _adjoint_of(structure: Structure, rows: _Rows, boxcar: bool):
+    """The function that takes the adjoints (d0, d1, ds) of the column m of a buffer back over one step, from the states
+    behind it to those before it, and gives the gradient of the current; those of the coefficients are added up."""
     a00, a01, a10, a11, j00, j01, j10, j11, r0, r1, b0, b1, cc, _, q0, q1 = _present(structure)
     A00, A01, A10, A11, J00, J01, J10, J11, R0, R1, B0, B1, C, _, Q0, Q1 = rows(*NAMES)
     (G_A00, G_A01, G_A10, G_A11, G_J00, G_J01, G_J10, G_J11, G_R0, G_R1, G_B0, G_B1, G_C, G_THETA) = rows(
         *(f"g_{name}" for name in NAMES[:14])
     )
     two, subtracted, symplectic = structure.two, structure.subtracted, structure.symplectic
-    (advance, after), above = _advance_of(structure, rows), _fires_of(structure, rows)
+    (_, after), above = _advance_of(structure, rows), _fires_of(structure, rows)
+
+    @njit(inline="always")
+    def adjoint(
+        r, m, d0, d1, ds, x0_t, x1_t, x0, x1, s, i, g, phi, width, height, through_j, through_r0, through_r1, one, zero
+    ):
+        z = above(r, m, x0_t, x1_t)
+        slope = (height if abs(z) <= width else zero) if boxcar else phi
+        ds += g
+        if symplectic and two:
+            y0, s_new = x0_t, one if z >= zero else zero
+            p, dp, kick = after(r, m, y0, s_new, one), zero, zero
+            kicked = ((one - r[A11 + m]) if a11 else one) * d1
+            if a10:
+                kick = r[A10 + m] * p
+                r[G_A10 + m] += kicked * p
+                dp = r[A10 + m] * kicked
+            if r1:
+                kick += r[R1 + m] * s_new
+                r[G_R1 + m] += kicked * s_new
+                ds += through_r1 * r[R1 + m] * kicked
+            if q1:
+                ds += r[Q1 + m] * kicked
+            if a11:
+                r[G_A11 + m] += d1 * (x1 - kick)
+            if r0:
+                r[G_R0 + m] += dp * s_new
+                ds += through_r0 * r[R0 + m] * dp
+            if j00:
+                r[G_J00 + m] += dp * y0 * s_new
+                ds += through_j * r[J00 + m] * y0 * dp
+                dp = dp * (one + r[J00 + m] * s_new)
+            d0 += dp
+        fired = slope * ds
+        d0 += fired
+        r[G_THETA + m] -= fired
+        if cc:
+            d1 += r[C + m] * fired
+            r[G_C + m] += fired * x1_t
+        e0, e1, ds, d_i = zero, zero, zero, zero
+        if b0:
+            d_i = r[B0 + m] * d0
+            if subtracted:
+                e1 = -d_i
+                r[G_B0 + m] += d0 * (i - x1)
+            else:
+                r[G_B0 + m] += d0 * i
+        if a11:
+            e1 += r[A11 + m] * d1
+            if not symplectic:
+                r[G_A11 + m] += d1 * x1
+        if symplectic:
+            if a00:
+                r[G_A00 + m] += d0 * after(r, m, x0, s, one)
+                d0 = r[A00 + m] * d0
+            else:
+                d0 = zero
+            e0 = d0
+            if j00:
+                e0 = d0 * (one + r[J00 + m] * s)
+        elif a00:
+            e0 = r[A00 + m] * d0
+            r[G_A00 + m] += d0 * x0
+        if j00:
+            if not symplectic:
+                e0 += r[J00 + m] * s * d0
+            r[G_J00 + m] += d0 * x0 * s
+            ds += through_j * r[J00 + m] * x0 * d0
+        if r0:
+            r[G_R0 + m] += d0 * s
+            ds += through_r0 * r[R0 + m] * d0
+        if q0:
+            ds += r[Q0 + m] * d0
+        if not symplectic:
+            if a01:
+                e1 += r[A01 + m] * d0
+                r[G_A01 + m] += d0 * x1
+            if j01:
+                e1 += r[J01 + m] * s * d0
+                r[G_J01 + m] += d0 * x1 * s
+                ds += through_j * r[J01 + m] * x1 * d0
+            if a10:
+                e0 += r[A10 + m] * d1
+                r[G_A10 + m] += d1 * x0
+            if b1:
+                d_i += r[B1 + m] * d1
+                r[G_B1 + m] += d1 * i
+            if j10:
+                e0 += r[J10 + m] * s * d1
+                r[G_J10 + m] += d1 * x0 * s
+                ds += through_j * r[J10 + m] * x0 * d1
+            if j11:
+                e1 += r[J11 + m] * s * d1
+                r[G_J11 + m] += d1 * x1 * s
+                ds += through_j * r[J11 + m] * x1 * d1
+            if r1:
+                r[G_R1 + m] += d1 * s
+                ds += through_r1 * r[R1 + m] * d1
+            if q1:
+                ds += r[Q1 + m] * d1
+        return e0, e1, ds, d_i
+
+    return adjoint
+
+
+@cache
+def _backward_kernel(code: int, boxcar: bool):
+    structure = Structure.of(code)
+    names = structure.names
+    rows = _Rows(("d0", "d1", "ds", "s0", "di", "dj", "s", *names, *(f"g_{name}" for name in names)))
+    D0, D1, DS, S0, DI, DJ, S = rows("d0", "d1", "ds", "s0", "di", "dj", "s")
+    ROWS, K, FIRST, GRADIENTS = rows.size, len(names), np.int64(7), np.int64(7 + len(names))
+    two = structure.two
+    (advance, _), above = _advance_of(structure, rows), _fires_of(structure, rows)
+    adjoint = _adjoint_of(structure, rows, boxcar)
+    NEXT, OTHER = np.int64(2 * _ROW), np.int64(_ROW)  # from a state to that of the next step; from x0 to x1
 
     @njit(cache=True, nogil=True)
     def kernel(
@@ -226,8 +363,9 @@ def _backward_kernel(code: int, boxcar: bool):
     ):  # fmt: skip
         steps = current.shape[0]
         anew = every > 1
-        x0s = np.empty((every if anew else 0, _W), current.dtype)  # the traces between two steps that were kept
-        x1s = np.empty((every if anew and two else 0, _W), current.dtype)
+        part_length = every if anew else _PART
+        # the states before and behind every step of a part, in one buffer too
+        states = np.empty((min(part_length, steps) + 1) * NEXT, current.dtype)
         features = coefficients.shape[1]
         one = current.dtype.type(1)
         zero = current.dtype.type(0)
@@ -244,38 +382,77 @@ def _backward_kernel(code: int, boxcar: bool):
             if two:
                 for m in range(n):
                     r[D1 + m] = g_x1T[c + m]
-            for part in range((steps - 1) // every, -1, -1):
-                start = part * every
-                end_of_part = min(start + every, steps)
-                if anew:
-                    held = x0_0[c : c + n] if part == 0 else x0_seq[part - 1, c : c + n]
+            for part in range((steps - 1) // part_length, -1, -1):
+                start = part * part_length
+                stop = min(start + part_length, steps)
+                for k in range(1 if anew else stop - start + 1):  # the states that were kept
+                    kept = start + k - 1
+                    x = states[k * NEXT :]
+                    held = x0_0[c : c + n] if kept < 0 else x0_seq[part - 1 if anew else kept, c : c + n]
                     for m in range(n):
-                        r[X0 + m] = held[m]
+                        x[m] = held[m]
                     if two:
-                        held = x1_0[c : c + n] if part == 0 else x1_seq[part - 1, c : c + n]
+                        held = x1_0[c : c + n] if kept < 0 else x1_seq[part - 1 if anew else kept, c : c + n]
                         for m in range(n):
-                            r[X1 + m] = held[m]
-                    if part == 0:
-                        for m in range(n):
+                            x[OTHER + m] = held[m]
+                if anew:
+                    x = states[:NEXT]
+                    for m in range(n):
+                        if part == 0:
                             r[S + m] = r[S0 + m]
-                    else:
+                        else:
+                            r[S + m] = one if above(r, m, x[m], x[OTHER + m] if two else zero) >= zero else zero
+                    pairs = start + (stop - start) // 2 * 2
+                    for t in range(start, pairs, 2):
+                        x = states[(t - start) * NEXT :]
+                        i_t, i_next = current[t, c : c + n], current[t + 1, c : c + n]
                         for m in range(n):
-                            r[S + m] = one if above(r, m, r[X0 + m], r[X1 + m]) >= zero else zero
-                    for t in range(start, end_of_part):
+                            x0, x1, s = advance(r, m, x[m], x[OTHER + m] if two else zero, r[S + m], i_t[m], one, zero)
+                            y0, y1, s = advance(r, m, x0, x1, s, i_next[m], one, zero)
+                            x[NEXT + m], x[2 * NEXT + m], r[S + m] = x0, y0, s
+                            if two:
+                                x[NEXT + OTHER + m], x[2 * NEXT + OTHER + m] = x1, y1
+                    for t in range(pairs, stop):
+                        x = states[(t - start) * NEXT :]
                         i_t = current[t, c : c + n]
                         for m in range(n):
-                            r[X0 + m], r[X1 + m], r[S + m] = advance(
-                                r, m, r[X0 + m], r[X1 + m] if two else zero, r[S + m], i_t[m], one, zero
-                            )
-                        target = x0s[t - start]
+                            x0, x1, s = advance(r, m, x[m], x[OTHER + m] if two else zero, r[S + m], i_t[m], one, zero)
+                            x[NEXT + m], r[S + m] = x0, s
+                            if two:
+                                x[NEXT + OTHER + m] = x1
+                t = stop - 1
+                while t >= start:
+                    if t > max(start, 1) and not traced:  # step 0 has initial spikes before it, which no state tells
+                        x = states[(t - 1 - start) * NEXT :]
+                        i_t, i_before, g_t, g_before = (
+                            current[t, c : c + n], current[t - 1, c : c + n], g_s[t, c : c + n], g_s[t - 1, c : c + n],
+                        )  # fmt: skip
+                        phi_t, phi_before = (g_t, g_before) if boxcar else (phi[t, c : c + n], phi[t - 1, c : c + n])
                         for m in range(n):
-                            target[m] = r[X0 + m]
-                        if two:
-                            target = x1s[t - start]
-                            for m in range(n):
-                                target[m] = r[X1 + m]
-                for t in range(end_of_part - 1, start - 1, -1):
-                    first = t == 0
+                            x0, x1 = x[m], x[OTHER + m] if two else zero
+                            y0, y1 = x[NEXT + m], x[NEXT + OTHER + m] if two else zero
+                            z0, z1 = x[2 * NEXT + m], x[2 * NEXT + OTHER + m] if two else zero
+                            s = one if above(r, m, y0, y1) >= zero else zero
+                            d0, d1, ds, r[DJ + m] = adjoint(
+                                r, m, r[D0 + m], r[D1 + m] if two else zero, r[DS + m], z0, z1, y0, y1, s, i_t[m], g_t[m],
+                                phi_t[m], width, height, through_j, through_r0, through_r1, one, zero,
+                            )  # fmt: skip
+                            s = one if above(r, m, x0, x1) >= zero else zero
+                            d0, d1, ds, r[DI + m] = adjoint(
+                                r, m, d0, d1, ds, y0, y1, x0, x1, s, i_before[m], g_before[m],
+                                phi_before[m], width, height, through_j, through_r0, through_r1, one, zero,
+                            )  # fmt: skip
+                            r[D0 + m], r[DS + m] = d0, ds
+                            if two:
+                                r[D1 + m] = d1
+                        row = g_current[t, c : c + n]
+                        for m in range(n):
+                            row[m] = r[DJ + m]
+                        row = g_current[t - 1, c : c + n]
+                        for m in range(n):
+                            row[m] = r[DI + m]
+                        t -= 2
+                        continue
                     if traced:
                         row = g_x0[t, c : c + n]
                         for m in range(n):
@@ -284,127 +461,25 @@ def _backward_kernel(code: int, boxcar: bool):
                             row = g_x1[t, c : c + n]
                             for m in range(n):
                                 r[D1 + m] += row[m]
-                    x0_t = x0s[t - start, :n] if anew else x0_seq[t, c : c + n]
-                    if anew and t > start:
-                        before0 = x0s[t - 1 - start, :n]
-                    else:
-                        before0 = x0_0[c : c + n] if first else x0_seq[(t - 1) // every, c : c + n]
+                    first = t == 0
+                    x = states[(t - start) * NEXT :]
                     i_t = current[t, c : c + n]
                     g_t = g_s[t, c : c + n]
                     phi_t = g_t if boxcar else phi[t, c : c + n]
-                    x1_t, before1 = x0_t, before0
-                    if two:
-                        x1_t = x1s[t - start, :n] if anew else x1_seq[t, c : c + n]
-                        if anew and t > start:
-                            before1 = x1s[t - 1 - start, :n]
-                        else:
-                            before1 = x1_0[c : c + n] if first else x1_seq[(t - 1) // every, c : c + n]
                     for m in range(n):
-                        x0, i = before0[m], i_t[m]
-                        x1 = before1[m] if two else zero
-                        z = above(r, m, x0_t[m], x1_t[m] if cc else zero)
+                        x0, x1 = x[m], x[OTHER + m] if two else zero
+                        y0, y1 = x[NEXT + m], x[NEXT + OTHER + m] if two else zero
                         s = r[S0 + m] if first else (one if above(r, m, x0, x1) >= zero else zero)
-                        slope = (height if abs(z) <= width else zero) if boxcar else phi_t[m]
-                        d0, d1, ds = r[D0 + m], r[D1 + m] if two else zero, r[DS + m] + g_t[m]
-                        if symplectic and two:
-                            y0, s_new = x0_t[m], one if z >= zero else zero
-                            p, dp, kick = after(r, m, y0, s_new, one), zero, zero
-                            kicked = ((one - r[A11 + m]) if a11 else one) * d1
-                            if a10:
-                                kick = r[A10 + m] * p
-                                r[G_A10 + m] += kicked * p
-                                dp = r[A10 + m] * kicked
-                            if r1:
-                                kick += r[R1 + m] * s_new
-                                r[G_R1 + m] += kicked * s_new
-                                ds += through_r1 * r[R1 + m] * kicked
-                            if q1:
-                                ds += r[Q1 + m] * kicked
-                            if a11:
-                                r[G_A11 + m] += d1 * (x1 - kick)
-                            if r0:
-                                r[G_R0 + m] += dp * s_new
-                                ds += through_r0 * r[R0 + m] * dp
-                            if j00:
-                                r[G_J00 + m] += dp * y0 * s_new
-                                ds += through_j * r[J00 + m] * y0 * dp
-                                dp = dp * (one + r[J00 + m] * s_new)
-                            d0 += dp
-                        fired = slope * ds
-                        d0 += fired
-                        r[G_THETA + m] -= fired
-                        if cc:
-                            d1 += r[C + m] * fired
-                            r[G_C + m] += fired * x1_t[m]
-                        e0, e1, ds, d_i = zero, zero, zero, zero
-                        if b0:
-                            d_i = r[B0 + m] * d0
-                            if subtracted:
-                                e1 = -d_i
-                                r[G_B0 + m] += d0 * (i - x1)
-                            else:
-                                r[G_B0 + m] += d0 * i
-                        if a11:
-                            e1 += r[A11 + m] * d1
-                            if not symplectic:
-                                r[G_A11 + m] += d1 * x1
-                        if symplectic:
-                            if a00:
-                                r[G_A00 + m] += d0 * after(r, m, x0, s, one)
-                                d0 = r[A00 + m] * d0
-                            else:
-                                d0 = zero
-                            e0 = d0
-                            if j00:
-                                e0 = d0 * (one + r[J00 + m] * s)
-                        elif a00:
-                            e0 = r[A00 + m] * d0
-                            r[G_A00 + m] += d0 * x0
-                        if j00:
-                            if not symplectic:
-                                e0 += r[J00 + m] * s * d0
-                            r[G_J00 + m] += d0 * x0 * s
-                            ds += through_j * r[J00 + m] * x0 * d0
-                        if r0:
-                            r[G_R0 + m] += d0 * s
-                            ds += through_r0 * r[R0 + m] * d0
-                        if q0:
-                            ds += r[Q0 + m] * d0
-                        if not symplectic:
-                            if a01:
-                                e1 += r[A01 + m] * d0
-                                r[G_A01 + m] += d0 * x1
-                            if j01:
-                                e1 += r[J01 + m] * s * d0
-                                r[G_J01 + m] += d0 * x1 * s
-                                ds += through_j * r[J01 + m] * x1 * d0
-                            if a10:
-                                e0 += r[A10 + m] * d1
-                                r[G_A10 + m] += d1 * x0
-                            if b1:
-                                d_i += r[B1 + m] * d1
-                                r[G_B1 + m] += d1 * i
-                            if j10:
-                                e0 += r[J10 + m] * s * d1
-                                r[G_J10 + m] += d1 * x0 * s
-                                ds += through_j * r[J10 + m] * x0 * d1
-                            if j11:
-                                e1 += r[J11 + m] * s * d1
-                                r[G_J11 + m] += d1 * x1 * s
-                                ds += through_j * r[J11 + m] * x1 * d1
-                            if r1:
-                                r[G_R1 + m] += d1 * s
-                                ds += through_r1 * r[R1 + m] * d1
-                            if q1:
-                                ds += r[Q1 + m] * d1
-                        r[D0 + m] = e0
+                        r[D0 + m], d1, r[DS + m], r[DI + m] = adjoint(
+                            r, m, r[D0 + m], r[D1 + m] if two else zero, r[DS + m], y0, y1, x0, x1, s, i_t[m], g_t[m],
+                            phi_t[m], width, height, through_j, through_r0, through_r1, one, zero,
+                        )  # fmt: skip
                         if two:
-                            r[D1 + m] = e1
-                        r[DS + m] = ds
-                        r[X + m] = d_i
+                            r[D1 + m] = d1
                     row = g_current[t, c : c + n]
                     for m in range(n):
-                        row[m] = r[X + m]
+                        row[m] = r[DI + m]
+                    t -= 1
             for m in range(n):
                 g_x0_0[c + m], g_s_0[c + m] = r[D0 + m], r[DS + m]
             if two:

@@ -348,14 +348,15 @@ def replay(layer, j, bucket, rows, lane, listing, spikes, lo, hi, h, steps, dura
 @njit(**OPTIONS)
 def backward(
     offsets, times, units, weight, delay, block_lo, block_hi, spike_offsets, starts, spikes, out_t, out_u, given,
-    weight_r, delay_r, layer, h, steps, duration, constants, source, every, grads,
+    weight_r, delay_r, layer, h, steps, duration, constants, source, every, final, grads,
 ):  # fmt: skip
     """Blocks block_lo..block_hi-1 of a layer, all samples.
 
     spikes: t, x before the jump, x at the end of the refractory period, dL/dt_k, dL/dV_k, mu, by sample and neuron;
     starts [N, out + 1]: where each neuron's begin. out_t, out_u: the spikes by sample and time. source [T, N, out]: dL/dV
-    at every ``every``-th step's start, or no rows. grads: by weights, delays, the recurrent ones, times of the events (or
-    empty), theta, refractory periods, (M, M_held, J and r [4, 3, 3]) of every neuron, P and C of both flows.
+    at every ``every``-th step's start, or no rows; final [N, out, 3]: dL/dx at the end, or no rows. grads: by weights,
+    delays, the recurrent ones, times of the events (or empty), theta, refractory periods, (M, M_held, J and r [4, 3, 3]) of
+    every neuron, P and C of both flows.
     """
     M, P, C, b, c, _J, _r, _theta, rest, _taylor, _curvature, _slope = layer
     grad_w, grad_d, grad_wr, grad_dr, grad_t, grad_theta, grad_rest, grad_m, grad_p, grad_c = grads
@@ -417,6 +418,8 @@ def backward(
                 j = block * LANES + lane
                 lo, hi = starts[sample, j], starts[sample, j + 1]
                 start_back(track, scalars, where, hi - 1, lo, rest[j], spikes[2], duration)
+                if final.shape[0] > 0:
+                    track[0] = final[sample, j]
                 if constants:
                     replay(layer, j, bucket, rows, lane, listing, spikes, lo, hi, h, steps, duration, states)
                 n = steps - 1

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from ....bins import steps_in
+from ...checks import memory
 from ...threads import pool
 from ..neuron import TooManySpikes, refuse_overflow
 from . import adjoint, forward
-from .flow import LANES, MOMENTS, OVERFLOW, STATES, TERMS, TOO_MANY_SPIKES
+from .flow import ENDLESS, LANES, MOMENTS, MOST_IN_STEP, OVERFLOW, STATES, TERMS, TOO_MANY_SPIKES
 
 __all__ = ["Constants", "Events", "Gradients", "Layer", "Spikes", "backward_pass", "forward_pass", "steps_at_least"]
 
@@ -247,7 +248,7 @@ def forward_pass(
 ) -> Spikes:
     """Spikes of all samples. synapses, recurrent: weight and delay [out, in]."""
     of_events = events.times, events.units, events.offsets
-    ends = layer.tables, layer.series, layer.h, layer.steps, layer.duration, max_spikes
+    ends = layer.tables, layer.series, layer.h, layer.steps, layer.duration, max_spikes, _room_for(synapses[0].shape[0])
     if recurrent is None:
         run, size = partial(forward.feedforward, *of_events, *synapses), -(-synapses[0].shape[0] // LANES)
         tasks = [partial(run, lo, hi, *ends) for lo, hi in _ranges(size, _pieces(threads, size))]
@@ -261,6 +262,12 @@ def forward_pass(
     for columns, status, sample, unit in _run(tasks, threads):
         if status == TOO_MANY_SPIKES:
             raise TooManySpikes(sample, unit, layer.duration, max_spikes)
+        if status == ENDLESS:
+            raise RuntimeError(
+                f"neuron {unit} in sample {sample} fires almost without end, within max_spikes = {max_spikes}: more "
+                f"spikes than memory holds, or than {MOST_IN_STEP} of each neuron in a step of {layer.h:.3g} time units. "
+                "Lower the weights, lengthen the recurrent delays, or give neurons a refractory period"
+            )
         if status == OVERFLOW:
             refuse_overflow(sample, unit)
         found.append(columns)
@@ -270,6 +277,11 @@ def forward_pass(
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(per_sample)])
     before, at_ready = (np.ascontiguousarray(columns[k : k + STATES].T) for k in (3, 3 + STATES))
     return Spikes(columns[0].copy(), columns[1].astype(np.int64), offsets, before, at_ready)
+
+
+def _room_for(n_out: int) -> int:
+    """Spikes that fit into an eighth of the memory, with what a recurrent layer keeps of each."""
+    return memory() // (8 * (8 * forward.COLUMN + 4 * n_out))
 
 
 @dataclass
@@ -313,12 +325,12 @@ def backward_pass(
     of_neurons = np.zeros(n_out), np.zeros(n_out), np.zeros((n_out, 4, STATES, STATES))
     by_tables = np.zeros((2, n_out, STATES, STATES)), np.zeros((2, n_out, MOMENTS, STATES))
     blocks = -(-n_out // LANES)
-    ranges = _ranges(blocks, min(blocks, _CHUNKS))
+    ranges, none = _ranges(blocks, min(blocks, _CHUNKS)), np.empty((0, 0, 0))
     parts = [np.zeros(events.times.size if need_times else 0) for _ in ranges]
     tasks = [
         partial(
             adjoint.backward, events.offsets, events.times, events.units, *synapses, lo, hi, out.offsets, starts, spikes,
-            out.times, out.units, recurrent is not None, *weights_r, *ends, need_constants, np.empty((0, 0, 0)), 1,
+            out.times, out.units, recurrent is not None, *weights_r, *ends, need_constants, none, 1, none,
             (*sums, part, *of_neurons, *by_tables),
         )
         for (lo, hi), part in zip(ranges, parts, strict=True)

@@ -22,8 +22,10 @@ from .arrivals import (
     scatter_negative,
 )
 from .flow import (
+    ENDLESS,
     LANES,
     MOMENTS,
+    MOST_IN_STEP,
     OK,
     OPTIONS,
     OVERFLOW,
@@ -131,8 +133,11 @@ def _record(found, column, t, j, sample, x):
 
 
 @njit(**OPTIONS)
-def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer, series, h, steps, duration, max_spikes):
-    """Blocks block_lo..block_hi-1 of a layer's neurons, all samples: columns of all spikes, (status, sample, neuron)."""
+def feedforward(
+    times, units, offsets, weight, delay, block_lo, block_hi, layer, series, h, steps, duration, max_spikes, room_for
+):
+    """Blocks block_lo..block_hi-1 of a layer's neurons, all samples: columns of all spikes, at most ``room_for``, (status,
+    sample, neuron)."""
     M, P, C, b, c, J, r_, theta, rest, _taylor, curvature, slope = layer
     n_out, n_in = weight.shape
     rows, inverse = steps + 1, 1 / h
@@ -238,6 +243,8 @@ def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer,
                         if total - before >= max_spikes:
                             return found[:, :0].copy(), TOO_MANY_SPIKES, sample, j
                         if total == found.shape[1]:
+                            if 2 * total > room_for:
+                                return found[:, :0].copy(), ENDLESS, sample, j
                             found = grown(found)
                         _record(found, total, t, j, sample, z)
                         total += 1
@@ -254,7 +261,7 @@ def feedforward(times, units, offsets, weight, delay, block_lo, block_hi, layer,
 
 @njit(**OPTIONS)
 def recurrent(
-    times, units, offsets, lo, hi, weight, delay, weight_r, delay_r, layer, series, h, steps, duration, max_spikes
+    times, units, offsets, lo, hi, weight, delay, weight_r, delay_r, layer, series, h, steps, duration, max_spikes, room_for
 ):  # fmt: skip
     """Samples lo..hi-1 of a recurrent layer: columns of all spikes, in order, (status, sample, neuron).
 
@@ -302,7 +309,7 @@ def recurrent(
         spikes = 0
         for n in range(steps):
             begin, end = n * h, (n + 1) * h if n < steps - 1 else duration
-            candidates, many = 0, n_out
+            candidates, many, before = 0, n_out, spikes
             for j in range(n_out):
                 reached[j] = j
             while True:
@@ -365,7 +372,11 @@ def recurrent(
                     break
                 if count[j] >= max_spikes:
                     return found[:, :0].copy(), TOO_MANY_SPIKES, sample, j
+                if spikes - before > MOST_IN_STEP * n_out:
+                    return found[:, :0].copy(), ENDLESS, sample, j
                 if total == found.shape[1]:
+                    if 2 * total > room_for:
+                        return found[:, :0].copy(), ENDLESS, sample, j
                     found = grown(found)
                 _record(found, total, t, j, sample, final[j])
                 if spikes == out_t.size:

@@ -102,7 +102,7 @@ def _layer(neurons, duration: float, dt: float, recurrent: bool):
 
 def _events(times, units, offsets):
     if times.device.type != "cpu":
-        _warn_of_copies(times.device.type, " for neurons other than LIF")
+        _warn_of_copies(times.device.type, " for neurons other than LIF" if _has_triton() else " without triton")
     return _cpu().Events(_array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy())
 
 
@@ -240,11 +240,21 @@ def eventprop_linear_backward(
         grads.times, grads.weight, grads.delay, grads.recurrent_weight, grads.recurrent_delay, grads.M[:, :n, :n],
         grads.J[:, :n, :n], grads.r[:, :n], grads.theta, grads.refractory,
     )  # fmt: skip
+    arrays = [torch.as_tensor(array) for array in arrays]
+    if for_constants:
+        arrays[-1] = arrays[-1] + _by_no_refractory(M, J, r, refractory, kept, *arrays[6:8])
     tensors = (times, weight, delay, recurrent_weight, recurrent_delay, M, J, r, theta, refractory)
     return tuple(
-        _like(torch.as_tensor(grad).clone(), tensor) if tensor is not None and place.numel() else place
+        _like(grad.clone(), tensor) if tensor is not None and place.numel() else place
         for grad, tensor, place in zip(arrays, tensors, empty, strict=True)
     )
+
+
+def _by_no_refractory(M, J, r, refractory, kept, by_J, by_r) -> Tensor:
+    """dL/d refractory [out] where it is zero, from above: sum p+ . (M_held - M) x+, with x+ = (1 + J) x- + r."""
+    change = (kept[:, None] - 1) * M
+    by_rest = ((change + change @ J) * by_J.to(J)).sum((1, 2)) + ((change @ r[..., None])[..., 0] * by_r.to(r)).sum(1)
+    return torch.where(refractory == 0, by_rest, 0.0)
 
 
 def _check_spikes(exact, units, offsets, before, at_ready, g_time, g_potential, of_times, neurons, duration) -> Tensor:
@@ -308,7 +318,7 @@ def _context(ctx, inputs, output) -> None:
 
 def _backward(ctx, g_time, g_potential, *_):
     need = ctx.needs_input_grad
-    wanted = need[0], any(need[7:10])
+    wanted = need[0], any(need[7:10]) or need[11]
     g_times, *grads = eventprop_linear_backward(g_time, g_potential, *ctx.saved_tensors, *ctx.options, *wanted)
     given = [g if wants else None for g, wants in zip(grads, need[3:12], strict=True)]
     return g_times if need[0] else None, None, None, *given, *(None,) * 6

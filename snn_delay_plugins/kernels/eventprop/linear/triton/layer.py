@@ -33,7 +33,7 @@ class Neurons:
     def of(cls, layer, device: torch.device) -> Neurons:
         """layer: :class:`..cpu.Layer`."""
         k = layer.constants
-        M, P, C, _b, _c, J, r, theta, rest, taylor, curvature, _slope = (torch.from_numpy(x) for x in layer.tables)
+        M, P, C, _b, _c, J, r, theta, rest, taylor, curvature, _slope = (torch.tensor(x) for x in layer.tables)
         n_out = theta.shape[0]
         tables = (
             *(x.movedim(1, -1) for x in (M, P, C)),
