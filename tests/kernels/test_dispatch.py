@@ -63,7 +63,9 @@ def test_why_the_plain_form_ran_is_told():
 
 
 def test_an_operator_that_is_registered_has_a_call_here_or_is_a_layer_s_step():
-    assert dispatch.OPERATORS.keys() - CALLS.keys() == {"sparse_delayed_linear", "delay_line"}
+    assert dispatch.OPERATORS.keys() - CALLS.keys() == {
+        "sparse_delayed_linear", "delay_line", "eventprop_linear_li",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("spike_times", ["exact", "grid"])

@@ -292,7 +292,10 @@ INDICES = {
 }
 
 
-@pytest.mark.parametrize(("fitting", "name"), [p for p in TENSORS if p.values[1] in INDICES])
+INDEX_TENSORS = [p for p in TENSORS if p.values[1] in INDICES and not p.values[0]()[p.values[1]].is_floating_point()]
+
+
+@pytest.mark.parametrize(("fitting", "name"), INDEX_TENSORS)
 @pytest.mark.parametrize("value", [-1, 100, -(10**8), 2**31 - 1, -(2**31)])
 def test_an_index_that_does_not_fit_is_refused_and_named(fitting, name, value):
     indices = fitting()[name].clone()
@@ -385,7 +388,7 @@ def test_constants_that_need_tables_without_end_are_refused(fitting, name, value
     (eventprop_linear, "c", ones(3), "must not make the potential jump"),
     (eventprop_linear, "M", math.nan * ones(3, 3, 3), "the neurons' M holds values that are not finite"),
     (eventprop_linear, "M", 1e200 * ones(3, 3, 3), "steps: tables of 8 neurons would be too long"),
-    (eventprop_linear, "M", 1e300 * ones(3, 3, 3).triu(1), "so large that their products overflow"),
+    (eventprop_linear, "M", 1e300 * ones(3, 3, 3).triu(1), "would be too long"),
     (eventprop_linear, "B", ones(4), r"takes neurons of up to 3 states|up to 3 states, got 4"),
     (eventprop_linear, "duration", 1e-310, "duration = 1e-310 would be too short|not within"),
     (eventprop_linear_backward, "exact", torch.tensor([5.0, 3.0, 4.0], dtype=F64), "in the order of their times"),
