@@ -447,7 +447,11 @@ def _laid_out(x: Tensor, name: str, r: random.Random) -> Tensor:
 
 def _must_be_refused(name: str, before, after) -> bool:
     """A pointer that does not fit, everything else being as it was."""
-    if name not in POINTERS or (after.dtype, after.shape, after.layout) != (before.dtype, before.shape, before.layout):
+    if (
+        name not in POINTERS
+        or before.is_floating_point()
+        or (after.dtype, after.shape, after.layout) != (before.dtype, before.shape, before.layout)
+    ):
         return False
     return bool(((after < 0) | (after >= 10**6)).any())
 

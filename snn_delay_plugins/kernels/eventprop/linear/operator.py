@@ -240,12 +240,12 @@ def eventprop_linear_backward(
         grads.times, grads.weight, grads.delay, grads.recurrent_weight, grads.recurrent_delay, grads.M[:, :n, :n],
         grads.J[:, :n, :n], grads.r[:, :n], grads.theta, grads.refractory,
     )  # fmt: skip
-    arrays = [torch.as_tensor(array) for array in arrays]
+    arrays = [None if array is None else torch.as_tensor(array) for array in arrays]
     if for_constants:
-        arrays[-1] = arrays[-1] + _by_no_refractory(M, J, r, refractory, kept, *arrays[6:8])
+        arrays[-1] = torch.as_tensor(grads.refractory) + _by_no_refractory(M, J, r, refractory, kept, arrays[6], arrays[7])
     tensors = (times, weight, delay, recurrent_weight, recurrent_delay, M, J, r, theta, refractory)
     return tuple(
-        _like(grad.clone(), tensor) if tensor is not None and place.numel() else place
+        _like(grad.clone(), tensor) if grad is not None and tensor is not None and place.numel() else place
         for grad, tensor, place in zip(arrays, tensors, empty, strict=True)
     )
 
