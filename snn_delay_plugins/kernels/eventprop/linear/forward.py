@@ -100,7 +100,8 @@ def next_spike(series, rest, b, c, theta, curvature, x, t, end, ready, below, a,
                 u, below = first_rise(v, curvature, theta, until - t, below, x[0], x[1], x[2])
                 x[0], x[1], x[2] = state_at(states, u if u >= 0 else until - t)
                 if u >= 0:
-                    return max(t + u, np.nextafter(t, np.inf)), a, below
+                    # rounded behind the next arrival, a recurrent neuron that is solved again from here would miss it
+                    return min(max(t + u, np.nextafter(t, np.inf)), until), a, below
                 if u != u:  # not to be lost: the end of the sample sees it
                     x[0] = np.nan
             t = until
