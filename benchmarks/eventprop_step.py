@@ -4,10 +4,11 @@
 
 One sample of 700 inputs -> 256 LIF -> 20 LI, T = 1000 ms, dt = 1 ms, 7000 input events, float32 parameters, one thread:
 forward, cross-entropy on the exponentially weighted voltage, backward to all weights and delays. Weights are scaled to
-about 15 spikes per hidden neuron at every delay range. Beside it, in the same run and interleaved with it, the loop
+about 15 spikes per hidden neuron at every delay range. Beside LIF, with spike times on the grid and exact, AdLIF neurons of
+the same delays (a = 0.5, b = 0.2, tau_adapt = 100 ms), their weights scaled likewise. Beside them, in the same run and interleaved with it, the loop
 that one would write first: grid scheme in Numba, dense [T, hidden] arrays in float32, no readout; and, where it is
 installed, mlGeNN with the same weights, delays and events, as it compiles by default and optimised (``mlgenn_peer.py`` says
-what its time holds and compares gradients). Machines differ by factors; the ratios say more than milliseconds. Then the
+what its time holds and compares gradients; its times are of the clock, all others CPU time). Machines differ by factors; the ratios say more than milliseconds. Then the
 peak memory of a step with a batch of 256, above that of the process with parameters and inputs loaded and kernels compiled.
 """
 
@@ -23,29 +24,36 @@ import time
 import measure
 import numpy as np
 import torch
-from eventprop_workload import DURATION, HIDDEN, OUTPUTS, inputs, parameters
+from eventprop_workload import DURATION, HIDDEN, OUTPUTS, adaptive_parameters, inputs, parameters
 from mlgenn_peer import MlGenn
 from numba import njit
 
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
+from snn_delay_plugins.functional.eventprop_linear import eventprop_linear
+from snn_delay_plugins.functional.eventprop_models import ADLIF
 from snn_delay_plugins.functional.losses import voltage_cross_entropy
 
 DELAYS = (64, 256, 1024)
+ADAPTIVE = "AdLIF, exact"
+MODES = ("grid", "exact", ADAPTIVE)
 PLAIN_LOOP = "plain loop, grid, no readout"
 MLGENN = {"mlGeNN": False, "mlGeNN, -O3": True}  # is it told to optimise? By default it does not
 
 
 def step(events: SpikeEvents, p: list[torch.Tensor], target: torch.Tensor, mode: str) -> tuple[float, float, int]:
-    """Seconds of both passes, of the forward pass alone, hidden spikes."""
+    """Seconds of CPU time of both passes, of the forward pass alone, hidden spikes. mode: of LIF's spike times, or ADAPTIVE."""
     for tensor in p:
         tensor.grad = None
-    start = time.perf_counter()
-    hidden = eventprop_lif(events, p[0], p[1], spike_times=mode)
+    start = time.process_time()
+    if mode == ADAPTIVE:
+        hidden, mode = eventprop_linear(events, p[0], p[1], model=ADLIF), "exact"
+    else:
+        hidden = eventprop_lif(events, p[0], p[1], spike_times=mode)
     loss = voltage_cross_entropy(eventprop_li(hidden, p[2], spike_times=mode), target)
-    middle = time.perf_counter()
+    middle = time.process_time()
     loss.backward()
-    return time.perf_counter() - start, middle - start, len(hidden)
+    return time.process_time() - start, middle - start, len(hidden)
 
 
 @njit(fastmath=True, error_model="numpy")
@@ -100,9 +108,9 @@ def plain_step(events: SpikeEvents, p: list[torch.Tensor]):
     gradients = [np.zeros_like(weight), np.zeros_like(weight)]
 
     def run() -> tuple[float, None, int]:
-        start = time.perf_counter()
+        start = time.process_time()
         count = plain_loop(step_of, unit, weight, delay, steps, *constants, *dense, *gradients)
-        return time.perf_counter() - start, None, count
+        return time.process_time() - start, None, count
 
     return run
 
@@ -125,8 +133,9 @@ def timings(repeats: int) -> list[dict]:
     for delay in DELAYS:
         p = parameters(delay, events)
         cases[PLAIN_LOOP, delay] = plain_step(events, p)
-        for mode in ("grid", "exact"):
-            cases[mode, delay] = lambda p=p, mode=mode: step(events, p, target, mode)
+        for mode in MODES:
+            q = adaptive_parameters(p, events) if mode == ADAPTIVE else p
+            cases[mode, delay] = lambda p=q, mode=mode: step(events, p, target, mode)
         try:
             for name, optimised in mlgenn.items():
                 cases[name, delay] = mlgenn_step(events, p, target, delay, optimised)
@@ -141,7 +150,7 @@ def timings(repeats: int) -> list[dict]:
             run()  # warms the caches for this case
             measured[case].append(run())
     fastest = {case: min(total for total, _, _ in runs) for case, runs in measured.items()}
-    peers = {"plain_loop": PLAIN_LOOP, "mlgenn": "mlGeNN", "mlgenn_O3": "mlGeNN, -O3"}
+    peers = {"grid": "grid", "exact": "exact", "plain_loop": PLAIN_LOOP, "mlgenn": "mlGeNN", "mlgenn_O3": "mlGeNN, -O3"}
     rows = []
     for (mode, delay), runs in measured.items():
         total, forward = [1e3 * t for t, _, _ in runs], [1e3 * f for _, f, _ in runs if f is not None]
@@ -170,6 +179,8 @@ def memory(mode: str, batch: int) -> dict:
     """Peak resident memory of one step; runs in a process of its own, since a peak cannot be taken back."""
     events = inputs(batch)
     p = parameters(64, events)
+    if mode == ADAPTIVE:
+        p = adaptive_parameters(p, events)
     step(events[:1], p, torch.tensor([3]), mode)
     result = {}
 
@@ -205,7 +216,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--json", help="write the numbers there")
-    parser.add_argument("--memory", choices=["grid", "exact"], help=argparse.SUPPRESS)
+    parser.add_argument("--memory", choices=MODES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.memory:
@@ -222,7 +233,7 @@ def main() -> None:
                 text=True,
             ).stdout
         )
-        for mode in ("grid", "exact")
+        for mode in MODES
     ]
     show("peak memory of a batch", result["memory"])
     if args.json:

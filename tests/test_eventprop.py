@@ -822,3 +822,12 @@ def test_steps_too_short_for_the_duration_are_refused_by_name(scheme, name, valu
         eventprop_lif(
             changeable(), torch.ones(300, 2), recurrent_weight=torch.ones(300, 300), spike_times=scheme, **{name: value}
         )
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_lif_neurons_that_fire_almost_without_end_are_refused_whatever_max_spikes_is(recurrent, monkeypatch):
+    monkeypatch.setattr(eventprop_cpu, "memory", lambda: 1 << 20)
+    inputs = SpikeEvents.from_lists([[1.0]], [[0]], num_units=1, duration=30.0)
+    loops = {"recurrent_weight": 50 * torch.ones(1, 1)} if recurrent else {}
+    with pytest.raises(RuntimeError, match="neuron 0 in sample 0 fires almost without end, within max_spikes = 2147483647"):
+        eventprop_lif(inputs, torch.tensor([[20.0 if recurrent else 1e9]]), max_spikes=2**31 - 1, **loops)

@@ -1,11 +1,17 @@
 """EventProp of linear neurons as torch operators."""
 
+import subprocess
+import sys
+
+import numba
+import numpy as np
 import pytest
 import torch
 
 import snn_delay_plugins.kernels.eventprop.linear.operator as operators
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop_models import ADLIF, system_of
+from snn_delay_plugins.kernels.eventprop.linear import rows
 
 INPUTS, HIDDEN, DURATION = 4, 9, 40.0  # more neurons than one block of the loops
 
@@ -32,3 +38,32 @@ def test_opcheck_of_the_layer_and_its_backward_pass(recurrent):
     for g_potential, wanted in ((torch.ones_like(potential), (True, True)), (None, (False, False))):
         given = (torch.ones_like(spikes), g_potential, *arguments[:-2], *rest, *fixed[3:], *wanted)
         torch.library.opcheck(operators.eventprop_linear_backward, given)
+
+
+def test_arrivals_in_vector_instructions_equal_those_one_by_one():
+    places, r = np.array([3, 0, 9, 5, 11, 7, 2, 8], np.uint32), np.random.default_rng(0)
+    fractions, weights, moments = r.uniform(-1, 1, 8), r.normal(size=8), r.normal(size=96)
+    moments[8 * 5] = np.nan
+
+    @numba.njit
+    def run(table, sums, values, slopes):
+        rows.add_powers(table, places, fractions, weights)
+        return rows.evaluate_rows(table, places, fractions, values, slopes, sums[0], sums[1])
+
+    got = moments.copy(), np.ones((2, 8)), np.empty(8), np.empty(8)
+    expected = moments.copy(), np.ones((2, 8)), np.empty(8), np.empty(8)
+    assert run(*got) == 1 << 3
+    rows._add_powers_plain(expected[0], places, fractions, weights)
+    table, sums, values, slopes = expected
+    assert rows._evaluate_rows_plain(table, places, fractions, values, slopes, *sums) == 1 << 3
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
+    assert got[1][0, 3] == 1
+
+
+def test_tables_of_linear_neurons_are_made_without_numba():
+    code = (
+        "import sys; from snn_delay_plugins.kernels.eventprop.linear import operator, readout_operator, tables; "
+        "assert 'numba' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
