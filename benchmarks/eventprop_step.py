@@ -4,12 +4,13 @@
 
 One sample of 700 inputs -> 256 LIF -> 20 LI, T = 1000 ms, dt = 1 ms, 7000 input events, float32 parameters, one thread:
 forward, cross-entropy on the exponentially weighted voltage, backward to all weights and delays. Weights are scaled to
-about 15 spikes per hidden neuron at every delay range. Beside LIF, with spike times on the grid and exact, AdLIF neurons of
-the same delays (a = 0.5, b = 0.2, tau_adapt = 100 ms), their weights scaled likewise. Beside them, in the same run and interleaved with it, the loop
-that one would write first: grid scheme in Numba, dense [T, hidden] arrays in float32, no readout; and, where it is
-installed, mlGeNN with the same weights, delays and events, as it compiles by default and optimised (``mlgenn_peer.py`` says
-what its time holds and compares gradients; its times are of the clock, all others CPU time). Machines differ by factors; the ratios say more than milliseconds. Then the
-peak memory of a step with a batch of 256, above that of the process with parameters and inputs loaded and kernels compiled.
+about 15 spikes per hidden neuron at every delay range. Beside LIF, with spike times on the grid and exact, AdLIF neurons
+of the same delays (a = 0.5, b = 0.2, tau_adapt = 100 ms), their weights scaled likewise. Beside them, in the same run and
+interleaved, the loop that one would write first: grid scheme in Numba, dense [T, hidden] arrays in float32, no readout;
+and, where it is installed, mlGeNN with the same weights, delays and events, as it compiles by default and optimised
+(``mlgenn_peer.py`` says what its time holds and compares gradients; its times are of the clock, all others CPU time).
+Machines differ by factors; the ratios say more than milliseconds. Then the peak memory of a step with a batch of 256, above
+that of the process with parameters and inputs loaded and kernels compiled.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ MLGENN = {"mlGeNN": False, "mlGeNN, -O3": True}  # is it told to optimise? By de
 
 
 def step(events: SpikeEvents, p: list[torch.Tensor], target: torch.Tensor, mode: str) -> tuple[float, float, int]:
-    """Seconds of CPU time of both passes, of the forward pass alone, hidden spikes. mode: of LIF's spike times, or ADAPTIVE."""
+    """Seconds of CPU time of both passes and of the forward pass, hidden spikes. mode: LIF's spike times, or ADAPTIVE."""
     for tensor in p:
         tensor.grad = None
     start = time.process_time()
