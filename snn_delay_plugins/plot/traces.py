@@ -93,8 +93,8 @@ def neuron_trace(
     if w is not None:
         ax.plot(time, one("w", w), color="tab:orange", lw=1.2, label="adaptation")
     if v_threshold is not None:
-        number = not isinstance(v_threshold, Tensor | np.ndarray) or v_threshold.ndim == 0
-        level = np.full_like(potential, float(v_threshold)) if number else one("v_threshold", v_threshold)
+        level = torch.as_tensor(v_threshold, dtype=torch.float64)
+        level = one("v_threshold", level if level.dim() else level.expand(shape))
         ax.plot(time, level, color="black", lw=0.8, ls="--", label="threshold")
     if s is not None:
         fired = one("s", s) != 0
