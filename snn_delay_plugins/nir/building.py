@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -145,7 +146,7 @@ class _Building:
         sources = self.sources(first.start)
         synapses = [self._synapses(path) for path in paths]
         plain = len(paths) == 1 and not (first.before.any() or first.behind.any())
-        name = first.name if len(paths) == 1 else first.name.removesuffix("_0")
+        name = re.sub("(_0)?_weight$", "", first.name)
         if plain:
             made = [self.put(first.end, self.target.plain(synapses[0]), sources, name)]
         else:

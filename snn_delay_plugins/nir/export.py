@@ -50,11 +50,13 @@ def export_nir(
 
         >>> import torch
         >>> from snn_delay_plugins.spikingjelly import DelayedLinear, HeterogeneousLIFNode
-        >>> net = torch.nn.Sequential(DelayedLinear(3, 2, max_delay=4, delay=torch.tensor([[0.0, 4.0, 1.0], [2.0, 4.0, 1.0]]),
-        ...                                         step_mode="m"), HeterogeneousLIFNode(v_reset=0.0, features=2, step_mode="m"))
-        >>> graph = export_nir(net, torch.zeros(5, 1, 3))
-        >>> {name: type(node).__name__ for name, node in graph.nodes.items()}
-        {'input': 'Input', '0_0': 'Linear', '0_1_delay': 'Delay', '0_1': 'Affine', '1': 'LIF', 'output': 'Output'}
+        >>> synapses = DelayedLinear(3, 2, max_delay=4, delay=torch.tensor([[0.0, 4.0, 1.0], [2.0, 4.0, 1.0]]), bias=False)
+        >>> net = torch.nn.Sequential(synapses, HeterogeneousLIFNode(v_reset=0.0, features=2))
+        >>> graph = export_nir(net, torch.zeros(1, 3))
+        >>> [f"{name}: {type(node).__name__}" for name, node in graph.nodes.items() if name.startswith("0")]
+        ['0_0_delay: Delay', '0_0_weight: Linear', '0_1_delay: Delay', '0_1_weight: Linear']
+        >>> graph.nodes["0_0_delay"].delay.tolist(), graph.nodes["0_1_delay"].delay.tolist()
+        ([0.0, 0.0004, 0.0001], [0.0002, 0.0, 0.0])
     """
     dt = check_dt(dt)
     if not isinstance(net, nn.Module):
@@ -98,6 +100,11 @@ class _Context:
     custom_nodes: bool
     steps: int
     wiring: Wiring
+
+    @property
+    def digits(self) -> int:
+        """Of the largest number among the names of modules: names sort as the modules of a Sequential run."""
+        return max((len(part) for name in self.wiring.calls for part in name.split(".") if part.isdigit()), default=1)
 
     def shape(self, call: Call, shape: tuple[int, ...]) -> tuple[int, ...]:
         steps = steps_of(call.module)
@@ -176,7 +183,7 @@ def _input_type(nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]]) -> 
 
 def _named(call: Call, context: _Context, taken: set[str]) -> Fragment:
     """Under the module's name as NIR's readers take it, without dots, or with a number where that is taken."""
-    plain = name = re.sub(r"[./]", "_", call.name)
+    plain = name = re.sub(r"[./]", "_", re.sub(r"(?<![^.])\d+(?![^.])", lambda number: number[0].zfill(context.digits), call.name))
     for number in itertools.count(1):
         fragment = _fragment(name, call, context)
         if taken.isdisjoint(fragment.nodes):

@@ -8,8 +8,8 @@ The step of such a neuron (:mod:`snn_delay_plugins.functional.linear_neuron`) is
 
 Reset to a value: NIR's ``LIF``, or behind a synaptic current ``CubaLIF``. Everything else that is linear is a small graph
 of ``LI`` (membrane, adaptation), ``Threshold`` and ``Scale`` nodes with cycles. A cycle takes one step, beside what its
-``Delay`` nodes say: NIR's cycles have no delay in continuous time, and every simulator in steps breaks them so. Each cycle
-goes through the membrane or the threshold once, so that it does not matter at which of its edges a simulator does.
+``Delay`` nodes say: NIR's cycles have no delay in continuous time, and simulators in steps break them so. nirtorch does where
+a node comes before what feeds it, in the order of the file, which is that of the names: so these are numbered.
 """
 
 from __future__ import annotations
@@ -159,10 +159,7 @@ def _graph(where: str, of: LinearNeuron, dt: float) -> nir.NIRGraph:
         build.scaled("input", membrane, "input_scaled", of.B0 / into)
         _adaptation(where, build, of, into, spike, dt)
     build.edge(spike, "output")
-    # in the order in which they are evaluated, which is that of their names, as files list them
-    nodes = {"input": nir.Input({"input": np.array(of.shape)}), **dict(sorted(build.nodes.items()))}
-    nodes["output"] = nir.Output({"output": np.array(of.shape)})
-    return nir.NIRGraph(nodes, build.edges, type_check=False)
+    return build.graph()
 
 
 def _adaptation(where: str, build: _Builder, of: LinearNeuron, into: np.ndarray, spike: str, dt: float) -> None:
@@ -205,11 +202,28 @@ def _check_hidden_potential(where: str, of: LinearNeuron) -> None:
         refuse(where, "variant 'symplectic' with a reset to zero: use the reset 'subtract' or custom_nodes=True")
 
 
+_ORDER = (
+    "input_scaled", "current", "current_scaled", "adaptation", "adaptation_later", "adaptation_scaled",
+    "adaptation_threshold", "membrane", "threshold", "threshold_reset", "adaptation_coupled", "adaptation_spike",
+)  # fmt: skip
+"""In which the nodes of a step are evaluated: what of a node is used before it is that of the step before."""
+
+
 class _Builder:
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
         self.nodes: dict[str, nir.NIRNode] = {}
         self.edges: list[tuple[str, str]] = []
+
+    def graph(self) -> nir.NIRGraph:
+        """The nodes under names that sort in their order, as files list them, behind the input."""
+        order = [name for name in _ORDER if name in self.nodes]
+        called = {name: f"node{k:02d}_{name}" for k, name in enumerate(order)}
+        nodes = {"input": nir.Input({"input": np.array(self.shape)})}
+        nodes |= {called[name]: self.nodes[name] for name in order}
+        nodes["output"] = nir.Output({"output": np.array(self.shape)})
+        edges = [(called.get(source, source), called.get(target, target)) for source, target in self.edges]
+        return nir.NIRGraph(nodes, edges, type_check=False)
 
     def edge(self, source: str, target: str) -> None:
         self.edges.append((source, target))

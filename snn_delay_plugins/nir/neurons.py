@@ -127,5 +127,6 @@ def _reset_to(where: str, k: dict[str, np.ndarray], symplectic: bool) -> float |
     from_membrane = {"J00": whole} if symplectic else {"J00": whole, "J10": coupling}
     if set(factors) <= set(from_membrane) and all(np.allclose(k[name], -from_membrane[name]) for name in factors):
         return 0.0
-    refuse(where, f"a spike multiplies the states ({', '.join(factors)}), which NIR's reset to a value is not")
+    refuse(where, f"the reset 'zero' of these neurons multiplies their states by a factor of its own ({', '.join(factors)}), "
+                  "which NIR's reset to a value does not: use the reset 'subtract' or custom_nodes=True")  # fmt: skip
 

@@ -9,6 +9,8 @@ Delay + Linear would do than one sender has different lags:
 
 and the side with fewer is taken. A branch all of whose lags are 0 has no Delay. A bias is that of the last branch's
 Affine, and behind the weights, where a Delay would hold it back, of an Affine of weight 0.
+
+Names sort in the order in which values flow, as files list nodes and nirtorch runs them.
 """
 
 from __future__ import annotations
@@ -100,8 +102,9 @@ def _before_weights(
     parts, last = [], _branches(lags) - 1
     for k in range(last + 1):
         chosen, name = _branch(lags, k), _numbered(where, k, last)
-        weights = linear(name, _taps(kernel, chosen, axis=1), bias if k == last else None)
-        parts.append(chain(_delay(f"{name}_delay", chosen, dt), weights))
+        delay = _delay(f"{name}_delay", chosen, dt)
+        named = f"{name}_weight" if delay.nodes else name
+        parts.append(chain(delay, linear(named, _taps(kernel, chosen, axis=1), bias if k == last else None)))
     return parallel(parts)
 
 
@@ -111,8 +114,9 @@ def _behind_weights(
     parts, last = [], _branches(lags) - 1
     for k in range(last + 1):
         chosen, name = _branch(lags, k), _numbered(where, k, last)
-        weights = linear(name, _taps(kernel, chosen, axis=0), None)
-        parts.append(chain(weights, _delay(f"{name}_delay", chosen, dt)))
+        delay = _delay(f"{name}_weight_delay", chosen, dt)
+        named = f"{name}_weight" if delay.nodes else name
+        parts.append(chain(linear(named, _taps(kernel, chosen, axis=0), None), delay))
     if bias is not None and np.any(bias):
         parts.append(linear(f"{where}_bias", np.zeros_like(kernel[0]), bias))
     return parallel(parts)
@@ -131,7 +135,8 @@ def _convolutions(
     for k in range(last + 1):
         chosen, name = _branch(lags, k), _numbered(where, k, last)
         node = convolution(_taps(kernel, chosen, axis=1), bias if k == last else None, space, layer)
-        parts.append(chain(_delay(f"{name}_delay", chosen, dt, space), single(name, node)))
+        delay = _delay(f"{name}_delay", chosen, dt, space)
+        parts.append(chain(delay, single(f"{name}_weight" if delay.nodes else name, node)))
     return parallel(parts)
 
 
