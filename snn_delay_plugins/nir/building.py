@@ -71,6 +71,11 @@ class _Building:
         self._outputs[node] = (name,)
         return name
 
+    def pass_on(self, node: str) -> None:
+        """A node that does nothing."""
+        self._outputs[node] = self.sources(node)
+        self.done.add(node)
+
     def add(self, name: str, node: nir.NIRNode) -> None:
         path = self._path(name)
         if path is not None:
@@ -311,6 +316,9 @@ def _geometry(node: Any) -> Geometry | None:
 
 
 def _scale(self: _Building, name: str, node: Any) -> None:
+    if np.all(node.scale == 1):  # a place where branches are summed
+        self.pass_on(name)
+        return
     self.put(name, Scale(self.tensor(node.scale)), self.sources(name))
 
 

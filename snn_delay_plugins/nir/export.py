@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..models.parameters import NeuronParameters
 from .fragment import Fragment, array, single
 from .framework_neurons import framework_neuron, steps_of
 from .linear_neuron import leaky_integrator, nodes_of
+from .modules import OverTime, Readout, Scale, Threshold
 from .needed import DT, check_dt, nir, refuse
 from .neurons import neuron_fragment
 from .synapses import convolution, delayed_fragment, linear, ungrouped
@@ -25,7 +26,7 @@ from .tracing import INPUT, Call, Port, Wiring, trace
 
 __all__ = ["export_nir"]
 
-_NO_NODE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)  # in evaluation
+_NO_NODE = {"Identity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d"}  # in evaluation
 
 
 def export_nir(
@@ -125,7 +126,12 @@ def _steps(wiring: Wiring) -> int:
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    return isinstance(module, _NO_NODE) or _converter(module) is not None
+    return _passes_on(module) or _converter(module) is not None
+
+
+def _passes_on(module: nn.Module) -> bool:
+    """Whether a module of torch or SpikingJelly does nothing in evaluation."""
+    return type(module).__name__ in _NO_NODE and type(module).__module__.startswith(("torch.nn.", "spikingjelly."))
 
 
 def _graph_of(wiring: Wiring, context: _Context) -> nir.NIRGraph:
@@ -133,7 +139,7 @@ def _graph_of(wiring: Wiring, context: _Context) -> nir.NIRGraph:
     edges: list[tuple[str, str]] = []
     exits: dict[str, list[str]] = {INPUT: ["input"]}
     for call in wiring.calls.values():
-        fragment = _named(call, context, {*nodes, "output"})
+        fragment = _named(call, context, {*nodes, "output", "output_sum"})
         sources = _sources(call.name, call.sources, exits)
         if not fragment.nodes:
             exits[call.name] = sources
@@ -141,8 +147,13 @@ def _graph_of(wiring: Wiring, context: _Context) -> nir.NIRGraph:
         nodes.update(fragment.nodes)
         edges += fragment.edges + [(source, entry) for source in sources for entry in fragment.entries]
         exits[call.name] = fragment.exits
+    ends = _sources("the output", wiring.outputs, exits)
+    if len(ends) > 1:  # readers sum what goes into a node, but into the output not all of them
+        nodes["output_sum"] = nir.Scale(np.ones(_output_shape(wiring, context)))
+        edges += [(end, "output_sum") for end in ends]
+        ends = ["output_sum"]
     nodes["output"] = nir.Output({"output": None})
-    edges += [(end, "output") for end in _sources("the output", wiring.outputs, exits)]
+    edges += [(end, "output") for end in ends]
     nodes, edges = _used(nodes, edges)
     nodes["input"] = nir.Input({"input": _input_type(nodes, edges)})
     metadata = {"dt": np.float64(context.dt)}
@@ -181,6 +192,13 @@ def _input_type(nodes: dict[str, nir.NIRNode], edges: list[tuple[str, str]]) -> 
     refuse("the network", "returns its input: there is no node to export")
 
 
+def _output_shape(wiring: Wiring, context: _Context) -> tuple[int, ...]:
+    """Of one step of one of the batch."""
+    name = min(wiring.outputs).module
+    call = wiring.calls[name or next(iter(wiring.calls))]
+    return context.shape(call, call.output_shape if name else call.input_shape)
+
+
 def _named(call: Call, context: _Context, taken: set[str]) -> Fragment:
     """Under the module's name as NIR's readers take it, without dots, or with a number where that is taken."""
     plain = name = re.sub(r"[./]", "_", re.sub(r"(?<![^.])\d+(?![^.])", lambda number: number[0].zfill(context.digits), call.name))
@@ -193,7 +211,7 @@ def _named(call: Call, context: _Context, taken: set[str]) -> Fragment:
 
 
 def _fragment(name: str, call: Call, context: _Context) -> Fragment:
-    if isinstance(call.module, _NO_NODE):
+    if _passes_on(call.module):
         return Fragment()
     convert = _converter(call.module)
     if convert is None:
@@ -279,10 +297,45 @@ def _flatten(name: str, call: Call, context: _Context) -> Fragment:
     return single(name, nir.Flatten({"input": np.array(shape)}, first, last))
 
 
+def _over_time(name: str, call: Call, context: _Context) -> Fragment:
+    inner = replace(call, module=call.module.module)  # pyright: ignore[reportArgumentType] - of OverTime
+    convert = _converter(inner.module)
+    if convert is None:
+        refuse(call.name, f"NIR has no node for {type(inner.module).__name__}")
+    return convert(name, inner, context)
+
+
+def _readout(name: str, call: Call, context: _Context) -> Fragment:
+    inner = replace(call, module=call.module.neuron)  # pyright: ignore[reportArgumentType] - of Readout
+    shape = context.shape(inner, call.input_shape)
+    of_framework = framework_neuron(inner.module)
+    if of_framework is not None:
+        return leaky_integrator(name, of_framework(name, shape), context.dt)
+    if not isinstance(inner.module, NeuronParameters):
+        refuse(call.name, f"NIR has no node for {type(inner.module).__name__}")
+    return neuron_fragment(name, inner.module, shape, context.dt, False, True)
+
+
+def _elements(call: Call, context: _Context) -> tuple[int, ...]:
+    return call.input_shape[context.steps :]
+
+
+def _scale(name: str, call: Call, context: _Context) -> Fragment:
+    return single(name, nir.Scale(array(call.module.scale, _elements(call, context))))  # pyright: ignore[reportArgumentType]
+
+
+def _threshold(name: str, call: Call, context: _Context) -> Fragment:
+    return single(name, nir.Threshold(array(call.module.threshold, _elements(call, context))))  # pyright: ignore[reportArgumentType]
+
+
 _OF_TORCH: dict[type[nn.Module], Converter] = {
     nn.Linear: _linear,
     nn.Conv1d: _convolution,
     nn.Conv2d: _convolution,
     nn.AvgPool2d: _pool,
     nn.Flatten: _flatten,
+    OverTime: _over_time,
+    Readout: _readout,
+    Scale: _scale,
+    Threshold: _threshold,
 }

@@ -22,7 +22,10 @@ import numpy as np
 from .fragment import Fragment, single
 from .needed import nir, refuse
 
-__all__ = ["LinearNeuron", "leaky_integrator", "nodes_of"]
+__all__ = ["NEVER", "LinearNeuron", "leaky_integrator", "nodes_of"]
+
+NEVER = 1e30
+"""A threshold that no potential reaches."""
 
 
 @dataclass
@@ -87,7 +90,7 @@ def leaky_integrator(where: str, of: LinearNeuron, dt: float) -> Fragment:
     """The membrane alone, which does not feel its spikes."""
     if of.A11 is not None:
         refuse(where, "the membrane potential of a neuron with two states is no output that NIR knows")
-    if np.any(of.r0) or of.reset_to is not None:
+    if (np.any(of.r0) and np.any(of.theta < NEVER)) or of.reset_to is not None:
         refuse(
             where,
             "its membrane potential is used, which NIR's spiking neurons do not show; a readout needs reset 'none'",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..delayed import DelayedSynapses, hold
 from ..models.model import NeuronModel
+from .linear_neuron import NEVER
 from .modules import OverTime, Scale
 from .needed import refuse
 from .said import SaidNeuron
@@ -224,7 +225,7 @@ class _SpikingJelly(Target):
                              "framework='snntorch'")  # fmt: skip
         model = self.models[said.model]
         if potential:
-            return {"v_threshold": LARGE, "v_reset": None, "store_v_seq": self.sequences}
+            return {"v_threshold": NEVER, "v_reset": None, "store_v_seq": self.sequences}
         if said.reset not in (model.resets[0], "zero"):
             raise ValueError(f"SpikingJelly's {said.model}Node has no reset {said.reset!r}: framework='snntorch'")
         return {"v_threshold": float(equal.item()), "v_reset": None if said.reset == model.resets[0] else 0.0}
@@ -254,8 +255,5 @@ class _SpikingJelly(Target):
 
         functional.set_step_mode(net, "m" if self.sequences else "s")
 
-
-LARGE = 1e30
-"""A threshold that no potential reaches."""
 
 TARGETS: dict[str, type[Target]] = {"snntorch": _SnnTorch, "spikingjelly": _SpikingJelly}
