@@ -70,6 +70,10 @@ class Objective:
     def before_batch(self, optimizer: Optimizer, moment: Moment) -> None:
         """Called before every batch: learning rates that change by batch or by epoch."""
 
+    def before_evaluation(self) -> None:
+        """Called when an epoch has been trained, before it is evaluated and its weights are kept: the network may be given
+        those that are to be (an average). :meth:`after_epoch` takes them back."""
+
     def after_epoch(self, optimizer: Optimizer, entry: dict, criterion: str) -> None:
         """Called when an epoch has been trained and evaluated: ``entry[criterion]`` is what the protocol goes
         by. Changes to the network made here are part of the next epoch, not of the one that was measured."""
