@@ -1,4 +1,4 @@
-"""A finished run as something to use: its network with the weights of the chosen epoch, and what reads recordings for it."""
+"""A finished run as something to use: its network with the weights of its chosen epoch, and what reads recordings."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -41,8 +41,8 @@ class Trained:
 
     @torch.no_grad()
     def probabilities(self, inputs: object) -> Tensor:
-        """Of every class, ``[N, classes]``, for inputs as a part's batches give them. Raises :class:`DataError` where one is
-        no number."""
+        """Of every class, ``[N, classes]``, for inputs as a part's batches give them. Raises :class:`DataError` where one
+        is no number."""
         self.network.eval()
         found = torch.softmax(self.objective.scores(inputs).double(), 1)
         if not bool(found.isfinite().all()):

@@ -105,8 +105,9 @@ class Sampling:
 
 
 def read(path: Path, sampling: Sampling, allow_silence: bool = False, labelled: bool = True) -> EventRecordings:
-    """One file, which may have no labels where it need not be ``labelled``; from the cache where these settings have seen this file before. The events stay on disk, but for those
-    of the batch at hand. Raises :class:`recipes.engine.data.sources.DataError`."""
+    """One file, which may have no labels where it need not be ``labelled``; from the cache where these settings have seen
+    this file before. The events stay on disk, but for those of the batch at hand. Raises
+    :class:`recipes.engine.data.sources.DataError`."""
     path = Path(path)
     plain_files.checked(path)
     kept = cache.entry("events", path, [_CACHE_FORMAT, dataclasses.asdict(sampling), *([] if labelled else ["unlabelled"])])
