@@ -59,7 +59,7 @@ RECIPE = TableRecipe(
         "readout_time": 5.0,
     },
     training=EventPropTraining(
-        epochs=24,
+        epochs=48,
         batch_size=16,
         learning_rate=5e-3,
         input_rate_factor=2.0,

@@ -112,6 +112,9 @@ class _AdLIFRun:
     def spikes(self, states: States) -> Tensor:
         return spikes_of(states[0], self._options["threshold"], self._options["surrogate"])
 
+    def threshold_at(self, states: States) -> Tensor | float:
+        return self._options["threshold"]
+
     def _state(self, states: States) -> AdLIFState:
         u, w = states
         return AdLIFState(u, w, self.spikes(states))

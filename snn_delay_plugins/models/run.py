@@ -56,6 +56,10 @@ class Run(Protocol):
         """The spikes that belong to states ``[N, *]`` that were carried."""
         ...
 
+    def threshold_at(self, states: States) -> Tensor | float:
+        """What the membrane potential of states ``[..., N, *]`` is compared with: it may move with the others."""
+        ...
+
     def step(self, current: Tensor, states: States) -> tuple[States, Tensor]:
         """States and spikes after one step, from the current ``[N, *]``.
 
@@ -103,6 +107,10 @@ class _LinearRun(NamedTuple):
         z = states[0] + of.c * states[1] if moved else states[0]
         return fire(z - of.theta, self.surrogate)
 
+    def threshold_at(self, states: States) -> Tensor | float:
+        of = self.coefficients
+        return of.theta - of.c * states[1] if isinstance(of.c, Tensor) or of.c != 0 else of.theta
+
     def _started(self, states: States) -> LinearState:
         return LinearState(states[0], states[1] if len(states) > 1 else None, self.spikes(states))
 
@@ -136,6 +144,9 @@ class _StepRun(NamedTuple):
 
     def spikes(self, states: States) -> Tensor:
         return fire(self.model.above(states, self.parameters, self.threshold), self.surrogate)
+
+    def threshold_at(self, states: States) -> Tensor | float:
+        return states[0] - self.model.above(states, self.parameters, self.threshold)
 
     def step(self, current: Tensor, states: States) -> tuple[States, Tensor]:
         _check_fit(self.parameters, self.threshold, current, current.shape[1:])
