@@ -150,8 +150,8 @@ class BinnedCounts(Source):
 
 
 def read(path: Path, binning: Binning, allow_silence: bool = False, labelled: bool = True) -> Recordings:
-    """One file, binned, which may have no labels where it need not be ``labelled``; from the cache where these settings have
-    seen this file (name, size, time) before. Raises :class:`DataError`."""
+    """One file, binned, which may have no labels where it need not be ``labelled``; from the cache where these settings
+    have seen this file (name, size, time) before. Raises :class:`DataError`."""
     path = Path(path)
     plain_files.checked(path)
     entry = _entry(path, binning, labelled)
