@@ -102,6 +102,8 @@ _BARS = re.compile(r"(?<![`|])\|(?=\w[^|`]*\|)([^|`\n]*)\|(?![`|_])")
 
 def plain_words(app, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Shapes such as [T, N, *space] and sizes such as |tau - d|, which are markup in reST, are code on the page."""
+    if what == "data" and "\n".join(lines).strip() == inspect.cleandoc(type(obj).__doc__ or "").strip():
+        lines.clear()  # a number or dict that says nothing of itself has the words of all numbers or dicts
     example = False
     for i, line in enumerate(lines):
         example = line.lstrip().startswith((">>>", "...")) or (example and bool(line.strip()))
