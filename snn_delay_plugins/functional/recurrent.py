@@ -79,7 +79,9 @@ class Recurrence:
         features = self.weight.shape[0]
         if self.weight.shape != (features, features):
             raise ValueError(f"weight must be [F, F], from all neurons to all, got shape {tuple(self.weight.shape)}")
-        if self.mask is not None and (check_tensor("mask", self.mask).shape != self.weight.shape or self.mask.dtype != torch.bool):
+        if self.mask is not None and (
+            check_tensor("mask", self.mask).shape != self.weight.shape or self.mask.dtype != torch.bool
+        ):
             raise ValueError(
                 f"mask must be bool {tuple(self.weight.shape)}, got {self.mask.dtype} of shape {tuple(self.mask.shape)}"
             )

@@ -199,6 +199,16 @@ class _Sequence(torch.autograd.Function):
         looked_at = torch.is_grad_enabled() or _looked_at(spikes, g_spikes, *gradients)
         run = _operator_backward if looked_at else _backward
         out = run(
-            g_spikes, *gradients, phi, spikes, total, x0_seq, x1_seq, *inputs, ctx.code, *ctx.boxcar, ctx.needs_input_grad[8]
+            g_spikes,
+            *gradients,
+            phi,
+            spikes,
+            total,
+            x0_seq,
+            x1_seq,
+            *inputs,
+            ctx.code,
+            *ctx.boxcar,
+            ctx.needs_input_grad[8],
         )
         return _of_inputs(out, 3)
