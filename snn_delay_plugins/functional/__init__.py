@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 _FILES = (
     "adlif", "convolution", "dcls", "delay", "delay_convolution", "event_pooling", "eventprop", "eventprop_convolution",
-    "eventprop_linear", "eventprop_linear_readout", "eventprop_traces", "linear", "linear_neuron", "losses", "recurrent", "sparse_delay",
-    "sparse_taps", "surrogate", "window_convolution", "windows",
+    "eventprop_linear", "eventprop_linear_readout", "eventprop_traces", "linear", "linear_neuron", "losses",
+    "recurrent", "sparse_delay", "sparse_taps", "surrogate", "window_convolution", "windows",
 )  # fmt: skip
 
 

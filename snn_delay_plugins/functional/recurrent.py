@@ -101,8 +101,8 @@ class Recurrence:
             raise ValueError(f"current is on {current.device} but weight on {self.weight.device}; move one of them")
         if torch.promote_types(current.dtype, self.weight.dtype) != self.weight.dtype:
             raise TypeError(
-                f"current is {current.dtype} but weight only {self.weight.dtype}; convert the module (e.g. .double()) or the "
-                "current"
+                f"current is {current.dtype} but weight only {self.weight.dtype}; convert the module (e.g. .double()) or "
+                "the current"
             )
         if self.history is not None:
             check_past(self.history, current)

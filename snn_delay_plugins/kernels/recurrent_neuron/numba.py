@@ -415,8 +415,8 @@ def forward(
     """Run the neurons.
 
     :param current: ``[T, N, F]``; :param state: (x0, x1, s), each ``[N, F]``; :param coefficients: ``[K, F]``.
-    :param taps: ``[width, synapses]``; :param lags: of the first taps; :param ends: receivers and senders ``[2, synapses]``,
-        None: all to all. :param past: the spikes before the first step, oldest first, ``[H, N, F]``.
+    :param taps: ``[width, synapses]``; :param lags: of the first taps; :param ends: receivers and senders,
+        ``[2, synapses]``, None: all to all. :param past: the spikes before the first step, oldest first, ``[H, N, F]``.
     :param code: of the :class:`~..linear_neuron.structure.Structure`.
     :param every: 1: the whole traces are returned; more: every so many-th step of them, but for the last.
     :returns: spikes, all that the neurons received, each ``[T, N, F]``, traces of x0 and x1, and the last x0, x1 and s.
@@ -446,7 +446,7 @@ def backward(
     """The gradients of :func:`forward`.
 
     :param gradients: of spikes, traces of x0 and x1, and the last x0, x1 and s, ``None`` where there is none.
-    :param phi: derivative of the surrogate at every step, ``[T, N, F]``; ``None``: the boxcar of that half-width and height.
+    :param phi: derivative of the surrogate at every step, ``[T, N, F]``; ``None``: the boxcar of that width and height.
     :param traces: of x0 and x1, as :func:`forward` returned them with this ``every``.
     :returns: gradient of the current, of the initial x0, x1, s, of the coefficients per sample ``[K, N, F]``, of the taps
         and of the past (zeros unless ``wants_past``).
