@@ -70,7 +70,7 @@ def extra_rules(counter: type) -> dict[Any, Rule]:
     }
     name = getattr(counter, "__name__", None)
     if name not in kinds:
-        raise ValueError(f"there are rules for {', '.join(kinds)}, not for {name or counter!r}")
+        raise ValueError(f"there are rules for {', '.join(kinds)}, not for {name or repr(counter)}")
     ours = torch.ops.snn_delay_plugins
     delay_line_operator()
     rules: dict[Any, Rule] = {getattr(ours, of).default: kinds[name](work) for of, work in _WORK.items()}
@@ -188,7 +188,7 @@ _ARRANGING = (
     "constant_pad_nd", "count_nonzero", "flip", "index.Tensor", "index_select", "lift_fresh", "max", "min", "new_empty",
     "new_full", "new_zeros", "nonzero", "ones", "permute", "promote_types", "repeat_interleave.Tensor", "scatter.src",
     "slice.Tensor", "transpose.int", "zeros_like", "bitwise_and.Tensor", "bitwise_not", "bitwise_or.Tensor", "alias",
-    "copy_", "fill_.Scalar", "zeros", "empty_like", "index_put", "squeeze.default", "as_strided", "full", "is_nonzero",
+    "copy_", "fill_.Scalar", "zeros", "empty_like", "index_put", "squeeze.default", "as_strided", "full", "uniform_",
 )  # fmt: skip
 _ARITHMETIC = (
     "abs", "clamp", "cos", "cumsum", "exp", "floor", "mean", "pow.Tensor_Scalar", "reciprocal", "round", "sin", "sqrt",

@@ -84,12 +84,21 @@ def put(value, *place):
         (drop("edges"), "a graph without nodes or edges"),
         (put([[b"input", b"output"]], "edges"), "its input does not reach"),
         (drop("nodes", "1", "metadata", "snn_delay_plugins", "model"), "has a cycle"),
-        (put("Nothing", "nodes", "1", "metadata", "snn_delay_plugins", "model"), "node '1': the model 'Nothing' is not known"),
+        (
+            put("Nothing", "nodes", "1", "metadata", "snn_delay_plugins", "model"),
+            "node '1': the model 'Nothing' is not known",
+        ),
         (put(np.ones(5), "nodes", "1", "metadata", "snn_delay_plugins", "parameters", "alpha"), "node '1': .*alpha"),
-        (put(np.full(3, np.nan), "nodes", "1", "metadata", "snn_delay_plugins", "parameters", "alpha"), "node '1': .*alpha"),
+        (
+            put(np.full(3, np.nan), "nodes", "1", "metadata", "snn_delay_plugins", "parameters", "alpha"),
+            "node '1': .*alpha",
+        ),
         (put("soon", "metadata", "dt"), "its metadata has dt=.*soon"),
         (put(np.full(4, np.nan), "nodes", "0_0_delay", "delay"), "node '0_0_delay': a delay of nan s is no whole number"),
-        (put(np.full(4, -1e-4), "nodes", "0_0_delay", "delay"), "node '0_0_delay': a delay of -0.0001 s is no whole number"),
+        (
+            put(np.full(4, -1e-4), "nodes", "0_0_delay", "delay"),
+            "node '0_0_delay': a delay of -0.0001 s is no whole number",
+        ),
         (put(np.full(3, 1e-4), "nodes", "0_0_delay", "delay"), "node '0_0_delay': has 3 delays for 4 channels"),
     ],
 )
