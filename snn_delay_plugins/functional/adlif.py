@@ -32,6 +32,7 @@ from torch import Tensor
 
 from ..checks import check_choice, check_flag, check_function, check_number, check_tensor, values_known
 from ..kernels import dispatch
+from ..kernels.dispatch import NeuronMethod
 from ..kernels.linear_neuron.structure import Structure
 from .linear_neuron import (
     Coefficients,
@@ -140,7 +141,7 @@ def adlif(
     detach_reset: bool = False,
     traces: bool = False,
     support: bool = False,
-    method: str | None = None,
+    method: NeuronMethod | None = None,
 ) -> tuple:
     """A sequence of adaptive LIF neurons (equations: head of this module).
 

@@ -35,6 +35,7 @@ from torch import Tensor
 
 from ..checks import check_flag, check_function, check_tensor, values_known
 from ..kernels import dispatch
+from ..kernels.dispatch import NeuronMethod
 from ..kernels.linear_neuron.structure import Structure
 from .surrogate import Boxcar, fire
 
@@ -240,7 +241,7 @@ def _added(of: Structure, y: Tensor, k: dict[str, Number], s: Tensor, added: str
 def linear_neuron(
     current: Tensor, coefficients: Coefficients, state: LinearState | None = None, *,
     surrogate: Callable[[Tensor], Tensor] | None = None, traces: bool = False, support: bool = False,
-    method: str | None = None,
+    method: NeuronMethod | None = None,
 ) -> tuple:  # fmt: skip
     """A sequence of linear neurons (equations: head of this module).
 
