@@ -12,7 +12,6 @@ import numpy as np
 from ...compiled import njit
 from .arrivals import ahead, block_synapses, list_arrivals, place, rows_of_moments, scatter, to_end
 from .flow import LANES, MOMENTS, OPTIONS, STATES, TERMS, moved_back
-from .powers import polynomial
 
 NOW, EXTRA, THETA, REST = 0, 1, 2, 3  # of a neuron's scalars: time; owed to its next spike; sums of derivatives
 SPIKE, HELD, BOTTOM, BROKEN = 0, 1, 2, 3  # of its place
@@ -233,6 +232,16 @@ def start_back(track, scalars, where, last, lo, rest, at_ready, duration):
 
 
 @njit(**OPTIONS)
+def _evaluate(row, first, f):
+    """(q(f), q'(f)) of the polynomial whose eight coefficients begin at ``first``."""
+    v, d = row[first + np.uint64(7)], row[first + np.uint64(7)]
+    for k in (6, 5, 4, 3, 2, 1):
+        v = v * f + row[first + np.uint64(k)]
+        d = d * f + v
+    return v * f + row[first], d
+
+
+@njit(**OPTIONS)
 def _of_part(q, r, s, f, segments):
     """(q(f), q'(f)) in a step with jumps, of the part in which the time s lies."""
     until, link, poly, used = segments
@@ -242,7 +251,7 @@ def _of_part(q, r, s, f, segments):
     a = np.int64(part)
     while s < until[a]:
         a = link[a]
-    return polynomial(poly[a], np.uint64(0), f)
+    return _evaluate(poly[a], np.uint64(0), f)
 
 
 @njit(**OPTIONS)
@@ -258,7 +267,7 @@ def _gather(times, units, w, d, inverse, steps, rows, q, segments, sum_w, sum_d,
             n, fractions[lane] = place(t + here[lane], inverse, steps)
             places[lane] = np.uint64(MOMENTS * (lane * rows + n))
         for lane in range(LANES):
-            v, slope = polynomial(q, places[lane], fractions[lane])
+            v, slope = _evaluate(q, places[lane], fractions[lane])
             if v != v:
                 aside[m, 0], aside[m, 1] = e, lane
                 m += 1
@@ -501,7 +510,7 @@ def recurrent_jumps(
                         step, f = place(s, inverse, steps)
                         if step < n:
                             step, f = n, -1.0
-                        v, slope = polynomial(q, np.uint64(MOMENTS * (m * rows + step)), f)
+                        v, slope = _evaluate(q, np.uint64(MOMENTS * (m * rows + step)), f)
                         if v != v:
                             v, slope = _of_part(q, m * rows + step, s, f, segments)
                         received += weight_r[m, j] * slope

@@ -1,6 +1,6 @@
-"""Eight powers of a number at once, as one vector of the processor: the compiler finds them one by one.
+"""The eight moments of an arrival, added as one vector of the processor: the compiler takes them one by one.
 
-Both are LLVM's own vector operations, which it breaks up where a processor's vectors are shorter.
+These are LLVM's own vector operations, which it breaks up where a processor's vectors are shorter.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 
 from .flow import MOMENTS
 
-__all__ = ["add_powers", "polynomial"]
+__all__ = ["add_powers"]
 
 _DOUBLE = ir.DoubleType()
 _VECTOR = ir.VectorType(_DOUBLE, MOMENTS)
@@ -54,33 +54,3 @@ def add_powers(_context, array, first, w, f):
         return context.get_dummy_value()
 
     return types.void(array, types.uint64, types.float64, types.float64), codegen
-
-
-def _sum(builder, vector):
-    """Of the eight, in one order: halves are added until one number is left."""
-    size = MOMENTS
-    while size > 1:
-        size //= 2
-        kind = ir.VectorType(_INDEX, size)
-        low = builder.shuffle_vector(vector, vector, ir.Constant(kind, list(range(size))))
-        high = builder.shuffle_vector(vector, vector, ir.Constant(kind, list(range(size, 2 * size))))
-        vector = builder.fadd(low, high, flags=_FLAGS)
-    return builder.extract_element(vector, ir.Constant(_INDEX, 0))
-
-
-@intrinsic
-def polynomial(_context, array, first, f):
-    """(q(f), q'(f)) of the polynomial with the coefficients array[first + k], k < 8."""
-
-    def codegen(context, builder, signature, arguments):
-        array, first, f = arguments
-        q = builder.load(_row(context, builder, signature.args[0], array, first), align=8)
-        powers = _powers(builder, f)
-        value = _sum(builder, builder.fmul(q, powers, flags=_FLAGS))
-        index = ir.Constant(ir.VectorType(_INDEX, MOMENTS), [MOMENTS, *range(MOMENTS - 1)])
-        before = builder.shuffle_vector(powers, ir.Constant(_VECTOR, [0.0] * MOMENTS), index)  # (0, 1, f, .. f^6)
-        by_f = builder.fmul(ir.Constant(_VECTOR, [float(k) for k in range(MOMENTS)]), before, flags=_FLAGS)
-        slope = _sum(builder, builder.fmul(q, by_f, flags=_FLAGS))
-        return context.make_tuple(builder, signature.return_type, (value, slope))
-
-    return types.UniTuple(types.float64, 2)(array, types.uint64, types.float64), codegen
