@@ -224,8 +224,8 @@ def feedforward(
                     waking = ready > begin
                     if not waking:
                         after = quiet_steps(
-                            n, steps, x, y, bucket, inhibition, lane * rows, m_free, p_free, c_free, of_slope, of_bend, b, c,
-                            theta[j], h, window,
+                            n, steps, x, y, bucket, inhibition, lane * rows, m_free, p_free, c_free, of_slope, of_bend, b,
+                            c, theta[j], h, window,
                         )  # fmt: skip
                         below = below or after > n
                         n = after
@@ -372,8 +372,8 @@ def recurrent(
                     if not listed[j]:
                         trial[:] = x[j]
                         if not ready[j] > begin and n < quiet_steps(
-                            n, n + 1, trial, y, bucket, inhibition, j * rows, M[0, j], P[0, j], C[0, j], slope[j], curvature[j], b,
-                            c, theta[j], h, window,
+                            n, n + 1, trial, y, bucket, inhibition, j * rows, M[0, j], P[0, j], C[0, j], slope[j],
+                            curvature[j], b, c, theta[j], h, window,
                         ):  # fmt: skip
                             continue
                         listed[j] = True
