@@ -38,6 +38,7 @@ MORE = {  # compiled in tests/test_compile.py
     "DelayedConv2d": lambda: spikingjelly.DelayedConv2d(2, 3, 3, **DELAYS),
     "EventPropAdaptiveLI": Plugin(
         lambda: snntorch.EventPropAdaptiveLI(6, 4, delay="uniform", max_delay=5.0, weight_init=(1.0, 0.5)),
+        kind="layer",  # its output is potentials
         inputs=lambda steps, batch: (torch.rand(steps, batch, 6) < 0.3).float(),
     ),
     "EventPropLIF": Plugin(
