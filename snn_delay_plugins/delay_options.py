@@ -23,7 +23,8 @@ from .functional.inputs import Padding
 from .parameters import DelayType
 
 __all__ = [
-    "ConvolutionOptions", "DelayOptions", "Interpolation", "LinearOptions", "Option", "takes_options", "with_defaults",
+    "ConvolutionOptions", "DelayOptions", "Interpolation", "LinearOptions", "Option", "SynapseOptions", "takes_options",
+    "with_defaults",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -76,8 +77,8 @@ class DelayOptions(TypedDict, total=False):
     ]
 
 
-class LinearOptions(DelayOptions, total=False):
-    """Options of linear layers with delays."""
+class SynapseOptions(DelayOptions, total=False):
+    """Options of layers whose synapses each have a sender and a receiver, which recurrent ones have too."""
 
     delay_type: Annotated[
         DelayType,
@@ -85,6 +86,16 @@ class LinearOptions(DelayOptions, total=False):
             '``"synaptic"`` (delay ``[out, in]``), ``"axonal"`` (``[1, in]``), ``"dendritic"`` (``[out, 1]``).', "synaptic"
         ),
     ]
+    synapses: Annotated[
+        int | None,
+        Option("number of synapses per neuron, from random senders (``mask``). Default: from all senders.", None),
+    ]
+    density: Annotated[float | None, Option("the same as a share of the senders.", None)]
+
+
+class LinearOptions(SynapseOptions, total=False):
+    """Options of linear layers with delays."""
+
     padding: Annotated[
         Padding,
         Option(
@@ -97,11 +108,6 @@ class LinearOptions(DelayOptions, total=False):
     smoothing: Annotated[
         Tensor | None, Option("SLAYER: the causal kernel eps_d over time (Deckers et al., section 3.3), ``[taps]``.", None)
     ]
-    synapses: Annotated[
-        int | None,
-        Option("number of synapses per neuron, from random senders (``mask``). Default: from all senders.", None),
-    ]
-    density: Annotated[float | None, Option("the same as a share of the senders.", None)]
 
 
 class ConvolutionOptions(DelayOptions, total=False):

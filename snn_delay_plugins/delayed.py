@@ -54,6 +54,7 @@ from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
 from .kernels.checks import FLOATS, check_synapse_indices
 from .kernels.delay_line.dense import DenseSynapses
+from .kernels.op_counts import counting
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
 from .quantisation import check_weight_bits, quantise_weight
 from .transforms import transform
@@ -349,7 +350,7 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
 
     def _line_synapses(self, compute: torch.dtype, form: str):
         with torch.autocast(self.weight.device.type, enabled=False):
-            if form == "listed" and (self._few_synapses or self._width(compute) < _WIDE):
+            if form == "listed" and (counting() or self._few_synapses or self._width(compute) < _WIDE):
                 from .kernels.delay_line.listed import ListedSynapses
 
                 return ListedSynapses(*self._listed(compute), self.out_features, self.max_delay)

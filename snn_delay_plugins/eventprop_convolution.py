@@ -204,8 +204,7 @@ _CONVOLUTION = r"""A convolution over {space} whose kernels have a weight and a 
     weight_init : (mean, std), optional
         Normal distribution of the initial weights; default: weights of a neuron that sum to 20, with a third of their mean
         as std. :func:`snn_delay_plugins.calibrate` scales them on a batch.
-    max_delay, learn_delay, dt, spike_times, output, count_gradient,
-    max_spikes
+    max_delay, learn_delay, dt, spike_times, output, count_gradient, max_spikes
         As in :class:`~snn_delay_plugins.EventPropLIF`; ``spike_times="grid"`` for LIF with numbers alone.
 
     Raises

@@ -139,9 +139,10 @@ class EventPropLinear(LinearNeurons):
     learn : collection of names, or "all"
         Constants to be trained, ``"threshold"`` and ``"refractory"`` among them; positive ones stay above a twentieth of
         their initial value after every optimizer step.
-    recurrent, delay, recurrent_delay, max_delay, delay_type, learn_delay, weight_init, recurrent_weight_init, dt, output,
-    count_gradient, max_spikes
-        As in :class:`~snn_delay_plugins.eventprop.EventPropLIF`; ``dt`` is the bin width of dense input and output.
+    recurrent, delay, recurrent_delay, max_delay, delay_type, learn_delay, weight_init, recurrent_weight_init
+        As in :class:`~snn_delay_plugins.eventprop.EventPropLIF`.
+    dt, output, count_gradient, max_spikes
+        As there; ``dt`` is the bin width of dense input and output.
 
     Raises
     ------
