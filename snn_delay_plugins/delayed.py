@@ -52,7 +52,7 @@ from .functional.windows import (
 )
 from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
-from .kernels.checks import check_synapse_indices
+from .kernels.checks import FLOATS, check_synapse_indices
 from .kernels.delay_line.dense import DenseSynapses
 from .kernels.op_counts import counting
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
@@ -499,7 +499,7 @@ class DiscreteSynapses(QuantisableWeights):
         check_spikes(spikes)
         refuse_sequence(spikes, (self.in_features,), self._sequence_form)
         with torch.no_grad():
-            if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed":
+            if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed" or spikes.dtype not in FLOATS:
                 return self._plain_step(spikes, history)
             return self._step_on_line(spikes, history)
 
@@ -545,7 +545,7 @@ class DiscreteSynapses(QuantisableWeights):
 
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
-        return history_after(spikes, history, self.max_delay)
+        return history_after(spikes.detach(), history, self.max_delay)  # as its currents, without a graph
 
     def extra_repr(self) -> str:
         sizes = (
