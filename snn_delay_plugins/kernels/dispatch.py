@@ -67,7 +67,7 @@ _EVENTS = Operator(
 OPERATORS = {
     "adlif": _NEURON,
     "linear_neuron": _NEURON._replace(slow=_STEPS.replace("AdLIF runs in its", "the neurons run in their")),
-    "recurrent_neuron": _NEURON._replace(slow=_STEPS.replace("AdLIF runs in its", "recurrent neurons run in their")),
+    "recurrent_neuron": _LISTED._replace(slow=_STEPS.replace("AdLIF runs in its", "recurrent neurons run in their")),
     "delayed_linear": Operator(
         {"cpu": "auto", "cuda": "triton"}, get_args(DelayMethod),
         "delayed_linear runs as a dense convolution, slow over long delays",

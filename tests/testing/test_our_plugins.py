@@ -66,6 +66,21 @@ MODELS = {  # in the paths of AdLIF+: what processes and compilers have to do wi
     "CubaLIF, a linear model": Plugin(snntorch.CubaLIF, sequence=snntorch.StateCubaLIF),
     "BalancedResonateAndFireNode, a step function": spikingjelly.BalancedResonateAndFireNode,
 }
+RECURRENT = {
+    "DelayedRecurrent of SpikingJelly": lambda: spikingjelly.DelayedRecurrent(
+        spikingjelly.AdLIFPlusNode(features=5), **DELAYS
+    ),
+    "DelayedRecurrent of snnTorch": Plugin(
+        lambda: snntorch.DelayedRecurrent(snntorch.AdLIFPlus(features=5), **DELAYS),
+        sequence=lambda: snntorch.DelayedRecurrent(snntorch.StateAdLIFPlus(features=5), **DELAYS),
+        expected_failures={"explicit-states-win": "spikes on their way are kept inside, as by all layers with delays"},
+    ),
+}
+
+
+@parametrize_with_checks(RECURRENT, without=["compile", "ddp-gradients", "ddp-states"])
+def test_neurons_with_recurrent_delays(check):
+    check()
 
 
 @parametrize_with_checks(MODELS, without=["compile", "ddp-gradients", "ddp-states"])
