@@ -1,13 +1,14 @@
 r"""Networks to and from NIR, the Neuromorphic Intermediate Representation (Pedersen et al., Nature Communications 15, 2024).
 
->>> import torch
+>>> import pathlib, tempfile, torch
 >>> from snn_delay_plugins.nir import export_nir, import_nir
 >>> from snn_delay_plugins.snntorch import DelayedLinear, StateAdLIFPlus
 >>> net = torch.nn.Sequential(DelayedLinear(20, 5, max_delay=3, delay="uniform", kernel="round", step_mode=False),
 ...                           StateAdLIFPlus(features=5))
 >>> spikes = (torch.rand(30, 2, 20) < 0.3).float()
->>> graph = export_nir(net, spikes, "/tmp/net.nir")
->>> again = import_nir("/tmp/net.nir", framework="spikingjelly")
+>>> path = pathlib.Path(tempfile.mkdtemp()) / "net.nir"
+>>> graph = export_nir(net, spikes, path)
+>>> again = import_nir(path, framework="spikingjelly")
 >>> torch.equal(again(spikes), net.eval()(spikes))
 True
 

@@ -88,7 +88,9 @@ def _in_evaluation(net: nn.Module):
 def _reset(net: nn.Module) -> None:
     """Forget states. snnTorch's own ``utils.reset`` clears those of other networks too."""
     for module in net.modules():
-        forget = getattr(module, "reset_mem", None) or (getattr(module, "reset", None) if hasattr(module, "_memories") else None)
+        forget = getattr(module, "reset_mem", None) or (
+            getattr(module, "reset", None) if hasattr(module, "_memories") else None
+        )
         if callable(forget):
             forget()
 
@@ -201,7 +203,9 @@ def _output_shape(wiring: Wiring, context: _Context) -> tuple[int, ...]:
 
 def _named(call: Call, context: _Context, taken: set[str]) -> Fragment:
     """Under the module's name as NIR's readers take it, without dots, or with a number where that is taken."""
-    plain = name = re.sub(r"[./]", "_", re.sub(r"(?<![^.])\d+(?![^.])", lambda number: number[0].zfill(context.digits), call.name))
+    plain = name = re.sub(
+        r"[./]", "_", re.sub(r"(?<![^.])\d+(?![^.])", lambda number: number[0].zfill(context.digits), call.name)
+    )
     for number in itertools.count(1):
         fragment = _fragment(name, call, context)
         if taken.isdisjoint(fragment.nodes):

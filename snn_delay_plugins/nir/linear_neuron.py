@@ -92,8 +92,7 @@ def leaky_integrator(where: str, of: LinearNeuron, dt: float) -> Fragment:
         refuse(where, "the membrane potential of a neuron with two states is no output that NIR knows")
     if (np.any(of.r0) and np.any(of.theta < NEVER)) or of.reset_to is not None:
         refuse(
-            where,
-            "its membrane potential is used, which NIR's spiking neurons do not show; a readout needs reset 'none'",
+            where, "its membrane potential is used, which NIR's spiking neurons do not show; a readout needs reset 'none'"
         )
     tau, r = _tau(of.A00, dt), _relative(of.B0, of.A00)
     if tau is None:
@@ -262,8 +261,5 @@ def _relative(gain: np.ndarray, leak: np.ndarray) -> np.ndarray:
 
 def _then(fragment: Fragment, name: str, node: nir.NIRNode) -> Fragment:
     return Fragment(
-        {**fragment.nodes, name: node},
-        fragment.edges + [(end, name) for end in fragment.exits],
-        fragment.entries,
-        [name],
+        {**fragment.nodes, name: node}, fragment.edges + [(end, name) for end in fragment.exits], fragment.entries, [name]
     )

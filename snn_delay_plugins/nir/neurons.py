@@ -129,4 +129,3 @@ def _reset_to(where: str, k: dict[str, np.ndarray], symplectic: bool) -> float |
         return 0.0
     refuse(where, f"the reset 'zero' of these neurons multiplies their states by a factor of its own ({', '.join(factors)}), "
                   "which NIR's reset to a value does not: use the reset 'subtract' or custom_nodes=True")  # fmt: skip
-

@@ -247,7 +247,9 @@ class _SpikingJelly(Target):
         equal = {key: np.unique(value) for key, value in said.items()}
         several = [key for key, value in equal.items() if value.size != 1]
         if several or not np.isclose(equal["r"], 1):
-            refuse(f"node {name!r}", f"{(several or ['r'])[0]}: SpikingJelly's IFNode has one for all neurons, and r = 1 / dt")
+            refuse(
+                f"node {name!r}", f"{(several or ['r'])[0]}: SpikingJelly's IFNode has one for all neurons, and r = 1 / dt"
+            )
         return neuron.IFNode(float(equal["v_threshold"].item()), float(equal["v_reset"].item()))
 
     def finish(self, net: nn.Module) -> None:

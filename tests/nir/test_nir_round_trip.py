@@ -214,7 +214,9 @@ def test_spikingjellys_own_neurons_are_said(name):
     wanted = net(x)
     assert wanted.sum() > 20
     if "resting" in name:
-        assert torch.equal(import_nir(graph)(x), wanted)  # the interpreter begins at 0, as NIR says, the node where it rests
+        assert torch.equal(
+            import_nir(graph)(x), wanted
+        )  # the interpreter begins at 0, as NIR says, the node where it rests
     else:
         assert torch.equal(euler.simulate(graph, x), wanted)
     if "soft" not in name:
@@ -268,8 +270,10 @@ def test_a_layer_with_delays_gives_the_same_currents(name, discrete):
 
 def test_a_layer_needs_as_many_branches_as_one_sender_or_receiver_has_lags():
     by_sender = torch.tensor([[0.0, 4.0, 1.0], [2.0, 4.0, 1.0], [2.0, 3.0, 1.0]])  # {0, 2}, {3, 4}, {1}: five lags in all
-    for delay, names in ((by_sender, ["0_0_delay", "0_0_weight", "0_1_delay", "0_1_weight"]),
-                         (by_sender.T.contiguous(), ["0_0_weight", "0_0_weight_delay", "0_1_weight", "0_1_weight_delay"])):
+    for delay, names in (
+        (by_sender, ["0_0_delay", "0_0_weight", "0_1_delay", "0_1_weight"]),
+        (by_sender.T.contiguous(), ["0_0_weight", "0_0_weight_delay", "0_1_weight", "0_1_weight_delay"]),
+    ):
         made = DelayedLinear(3, 3, bias=False, max_delay=4, delay=delay, kernel="round", step_mode=False)
         graph = export_nir(nn.Sequential(made), torch.zeros(2, 1, 3))
         assert sorted(set(graph.nodes) - {"input", "output", "output_sum"}) == names
