@@ -24,7 +24,16 @@ RECIPE = TableRecipe(
     training=FlagshipTraining(epochs=150, batch_size=32, learning_rate=4e-3, weight_decay=0.01, average=0.997),
     objective=FlagshipObjective,
     source_of_data=AugmentedCounts(
-        Binning(duration=1.0, steps=100, group=5), {"channel_shift": 50, "time_stretch": 0.15, "time_shift": 50}
+        Binning(duration=1.0, steps=100, group=5),
+        {
+            "time_stretch": 0.15,
+            "time_shift": 50.0,  # ms
+            "channel_stretch": 0.08,
+            "channel_shift": 70.0,  # of 700 units
+            "channel_warp": 10.0,
+            "equalizer": 0.3,
+            "event_drop": 0.2,
+        },
     ),
     seeds=5,
     protocol="clean",
