@@ -38,6 +38,7 @@ RECIPE = TableRecipe(
     seeds=5,
     protocol="clean",
     smoke={
+        "rows": ["20k"],
         "seeds": 1,
         "threads": 1,
         "training": {"epochs": 5, "batch_size": 48},
