@@ -1,6 +1,7 @@
 r"""Neurons that are linear between their spikes, as primitives of NIR.
 
-The step of such a neuron (:mod:`snn_delay_plugins.functional.linear_neuron`) is what Euler's method makes of NIR's equations:
+The step of such a neuron (:mod:`snn_delay_plugins.functional.linear_neuron`) is what Euler's method makes of NIR's
+equations:
 
 .. math::
     \tau \dot v = v_{leak} - v + R I \quad\Rightarrow\quad v[t] = (1 - \tfrac{dt}{\tau})\, v[t-1]
@@ -8,8 +9,8 @@ The step of such a neuron (:mod:`snn_delay_plugins.functional.linear_neuron`) is
 
 Reset to a value: NIR's ``LIF``, or behind a synaptic current ``CubaLIF``. Everything else that is linear is a small graph
 of ``LI`` (membrane, adaptation), ``Threshold`` and ``Scale`` nodes with cycles. A cycle takes one step, beside what its
-``Delay`` nodes say: NIR's cycles have no delay in continuous time, and simulators in steps break them so. nirtorch does where
-a node comes before what feeds it, in the order of the file, which is that of the names: so these are numbered.
+``Delay`` nodes say: NIR's cycles have no delay in continuous time, and simulators in steps break them so. nirtorch does
+where a node comes before what feeds it, in the order of the file, which is that of the names: so these are numbered.
 """
 
 from __future__ import annotations

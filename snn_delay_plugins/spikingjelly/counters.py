@@ -14,8 +14,8 @@ What is counted, with c the spikes of a sender and f the taps that are not zero 
 whole delay, two between two steps):
 
 - ``SynOpCounter``: :math:`\sum_j c_j f_j`, as for a product of spikes and weights; nothing where the input is graded.
-- ``FlopCounter``: a multiplication and an addition for every tap at every step, :math:`2\, T N \sum_j f_j`, whatever spikes,
-  as for a product of matrices. Neurons: what the equations of a step say, 1 for each sum, product and comparison.
+- ``FlopCounter``: a multiplication and an addition for every tap at every step, :math:`2\, T N \sum_j f_j`, whatever
+  spikes, as for a product of matrices. Neurons: what the equations of a step say, 1 for each sum, product and comparison.
   EventProp, which computes at events alone: 8 for every arrival (two exponentials, three products, three sums).
 - ``MemoryAccessCounter``: every tensor that goes in or comes out once, in bytes.
 
