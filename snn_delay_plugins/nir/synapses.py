@@ -1,8 +1,8 @@
 r"""Weights and delays as NIR's nodes.
 
 A layer here is a kernel over whole lags, :math:`I_i[t] = \sum_{\tau, j} K_{ij}[\tau]\, s_j[t - \tau] + b_i`. NIR's
-``Delay`` holds one delay per element, so that the k-th of a few branches can take the k-th lag of every sender. No fewer branches
-Delay + Linear would do than one sender has different lags:
+``Delay`` holds one delay per element, so that the k-th of a few branches can take the k-th lag of every sender. No fewer
+branches of Delay + Linear would do than one sender has different lags:
 
 - before the weights: max over senders j of the number of lags of j; axonal delays: one;
 - behind the weights: max over receivers i of the number of lags of i; dendritic delays: one;
