@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -137,7 +138,8 @@ def _passes_on(module: nn.Module) -> bool:
 
 
 def _graph_of(wiring: Wiring, context: _Context) -> nir.NIRGraph:
-    nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": None})}
+    unknown: Any = None  # the type of a node, until nir infers it
+    nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": unknown})}
     edges: list[tuple[str, str]] = []
     exits: dict[str, list[str]] = {INPUT: ["input"]}
     for call in wiring.calls.values():
@@ -154,7 +156,7 @@ def _graph_of(wiring: Wiring, context: _Context) -> nir.NIRGraph:
         nodes["output_sum"] = nir.Scale(np.ones(_output_shape(wiring, context)))
         edges += [(end, "output_sum") for end in ends]
         ends = ["output_sum"]
-    nodes["output"] = nir.Output({"output": None})
+    nodes["output"] = nir.Output({"output": unknown})
     edges += [(end, "output") for end in ends]
     nodes, edges = _used(nodes, edges)
     nodes["input"] = nir.Input({"input": _input_type(nodes, edges)})

@@ -112,11 +112,11 @@ def _primitive(where: str, of: LinearNeuron, dt: float) -> Fragment | None:
             return single(where, nir.IF(of.B0 / dt, of.theta.copy(), reset))
         leak = np.full(of.shape, of.leak_to)
         return single(where, nir.LIF(tau, _relative(of.B0, of.A00), leak, of.theta.copy(), reset))
-    fed = _fed(of)
-    if fed is None or tau is None or _tau(of.A11, dt) is None:
+    fed, tau_syn = _fed(of), _tau(of.A11, dt)
+    if fed is None or tau is None or tau_syn is None:
         return None
     node = nir.CubaLIF(
-        tau_syn=_tau(of.A11, dt), tau_mem=tau, r=_relative(fed, of.A00), v_leak=np.full(of.shape, of.leak_to),
+        tau_syn=tau_syn, tau_mem=tau, r=_relative(fed, of.A00), v_leak=np.full(of.shape, of.leak_to),
         v_threshold=of.theta.copy(), v_reset=reset, w_in=_relative(of.B1, of.A11),
     )  # fmt: skip
     return single(where, node)

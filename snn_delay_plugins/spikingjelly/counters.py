@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from ..kernels.delayed_linear import operator as _delayed_linear  # noqa: F401 - each import registers an operator
 from ..kernels.event_patches import operator as _event_patches  # noqa: F401
@@ -99,7 +100,7 @@ def _moved(args: tuple, kwargs: dict, out: Any) -> int:
 
 
 def _tensors(tree: Any) -> Iterable[Tensor]:
-    return [value for value in torch.utils._pytree.tree_leaves(tree) if isinstance(value, Tensor)]
+    return [value for value in tree_leaves(tree) if isinstance(value, Tensor)]
 
 
 def _of_trains(trains: Tensor, fan_out: Tensor) -> Work:
