@@ -65,12 +65,21 @@ def export_nir(
         raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
     if not isinstance(sample, Tensor):
         raise TypeError(f"sample must be a tensor, a batch as the network takes it, got {type(sample).__name__}")
+    _refuse_events(net)
     with _in_evaluation(net):
         wiring = trace(net, sample, _is_leaf)
         graph = _graph_of(wiring, _Context(dt, custom_nodes, _steps(wiring), wiring))
     if path is not None:
         nir.write(path, graph)
     return graph
+
+
+def _refuse_events(net: nn.Module) -> None:
+    for name, module in net.named_modules():
+        kind = type(module).__name__
+        if kind.startswith(("EventProp", "EventPool")):
+            refuse(name or "the network", f"{kind} computes with events, whose times and delays lie between the steps of "
+                                          "NIR's simulators: EventProp is not exported")  # fmt: skip
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import nn
 nir = pytest.importorskip("nir")
 pytest.importorskip("snntorch")
 pytest.importorskip("spikingjelly")
+from snn_delay_plugins import EventPropLIF  # noqa: E402
 from snn_delay_plugins import snntorch as in_snntorch  # noqa: E402
 from snn_delay_plugins.nir import NIRError, export_nir, import_nir  # noqa: E402
 from snn_delay_plugins.snntorch import DelayedLinear, StateAdLIFPlus  # noqa: E402
@@ -203,6 +204,7 @@ def test_a_network_that_no_graph_says_is_refused_by_what_it_does(said):
         (lambda: in_snntorch.HeterogeneousLIF(features=3, inhibition=True, init_hidden=True), "inhibition=True"),
         (lambda: in_snntorch.HeterogeneousLIF(features=3, init_state="uniform", init_hidden=True), "init_state='uniform'"),
         (lambda: DelayedLinear(3, 3, max_delay=2, padding="full", step_mode=False), "padding='full' lengthens sequences"),
+        (lambda: EventPropLIF(3, 3), "EventPropLIF computes with events"),
         (lambda: nn.BatchNorm1d(3), "NIR has no node for BatchNorm1d"),
         (lambda: nn.ReLU(), "NIR has no node for ReLU"),
     ],

@@ -398,3 +398,15 @@ def test_heterogeneous_thresholds_are_scaled_into_one_where_the_framework_has_on
     net = nn.Sequential(delayed(), StateHeterogeneousLIF(features=OUT, threshold=thresholds, reset_mechanism="zero")).eval()
     graph, x = export_nir(net, spikes()), spikes()
     assert torch.equal(import_nir(graph)(x), net(x)) and torch.equal(import_nir(graph, "spikingjelly")(x), net(x))
+
+
+NODES = {"HeterogeneousLIF": 3, "CubaLIF": 4, "AdLIFPlus": 8, "SEAdLIF": 7, "ALIF": 5, "ResonateAndFire": 8, "SiLIF": 9,
+         "CSiLIF": 9}  # fmt: skip
+
+
+def test_neurons_with_a_reset_by_subtraction_take_as_many_nodes_as_the_docs_say():
+    found = {}
+    for name in NODES:
+        neurons = getattr(in_snntorch, f"State{name}")(features=OUT, reset_mechanism="subtract")
+        found[name] = len(export_nir(nn.Sequential(neurons), spikes(OUT)).nodes["0"].nodes) - 2
+    assert found == NODES
