@@ -15,6 +15,7 @@ GROUPS = {
                   "eventprop_discrete", "events"],
     "Training": ["calibration", "schedules", "parameters", "bounds", "delay_options", "registration"],
     "Pictures": ["plot"],
+    "Deployment": ["nir", "operations"],
     "Neurons and delay rules as data": ["models", "delays"],
     "The maths": ["functional"],
     "For maintainers": ["testing", "frameworks"],

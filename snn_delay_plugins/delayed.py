@@ -57,7 +57,7 @@ from .kernels.delay_line.dense import DenseSynapses
 from .kernels.op_counts import counting
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
 from .quantisation import check_weight_bits, quantise_weight
-from .transforms import transform
+from .transforms import exporting_to_onnx, transform
 
 __all__ = ["DelayedSynapses", "DiscreteSynapses", "WindowedDelays", "connection_mask"]
 
@@ -311,6 +311,8 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
 
     def effective_weight(self) -> Tensor:
         """The weights of the synapses that exist, zero elsewhere."""
+        if self.mask is not None and exporting_to_onnx():  # torch 2.11 translates no product with a bool
+            return self.weight.masked_fill(~self.mask, 0.0)
         return self.weight if self.mask is None else self.weight * self.mask
 
     def sequence_currents(self, spikes: Tensor, history: Tensor | None = None, support: Tensor | None = None) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..callers import user_level
-from ..transforms import transform
+from ..transforms import exporting_to_onnx, transform
 from .op_counts import counting, uncounted
 from .surrogates import surrogate_obstacle
 
@@ -143,6 +143,8 @@ def choose(
     """
     of = OPERATORS[name]
     wanted = wanted_method(method, of.methods)
+    if exporting_to_onnx():
+        return "torch"
     if wanted in _PLAIN:
         return _chose(name, tensor, wanted if wanted in of.methods else "torch")
     form = of.forms.get(tensor.device.type)
@@ -258,6 +260,8 @@ def delay_method(trains: Tensor, dtype: torch.dtype, method: str | None = None) 
     :returns: ``None`` where the plain form itself is to choose.
     """
     form = choose("delayed_linear", trains, dtype, method)
+    if form == "torch" and exporting_to_onnx():
+        return "direct"
     return None if form == "torch" else form
 
 
@@ -286,6 +290,11 @@ def sparse_delay_method(spikes: Tensor, method: str | None = None, name: str = "
 
 def eventprop_method(times: Tensor, name: str) -> str:
     """``"torch"`` where the environment asks for the plain form, or nothing else can run; else the kernel's."""
+    if exporting_to_onnx():
+        raise NotImplementedError(
+            f"{name} cannot be exported to ONNX: EventProp computes with lists of spikes at times between the steps, whose "
+            "length depends on the input. Export layer.discretize(dt), which is the same layer over whole steps"
+        )
     if torch.compiler.is_compiling():  # which cannot trace the plain form
         return "numba"
     if wanted_method(None, METHODS) in _PLAIN:
