@@ -53,7 +53,7 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 
 
-suppress_warnings = ["ref.python"]  # names such as eventprop_linear that a file shares with its function
+suppress_warnings = ["ref.python", "myst-nb.lexer"]  # names such as eventprop_linear that a file shares with its function
 
 
 def setup(app) -> None:
