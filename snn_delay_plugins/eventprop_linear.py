@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_number, shape_alone
-from .eventprop import EventPropSpiking, _EventPropLayer
+from .eventprop import EventPropSpiking, Output, _EventPropLayer
 from .events import SpikeEvents
 from .functional.eventprop_linear import eventprop_linear
 from .functional.eventprop_models import ADLIF, Constant, ContinuousModel
+from .parameters import DelayType
 
 __all__ = ["EventPropAdLIF", "EventPropLinear", "LinearNeurons", "ModelConstants"]
 
@@ -174,12 +175,12 @@ class EventPropLinear(LinearNeurons):
         delay: float | str | Tensor | None = 0.0,
         recurrent_delay: float | str | Tensor | None = 0.0,
         max_delay: float = math.inf,
-        delay_type: str = "synaptic",
+        delay_type: DelayType = "synaptic",
         learn_delay: bool = True,
         weight_init: tuple[float, float] = (0.05, 0.02),
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
         dt: float = 1.0,
-        output: str = "events",
+        output: Output = "events",
         count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
@@ -264,12 +265,12 @@ class EventPropAdLIF(EventPropLinear):
         delay: float | str | Tensor | None = 0.0,
         recurrent_delay: float | str | Tensor | None = 0.0,
         max_delay: float = math.inf,
-        delay_type: str = "synaptic",
+        delay_type: DelayType = "synaptic",
         learn_delay: bool = True,
         weight_init: tuple[float, float] = (0.05, 0.02),
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
         dt: float = 1.0,
-        output: str = "events",
+        output: Output = "events",
         count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:

@@ -13,6 +13,7 @@ Shapes: trains ``[T, N, in]``, kernel ``[taps, out, in]``, output ``[T, N, out]`
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,11 +23,12 @@ from ..kernels.frequencies import transforms
 
 __all__ = ["causal_convolution"]
 
-METHODS = ("direct", "fft")
+ConvolutionMethod = Literal["direct", "fft"]
+METHODS = get_args(ConvolutionMethod)
 _FFT_FROM_TAPS = 6
 
 
-def causal_convolution(trains: Tensor, kernel: Tensor, method: str | None = None, after: int = 0) -> Tensor:
+def causal_convolution(trains: Tensor, kernel: Tensor, method: ConvolutionMethod | None = None, after: int = 0) -> Tensor:
     """``out[t] = sum_tau kernel[tau] @ trains[t - tau]`` for t = 0 ... T - 1 + after.
 
     :param trains: ``[T, N, in]``. :param kernel: ``[taps, out, in]``, first tap at lag 0, of the same dtype.

@@ -20,8 +20,9 @@ from ..checks import check_spikes
 from ..delays import check_delays
 from ..kernels import dispatch
 from ..kernels.checks import check_size, check_synapse_list
+from ..kernels.dispatch import ListedMethod
 from ..transforms import refuse_transforms
-from .inputs import check_synapses, padded_steps
+from .inputs import Padding, check_synapses, padded_steps
 
 __all__ = ["SynapseList", "sparse_delayed_linear", "sparse_delayed_linear_step", "synapse_list"]
 
@@ -74,8 +75,8 @@ def sparse_delayed_linear(
     bias: Tensor | None = None,
     *,
     max_delay: int,
-    padding: str | int = "same",
-    method: str | None = None,
+    padding: Padding = "same",
+    method: ListedMethod | None = None,
 ) -> Tensor:
     """Input currents of a sequence over a list of synapses.
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -24,7 +24,9 @@ from ..transforms import transform
 from .op_counts import counting, uncounted
 from .surrogates import surrogate_obstacle
 
-__all__ = ["OPERATORS", "Choice", "Operator", "chosen"]
+__all__ = [
+    "OPERATORS", "Choice", "DelayMethod", "LinearMethod", "ListedMethod", "NeuronMethod", "Operator", "chosen",
+]  # fmt: skip
 
 _log = logging.getLogger("snn_delay_plugins")
 METHODS = ("torch", "numba", "triton")
@@ -48,10 +50,13 @@ class Operator(NamedTuple):
     slow: str | None = None
 
 
-DELAY_METHODS = ("direct", "fft", "numba", "events", "shifted", "triton")
+NeuronMethod = Literal["torch", "numba", "triton"]
+DelayMethod = Literal["torch", "direct", "fft", "numba", "events", "shifted", "triton"]
+LinearMethod = Literal["torch", "numba", "events"]
+ListedMethod = Literal["torch", "numba"]
 _STEPS = "AdLIF runs in its plain PyTorch form, step by step and many times slower"
-_NEURON = Operator({"cpu": "numba", "cuda": "triton"}, ("torch", "numba", "triton"), _STEPS)
-_LISTED = Operator({"cpu": "numba"}, ("torch", "numba"))
+_NEURON = Operator({"cpu": "numba", "cuda": "triton"}, get_args(NeuronMethod), _STEPS)
+_LISTED = Operator({"cpu": "numba"}, get_args(ListedMethod))
 
 _EVENTS = Operator(
     {"cpu": "numba", "cuda": "triton"},
@@ -62,11 +67,12 @@ _EVENTS = Operator(
 OPERATORS = {
     "adlif": _NEURON,
     "linear_neuron": _NEURON._replace(slow=_STEPS.replace("AdLIF runs in its", "the neurons run in their")),
+    "recurrent_neuron": _NEURON._replace(slow=_STEPS.replace("AdLIF runs in its", "recurrent neurons run in their")),
     "delayed_linear": Operator(
-        {"cpu": "auto", "cuda": "triton"}, ("torch", *DELAY_METHODS),
+        {"cpu": "auto", "cuda": "triton"}, get_args(DelayMethod),
         "delayed_linear runs as a dense convolution, slow over long delays",
     ),
-    "spike_linear": Operator({"cpu": "auto"}, ("torch", "numba", "events")),
+    "spike_linear": Operator({"cpu": "auto"}, get_args(LinearMethod)),
     "sparse_delayed_linear": _LISTED,
     "sparse_taps": _LISTED,
     "delay_line": Operator({"cpu": "listed"}, METHODS),

@@ -21,6 +21,7 @@ from ..functional.linear_neuron import (
     linear_neuron,
     linear_neuron_step,
 )
+from ..functional.recurrent import Recurrence
 from ..functional.surrogate import fire
 from ..kernels import dispatch
 from .model import LinearModel, NeuronModel, StepModel
@@ -67,8 +68,11 @@ class Run(Protocol):
         """
         ...
 
-    def sequence(self, current: Tensor, states: States, traces: bool = False, support: bool = False) -> Sequence:
-        """The same over a current ``[T, N, *]``."""
+    def sequence(
+        self, current: Tensor, states: States, traces: bool = False, support: bool = False,
+        recurrence: Recurrence | None = None,
+    ) -> Sequence:  # fmt: skip
+        """The same over a current ``[T, N, *]``, to which ``recurrence`` adds what the neurons say to each other."""
         ...
 
 
@@ -122,11 +126,15 @@ class _LinearRun(NamedTuple):
             _check_finite(after, self.coefficients.theta)
         return after, state.s
 
-    def sequence(self, current: Tensor, states: States, traces: bool = False, support: bool = False) -> Sequence:
+    def sequence(
+        self, current: Tensor, states: States, traces: bool = False, support: bool = False,
+        recurrence: Recurrence | None = None,
+    ) -> Sequence:  # fmt: skip
         _check_fit(self.parameters, self.coefficients.theta, current, current.shape[2:])
         spikes, state, *more = linear_neuron(
-            current, self.coefficients, self._started(states), surrogate=self.surrogate, traces=traces, support=support
-        )
+            current, self.coefficients, self._started(states), surrogate=self.surrogate, traces=traces, support=support,
+            recurrence=recurrence,
+        )  # fmt: skip
         if not current.is_cuda:
             _check_finite(_states(state), self.coefficients.theta)
         kept = tuple(trace for trace in more.pop(0) if trace is not None) if traces else None
@@ -172,7 +180,10 @@ class _StepRun(NamedTuple):
             )
         return tuple(after)
 
-    def sequence(self, current: Tensor, states: States, traces: bool = False, support: bool = False) -> Sequence:
+    def sequence(
+        self, current: Tensor, states: States, traces: bool = False, support: bool = False,
+        recurrence: Recurrence | None = None,
+    ) -> Sequence:  # fmt: skip
         _check_fit(self.parameters, self.threshold, current, current.shape[2:])
         if dispatch.wanted_method(None, dispatch.METHODS) is None:
             dispatch.warn_once(
@@ -180,9 +191,14 @@ class _StepRun(NamedTuple):
             )
         spikes, passed = self.spikes(states), [states]
         emitted = []
+        recurrent = None if recurrence is None else recurrence.begin(current, states[0].dtype)
         for step in current.unbind(0):
+            if recurrent is not None:
+                step = step + recurrent.current()
             states = self._stepped(step, states, spikes)
             spikes = self.spikes(states)
+            if recurrent is not None:
+                recurrent.fired(spikes)
             passed.append(states)
             emitted.append(spikes)
         _check_finite(states, self.threshold)

@@ -41,6 +41,9 @@ class SpectralSynapses:
             self._back = _Response(self.taps.detach().contiguous())
         return self._back
 
+    def announce(self, spikes: Tensor) -> None:
+        """Counters of operations see those of torch that this runs."""
+
     def silence(self, spikes: Tensor) -> _Stream:
         return _Stream(self.forth, spikes.shape[0])
 

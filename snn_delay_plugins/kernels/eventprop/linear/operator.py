@@ -6,6 +6,9 @@ r [out, n], theta and refractory [out]; B, c and kept [n].
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -42,7 +45,7 @@ def _cpu():
     return cpu
 
 
-def _device_kernels(tensor: Tensor):
+def _device_kernels(tensor: Tensor) -> ModuleType | None:
     """The kernels of a CUDA tensor's device; None for other devices and where Triton is not installed."""
     if not (tensor.is_cuda and _has_triton()):
         return None
@@ -106,7 +109,7 @@ def _events(times, units, offsets):
     return _cpu().Events(_array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy())
 
 
-def _synapses(weight, delay):
+def _synapses(weight, delay) -> Any:  # None for None
     return None if weight is None else (_array(weight), _array(delay, tuple(weight.shape)))
 
 
@@ -154,16 +157,16 @@ def eventprop_linear(
             _events_on_device(kernels, times, units, offsets), synapses, recurrent, layer, max_spikes
         )
         exact, of_units, of_offsets, _ = out.events
-        states = out.before, out.at_ready
+        before, at_ready = out.before, out.at_ready
     else:
         out = _cpu().forward_pass(
             _events(times, units, offsets), _synapses(weight, delay), _synapses(recurrent_weight, recurrent_delay), layer,
             max_spikes, torch.get_num_threads(),
         )  # fmt: skip
         exact, of_units, of_offsets = (torch.from_numpy(x).to(times.device) for x in (out.times, out.units, out.offsets))
-        states = (torch.from_numpy(x).to(times.device) for x in (out.before, out.at_ready))
+        before, at_ready = (torch.from_numpy(x).to(times.device) for x in (out.before, out.at_ready))
     dtype = torch.promote_types(times.dtype, weight.dtype)
-    return exact.to(dtype, copy=True), theta[of_units].to(dtype), of_units, of_offsets, exact, *states
+    return exact.to(dtype, copy=True), theta[of_units].to(dtype), of_units, of_offsets, exact, before, at_ready
 
 
 @eventprop_linear.register_fake
@@ -244,7 +247,7 @@ def eventprop_linear_backward(
     if for_constants:
         arrays[-1] = torch.as_tensor(grads.refractory) + _by_no_refractory(M, J, r, refractory, kept, arrays[6], arrays[7])
     tensors = (times, weight, delay, recurrent_weight, recurrent_delay, M, J, r, theta, refractory)
-    return tuple(
+    return tuple(  # pyright: ignore[reportReturnType] - as many as the signature says
         _like(grad.clone(), tensor) if grad is not None and tensor is not None and place.numel() else place
         for grad, tensor, place in zip(arrays, tensors, empty, strict=True)
     )
@@ -294,7 +297,9 @@ def _empty_gradients(times, weight, delay, recurrent_weight, recurrent_delay, ne
         _empty_gradient(True, delay),
         torch.empty_like(recurrent_weight) if recurrent else times.new_empty(0),
         _empty_gradient(True, recurrent_delay) if recurrent else times.new_empty(0),
-        *(_empty_gradient(for_constants, x) for x in (M, J, r)),
+        _empty_gradient(for_constants, M),
+        _empty_gradient(for_constants, J),
+        _empty_gradient(for_constants, r),
         torch.empty_like(theta),
         torch.empty_like(refractory),
     )
