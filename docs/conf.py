@@ -20,7 +20,6 @@ project = "snn_delay_plugins"
 author = "the authors of snn_delay_plugins"
 copyright = "MIT licence"
 version = release = __version__
-REPOSITORY = "https://github.com/snn-delay-plugins/snn_delay_plugins"
 
 extensions = [
     "myst_nb",

@@ -105,7 +105,7 @@ def plain_words(app, what: str, name: str, obj: object, options: object, lines: 
     that stand together in the source, ``:param a, b:`` or two in a line, are told apart."""
     if what == "data" and "\n".join(lines).strip() == inspect.cleandoc(type(obj).__doc__ or "").strip():
         lines.clear()  # a number or dict that says nothing of itself has the words of all numbers or dicts
-    told, example, indent = [], False, ""
+    told, example, indent, inside = [], False, "", False
     for line in lines:
         example = line.lstrip().startswith((">>>", "...")) or (example and bool(line.strip()))
         if example or "math::" in line:
@@ -115,7 +115,11 @@ def plain_words(app, what: str, name: str, obj: object, options: object, lines: 
         parts[::2] = [_BARS.sub(r"``|\1|``", _SHAPE.sub(r"``\g<0>``", part)) for part in parts[::2]]
         fields = _FIELD.split("``".join(parts))
         if _FIELD.match(" " + line.lstrip()):
-            indent = line[: len(line) - len(line.lstrip())]
+            indent, inside = line[: len(line) - len(line.lstrip())], True
+        inside = inside and bool(line.strip())
+        if len(fields) > 1 and not inside:  # behind a sentence
+            fields.insert(1, "")
+            inside = True
         told += [fields[0], *(indent + field for field in fields[1:])]
     lines[:] = [_PARAMETERS.sub(lambda found: found[0].replace(", ", ","), line) for line in told]
 
