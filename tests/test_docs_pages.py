@@ -8,17 +8,13 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = {
-    path: path.read_text(encoding="utf-8") for folder in ("how-to", "announce") for path in (DOCS / folder).glob("*.md")
-}
+PAGES = {path: path.read_text(encoding="utf-8") for of in ("how-to", "announce") for path in (DOCS / of).glob("*.md")}
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 NEEDS = ("snntorch", "spikingjelly", "h5py", "matplotlib")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize(
-    "path", [path for path, text in sorted(PAGES.items()) if BLOCK.search(text)], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", sorted(path for path in PAGES if BLOCK.search(PAGES[path])), ids=lambda path: path.stem)
 def test_the_lines_of_a_page_run(path, monkeypatch):
     code = "\n".join(BLOCK.findall(PAGES[path]))
     for needed in NEEDS:
