@@ -48,6 +48,7 @@ nb_merge_streams = True
 
 autodoc_typehints = "none"  # the signatures of layers are long already, and types stand in words below them
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # what a framework says of a method that is overridden here is its own
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 

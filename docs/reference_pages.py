@@ -15,6 +15,7 @@ GROUPS = {
                   "eventprop_discrete", "events"],
     "Training": ["calibration", "schedules", "parameters", "bounds", "delay_options", "registration"],
     "Pictures": ["plot"],
+    "Deployment": ["nir", "operations", "quantisation"],
     "Neurons and delay rules as data": ["models", "delays"],
     "The maths": ["functional"],
     "For maintainers": ["testing", "frameworks"],
@@ -146,6 +147,11 @@ def link_to_sources(app) -> None:
                 return f"[{text}]({target.rstrip('/')}/README.md)"
             return match[0]
 
+        if docname == "index":  # pages that nobody has put into the navigation stand with the others
+            others = sorted(path.stem for path in docs.glob("*.md") if f"\n{path.stem}\n" not in source[0])
+            source[0] = source[0].replace(
+                "\ntesting\n", "\n".join(["\ntesting", *(n for n in others if n != "index")]) + "\n"
+            )
         source[0] = re.sub(r"(?<!!)\[(?P<text>[^\]\[]+)\]\((?P<target>[^)\s]+)\)", replaced, source[0])
 
     app.connect("source-read", outside)

@@ -10,7 +10,7 @@ import pytest
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = {path: path.read_text(encoding="utf-8") for of in ("how-to", "announce") for path in (DOCS / of).glob("*.md")}
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
-NEEDS = ("snntorch", "spikingjelly", "h5py", "matplotlib")
+NEEDS = ("snntorch", "spikingjelly", "h5py", "matplotlib", "nir")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
