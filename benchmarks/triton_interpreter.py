@@ -6,7 +6,7 @@ import os
 
 os.environ["TRITON_INTERPRET"] = "1"  # which triton looks at when it is imported
 
-from triton.runtime import interpreter  # noqa: E402
+from triton.runtime import interpreter
 
 _patch = interpreter._patch_lang_tensor
 _call, _called = interpreter.InterpretedFunction.__call__, set()

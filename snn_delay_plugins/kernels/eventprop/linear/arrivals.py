@@ -39,7 +39,7 @@ def place(s, inverse, steps):
 @njit(**OPTIONS)
 def add_moments(bucket, r, w, f):
     """bucket: the eight moments of every row, one after the other."""
-    add_powers(bucket, np.uint64(r) * np.uint64(MOMENTS), w, f)
+    add_powers(bucket, np.uint64(r) * np.uint64(MOMENTS), w, f)  # pyright: ignore[reportCallIssue] - numba adds the first
 
 
 @njit(**OPTIONS)
