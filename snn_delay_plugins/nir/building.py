@@ -253,7 +253,7 @@ class _Building:
             refuse(f"node {name!r}", f"v_threshold must lie above v_leak, got {theta.min():g} above it")
         sources = self.sources(name)
         scale = None
-        if potential or self.target.one_threshold and np.unique(theta).size > 1:
+        if potential or (self.target.one_threshold and np.unique(theta).size > 1):
             scale, theta = (gain, theta) if potential else (gain / theta, np.ones(shape))
         elif np.unique(gain).size == 1 and gain.flat[0] > 0:
             theta = theta / gain

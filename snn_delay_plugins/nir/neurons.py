@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..functional.linear_neuron import Coefficients
 from ..models import LIF, SE_ADLIF

@@ -92,7 +92,7 @@ class _Provenance(TorchFunctionMode):
                 return ports
         elif name in _ALONG_TIME:
             dim = kwargs.get("dim", next((value for value in args[1:] if isinstance(value, int)), 0))
-            if "stack" not in name and "unbind" not in name or dim == 0:
+            if ("stack" not in name and "unbind" not in name) or dim == 0:
                 return ports
             changed = f"{changed[:-1]}dim={dim})"
         elif name == "torch.Tensor.__getitem__" and isinstance(args[1], int):
