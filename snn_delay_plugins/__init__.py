@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .eventprop_linear import EventPropAdLIF, EventPropLinear
     from .eventprop_linear_readout import EventPropAdaptiveLI, EventPropLinearLI
     from .events import SpikeEvents
+    from .operations import synaptic_operations
     from .registration import register, unregister
     from .spikingjelly import *  # noqa: F403
 if TYPE_CHECKING:  # after the others: names that both have are its
@@ -47,6 +48,7 @@ _NAMES = {
     "calibrate": ".calibration",
     "firing_rates": ".calibration",
     "register": ".registration",
+    "synaptic_operations": ".operations",
     "unregister": ".registration",
 }
 _SUBMODULES = (
@@ -58,7 +60,7 @@ __all__ = [
     "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d",
     "EventPropLI", "EventPropLIF", "EventPropLinear", "EventPropLinearLI", "SpikeEvents", "__version__", "calibrate",
     "delays", "eventprop", "events", "firing_rates", "frameworks", "functional", "models", "parameters", "register",
-    "schedules", "unregister",
+    "schedules", "synaptic_operations", "unregister",
 ]  # fmt: skip
 if TYPE_CHECKING:
     __all__ += ["snntorch", "spikingjelly"]

@@ -18,6 +18,9 @@ from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, Required, Typ
 from torch import Tensor
 
 from .delays import DelayRule, RuleName
+from .delays import Interpolation as InterpolationName
+from .functional.inputs import Padding
+from .parameters import DelayType
 
 __all__ = [
     "ConvolutionOptions", "DelayOptions", "Interpolation", "LinearOptions", "Option", "SynapseOptions", "takes_options",
@@ -78,7 +81,7 @@ class SynapseOptions(DelayOptions, total=False):
     """Options of layers whose synapses each have a sender and a receiver, which recurrent ones have too."""
 
     delay_type: Annotated[
-        Literal["synaptic", "axonal", "dendritic"],
+        DelayType,
         Option(
             '``"synaptic"`` (delay ``[out, in]``), ``"axonal"`` (``[1, in]``), ``"dendritic"`` (``[out, 1]``).', "synaptic"
         ),
@@ -94,7 +97,7 @@ class LinearOptions(SynapseOptions, total=False):
     """Options of linear layers with delays."""
 
     padding: Annotated[
-        Literal["same", "full"] | int,
+        Padding,
         Option(
             '``"same"``, or for sequences alone a number of steps after the last, that late spikes still arrive '
             '(published DCLS models: ``max_delay // 2``), or ``"full"`` (``max_delay``); nothing is then left for the next '
@@ -111,14 +114,12 @@ class ConvolutionOptions(DelayOptions, total=False):
     """Options of convolutions over space with delays."""
 
     time_padding: Annotated[
-        Literal["same", "full"] | int,
-        Option('``"same"``, or for sequences alone ``"full"`` or a number of steps after the last.', "same"),
+        Padding, Option('``"same"``, or for sequences alone ``"full"`` or a number of steps after the last.', "same")
     ]
 
 
 Interpolation = Annotated[
-    Literal["linear", "round", "floor"],
-    Option('SLAYER: interpolation between whole steps: ``"linear"``, ``"round"`` or ``"floor"``.'),
+    InterpolationName, Option('SLAYER: interpolation between whole steps: ``"linear"``, ``"round"`` or ``"floor"``.')
 ]
 
 

@@ -29,8 +29,9 @@ from .checks import (
     values_known,
 )
 from .delay_options import LinearOptions, with_defaults
-from .delays import DelayRule, check_rule_options, rule_of, rules_of_whole_delays, rules_with_sigma
+from .delays import DelayRule, Interpolation, check_rule_options, rule_of, rules_of_whole_delays, rules_with_sigma
 from .functional.inputs import (
+    Padding,
     check_history,
     check_input,
     check_past,
@@ -51,11 +52,12 @@ from .functional.windows import (
 )
 from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
-from .kernels.checks import check_synapse_indices
+from .kernels.checks import FLOATS, check_synapse_indices
 from .kernels.delay_line.dense import DenseSynapses
+from .kernels.op_counts import counting
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
 from .quantisation import check_weight_bits, quantise_weight
-from .transforms import transform
+from .transforms import exporting_to_onnx, transform
 
 __all__ = ["DelayedSynapses", "DiscreteSynapses", "WindowedDelays", "connection_mask"]
 
@@ -105,7 +107,7 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
     bias: Tensor | None
     sigma: Tensor
     max_delay: int
-    interpolation: str
+    interpolation: Interpolation
     learn_sigma: bool
     delay_rule: DelayRule
 
@@ -273,11 +275,11 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
 
     mask: Tensor | None
     smoothing: Tensor | None
-    padding: str | int
+    padding: Padding
     _sequence_form: str  # what a user calls for sequences
 
     def create_synapses(
-        self, in_features: int, out_features: int, bias: bool, *, interpolation: str = "linear",
+        self, in_features: int, out_features: int, bias: bool, *, interpolation: Interpolation = "linear",
         **options: Unpack[LinearOptions],
     ) -> None:  # fmt: skip
         """Create ``weight``, ``bias`` and ``delay``, the further parameters of the delay rule (buffers, or parameters with
@@ -309,6 +311,8 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
 
     def effective_weight(self) -> Tensor:
         """The weights of the synapses that exist, zero elsewhere."""
+        if self.mask is not None and exporting_to_onnx():  # torch 2.11 translates no product with a bool
+            return self.weight.masked_fill(~self.mask, 0.0)
         return self.weight if self.mask is None else self.weight * self.mask
 
     def sequence_currents(self, spikes: Tensor, history: Tensor | None = None, support: Tensor | None = None) -> Tensor:
@@ -389,7 +393,7 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
 
     def _line_synapses(self, compute: torch.dtype, form: str):
         with torch.autocast(self.weight.device.type, enabled=False):
-            if form == "listed" and (self._few_synapses or self._width(compute) < _WIDE):
+            if form == "listed" and (counting() or self._few_synapses or self._width(compute) < _WIDE):
                 from .kernels.delay_line.listed import ListedSynapses
 
                 return ListedSynapses(*self._listed(compute), self.out_features, self.max_delay)
@@ -476,7 +480,7 @@ class DiscreteSynapses(QuantisableWeights):
     delays: Tensor
     weights: Tensor
     bias: Tensor | None
-    padding: str | int
+    padding: Padding
     _sequence_form: str  # what a user calls for sequences
 
     @property
@@ -521,7 +525,7 @@ class DiscreteSynapses(QuantisableWeights):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
         delay_line.values_changed()
 
-    def sequence_currents(self, spikes: Tensor, padding: str | int | None = None, history: Tensor | None = None) -> Tensor:
+    def sequence_currents(self, spikes: Tensor, padding: Padding | None = None, history: Tensor | None = None) -> Tensor:
         """Input currents of a sequence ``[T, N, in]``, after the spikes of ``history``, newest first."""
         before = 0
         if history is not None:
@@ -538,7 +542,7 @@ class DiscreteSynapses(QuantisableWeights):
         check_spikes(spikes)
         refuse_sequence(spikes, (self.in_features,), self._sequence_form)
         with torch.no_grad():
-            if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed":
+            if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed" or spikes.dtype not in FLOATS:
                 return self._plain_step(spikes, history)
             return self._step_on_line(spikes, history)
 
@@ -584,7 +588,7 @@ class DiscreteSynapses(QuantisableWeights):
 
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
-        return history_after(spikes, history, self.max_delay)
+        return history_after(spikes.detach(), history, self.max_delay)  # as its currents, without a graph
 
     def extra_repr(self) -> str:
         sizes = (

@@ -78,6 +78,9 @@ class FlagshipObjective(Objective):
             loss = loss + self.hyper.spike_cost * losses.rates_above(rates, self.hyper.most_spikes)
         return Measured(loss, (output.argmax(1) == labels).sum(), response.spikes.sum())
 
+    def scores(self, inputs: Tensor) -> Tensor:
+        return losses.summed_softmax(self.network(as_input(inputs)).membrane)
+
     def before_batch(self, optimizer: Optimizer, moment: Moment) -> None:
         factor = SCHEDULES[self.hyper.schedule](share_done(moment, self.hyper.epochs))
         for group in optimizer.param_groups:

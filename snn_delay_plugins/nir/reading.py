@@ -131,7 +131,9 @@ def _flat(graph: nir.NIRGraph, prefix: str) -> tuple[dict[str, nir.NIRNode], lis
             nodes[full] = node
             continue
         inner, joints = _flat(node, f"{full}_")
-        start, end = ({name for name in node.nodes if isinstance(node.nodes[name], kind)} for kind in (nir.Input, nir.Output))
+        start, end = (
+            {name for name in node.nodes if isinstance(node.nodes[name], kind)} for kind in (nir.Input, nir.Output)
+        )
         if len(start) != 1 or len(end) != 1:
             refuse(repr(full), "is a nested graph that has not one input and one output")
         first, last = f"{full}_{start.pop()}", f"{full}_{end.pop()}"

@@ -76,6 +76,7 @@ class Target(ABC):
     @abstractmethod
     def integrate_and_fire(self, name: str, node: Any, dt: float) -> nn.Module: ...
 
+    @abstractmethod
     def finish(self, net: nn.Module) -> None:
         """What is done with the whole network."""
 
@@ -192,6 +193,9 @@ class _SnnTorch(Target):
     def integrate_and_fire(self, name: str, node: Any, dt: float) -> nn.Module:
         refuse(f"node {name!r}", "is an IF, and neurons here leak: import it with framework='spikingjelly'")
 
+    def finish(self, net: nn.Module) -> None:
+        """The modules know already whether they take sequences."""
+
 
 class _SpikingJelly(Target):
     one_threshold = True
@@ -247,7 +251,9 @@ class _SpikingJelly(Target):
         equal = {key: np.unique(value) for key, value in said.items()}
         several = [key for key, value in equal.items() if value.size != 1]
         if several or not np.isclose(equal["r"], 1):
-            refuse(f"node {name!r}", f"{(several or ['r'])[0]}: SpikingJelly's IFNode has one for all neurons, and r = 1 / dt")
+            refuse(
+                f"node {name!r}", f"{(several or ['r'])[0]}: SpikingJelly's IFNode has one for all neurons, and r = 1 / dt"
+            )
         return neuron.IFNode(float(equal["v_threshold"].item()), float(equal["v_reset"].item()))
 
     def finish(self, net: nn.Module) -> None:

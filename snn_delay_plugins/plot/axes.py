@@ -51,7 +51,15 @@ def axes_for(
 def legend_above(ax: Axes, columns: int) -> None:
     """A legend between the axes and their title, over no data."""
     ax.legend(
-        loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, fontsize="small", frameon=False, borderaxespad=0.2
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=columns,
+        fontsize="small",
+        frameon=False,
+        borderaxespad=0.2,
+        columnspacing=1.0,
+        handlelength=1.4,
+        handletextpad=0.5,
     )
     if ax.get_title():
         ax.set_title(ax.get_title(), pad=24)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..bounds import BoundMode
 from ..checks import check_choice, check_current, check_flag, check_function, check_tensor, real_values, values_known
+from ..functional.adlif import Reset
 from ..functional.recurrent import Recurrence
 from ..functional.surrogate import Boxcar
 from ..models import front_door
@@ -65,7 +66,7 @@ class _Neuron(SaysSilence, NeuronParameters, _Unlisted):
         init_hidden: bool = False,
         inhibition: bool = False,
         learn_threshold: bool = False,
-        reset_mechanism: str | None = None,
+        reset_mechanism: Reset | None = None,
         state_quant: Callable[[Tensor], Tensor] | bool = False,
         output: bool = False,
         reset_delay: bool = True,

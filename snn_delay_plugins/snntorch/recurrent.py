@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-import torch
 from snntorch import SpikingNeuron
 from torch import Tensor, nn
 

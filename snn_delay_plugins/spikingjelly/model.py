@@ -20,6 +20,7 @@ from ..models.run import Run, Sequence, States
 from ..second_backward import ToldOfSecondBackward
 from ..silence import SaysSilence
 from ..transforms import check_left_behind
+from .history import StepMode
 from .memory import DetachableMemories
 
 __all__ = ["Node", "from_model"]
@@ -45,7 +46,7 @@ class Node(SaysSilence, ToldOfSecondBackward, NeuronParameters, BaseNode, Detach
         v_reset: float | None = None,
         surrogate_function: Callable[[Tensor], Tensor] | None = None,
         detach_reset: bool = False,
-        step_mode: str = "s",
+        step_mode: StepMode = "s",
         store_v_seq: bool = False,
         *,
         features: int | Iterable[int] | None = None,
@@ -95,7 +96,7 @@ class Node(SaysSilence, ToldOfSecondBackward, NeuronParameters, BaseNode, Detach
     def _run(self) -> Run:
         return self.prepared(self.v_threshold, self.surrogate_function, self._reset_mechanism(), self.detach_reset)
 
-    def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
+    def materialize_states(self, inputs: tuple, states: tuple, step_mode: StepMode) -> tuple:
         x = check_current(inputs[0], *(("[T, N, *]", 2) if step_mode == "m" else ("[N, *]", 1)))
         current = x.new_zeros(x.shape[1:]) if step_mode == "m" else x
         self.create_features(tuple(current.shape[1:]))

@@ -213,4 +213,6 @@ def test_what_does_not_fit_is_refused():
         linear_neuron(torch.zeros(5, 2, 3), lif, recurrence=Recurrence(**square, history=torch.zeros(4, 1, 3)))
     for wrong in (-1.0, 4.5, float("nan")):
         with pytest.raises(ValueError, match=r"delays must lie in \[0, max_delay=4\]"):
-            linear_neuron(torch.zeros(5, 2, 3), lif, recurrence=Recurrence(**{**square, "delay": torch.full((3, 3), wrong)}))
+            linear_neuron(
+                torch.zeros(5, 2, 3), lif, recurrence=Recurrence(**{**square, "delay": torch.full((3, 3), wrong)})
+            )

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from snn_delay_plugins.delays import WHOLE
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional import convolution
-from snn_delay_plugins.delays import WHOLE
 from snn_delay_plugins.functional.adlif import adlif
 from snn_delay_plugins.functional.dcls import gaussian_delayed_linear
 from snn_delay_plugins.functional.delay import delayed_linear

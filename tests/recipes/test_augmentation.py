@@ -30,7 +30,7 @@ def places(of, plan, binning=BINNING):
 def planned(of, which=(0,), **fields):
     plan = Plan.unchanged(of, np.array(which))
     for name, value in fields.items():
-        setattr(plan, name, np.full(len(which), value))
+        setattr(plan, name, np.array([value] * len(which)))
     return plan
 
 
@@ -59,6 +59,15 @@ def test_moves_follow_one_another(three):
     plan.move_units(1.0, 2.0)
     plan.move_units(0.5, 0.0)
     assert places(three, plan) == [(0, 3), (8, 1)]
+
+
+def test_waves_move_events_and_thin_units_out(three):
+    assert places(three, planned(three, (0,), time_wave=[30.0, 0.0, np.pi / 2], unit_wave=[4.0, 0.0, -np.pi / 2])) == [
+        (4, 3)
+    ]
+    of = EventRecordings.of([(np.full(400, 50.0), np.arange(400) % 20)], [0], 20, 100.0)
+    counts = render(of, planned(of, (0,) * 20, unit_loss=[1.0, 1.0, 0.0]), BINNING, centres(of), 0).sum((0, 1))
+    assert counts[2] < 60 and counts[7] > 740 and 200 < counts[0] < 420  # sin is 1, -1 and about 0
 
 
 def test_masked_events_are_lost(three):
@@ -100,7 +109,9 @@ def test_every_augmentation_follows_its_generator_and_changes_nothing_at_strengt
         part = RenderedCounts(three, BINNING, (AUGMENTATIONS[name](strength),))
         return part.batch(np.array([2] * 8), np.random.default_rng(seed))[0]
 
-    strength = {"blend": 1.0, "event_drop": 0.8, "event_add": 0.8}.get(name, 0.5 if "stretch" in name else 9.0)
+    strength = {"blend": 1.0, "event_drop": 0.8, "event_add": 0.8, "equalizer": 0.9}.get(
+        name, 0.5 if "stretch" in name else 9.0
+    )
     assert counts(strength, 1).equal(counts(strength, 1))
     if name != "blend":  # of the only sample of its class with itself
         assert not counts(strength, 1).equal(counts(strength, 2))

@@ -21,8 +21,11 @@ from .events import EventRecordings
 class Plan:
     """What becomes of the samples of a batch: arrays of one entry per sample.
 
-    An event at time t on unit u goes to ``time_scale t + time_offset`` and ``unit_scale u + unit_offset``, is moved by
-    normal numbers with the deviations ``time_jitter`` and ``unit_jitter``, and lost with probability ``lost``. What then
+    An event at time t on unit u goes to ``time_scale t + time_offset`` and ``unit_scale u + unit_offset``, is moved by the
+    waves ``time_wave`` and ``unit_wave`` at t and u and by normal numbers with the deviations ``time_jitter`` and
+    ``unit_jitter``, and lost with probability ``lost`` or, of what is left, (1 + ``unit_loss`` at u) / 2. A wave is
+    ``[amplitude, cycles, phase]``: amplitude sin(2 pi cycles x + phase), x from 0 to 1 over the recording or its units;
+    of the loss the amplitude is a share and multiplies the 1 too. What then
     lies in ``[time_from, time_to)`` or ``[unit_from, unit_to)`` is lost too, and ``added`` events at random places are
     there besides. Where ``partner`` is not -1, half of the events of each of the two samples make one, their centres of
     mass moved halfway towards each other before all else.
@@ -35,6 +38,9 @@ class Plan:
     time_offset: np.ndarray
     unit_scale: np.ndarray
     unit_offset: np.ndarray
+    time_wave: np.ndarray
+    unit_wave: np.ndarray
+    unit_loss: np.ndarray
     time_jitter: np.ndarray
     unit_jitter: np.ndarray
     lost: np.ndarray
@@ -48,6 +54,7 @@ class Plan:
     def unchanged(cls, of: EventRecordings, which: np.ndarray) -> "Plan":
         """Every sample as it is."""
         fields = {field.name: np.zeros(len(which)) for field in dataclasses.fields(cls)}
+        fields |= {name: np.zeros((len(which), 3)) for name in ("time_wave", "unit_wave", "unit_loss")}
         fields |= {name: np.ones(len(which)) for name in ("time_scale", "unit_scale")}
         which = np.asarray(which, np.int64)
         return cls(**fields | {"which": which, "labels": of.labels[which], "partner": np.full(len(which), -1)})
@@ -116,6 +123,31 @@ class TimeStretch(Augmentation):
     limit = 2.0
 
 
+class TimeWarp(Augmentation):
+    """Times of a sample by a slow wave over the recording, 0.5 to 2 cycles of an amplitude of 0 ... most ms: some parts are
+    faster, others slower."""
+
+    def __call__(self, plan, of, rng):
+        plan.time_wave = _wave(self.most, 0.5, 2, len(plan), rng)
+
+
+class ChannelWarp(Augmentation):
+    """Units of a sample by a slow wave over the units, 0.5 to 2 cycles of an amplitude of 0 ... most units."""
+
+    def __call__(self, plan, of, rng):
+        plan.unit_wave = _wave(self.most, 0.5, 2, len(plan), rng)
+
+
+class Equalizer(Augmentation):
+    """Events lost with a probability that goes up and down over the units, 0.5 to 3 cycles between 0 and a depth that is
+    drawn for the sample, 0 ... most: as by another microphone, or another distance to it."""
+
+    def __call__(self, plan, of, rng):
+        plan.unit_loss = _wave(self.most, 0.5, 3, len(plan), rng)
+
+    limit = 1.0
+
+
 class ChannelJitter(Augmentation):
     """Every event by a normal number of units with the standard deviation ``most``."""
 
@@ -178,6 +210,13 @@ class Blend(Augmentation):
     limit = 1.0
 
 
+def _wave(most: float, fewest: float, cycles: float, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Amplitudes, cycles and phases of so many waves."""
+    return np.stack(
+        [rng.uniform(0, most, samples), rng.uniform(fewest, cycles, samples), rng.uniform(0, 2 * np.pi, samples)], axis=1
+    )
+
+
 def _stretch(most: float, whole: float, samples: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Begin and end of a stretch of 0 ... most somewhere in 0 ... whole."""
     length = rng.uniform(0, min(most, whole), samples)
@@ -191,6 +230,9 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "time_shift": TimeShift,
     "channel_stretch": ChannelStretch,
     "channel_shift": ChannelShift,
+    "time_warp": TimeWarp,
+    "channel_warp": ChannelWarp,
+    "equalizer": Equalizer,
     "time_jitter": TimeJitter,
     "channel_jitter": ChannelJitter,
     "event_drop": EventDrop,

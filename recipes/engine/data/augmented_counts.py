@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import OptionError
 from ..files import downloads
-from . import events, heidelberg, shd_folder, silence
+from . import events, heidelberg, shd_files, shd_folder, silence
 from .augmentation import Augmentation, Plan, augmentations
 from .binned import BinnedCounts, Binning
 from .rendering import centres, render
@@ -94,9 +94,21 @@ class AugmentedCounts(Source):
     def load_fold(self, data_dir: Path | None, left_out: tuple[int, ...]) -> Splits:
         return self._rendered(shd_folder.load_fold(data_dir, self._read, self.binning.channels, left_out))
 
+    def of_run(self, settings: dict) -> "AugmentedCounts":
+        return dataclasses.replace(self, binning=Binning(**settings["binning"]), strengths=settings["augmentation"])
+
+    def class_names(self, path: Path) -> tuple[str, ...]:
+        return shd_files.class_names(path)
+
+    def recordings(self, path: Path, allow_silence: bool = False) -> RenderedCounts:
+        return RenderedCounts(events.read(path, self._sampling, allow_silence, labelled=False), self.binning)
+
+    @property
+    def _sampling(self) -> events.Sampling:
+        return events.Sampling(duration=1000.0 * self.binning.duration, resolution=None, units=self.binning.units)
+
     def _read(self, path: Path) -> events.EventRecordings:
-        sampling = events.Sampling(duration=1000.0 * self.binning.duration, resolution=None, units=self.binning.units)
-        return events.read(path, sampling, self.allow_silence)
+        return events.read(path, self._sampling, self.allow_silence)
 
     def _rendered(self, splits: Splits) -> Splits:
         made = {"train": RenderedCounts(splits.train, self.binning, augmentations(self.strengths))}

@@ -9,6 +9,8 @@ from .augmentation import Plan
 from .binned import Binning
 from .events import EventRecordings
 
+_NODES = 257  # between which a wave over time is a line
+
 
 def centres(of: EventRecordings) -> np.ndarray:
     """Mean time (ms) and unit of every sample, ``[samples, 2]``; the middle of the recording where it is silent."""
@@ -26,23 +28,34 @@ def render(of: EventRecordings, plan: Plan, binning: Binning, centre: np.ndarray
     follows ``seed``. ``centre``: :func:`centres`."""
     counts = np.zeros((len(plan), binning.steps, binning.channels), np.uint8)
     per_ms = binning.steps / (1000.0 * binning.duration)
+    units = np.arange(of.num_units) / of.num_units
     for n, i in enumerate(plan.which):
         j = plan.partner[n]
-        state = np.random.SeedSequence([seed, n]).generate_state(1, np.uint64)[0]
-        lost = 1 - (1 - plan.lost[n]) * (0.5 if j >= 0 else 1.0)
+        state = uint64(np.random.SeedSequence([seed, n]).generate_state(1, np.uint64)[0])
+        kept = (
+            (1 - plan.lost[n]) * (0.5 if j >= 0 else 1.0) * (1 - (plan.unit_loss[n, 0] + _at(plan.unit_loss[n], units)) / 2)
+        )
+        of_units = _at(plan.unit_wave[n], units) + plan.unit_offset[n] + plan.unit_scale[n] * np.arange(of.num_units)
+        of_times = (plan.time_scale[n], plan.time_offset[n], plan.time_jitter[n])
+        mask = (plan.time_from[n], plan.time_to[n], plan.unit_from[n], plan.unit_to[n])
+        wave = _at(plan.time_wave[n], np.arange(_NODES) / (_NODES - 1))
         for sample, other in ((i, j), (j, i)) if j >= 0 else ((i, i),):
-            begin, end = of.offsets[sample], of.offsets[sample + 1]
-            to_time, to_unit = (centre[other] - centre[sample]) / 2
-            how = (
-                (plan.time_scale[n], plan.time_offset[n] + plan.time_scale[n] * to_time, plan.time_jitter[n]),
-                (plan.unit_scale[n], plan.unit_offset[n] + plan.unit_scale[n] * to_unit, plan.unit_jitter[n]),
-                (plan.time_from[n], plan.time_to[n], plan.unit_from[n], plan.unit_to[n]),
-            )
-            times, units = of.times[begin:end], of.units[begin:end]
-            state = _place(times, units, *how, lost, per_ms, binning.group, uint64(state), counts[n])
+            events = slice(of.offsets[sample], of.offsets[sample + 1])
+            towards = (centre[other] - centre[sample]) / 2
+            state = _place(
+                of.times[events], of.units[events], towards, of_times, wave, (_NODES - 1) / of.duration,
+                of_units + plan.unit_scale[n] * towards[1], plan.unit_jitter[n], kept, mask, per_ms, binning.group,
+                uint64(state), counts[n],
+            )  # fmt: skip
         if plan.added[n]:
             _add(int(plan.added[n]), uint64(state), counts[n])
     return counts
+
+
+def _at(wave: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """A wave of a plan at places from 0 to 1."""
+    amplitude, cycles, phase = wave
+    return amplitude * np.sin(2 * np.pi * cycles * places + phase)
 
 
 @njit(nogil=True, cache=True)
@@ -62,21 +75,29 @@ def _normal(state):
 
 
 @njit(nogil=True, cache=True)
-def _place(times, units, time_map, unit_map, mask, lost, per_ms, group, state, counts):
+def _place(
+    times, units, towards, time_map, wave, nodes_per_ms, unit_map, unit_jitter, kept, mask, per_ms, group, state, counts
+):
+    """``unit_map`` and ``kept``: where each unit goes, and the probability with which its events stay."""
     steps, channels = counts.shape
+    last = wave.shape[0] - 2
     for k in range(times.shape[0]):
-        if lost > 0.0:
+        of = units[k]
+        if kept[of] < 1.0:
             state, drawn = _next(state)
-            if drawn < lost:
+            if drawn >= kept[of]:
                 continue
-        time = time_map[0] * float(times[k]) + time_map[1]
-        unit = unit_map[0] * float(units[k]) + unit_map[1]
+        recorded, unit = float(times[k]), unit_map[of]
+        time = time_map[0] * (recorded + towards[0]) + time_map[1]
+        node = recorded * nodes_per_ms
+        left = min(max(int(node), 0), last)
+        time += wave[left] + (wave[left + 1] - wave[left]) * (node - left)
         if time_map[2] > 0.0:
             state, drawn = _normal(state)
             time += time_map[2] * drawn
-        if unit_map[2] > 0.0:
+        if unit_jitter > 0.0:
             state, drawn = _normal(state)
-            unit += unit_map[2] * drawn
+            unit += unit_jitter * drawn
         if (mask[0] <= time < mask[1]) or (mask[2] <= unit < mask[3]):
             continue
         step, channel = int(np.floor(time * per_ms + 1e-6)), int(np.floor(unit)) // group
