@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..delayed import DelayedSynapses, DiscreteSynapses
 from ..delayed_convolution import DelayedConvolution
 from ..models.parameters import NeuronParameters
+from ..recurrent import RecurrentDelays
 from .fragment import Fragment, array, single
 from .framework_neurons import framework_neuron, steps_of
 from .linear_neuron import leaky_integrator, nodes_of
@@ -238,6 +239,11 @@ Converter = Callable[[str, Call, _Context], Fragment]
 
 
 def _converter(module: nn.Module) -> Converter | None:
+    if isinstance(module, RecurrentDelays):
+        return _recurrent
+    if not type(module).forward.__module__.startswith((f"{__package__.partition('.')[0]}.", "spikingjelly.", "snntorch.",
+                                                       "torch.nn.")):  # fmt: skip
+        return None  # a subclass that computes something else
     if isinstance(module, NeuronParameters):
         return _our_neuron
     if isinstance(module, DelayedSynapses | DiscreteSynapses | DelayedConvolution):
@@ -253,6 +259,10 @@ def _converter(module: nn.Module) -> Converter | None:
 def _is_spikingjelly_layer(module: nn.Module, kind: type) -> bool:
     """SpikingJelly's stateless layers are torch's under the same name, with a step mode."""
     return type(module).__module__.startswith("spikingjelly.") and type(module).__name__ == kind.__name__
+
+
+def _recurrent(name: str, call: Call, context: _Context) -> Fragment:
+    refuse(call.name, f"{type(call.module).__name__} has recurrent synapses, which are not exported")
 
 
 def _our_neuron(name: str, call: Call, context: _Context) -> Fragment:
