@@ -213,10 +213,7 @@ class Doubled(DelayedLinear):
         (lambda: in_snntorch.HeterogeneousLIF(features=3, init_state="uniform", init_hidden=True), "init_state='uniform'"),
         (lambda: DelayedLinear(3, 3, max_delay=2, padding="full", step_mode=False), "padding='full' lengthens sequences"),
         (lambda: EventPropLIF(3, 3), "EventPropLIF computes with events"),
-        (
-            lambda: DelayedRecurrent(StateAdLIFPlus(features=3), max_delay=2),
-            "DelayedRecurrent has recurrent synapses, which are not exported",
-        ),
+        (lambda: DelayedRecurrent(StateAdLIFPlus(features=3, graded_spikes_factor=2.0), max_delay=2), "scale the weights"),
         (lambda: Doubled(3, 3), "NIR has no node for Doubled"),
         (lambda: nn.BatchNorm1d(3), "NIR has no node for BatchNorm1d"),
         (lambda: nn.ReLU(), "NIR has no node for ReLU"),
