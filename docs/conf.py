@@ -20,7 +20,6 @@ project = "snn_delay_plugins"
 author = "the authors of snn_delay_plugins"
 copyright = "MIT licence"
 version = release = __version__
-REPOSITORY = "https://github.com/snn-delay-plugins/snn_delay_plugins"
 
 extensions = [
     "myst_nb",
@@ -49,11 +48,12 @@ nb_merge_streams = True
 
 autodoc_typehints = "none"  # the signatures of layers are long already, and types stand in words below them
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # what a framework says of a method that is overridden here is its own
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 
 
-suppress_warnings = ["ref.python"]  # names such as eventprop_linear that a file shares with its function
+suppress_warnings = ["ref.python", "myst-nb.lexer"]  # names such as eventprop_linear that a file shares with its function
 
 
 def setup(app) -> None:

@@ -101,7 +101,9 @@ def sparse_delayed_linear(
     refuse_transforms("a discrete layer", _TRAIN, vmap=False)
     steps = spikes.shape[0] + padded_steps(padding, max_delay)
     with torch.no_grad():
-        if dispatch.sparse_delay_method(spikes, method) == "numba":
+        if spikes.is_meta:  # where nobody knows which delays there are
+            current = spikes.new_empty(steps, spikes.shape[1], out_features)
+        elif dispatch.sparse_delay_method(spikes, method) == "numba":
             from ..kernels.sparse_delay.operator import sparse_delayed_linear as operator
 
             current = operator(spikes, *synapses, out_features, steps, int(max_delay))

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..callers import user_level
 from ..transforms import exporting_to_onnx, transform
+from .device import has_triton, kernel_device, runs_triton
 from .op_counts import counting, uncounted
 from .surrogates import surrogate_obstacle
 
@@ -67,7 +68,7 @@ _EVENTS = Operator(
 OPERATORS = {
     "adlif": _NEURON,
     "linear_neuron": _NEURON._replace(slow=_STEPS.replace("AdLIF runs in its", "the neurons run in their")),
-    "recurrent_neuron": _NEURON._replace(slow=_STEPS.replace("AdLIF runs in its", "recurrent neurons run in their")),
+    "recurrent_neuron": _LISTED._replace(slow=_STEPS.replace("AdLIF runs in its", "recurrent neurons run in their")),
     "delayed_linear": Operator(
         {"cpu": "auto", "cuda": "triton"}, get_args(DelayMethod),
         "delayed_linear runs as a dense convolution, slow over long delays",
@@ -147,7 +148,7 @@ def choose(
         return "torch"
     if wanted in _PLAIN:
         return _chose(name, tensor, wanted if wanted in of.methods else "torch")
-    form = of.forms.get(tensor.device.type)
+    form = of.forms.get(kernel_device(tensor))
     why, is_slow = _obstacle(tensor), False
     if why is None:
         why = _transform_obstacle() or _device_obstacle(tensor, dtype, of) or obstacle()
@@ -218,16 +219,11 @@ def _transform_obstacle() -> str | None:
 def _device_obstacle(tensor: Tensor, dtype: torch.dtype, of: Operator) -> str | None:
     if dtype not in (torch.float32, torch.float64):
         return f"the kernel computes in float32 or float64, not {dtype}"
-    if tensor.device.type not in of.forms:
+    if kernel_device(tensor) not in of.forms:
         return f"the kernel runs on {' and '.join(of.forms)}, the input is on {tensor.device}"
-    if tensor.is_cuda:
-        return None if _has_triton() else "triton is not installed"
+    if runs_triton(tensor):
+        return None if has_triton() else "triton is not installed"
     return None if _HAS_NUMBA else "numba is not installed"
-
-
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
 
 
 def _has_numba() -> bool:
@@ -299,7 +295,7 @@ def eventprop_method(times: Tensor, name: str) -> str:
         return "numba"
     if wanted_method(None, METHODS) in _PLAIN:
         return _chose(name, times, "torch")
-    form = OPERATORS[name].forms.get(times.device.type, "numba") if _has_triton() else "numba"  # elsewhere by copies
+    form = OPERATORS[name].forms.get(kernel_device(times), "numba") if has_triton() else "numba"  # elsewhere by copies
     if form == "numba" and not _HAS_NUMBA:
         why = "numba is not installed"
         warn_once(f"{OPERATORS[name].slow}: {why}")
@@ -314,7 +310,7 @@ def delay_line(spikes: Tensor) -> str | None:
         return None  # subclasses (fake tensors, tensors inside torch.func) do not have the numbers
     if torch.jit.is_tracing() or transform() is not None or wanted_method(None, METHODS) in _PLAIN:
         return None
-    return "listed" if _HAS_NUMBA and spikes.is_cpu else "dense"
+    return "listed" if _HAS_NUMBA and spikes.is_cpu and not runs_triton(spikes) else "dense"
 
 
 SPARSE_BELOW = 0.15
