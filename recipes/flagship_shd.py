@@ -8,8 +8,8 @@ from .flagship.training import FlagshipObjective, FlagshipTraining
 
 ROWS = (
     Row("20k", "C-SiLIF, 20k parameters", {"hidden": [80, 80], "dropout": 0.1}, {}),
-    Row("75k", "C-SiLIF, 75k parameters", {"hidden": [192, 192], "dropout": 0.2}, {}),
-    Row("250k", "C-SiLIF, 250k parameters", {"hidden": [400, 400], "dropout": 0.4}, {}),
+    Row("75k", "C-SiLIF, 75k parameters", {"hidden": [200, 200], "dropout": 0.3}, {}),
+    Row("250k", "C-SiLIF, 250k parameters", {"hidden": [420, 420], "dropout": 0.5}, {}),
 )
 
 RECIPE = TableRecipe(
@@ -21,14 +21,24 @@ RECIPE = TableRecipe(
     rows=ROWS,
     network=FlagshipNetwork,
     network_settings={},
-    training=FlagshipTraining(epochs=100, batch_size=128),
+    training=FlagshipTraining(epochs=150, batch_size=32, learning_rate=4e-3, weight_decay=0.01, average=0.997),
     objective=FlagshipObjective,
     source_of_data=AugmentedCounts(
-        Binning(duration=1.0, steps=125, group=5), {"channel_shift": 50, "time_stretch": 0.15, "time_shift": 50}
+        Binning(duration=1.0, steps=100, group=5),
+        {
+            "time_stretch": 0.15,
+            "time_shift": 50.0,  # ms
+            "channel_stretch": 0.08,
+            "channel_shift": 70.0,  # of 700 units
+            "channel_warp": 10.0,
+            "equalizer": 0.3,
+            "event_drop": 0.2,
+        },
     ),
     seeds=5,
     protocol="clean",
     smoke={
+        "rows": ["20k"],
         "seeds": 1,
         "threads": 1,
         "training": {"epochs": 5, "batch_size": 48},

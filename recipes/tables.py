@@ -10,22 +10,22 @@ from .engine.command.view import View
 
 
 class _Tables(Mapping):
-    """By name of the table; that of a recipe for several data sets begins with the recipe's."""
+    """The name of a table is that of the file that defines it, alone or with that of a data set behind it."""
 
     def __getitem__(self, name: str) -> TableRecipe:
         for module in self._modules():
             if name == module or name.startswith(f"{module}_"):
-                for table in _tables_of(importlib.import_module(f".{module}", __package__).RECIPE):
+                for table in _tables_of(_recipe(module)):
                     if table.name == name:
                         return table
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        for module in self._modules():
-            yield from (table.name for table in _tables_of(importlib.import_module(f".{module}", __package__).RECIPE))
+        found = (table.name for module in self._modules() for table in _tables_of(_recipe(module)))
+        return iter(dict.fromkeys(found))
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(list(iter(self)))
 
     @staticmethod
     def _modules() -> list[str]:
@@ -34,15 +34,19 @@ class _Tables(Mapping):
         return list(titles())
 
 
+def _recipe(module: str) -> Any:
+    return importlib.import_module(f".{module}", __package__).RECIPE
+
+
 def _tables_of(recipe: Any) -> Iterator[TableRecipe]:
-    """The tables that a recipe trains."""
+    """The tables whose runs a recipe trains."""
     if isinstance(recipe, TableRecipe):
         yield recipe
+    elif isinstance(recipe, View):
+        yield recipe.of
     elif isinstance(recipe, PerDataset):
         for part in recipe.parts.values():
             yield from _tables_of(part)
-    elif isinstance(recipe, View):
-        yield from ()
 
 
 TABLES = _Tables()

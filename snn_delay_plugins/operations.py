@@ -5,10 +5,10 @@ therefore does
 
 .. math:: \mathrm{SynOps} = \sum_j c_j\, f_j
 
-of them, with :math:`c_j` the spikes of sender j in the batch and :math:`f_j` its synapses. A synapse whose delay lies between
-two steps, or that a smoothing kernel spreads, counts once for each step at which it arrives (a tap). Synapses of weight
-zero in layers with delays, as those that a ``mask`` leaves out, are none; layers of torch count all. A layer on graded
-input (a first one on recordings, or one behind average pooling) multiplies and adds instead, over all of its inputs.
+of them, with :math:`c_j` the spikes of sender j in the batch and :math:`f_j` its synapses. A synapse whose delay lies
+between two steps, or that a smoothing kernel spreads, counts once for each step at which it arrives (a tap). Synapses of
+weight zero in layers with delays, as those that a ``mask`` leaves out, are none; layers of torch count all. A layer on
+graded input (a first one on recordings, or one behind average pooling) multiplies and adds instead, over all of its inputs.
 
 Updates of the neurons themselves are not counted, as is usual.
 

@@ -176,7 +176,7 @@ def test_a_layer_of_which_no_rule_is_known_is_said():
 
 
 def test_what_is_counted_is_checked_and_the_mode_stays():
-    with pytest.raises(TypeError, match="net must be a torch.nn.Module"):
+    with pytest.raises(TypeError, match=r"net must be a torch\.nn\.Module"):
         synaptic_operations(None, torch.ones(1, 1, 1))
     with pytest.raises(TypeError, match=r"batch must be a tensor \[T, N, \*\] or SpikeEvents, got list"):
         synaptic_operations(nn.Linear(1, 1), [1.0])

@@ -244,8 +244,8 @@ class _Building:
         theta = np.ones(shape) if potential else np.asarray(node.v_threshold, dtype=np.float64)
         reset = base if potential else np.asarray(node.v_reset, dtype=np.float64)
         if np.any(reset != base):
-            refuse(f"node {name!r}", f"v_reset = {reset.flat[0]:g} beside v_leak = {base.flat[0]:g}: neurons here are reset "
-                                     "to where they rest")  # fmt: skip
+            at = f"v_reset = {reset.flat[0]:g} beside v_leak = {base.flat[0]:g}"
+            refuse(f"node {name!r}", f"{at}: neurons here are reset to where they rest")
         if potential and np.any(base):
             refuse(f"node {name!r}", f"v_leak = {base.flat[0]:g}: readouts here rest at 0")
         theta = theta - base
@@ -253,7 +253,7 @@ class _Building:
             refuse(f"node {name!r}", f"v_threshold must lie above v_leak, got {theta.min():g} above it")
         sources = self.sources(name)
         scale = None
-        if potential or self.target.one_threshold and np.unique(theta).size > 1:
+        if potential or (self.target.one_threshold and np.unique(theta).size > 1):
             scale, theta = (gain, theta) if potential else (gain / theta, np.ones(shape))
         elif np.unique(gain).size == 1 and gain.flat[0] > 0:
             theta = theta / gain

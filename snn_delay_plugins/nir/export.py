@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -64,12 +65,21 @@ def export_nir(
         raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
     if not isinstance(sample, Tensor):
         raise TypeError(f"sample must be a tensor, a batch as the network takes it, got {type(sample).__name__}")
+    _refuse_events(net)
     with _in_evaluation(net):
         wiring = trace(net, sample, _is_leaf)
         graph = _graph_of(wiring, _Context(dt, custom_nodes, _steps(wiring), wiring))
     if path is not None:
         nir.write(path, graph)
     return graph
+
+
+def _refuse_events(net: nn.Module) -> None:
+    for name, module in net.named_modules():
+        kind = type(module).__name__
+        if kind.startswith(("EventProp", "EventPool")):
+            refuse(name or "the network", f"{kind} computes with events, whose times and delays lie between the steps of "
+                                          "NIR's simulators: EventProp is not exported")  # fmt: skip
 
 
 @contextmanager
@@ -137,7 +147,8 @@ def _passes_on(module: nn.Module) -> bool:
 
 
 def _graph_of(wiring: Wiring, context: _Context) -> nir.NIRGraph:
-    nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": None})}
+    unknown: Any = None  # the type of a node, until nir infers it
+    nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": unknown})}
     edges: list[tuple[str, str]] = []
     exits: dict[str, list[str]] = {INPUT: ["input"]}
     for call in wiring.calls.values():
@@ -154,7 +165,7 @@ def _graph_of(wiring: Wiring, context: _Context) -> nir.NIRGraph:
         nodes["output_sum"] = nir.Scale(np.ones(_output_shape(wiring, context)))
         edges += [(end, "output_sum") for end in ends]
         ends = ["output_sum"]
-    nodes["output"] = nir.Output({"output": None})
+    nodes["output"] = nir.Output({"output": unknown})
     edges += [(end, "output") for end in ends]
     nodes, edges = _used(nodes, edges)
     nodes["input"] = nir.Input({"input": _input_type(nodes, edges)})

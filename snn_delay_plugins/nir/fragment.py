@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -33,7 +34,7 @@ def chain(*parts: Fragment) -> Fragment:
     parts = tuple(part for part in parts if part.nodes)
     if not parts:
         return Fragment()
-    joints = [(a, b) for one, other in zip(parts, parts[1:], strict=False) for a in one.exits for b in other.entries]
+    joints = [(a, b) for one, other in itertools.pairwise(parts) for a in one.exits for b in other.entries]
     whole = _together(parts)
     return Fragment(whole.nodes, whole.edges + joints, parts[0].entries, parts[-1].exits)
 

@@ -76,6 +76,7 @@ class Target(ABC):
     @abstractmethod
     def integrate_and_fire(self, name: str, node: Any, dt: float) -> nn.Module: ...
 
+    @abstractmethod
     def finish(self, net: nn.Module) -> None:
         """What is done with the whole network."""
 
@@ -191,6 +192,9 @@ class _SnnTorch(Target):
 
     def integrate_and_fire(self, name: str, node: Any, dt: float) -> nn.Module:
         refuse(f"node {name!r}", "is an IF, and neurons here leak: import it with framework='spikingjelly'")
+
+    def finish(self, net: nn.Module) -> None:
+        """The modules know already whether they take sequences."""
 
 
 class _SpikingJelly(Target):

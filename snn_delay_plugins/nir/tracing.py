@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils._pytree import tree_leaves
 
 from .needed import refuse
 
@@ -92,7 +93,7 @@ class _Provenance(TorchFunctionMode):
                 return ports
         elif name in _ALONG_TIME:
             dim = kwargs.get("dim", next((value for value in args[1:] if isinstance(value, int)), 0))
-            if "stack" not in name and "unbind" not in name or dim == 0:
+            if ("stack" not in name and "unbind" not in name) or dim == 0:
                 return ports
             changed = f"{changed[:-1]}dim={dim})"
         elif name == "torch.Tensor.__getitem__" and isinstance(args[1], int):
@@ -179,4 +180,4 @@ def _returned(mode: _Provenance, out: Any) -> frozenset[Port]:
 
 
 def _tensors(tree: Any) -> list[Tensor]:
-    return [value for value in torch.utils._pytree.tree_leaves(tree) if isinstance(value, Tensor)]
+    return [value for value in tree_leaves(tree) if isinstance(value, Tensor)]

@@ -14,8 +14,8 @@ What is counted, with c the spikes of a sender and f the taps that are not zero 
 whole delay, two between two steps):
 
 - ``SynOpCounter``: :math:`\sum_j c_j f_j`, as for a product of spikes and weights; nothing where the input is graded.
-- ``FlopCounter``: a multiplication and an addition for every tap at every step, :math:`2\, T N \sum_j f_j`, whatever spikes,
-  as for a product of matrices. Neurons: what the equations of a step say, 1 for each sum, product and comparison.
+- ``FlopCounter``: a multiplication and an addition for every tap at every step, :math:`2\, T N \sum_j f_j`, whatever
+  spikes, as for a product of matrices. Neurons: what the equations of a step say, 1 for each sum, product and comparison.
   EventProp, which computes at events alone: 8 for every arrival (two exponentials, three products, three sums).
 - ``MemoryAccessCounter``: every tensor that goes in or comes out once, in bytes.
 
@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from ..kernels.delayed_linear import operator as _delayed_linear  # noqa: F401 - each import registers an operator
 from ..kernels.event_patches import operator as _event_patches  # noqa: F401
@@ -99,7 +100,7 @@ def _moved(args: tuple, kwargs: dict, out: Any) -> int:
 
 
 def _tensors(tree: Any) -> Iterable[Tensor]:
-    return [value for value in torch.utils._pytree.tree_leaves(tree) if isinstance(value, Tensor)]
+    return [value for value in tree_leaves(tree) if isinstance(value, Tensor)]
 
 
 def _of_trains(trains: Tensor, fan_out: Tensor) -> Work:

@@ -13,6 +13,7 @@ import recipes
 from recipes.__main__ import main
 from recipes.engine.data import miniature
 from recipes.engine.errors import DataError
+from recipes.tables import TABLES
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,12 @@ def test_silence_is_predicted_when_that_is_asked_for_alone(run, tmp_path, capsys
     assert main(["predict", str(run), str(silent)]) == 1
     assert "--allow-silence" in capsys.readouterr().err
     assert main(["predict", str(run), str(silent), "--allow-silence"]) == 0
+
+
+def test_every_table_is_found_by_the_name_that_its_runs_have():
+    names = list(TABLES)
+    assert {"flagship_shd", "deckers_table1", "deckers_table2_gsc", "dcls_table2_ssc", "eventprop_shd"} <= set(names)
+    assert [TABLES[name].name for name in names] == names and "of_tomorrow" not in TABLES
 
 
 @pytest.mark.parametrize(

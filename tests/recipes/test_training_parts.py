@@ -5,8 +5,12 @@ import math
 
 import pytest
 import torch
+from stopping import Stop, stop_at, timeless
 from torch import nn
 
+from recipes.engine.data.augmented_counts import AugmentedCounts
+from recipes.engine.data.binned import Binning
+from recipes.engine.training import trainer
 from recipes.engine.training.averages import WeightAverage
 from recipes.engine.training.losses import rates_above
 from recipes.engine.training.objectives import Moment
@@ -123,3 +127,27 @@ def test_the_average_is_evaluated_and_the_training_goes_on_with_its_own_weights(
     objective.after_epoch(optimizer, {}, "valid_accuracy")
     assert network.readout[0].weight.equal(own) and not own.equal(before)
     assert torch.allclose(averaged, before + 9 / 11 * (own - before), atol=1e-6)
+
+
+def test_a_stopped_run_with_augmentations_and_an_average_ends_where_the_uninterrupted_one_does(small_data, tmp_path):
+    splits = AugmentedCounts(Binning(steps=20), {"channel_shift": 50.0, "event_drop": 0.3}).load(small_data, "clean")
+
+    def build():
+        network = FlagshipNetwork(140, 4, hidden=(8, 8), dropout=0.1)
+        return FlagshipObjective(network, FlagshipTraining(epochs=3, batch_size=16, learning_rate=0.02, average=0.9))
+
+    def trained(folder, **options):
+        folder.mkdir(exist_ok=True)
+        return trainer.train(build, splits, 0, folder, **options)
+
+    whole = trained(tmp_path / "whole")
+    with pytest.raises(Stop):
+        trained(tmp_path / "stopped", report=stop_at(0.5))
+    again = trained(tmp_path / "stopped")
+    assert again["resumed"] and timeless(again["history"]) == timeless(whole["history"])
+    of_whole, of_stopped = (torch.load(tmp_path / name / "best.pt", weights_only=True) for name in ("whole", "stopped"))
+    for name, value in of_whole.items():
+        torch.testing.assert_close(of_stopped[name], value, rtol=0, atol=0)
+    last = torch.load(tmp_path / "whole" / "last.ckpt", weights_only=True)
+    average, own = last["objective"]["average"]["average"], last["state_dict"]
+    assert not average["readout.0.weight"].equal(own["network.readout.0.weight"])

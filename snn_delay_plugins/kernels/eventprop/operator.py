@@ -14,7 +14,6 @@ import math
 import warnings
 from collections import deque
 from functools import cache
-from importlib.util import find_spec
 from types import ModuleType
 from typing import TypeVar
 
@@ -25,6 +24,7 @@ from torch import Tensor
 from ...bins import check_resolution, eps_of
 from ...callers import user_level
 from ..checks import FLOATS, check_indices, check_kind, check_offsets, check_room, check_tensor
+from ..device import has_triton, runs_triton
 from ..first_order import first_order_only, reverse_mode_only
 from .neuron import exact_neuron, grid_neuron, num_steps
 
@@ -45,14 +45,9 @@ def _cpu():
     return cpu
 
 
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
-
-
 def _device_kernels(tensor: Tensor) -> ModuleType | None:
     """The kernels of a CUDA tensor's device; None for other devices and where Triton is not installed."""
-    if not (tensor.is_cuda and _has_triton()):
+    if not (runs_triton(tensor) and has_triton()):
         return None
     from . import triton
 
@@ -258,7 +253,7 @@ def _array(tensor: Tensor, shape: tuple[int, ...] | None = None, dtype: torch.dt
 
 def _spikes(times: Tensor, units: Tensor, offsets: Tensor, what: str = ""):
     if times.device.type != "cpu":
-        _warn_of_copies(times.device.type, what if _has_triton() else " without triton")
+        _warn_of_copies(times.device.type, what if has_triton() else " without triton")
     return _cpu().spikes(
         _array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy(), times.dtype == torch.float32
     )

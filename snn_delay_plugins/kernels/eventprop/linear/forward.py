@@ -42,31 +42,56 @@ COLUMN = 3 + 2 * STATES
 
 
 @njit(**OPTIONS)
-def quiet_steps(n, until, x, y, bucket, inhibition, base, p, c, slope, curvature, b, potential, theta, h, window):
+def _derivatives(m, c, slope, curvature, h, x0, x1, x2):
+    """V' and how far it may rise and fall within a time h of free evolution from x: V'' stays within h curvature . |M x|
+    of what it is at the start."""
+    y0 = m[0, 0] * x0 + m[0, 1] * x1 + m[0, 2] * x2
+    y1 = m[1, 0] * x0 + m[1, 1] * x1 + m[1, 2] * x2
+    y2 = m[2, 0] * x0 + m[2, 1] * x1 + m[2, 2] * x2
+    rate = c[0] * y0 + c[1] * y1 + c[2] * y2
+    bend = slope[0] * y0 + slope[1] * y1 + slope[2] * y2
+    spread = h * (curvature[0] * abs(y0) + curvature[1] * abs(y1) + curvature[2] * abs(y2))
+    return rate, h * max(bend + spread, 0.0), h * max(spread - bend, 0.0)
+
+
+@njit(**OPTIONS)
+def _kicks(b, slope, curvature, h):
+    """How far an arrival of weight one may raise and lower V' within a step."""
+    kick = slope[0] * b[0] + slope[1] * b[1] + slope[2] * b[2]
+    spread = h * (curvature[0] * abs(b[0]) + curvature[1] * abs(b[1]) + curvature[2] * abs(b[2]))
+    return max(spread + kick, 0.0), max(spread - kick, 0.0)
+
+
+@njit(**OPTIONS)
+def _stays_below(low, v, end, up, down, h):
+    """Whether V, -down <= V' <= up, from v < low to ``end`` in a time h, cannot reach low on the way.
+
+    Were V to reach it at the time u, v + u up >= low and end + (h - u) down >= low; no u satisfies both if
+    (low - v) down + (low - end) up > up down h.
+    """
+    beyond = (low - v) * down + (low - end) * up > up * down * h
+    return beyond or (up == 0 and v < low) or (down == 0 and end < low)
+
+
+@njit(**OPTIONS)
+def quiet_steps(n, until, x, y, bucket, inhibition, base, m, p, c, slope, curvature, b, potential, theta, h, window):
     """Advance a neuron from step n over the steps in which it cannot reach the threshold; returns the next step that may,
     with x at its start and y what x becomes in it without a spike. window: the times in that step, counted from its start,
     between which a first crossing must lie.
-
-    V' is bounded by what it is at the step's start, V'' and the arrivals: -down <= V' <= up. Were V to reach theta at the
-    time u of the step, V(n) + u up >= theta and V(n + 1) + (h - u) down >= theta; no u satisfies both if
-    (theta - V(n)) down + (theta - V(n + 1)) up > up down h.
     """
-    kick = slope[0] * b[0] + slope[1] * b[1] + slope[2] * b[2]
-    spread = h * (curvature[0] * abs(b[0]) + curvature[1] * abs(b[1]) + curvature[2] * abs(b[2]))
-    raises, lowers = max(spread + kick, 0.0), max(spread - kick, 0.0)
+    raises, lowers = _kicks(b, slope, curvature, h)
     low = theta * (1 - 1e-9)
     x0, x1, x2 = x[0], x[1], x[2]
     v = potential[0] * x0 + potential[1] * x1 + potential[2] * x2
     while n < until:
         y0, y1, y2 = ahead(p, c, bucket, base + n, (x0, x1, x2))
         v2 = potential[0] * y0 + potential[1] * y1 + potential[2] * y2
-        rate = slope[0] * x0 + slope[1] * x1 + slope[2] * x2
-        bend = h * (curvature[0] * abs(x0) + curvature[1] * abs(x1) + curvature[2] * abs(x2))
+        rate, rise, fall = _derivatives(m, potential, slope, curvature, h, x0, x1, x2)
         negative = inhibition[base + n]
         positive = bucket[MOMENTS * (base + n)] + negative
-        up = max(rate + bend + positive * raises + negative * lowers, 0.0)
-        down = max(bend - rate + positive * lowers + negative * raises, 0.0)
-        if not (low - v) * down + (low - v2) * up > up * down * h:
+        up = max(rate + rise + positive * raises + negative * lowers, 0.0)
+        down = max(fall - rate + positive * lowers + negative * raises, 0.0)
+        if not _stays_below(low, v, v2, up, down, h):
             y[0], y[1], y[2] = y0, y1, y2
             window[0] = min((low - v) / up, h) if low > v and up > 0 else 0.0
             window[1] = max(h - (low - v2) / down, 0.0) if low > v2 and down > 0 else h
@@ -75,6 +100,22 @@ def quiet_steps(n, until, x, y, bucket, inhibition, base, p, c, slope, curvature
         n += 1
     x[0], x[1], x[2] = x0, x1, x2
     return n
+
+
+@njit(**OPTIONS)
+def quiet_after(m, b, c, slope, curvature, theta, x, end, u, w, first, count):
+    """Whether a neuron in state x, a time u before the step's end, where it is in ``end`` without a further spike, cannot
+    reach the threshold on the way, with the arrivals first..count-1."""
+    raises, lowers = _kicks(b, slope, curvature, u)
+    positive, negative = 0.0, 0.0
+    for a in range(first, count):
+        positive += max(w[a], 0.0)
+        negative += max(-w[a], 0.0)
+    rate, rise, fall = _derivatives(m, c, slope, curvature, u, x[0], x[1], x[2])
+    up = max(rate + rise + positive * raises + negative * lowers, 0.0)
+    down = max(fall - rate + positive * lowers + negative * raises, 0.0)
+    v, v2 = c[0] * x[0] + c[1] * x[1] + c[2] * x[2], c[0] * end[0] + c[1] * end[1] + c[2] * end[2]
+    return _stays_below(theta * (1 - 1e-9), v, v2, up, down, u)
 
 
 @njit(**OPTIONS)
@@ -183,8 +224,8 @@ def feedforward(
                     waking = ready > begin
                     if not waking:
                         after = quiet_steps(
-                            n, steps, x, y, bucket, inhibition, lane * rows, p_free, c_free, of_slope, of_bend, b, c,
-                            theta[j], h, window,
+                            n, steps, x, y, bucket, inhibition, lane * rows, m_free, p_free, c_free, of_slope, of_bend, b,
+                            c, theta[j], h, window,
                         )  # fmt: skip
                         below = below or after > n
                         n = after
@@ -250,10 +291,17 @@ def feedforward(
                         _record(found, total, t, j, sample, z)
                         total += 1
                         fired = True
+                        b0, b1, b2 = z[0], z[1], z[2]
                         below = jump(jumps, adds, c, theta[j], z)
                         if rest[j] > 0:
                             ready = t + rest[j]
-                    x[:] = z if fired or waking else y
+                            continue
+                        b0, b1, b2 = moved(m_free, end - t, z[0] - b0, z[1] - b1, z[2] - b2)
+                        y[0], y[1], y[2] = y[0] + b0, y[1] + b1, y[2] + b2
+                        if below and quiet_after(m_free, b, c, of_slope, of_bend, theta[j], z, y, end - t, w, a, m):
+                            break
+                    # y holds all jumps of the step where none is followed by a refractory period
+                    x[:] = z if (fired and rest[j] > 0) or waking or z[0] != z[0] else y
                     n += 1
                 if not abs(x[0]) + abs(x[1]) + abs(x[2]) < np.inf:
                     return found[:, :0].copy(), OVERFLOW, sample, j
@@ -324,8 +372,8 @@ def recurrent(
                     if not listed[j]:
                         trial[:] = x[j]
                         if not ready[j] > begin and n < quiet_steps(
-                            n, n + 1, trial, y, bucket, inhibition, j * rows, P[0, j], C[0, j], slope[j], curvature[j], b,
-                            c, theta[j], h, window,
+                            n, n + 1, trial, y, bucket, inhibition, j * rows, M[0, j], P[0, j], C[0, j], slope[j],
+                            curvature[j], b, c, theta[j], h, window,
                         ):  # fmt: skip
                             continue
                         listed[j] = True

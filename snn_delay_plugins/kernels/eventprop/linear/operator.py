@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...checks import FLOATS, check_room, check_tensor
+from ...device import has_triton, runs_triton
 from ...first_order import first_order_only, reverse_mode_only
 from ..operator import (
     _REVERSE,
@@ -25,7 +26,6 @@ from ..operator import (
     _empty_gradient,
     _events_in_order,
     _finite,
-    _has_triton,
     _like,
     _not_a_number,
     _warn_of_copies,
@@ -47,7 +47,7 @@ def _cpu():
 
 def _device_kernels(tensor: Tensor) -> ModuleType | None:
     """The kernels of a CUDA tensor's device; None for other devices and where Triton is not installed."""
-    if not (tensor.is_cuda and _has_triton()):
+    if not (runs_triton(tensor) and has_triton()):
         return None
     from . import triton
 
@@ -105,7 +105,7 @@ def _layer(neurons, duration: float, dt: float, recurrent: bool):
 
 def _events(times, units, offsets):
     if times.device.type != "cpu":
-        _warn_of_copies(times.device.type, " for neurons other than LIF" if _has_triton() else " without triton")
+        _warn_of_copies(times.device.type, " for neurons other than LIF" if has_triton() else " without triton")
     return _cpu().Events(_array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy())
 
 
