@@ -176,7 +176,8 @@ def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads
 def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, threads) -> tuple[np.ndarray, np.ndarray]:
     events = (spikes.times, spikes.units, spikes.offsets)
     rows = None if grid else _rows(neuron, synapses, recurrent)
-    tables, tables_r = () if grid else synapses.tables(neuron, rows), recurrent.tables(neuron, rows)
+    tables_r = recurrent.tables(neuron, rows)
+    tables = tables_r if grid else synapses.tables(neuron, rows)  # the grid scheme reads none of the inputs
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
 
     def task(lo, hi):
@@ -205,8 +206,8 @@ def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, th
 
     ranges = _ranges(spikes.batch_size, _pieces(threads, spikes.batch_size))
     parts = _run([partial(task, *part) for part in ranges], threads)
-    for _, _, *outcome in parts:
-        _check_spikes(outcome, neuron, max_spikes)
+    for _, _, status, sample, unit in parts:
+        _check_spikes((status, sample, unit), neuron, max_spikes)
     offsets = np.zeros(spikes.batch_size + 1, np.int64)
     if not parts:
         return offsets, np.empty((3, 0))
@@ -316,7 +317,7 @@ def backward(
         _run([partial(task, *blocks, part) for blocks, part in zip(ranges, by_time, strict=True)], threads)
         for part in by_time if need_times else ():
             grad_t[spikes.offsets[lo] : spikes.offsets[hi]] += part
-    gradients = Gradients(*grads, grad_t, -float(before.sum()))
+    gradients = Gradients(*grads, times=grad_t, theta=-float(before.sum()))
     if need_tau:
         _tau_gradient(
             gradients, spikes, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end, resets, threads

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...compiled import njit
 from .flow import LANES, MOMENTS, OPTIONS, moved
-from .rows import add_powers
+from .powers import add_powers
 
 
 @njit(**OPTIONS)
@@ -38,19 +38,7 @@ def place(s, inverse, steps):
 @njit(**OPTIONS)
 def add_moments(bucket, r, w, f):
     """bucket: the eight moments of every row, one after the other."""
-    k = np.uint64(r) * np.uint64(MOMENTS)
-    g = f * f
-    a0, a1 = w, w * f
-    a2, a3 = a0 * g, a1 * g
-    g *= g
-    bucket[k] += a0
-    bucket[k + np.uint64(1)] += a1
-    bucket[k + np.uint64(2)] += a2
-    bucket[k + np.uint64(3)] += a3
-    bucket[k + np.uint64(4)] += a0 * g
-    bucket[k + np.uint64(5)] += a1 * g
-    bucket[k + np.uint64(6)] += a2 * g
-    bucket[k + np.uint64(7)] += a3 * g
+    add_powers(bucket, np.uint64(r) * np.uint64(MOMENTS), w, f)  # pyright: ignore[reportCallIssue] - numba adds the first
 
 
 @njit(**OPTIONS)
@@ -63,9 +51,9 @@ def scatter(times, units, w, d, inverse, steps, rows, base, name, bucket, head, 
         for lane in range(LANES):  # a loop of its own, which vectorises
             n, fractions[lane] = place(t + here[lane], inverse, steps)
             places[lane] = np.uint32(base + lane * rows + n)
-        add_powers(bucket, places, fractions, of)
         for lane in range(LANES):
             r = places[lane]
+            add_moments(bucket, r, of[lane], fractions[lane])
             links[lane] = head[r]
             head[r] = node
 

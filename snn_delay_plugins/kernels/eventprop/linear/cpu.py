@@ -139,8 +139,8 @@ def backward_pass(
         of = out.offsets, starts, spikes, *recurrent, *ends
         _run([partial(task, lo, hi, *of) for lo, hi in _ranges(samples, _pieces(threads, samples))], threads)
     weights_r = recurrent or (np.empty((0, 0)), np.empty((0, 0)))
-    shapes = synapses[0].shape, synapses[0].shape, weights_r[0].shape, weights_r[0].shape
-    sums = tuple(np.zeros(shape) for shape in shapes)
+    of, of_r = synapses[0].shape, weights_r[0].shape
+    sums = np.zeros(of), np.zeros(of), np.zeros(of_r), np.zeros(of_r)
     of_neurons = np.zeros(n_out), np.zeros(n_out), np.zeros((n_out, 4, STATES, STATES))
     by_tables = np.zeros((2, n_out, STATES, STATES)), np.zeros((2, n_out, MOMENTS, STATES))
     blocks = -(-n_out // LANES)

@@ -6,10 +6,14 @@ r [out, n], theta and refractory [out]; B, c and kept [n].
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ...checks import FLOATS, check_room, check_tensor
+from ...device import has_triton, runs_triton
 from ...first_order import first_order_only, reverse_mode_only
 from ..operator import (
     _REVERSE,
@@ -22,7 +26,6 @@ from ..operator import (
     _empty_gradient,
     _events_in_order,
     _finite,
-    _has_triton,
     _like,
     _not_a_number,
     _warn_of_copies,
@@ -43,9 +46,9 @@ def _cpu():
     return cpu
 
 
-def _device_kernels(tensor: Tensor):
+def _device_kernels(tensor: Tensor) -> ModuleType | None:
     """The kernels of a CUDA tensor's device; None for other devices and where Triton is not installed."""
-    if not (tensor.is_cuda and _has_triton()):
+    if not (runs_triton(tensor) and has_triton()):
         return None
     from . import triton
 
@@ -103,11 +106,11 @@ def _layer(neurons, duration: float, dt: float, recurrent: bool):
 
 def _events(times, units, offsets):
     if times.device.type != "cpu":
-        _warn_of_copies(times.device.type, " for neurons other than LIF" if _has_triton() else " without triton")
+        _warn_of_copies(times.device.type, " for neurons other than LIF" if has_triton() else " without triton")
     return _cpu().Events(_array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy())
 
 
-def _synapses(weight, delay):
+def _synapses(weight, delay) -> Any:  # None for None
     return None if weight is None else (_array(weight), _array(delay, tuple(weight.shape)))
 
 
@@ -155,16 +158,16 @@ def eventprop_linear(
             _events_on_device(kernels, times, units, offsets), synapses, recurrent, layer, max_spikes
         )
         exact, of_units, of_offsets, _ = out.events
-        states = out.before, out.at_ready
+        before, at_ready = out.before, out.at_ready
     else:
         out = _cpu().forward_pass(
             _events(times, units, offsets), _synapses(weight, delay), _synapses(recurrent_weight, recurrent_delay), layer,
             max_spikes, torch.get_num_threads(),
         )  # fmt: skip
         exact, of_units, of_offsets = (torch.from_numpy(x).to(times.device) for x in (out.times, out.units, out.offsets))
-        states = (torch.from_numpy(x).to(times.device) for x in (out.before, out.at_ready))
+        before, at_ready = (torch.from_numpy(x).to(times.device) for x in (out.before, out.at_ready))
     dtype = torch.promote_types(times.dtype, weight.dtype)
-    return exact.to(dtype, copy=True), theta[of_units].to(dtype), of_units, of_offsets, exact, *states
+    return exact.to(dtype, copy=True), theta[of_units].to(dtype), of_units, of_offsets, exact, before, at_ready
 
 
 @eventprop_linear.register_fake
@@ -245,7 +248,7 @@ def eventprop_linear_backward(
     if for_constants:
         arrays[-1] = torch.as_tensor(grads.refractory) + _by_no_refractory(M, J, r, refractory, kept, arrays[6], arrays[7])
     tensors = (times, weight, delay, recurrent_weight, recurrent_delay, M, J, r, theta, refractory)
-    return tuple(
+    return tuple(  # pyright: ignore[reportReturnType] - as many as the signature says
         _like(grad.clone(), tensor) if grad is not None and tensor is not None and place.numel() else place
         for grad, tensor, place in zip(arrays, tensors, empty, strict=True)
     )
@@ -295,7 +298,9 @@ def _empty_gradients(times, weight, delay, recurrent_weight, recurrent_delay, ne
         _empty_gradient(True, delay),
         torch.empty_like(recurrent_weight) if recurrent else times.new_empty(0),
         _empty_gradient(True, recurrent_delay) if recurrent else times.new_empty(0),
-        *(_empty_gradient(for_constants, x) for x in (M, J, r)),
+        _empty_gradient(for_constants, M),
+        _empty_gradient(for_constants, J),
+        _empty_gradient(for_constants, r),
         torch.empty_like(theta),
         torch.empty_like(refractory),
     )

@@ -112,7 +112,7 @@ def eventprop_linear_li_backward(
         torch.get_num_threads(),
     )  # fmt: skip
     arrays = grads.times, grads.weight, grads.delay, grads.M[:, :n, :n]
-    return tuple(
+    return tuple(  # pyright: ignore[reportReturnType] - as many as the signature says
         _like(array.copy(), tensor) if place.numel() else place
         for array, tensor, place in zip(arrays, (times, weight, delay, M), empty, strict=True)
     )

@@ -1,4 +1,4 @@
-"""One event and the eight neurons of a block: its arrivals in eight rows of eight numbers, in vector instructions.
+"""One event and the eight neurons of a block: the polynomials at its eight arrivals, in vector instructions.
 
 LLVM's vectoriser of straight-line code is off in numba: compiled loops would take one number after the other.
 """
@@ -13,7 +13,7 @@ from numba import types
 from numba.core import config
 from numba.extending import intrinsic
 
-__all__ = ["add_powers", "evaluate_rows"]
+__all__ = ["evaluate_rows"]
 
 _SIZE = 8  # of a row, and rows: flow.MOMENTS, flow.LANES
 _DOUBLES = ir.VectorType(ir.DoubleType(), _SIZE)
@@ -33,13 +33,6 @@ def _turned(builder: Any, rows: list) -> list:
                 rows[a] = _shuffle(builder, x, y, [i if not i & bit else _SIZE + i - bit for i in range(_SIZE)])
                 rows[a | bit] = _shuffle(builder, x, y, [i + bit if not i & bit else _SIZE + i for i in range(_SIZE)])
     return rows
-
-
-def _same(builder: Any, number: Any) -> Any:
-    """A vector of it."""
-    none = ir.Constant(_DOUBLES, ir.Undefined)
-    first = builder.insert_element(none, number, ir.Constant(_NARROW, 0))
-    return _shuffle(builder, first, none, [0] * _SIZE)
 
 
 def _vector_at(context: Any, builder: Any, kind: Any, array: Any) -> Any:
@@ -77,32 +70,6 @@ def _row_pointers(context: Any, builder: Any, kinds: tuple, rows: Any, places: A
 
 
 @intrinsic
-def _add_powers(_typing, rows, places, fractions, weights):
-    def code(context, builder, signature, arguments):
-        pointers = _row_pointers(context, builder, signature.args, *arguments[:2])
-        ones = ir.Constant(_DOUBLES, [1.0] * _SIZE)
-
-        def where(bit, number):
-            """The number where k has this bit, else 1: products of three of them are the powers f^k."""
-            order = [i if not i & bit else _SIZE + i for i in range(_SIZE)]
-            return _shuffle(builder, ones, _same(builder, number), order)
-
-        of_lanes = (
-            _element_pointers(context, builder, kind, array)
-            for kind, array in zip(signature.args[2:], arguments[2:], strict=True)
-        )
-        for pointer, at, weight in zip(pointers, *of_lanes, strict=True):
-            f, w = builder.load(at), builder.load(weight)
-            g = builder.fmul(f, f)
-            low = builder.fmul(_same(builder, w), where(1, f))
-            high = builder.fmul(where(2, g), where(4, builder.fmul(g, g)))
-            _store(builder, _fused(builder, low, high, _load(builder, pointer)), pointer)
-        return context.get_dummy_value()
-
-    return types.void(rows, places, fractions, weights), code
-
-
-@intrinsic
 def _evaluate_rows(_typing, rows, places, fractions, values, slopes, by_value, by_slope):
     def code(context, builder, signature, arguments):
         pointers = _row_pointers(context, builder, signature.args, *arguments[:2])
@@ -126,12 +93,6 @@ def _evaluate_rows(_typing, rows, places, fractions, values, slopes, by_value, b
     return types.int64(rows, places, fractions, values, slopes, by_value, by_slope), code
 
 
-def _add_powers_plain(rows, places, fractions, weights):
-    for lane in range(_SIZE):
-        first = _SIZE * int(places[lane])
-        rows[first : first + _SIZE] += weights[lane] * fractions[lane] ** np.arange(_SIZE)
-
-
 def _evaluate_rows_plain(rows, places, fractions, values, slopes, by_value, by_slope):
     missing = 0
     for lane in range(_SIZE):
@@ -146,8 +107,6 @@ def _evaluate_rows_plain(rows, places, fractions, values, slopes, by_value, by_s
     return missing
 
 
-# add_powers(rows, places, fractions, weights): rows[8 place + k] += w f^k of every lane, whose places differ.
 # evaluate_rows(rows, places, fractions, values, slopes, by_value, by_slope): sum_k rows[8 place + k] f^k of every lane and
 # its derivative by f, added to by_value and by_slope unless they are NaN; returns the lanes, a bit each, in which they are.
-add_powers = _add_powers_plain if config.DISABLE_JIT else _add_powers
 evaluate_rows = _evaluate_rows_plain if config.DISABLE_JIT else _evaluate_rows
