@@ -52,7 +52,7 @@ class Operator(NamedTuple):
 DELAY_METHODS = ("direct", "fft", "numba", "events", "shifted", "triton")
 _STEPS = "AdLIF runs in its plain PyTorch form, step by step and many times slower"
 _NEURON = Operator({"cpu": "numba", "cuda": "triton"}, ("torch", "numba", "triton"), _STEPS)
-_LISTED = Operator({"cpu": "numba"}, ("torch", "numba"))
+_LISTED = Operator({"cpu": "numba", "cuda": "triton"}, METHODS)
 
 _EVENTS = Operator(
     {"cpu": "numba", "cuda": "triton"},
@@ -270,7 +270,7 @@ def linear_method(spikes: Tensor, weight: Tensor, bias: Tensor | None, method: s
 
 
 def sparse_delay_method(spikes: Tensor, method: str | None = None, name: str = "sparse_delayed_linear") -> str:
-    """``"numba"`` where the kernel over a list of synapses applies, else ``"torch"``."""
+    """``"numba"`` or ``"triton"`` where the kernel over a list of synapses applies, else ``"torch"``."""
     return choose(name, spikes, spikes.dtype, method)
 
 

@@ -14,7 +14,7 @@ pytest.importorskip("triton", reason="triton is not installed: the CUDA kernels 
 NUMBERS = {"steps", "n_in", "n_out", "capacity", "nodes", "max_spikes", "of_sample", "of_step", "every", "samples"}
 POINTERS = {
     "*i64": {"units", "row", "offsets", "ranges", "where", "where_", "start", "step", "list_step", "sample", "place",
-             "position", "node_u", "sent"},
+             "position", "node_u", "sent", "peak_e"},
     "*i32": {"count", "head", "chain", "first", "follow"},
 }  # fmt: skip
 KERNELS = [
@@ -30,6 +30,7 @@ KERNELS = [
     ("exact_adjoint_kernels", "adjoint_kernel", {"SAMPLED": False}),
     ("exact_adjoint_kernels", "gather_kernel", {}), ("exact_adjoint_kernels", "gather_times_kernel", {}),
     ("exact_adjoint_kernels", "recurrent_adjoint_kernel", {}),
+    ("peak_kernels", "peak_kernel", {}),
     ("arrivals", "_forward_kernel", {}), ("arrivals", "_weight_kernel", {}), ("arrivals", "_times_kernel", {}),
 ]  # fmt: skip
 

@@ -22,6 +22,7 @@ def test_linear_neurons_of_any_structure_equal_the_plain_form(passes_in_the_inte
 
 def signature(function, constants, numbers, pointer):
     kinds = {"width": "fp32", "height": "fp32", "lag": "*i32", "met_now": "*fp64", "met_later": "*fp64"}
+    kinds |= {"delays": "*i32"} | dict.fromkeys(("order", "starts", "senders", "receivers", "other"), "*i64")
     kinds |= dict.fromkeys(numbers, "i32") | dict.fromkeys(constants, "constexpr")
     return {name: kinds.get(name, pointer) for name in function.arg_names}
 
@@ -33,6 +34,8 @@ def test_they_compile_for_a_gpu_that_is_not_here_and_use_no_atomics(pointer):
     from snn_delay_plugins.kernels.delayed_linear import triton as delay_triton
     from snn_delay_plugins.kernels.linear_neuron import triton as neuron_triton
     from snn_delay_plugins.kernels.linear_neuron.structure import NAMES, Structure
+    from snn_delay_plugins.kernels.sparse_delay import triton as whole
+    from snn_delay_plugins.kernels.sparse_taps import triton as taps
 
     adlif = Structure(("A00", "A10", "A11", "r0", "r1", "B0", "theta"), subtracted=True)
     symplectic = Structure(("A00", "A10", "A11", "J00", "r1", "B0", "theta"), subtracted=True, symplectic=True)
@@ -47,10 +50,19 @@ def test_they_compile_for_a_gpu_that_is_not_here_and_use_no_atomics(pointer):
     ]
     tiles = {"ROWS": 16, "STEPS": 64}
     delay_numbers = ("samples", "receivers", "senders", "length", "out_length", "grad_length")
+    list_numbers = (
+        "sources", "targets", "width", "length", "out_length", "samples", "inputs", "outputs", "steps", "receivers", "slots",
+        "now",
+    )  # fmt: skip
     for function, constants, numbers in (
         *neurons,
         (delay_triton._shifted_sums_kernel, tiles, delay_numbers),
         (delay_triton._correlations_kernel, tiles, delay_numbers),
+        (taps._sums_kernel, {"ORDERED": True, "BACK": False, "STEPS": 128}, list_numbers),
+        (taps._sums_kernel, {"ORDERED": False, "BACK": True, "STEPS": 128}, list_numbers),
+        (taps._taps_kernel, {"STEPS": 128}, [x for x in list_numbers if x != "receivers"]),
+        (whole._sequence_kernel, {"STEPS": 128}, list_numbers),
+        (whole._step_kernel, {"SAMPLES": 32}, list_numbers),
     ):
         names = function.arg_names
         source = compiler.ASTSource(
