@@ -56,7 +56,7 @@ def attempts(device: str) -> Attempts:
             ValueError, "targets", lambda: sparse_delayed_linear(trains, synapses, 3, max_delay=2),
         ),
         "a sender that is not there": (
-            ValueError, "senders", lambda: listed_convolution(trains, torch.ones(1, 1, device=device), one, one + 9, one, 1),
+            ValueError, "senders", lambda: listed_convolution(trains, one[None].float(), one, one + 9, one, 1),
         ),
         "a lag that is negative": (
             ValueError, "lag", lambda: listed_convolution(trains, torch.ones(1, 1, device=device), one - 3, one, one, 1),

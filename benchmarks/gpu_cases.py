@@ -1,7 +1,7 @@
 """What ``benchmarks/on_gpu.py`` measures: training steps, each with the bytes and the operations that it cannot do without.
 
-Bytes are those of every array that goes to memory or comes from it once; operations are floating-point ones. Divided by what
-the card was measured to move and to compute they give the two times that no kernel beats.
+Bytes are those of every array that goes to memory or comes from it once; operations are floating-point ones. Divided by
+what the card was measured to move and to compute they give the two times that no kernel beats.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -90,12 +91,16 @@ def timed(step: Callable[[], object], device: torch.device, repeats: int, second
     return {"ms": statistics.median(times), "fastest": min(times), "repeats": len(times), "mib": memory}
 
 
+def _copied(count: int, device: torch.device) -> float:
+    """ms, of so many numbers of four bytes, each read and written."""
+    source, target = (torch.zeros(count, device=device) for _ in range(2))
+    return timed(lambda: target.copy_(source), device, 10, 2.0)["fastest"]
+
+
 def limits(device: torch.device, tiny: bool) -> Iterator[tuple[str, float]]:
     """What the card does at most: bytes a second of a copy, operations a second of a product of matrices in each dtype."""
     count = 1 << (12 if tiny else 28)
-    source, target = (torch.empty(count, device=device) for _ in range(2))
-    yield "bytes", 8e3 * count / timed(lambda: target.copy_(source), device, 10, 2.0)["fastest"]
-    del source, target
+    yield "bytes", 8e3 * count / _copied(count, device)
     for dtype in (torch.float32, torch.float64):
         size = 16 if tiny else 8192
         a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
@@ -206,7 +211,7 @@ class Network(nn.Module):
                 before, width, delay="uniform", max_delay=longest, spike_times=spike_times,
                 weight_init=(0.03 * strong, 0.01) if k == 0 else (0.06 * 256 / hidden, 0.02),
             )
-            for k, (before, width) in enumerate(zip(widths, widths[1:], strict=False))
+            for k, (before, width) in enumerate(pairwise(widths))
         )  # fmt: skip
         self.readout = EventPropLI(hidden, of.classes, readout="weighted_integral", spike_times=spike_times)
 

@@ -3,7 +3,7 @@
     python benchmarks/gpu_kernels.py [--only NAME] [--processes 2]
 
 ``benchmarks/on_gpu.py --dry-run`` is run with every launch written down: kernel, types of the arguments, constants, warps.
-Each is then compiled for sm_80 and sm_90 and what the assembler says of it is read. So what is compiled is what is launched.
+Each is then compiled for sm_80 and sm_90 and what the assembler says of it is read: what is compiled is what is launched.
 Written to docs/benchmarks/gpu/kernels.json, and the table to the terminal.
 """
 
@@ -111,7 +111,7 @@ def _resources(cubin: bytes) -> tuple[int, int]:
 
 
 def occupancy(registers: int, shared: int, warps: int, capability: int) -> float:
-    """Share of the threads that a processor can hold, by the rules of sm_80 and sm_90: registers go to warps in units of 256."""
+    """Share of the threads that a processor of sm_80 or sm_90 can hold; registers go to warps in units of 256."""
     per_warp = -(-max(registers, 1) * 32 // 256) * 256
     by_registers = _REGISTERS // per_warp // warps
     by_shared = _SHARED[capability] // (shared + 1024)

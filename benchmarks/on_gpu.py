@@ -3,11 +3,11 @@
     python benchmarks/on_gpu.py [--minutes 8] [--into docs/benchmarks/gpu]
     python benchmarks/on_gpu.py --dry-run      # on a CPU, in Triton's interpreter, with tiny sizes
 
-First every operator is compared on the device with its form on the CPU (``gpu_checks.py``), bad input is tried, and the tests
-marked ``cuda`` run; then training steps are measured (``gpu_cases.py``) beside what the card itself can move and compute.
-Every section is a process of its own with its own share of the time and writes each row as it comes: one that crashes, hangs
-or runs out of memory loses no more than the row it was at. The rows go to one JSON file and one table in Markdown, both named
-after the card. The exit status is 1 where something was not equal, failed or did not come to its end.
+First every operator is compared on the device with its form on the CPU (``gpu_checks.py``), bad input is tried, and the
+tests marked ``cuda`` run; then training steps are measured (``gpu_cases.py``) beside what the card itself can move and
+compute. Every section is a process of its own with its own share of the time and writes each row as it comes: one that
+crashes, hangs or runs out of memory loses no more than the row it was at. The rows go to one JSON file and one table in
+Markdown, both named after the card. The exit status is 1 where something was not equal, failed or did not come to its end.
 """
 
 from __future__ import annotations
@@ -92,8 +92,9 @@ def _tests(args: argparse.Namespace) -> Iterator[Row]:
     """Tests that need a device: those marked ``cuda``."""
     if args.dry_run:
         return
+    files = sorted(map(str, (CHECKOUT / "tests" / "kernels").glob("test_*triton*.py")))
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", "tests/kernels", "tests/recipes"],
+        [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *files],
         cwd=CHECKOUT, capture_output=True, text=True,
     )  # fmt: skip
     last = (run.stdout.strip().splitlines() or ["no output"])[-1]

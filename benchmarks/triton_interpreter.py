@@ -6,9 +6,9 @@ import os
 
 os.environ["TRITON_INTERPRET"] = "1"  # which triton looks at when it is imported
 
-import numpy as np  # noqa: E402
-import triton.language as tl  # noqa: E402
-from triton.runtime import interpreter  # noqa: E402
+import numpy as np
+import triton.language as tl
+from triton.runtime import interpreter
 
 _patch = interpreter._patch_lang_tensor
 _call, _called = interpreter.InterpretedFunction.__call__, set()

@@ -81,8 +81,8 @@ def sparse_delayed_linear(
 
     :param spikes: ``[T, N, in]`` in the dtype of the weights. :param bias: ``[out]``.
     :param padding: ``"same"``, ``"full"`` (``max_delay`` steps more) or a number of steps more.
-    :param method: ``"torch"`` (plain form), ``"numba"`` (CPU) or ``"triton"`` (CUDA); default: as :mod:`~snn_delay_plugins.kernels.dispatch`
-        chooses. The plain form takes memory for every synapse and step.
+    :param method: ``"torch"`` (plain form), ``"numba"`` (CPU) or ``"triton"`` (CUDA); default: as
+        :mod:`~snn_delay_plugins.kernels.dispatch` chooses. The plain form takes memory for every synapse and step.
     :returns: ``[T + padding, N, out]``, without graph.
     :raises ValueError: for shapes or devices that do not fit, synapses whose indices do not fit or that are longer than
         ``max_delay`` (the compiled form looks at those that a spike visits), or a method that is not possible here.

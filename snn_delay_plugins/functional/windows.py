@@ -186,8 +186,8 @@ def listed_convolution(
     :param lag: first lag of every window, >= 0. :param senders: and ``receivers`` of the synapses, int64, ordered by
         receiver.
     :param after: steps of the response after the last of the trains.
-    :param method: ``"torch"`` (plain form, memory for every synapse and step), ``"numba"`` (CPU) or ``"triton"`` (CUDA); default: as
-        :mod:`~snn_delay_plugins.kernels.dispatch` chooses.
+    :param method: ``"torch"`` (plain form, memory for every synapse and step), ``"numba"`` (CPU) or ``"triton"`` (CUDA);
+        default: as :mod:`~snn_delay_plugins.kernels.dispatch` chooses.
     :returns: ``[T + after, N, out]``; what arrives past the end is lost.
     :raises ValueError: for shapes that do not fit, a negative lag, a sender or receiver that is not there, synapses that
         are not ordered by receiver, or a method that is not possible here.

@@ -62,7 +62,7 @@ def test_they_compile_for_a_gpu_that_is_not_here(module, name, constants, ones):
     assert ".f64" in assembly and "cvt.f64.f32" not in assembly and ".f32.f64" not in assembly
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the interpreter's tests stand")
+@pytest.mark.cuda
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("spike_times", ["grid", "exact"])
 def test_on_the_device_they_equal_the_cpu_kernels(spike_times, recurrent):

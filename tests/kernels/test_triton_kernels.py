@@ -9,7 +9,6 @@ from snn_delay_plugins.functional.adlif import adlif
 from snn_delay_plugins.functional.delay import delayed_linear
 
 pytest.importorskip("triton", reason="triton is not installed: the CUDA kernels cannot be tested here")
-ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the interpreter's tests stand")
 
 
 def test_in_the_interpreter_they_equal_the_cpu_kernels(passes_in_the_interpreter):
@@ -51,8 +50,8 @@ def test_they_compile_for_a_gpu_that_is_not_here_and_use_no_atomics(pointer):
     tiles = {"ROWS": 16, "STEPS": 64}
     delay_numbers = ("samples", "receivers", "senders", "length", "out_length", "grad_length")
     list_numbers = (
-        "sources", "targets", "width", "length", "out_length", "samples", "inputs", "outputs", "steps", "receivers", "slots",
-        "now",
+        "sources", "targets", "width", "length", "out_length", "samples", "inputs", "outputs", "steps", "receivers",
+        "slots", "now",
     )  # fmt: skip
     for function, constants, numbers in (
         *neurons,
@@ -72,7 +71,7 @@ def test_they_compile_for_a_gpu_that_is_not_here_and_use_no_atomics(pointer):
         assert "st.global" in assembly and "atom." not in assembly and not re.search(r"\bred\.", assembly)
 
 
-@ON_CUDA
+@pytest.mark.cuda
 @pytest.mark.parametrize("variant", ["adlif", "symplectic"])
 def test_adlif_on_the_device_equals_the_plain_form(variant):
     current = (torch.randn(50, 4, 100) * 3 + 1).cuda()
@@ -88,7 +87,7 @@ def test_adlif_on_the_device_equals_the_plain_form(variant):
         torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-3)
 
 
-@ON_CUDA
+@pytest.mark.cuda
 def test_delays_on_the_device_equal_the_plain_form():
     trains, weight, delay = torch.rand(90, 3, 40) < 0.1, torch.randn(50, 40), torch.rand(50, 40) * 20
     outputs = []

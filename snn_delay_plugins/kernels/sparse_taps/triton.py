@@ -1,8 +1,8 @@
 """Sparse connections with a few taps each on CUDA, over the lists of :mod:`.operator`.
 
-A program owns the currents of one receiver of one sample over some steps and goes through the receiver's synapses; gradients
-of the trains are the same sums over the synapses of a sender, those of the taps are one program's a synapse. No two programs
-write to the same place: results repeat. Time grows with the synapses and the width of their windows.
+A program owns the currents of one receiver of one sample over some steps and goes through the receiver's synapses;
+gradients of the trains are the same sums over the synapses of a sender, those of the taps are one program's a synapse. No
+two programs write to the same place: results repeat. Time grows with the synapses and the width of their windows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _sums_kernel(
     source, kernel, lag, other, order, starts, out, sources, targets, width, length, out_length,
     ORDERED: tl.constexpr, BACK: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
-    """out[n, i, t] = sum over the synapses s of i, sum_m kernel[s, m] source[n, other[s], t - lag[s] - m]; BACK: t + lag[s] + m.
+    """out[n, i, t] = sum over the synapses s of i, sum_m kernel[s, m] source[n, other[s], t - lag[s] - m]; BACK: + instead.
     The synapses of i are starts[i] ... starts[i + 1] - 1 of `order`, or of the list itself if it is ORDERED."""
     n = tl.program_id(2).to(tl.int64)
     i = tl.program_id(1)

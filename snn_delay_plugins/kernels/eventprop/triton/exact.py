@@ -162,7 +162,7 @@ class ExactScheme:
         )
 
     def peaks(self, part: Events, peak: Tensor, time: Tensor, event: Tensor, slope: Tensor) -> None:
-        """The largest V [samples, out] of the readout, its time, the event of a kink there (of the part; or -1), V' before it."""
+        """The largest V [samples, out] of the readout, its time, the event (of the part) of a kink there, V' before it."""
         samples, steps, n_out = part.batch_size, self.neuron.steps, self.n_out
         buckets = Buckets(samples, part.times.numel(), steps, n_out, True, True, self.device)
         self._scatter(part, _ranges(part, 0), buckets, self.layer, self.table, True, True)

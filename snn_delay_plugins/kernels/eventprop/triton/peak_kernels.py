@@ -8,7 +8,20 @@ import triton.language as tl
 from .crossing import next_arrival
 from .exact_kernels import may_cross
 from .flow import (
-    BACK_ES, DELTA, DT, EM, EQUAL, ES, GAIN, INV_TAU_MEM, TAU_MEM, TAU_SYN, K, any_of, other_than, propagate,
+    BACK_ES,
+    DELTA,
+    DT,
+    EM,
+    EQUAL,
+    ES,
+    GAIN,
+    INV_TAU_MEM,
+    TAU_MEM,
+    TAU_SYN,
+    K,
+    any_of,
+    other_than,
+    propagate,
 )  # fmt: skip
 
 
@@ -41,8 +54,8 @@ def peak_kernel(
     current, voltage, inhibition, head, chain, times, units, weight, delay, constants, peak, peak_t, peak_e, peak_s,
     steps, n_out, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """peak, peak_t [N, out]: the largest V and its first time; peak_e, peak_s: the event at whose inhibitory arrival V has a
-    kink there and V' before it (else -1 and 0). Steps whose bound stays below the largest V so far are not looked into."""
+    """peak, peak_t [N, out]: the largest V and its first time; peak_e, peak_s: the event at whose inhibitory arrival V has
+    a kink there and V' before it (else -1 and 0). Steps whose bound stays below the largest V are not looked into."""
     b = tl.program_id(0).to(tl.int64)
     j = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = j < n_out
