@@ -1,4 +1,4 @@
-"""``python -m recipes --list | run NAME | table NAME | plot NAME | tune NAME | download DATA``."""
+"""``python -m recipes --list | run NAME | table NAME | plot NAME | tune NAME | predict RUN FILE | download DATA``."""
 
 import argparse
 import ast
@@ -58,7 +58,11 @@ def _main(arguments: list[str]) -> int:
             print(f"{name:20}{title}")
         return 0
     if given.action is None:
-        parser.error("say what to do: --list, run NAME, table NAME, plot NAME, tune NAME or download DATA")
+        parser.error(
+            "say what to do: --list, run NAME, table NAME, plot NAME, tune NAME, predict RUN FILE or download DATA"
+        )
+    if given.action == "predict":
+        return _perform("", _PREDICT, given)
     return _perform(given.name, _DOWNLOAD if given.action == "download" else found[given.name], given)
 
 
@@ -115,13 +119,31 @@ class _Download:
 _DOWNLOAD = _Download()
 
 
+class _Predict:
+    """What a trained network says of recordings."""
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        from .engine.command import predict
+
+        predict.add_options(parser)
+
+    def predict(self, given: argparse.Namespace) -> int:
+        from .engine.command import predict
+        from .tables import TABLES
+
+        return predict.predict(given, TABLES)
+
+
+_PREDICT = _Predict()
+
+
 def _perform(name: str, what, given: argparse.Namespace) -> int:
     import torch
 
     from .engine.errors import DataError, OptionError, reason
 
     def refuse(why: object) -> int:
-        print(f"{PROGRAM} {given.action} {name}: error: {why}", file=sys.stderr)
+        print(f"{' '.join(filter(None, (PROGRAM, given.action, name)))}: error: {why}", file=sys.stderr)
         return 2
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -164,7 +186,7 @@ def _parser(known: dict[str, str], found: dict, arguments: list[str]) -> argpars
     """Of all recipes by name; with the options of those that have been imported."""
     parser = _Parser(prog=PROGRAM, description=sys.modules[__package__].__doc__, allow_abbrev=False)
     parser.add_argument("--list", action="store_true", help="name the recipes")
-    actions = parser.add_subparsers(dest="action", metavar="run | table | plot | tune | download")
+    actions = parser.add_subparsers(dest="action", metavar="run | table | plot | tune | predict | download")
     for action, what in ACTIONS.items():
         of_action = actions.add_parser(action, help=what, description=what, allow_abbrev=False)
         names = of_action.add_subparsers(dest="name", metavar="NAME", required=True)
@@ -177,6 +199,10 @@ def _parser(known: dict[str, str], found: dict, arguments: list[str]) -> argpars
     of_download = actions.add_parser("download", help=what, description=what, allow_abbrev=False)
     if "download" in arguments:
         _DOWNLOAD.add_options(of_download)
+    what = "say what recordings are, by a finished run"
+    of_predict = actions.add_parser("predict", help=what, description=what, allow_abbrev=False)
+    if "predict" in arguments:
+        _PREDICT.add_options(of_predict)
     return parser
 
 

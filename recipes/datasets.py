@@ -1,6 +1,7 @@
 """Every data set that there is a source for: what ``download`` can fetch, and what the tests of all sources run over. A new
 one is a file with its :class:`~recipes.engine.data.sources.Source`, and its line here."""
 
+from .engine.data.augmented_counts import AugmentedCounts
 from .engine.data.binned import BinnedCounts, Binning
 from .engine.data.events import Sampling, ShdEvents
 from .engine.data.heidelberg import SHD, SSC
@@ -12,6 +13,7 @@ from .eventprop.yin_yang import Encoding, YinYang
 
 SOURCES: dict[str, Source] = {
     "SHD": BinnedCounts(Binning(), SHD),
+    "SHD, augmented": AugmentedCounts(Binning(), {"channel_shift": 50.0, "blend": 0.5}, SHD),
     "SHD as events": ShdEvents(Sampling(), {"none": None}, "none"),
     "SSC": BinnedCounts(Binning(), SSC, "valid_accuracy"),
     "GSC": SpeechCommands(),

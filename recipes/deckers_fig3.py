@@ -33,6 +33,7 @@ from snn_delay_plugins.functional.adlif import adlif
 from .engine.command import options
 from .engine.errors import OptionError
 from .engine.files import atomic
+from .engine.results.tables import announce
 
 INPUT_SPIKES = 12
 THRESHOLD = 1.0
@@ -147,7 +148,7 @@ class Figure3:
         from .engine.results import plots
 
         neuron, a, b, out = self._settings(given)
-        print(f"Written: {plots.save(_draw(neuron, a, b), out / f'{self.name}.png')}")
+        announce(plots.save(_draw(neuron, a, b), out / f"{self.name}.png"))
         return 0
 
     def _settings(self, given: argparse.Namespace) -> tuple[Neuron, Tensor, Tensor, Path]:
@@ -221,7 +222,7 @@ def _draw(neuron: Neuron, a: Tensor, b: Tensor):
     plane.set(
         xlabel="a", ylabel="b", title=f"{INPUT_SPIKES} input spikes, alpha = {neuron.alpha:g}, beta = {neuron.beta:g}"
     )
-    plane.legend(handles=legend, loc="upper right", fontsize="small")
+    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), fontsize="small", frameon=False)
     examples = {
         "unstable": (unstable(counts), "tab:red"),
         "lif": (None, "tab:blue"),

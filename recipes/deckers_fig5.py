@@ -39,6 +39,8 @@ def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
     """A box over the seeds of each network, every seed a point."""
     import matplotlib.pyplot as plt
 
+    from .engine.results import plots
+
     rows = measured(view.of, runs)
     figure, axes = plt.subplots(figsize=(1.5 * len(rows) + 1.5, 4.5), layout="constrained")
     values = [row["test"]["values"] for row in rows]
@@ -50,11 +52,11 @@ def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
             if what in row["paper"]:
                 label = f"paper: {what}, SHD" if x == 0 else None
                 axes.plot(x + 0.35, row["paper"][what], marker, color="tab:gray", mfc="none", label=label)
-    axes.set_xticks(range(len(rows)), [row["name"].replace(", ", ",\n") for row in rows], rotation=20, ha="right")
+    axes.set_xticks(range(len(rows)), [plots.short_lines(row["name"]) for row in rows], fontsize="small")
     data, protocol = runs[0]["data"]["name"], runs[0]["settings"]["protocol"]
     axes.set(ylabel=f"test accuracy (%), {data}, protocol {protocol}", title=view.title)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize="small")
+    plots.legend_below(figure, axes)
     return figure
 
 

@@ -150,15 +150,15 @@ def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
     """Input, hidden spikes, the same spikes as they arrive (red: inhibitory), and the neuron's membrane potential."""
     import matplotlib.pyplot as plt
 
+    from snn_delay_plugins.plot import raster
+
     run = best_run(runs)
     seen = recorded(store, run)
     figure, (inputs, hidden, arrivals, membrane) = plt.subplots(
         4, 1, figsize=(8, 10), sharex=True, layout="constrained", height_ratios=(1, 1, 1.4, 0.8)
     )
-    for axes, events, name in ((inputs, seen.inputs, "input channel"), (hidden, seen.hidden, "neuron of hidden layer 1")):
-        time, unit = events.nonzero()
-        axes.plot(time, unit, "|", color="black", ms=2)
-        axes.set_ylabel(name)
+    raster(seen.inputs, inputs, s=4.0, xlabel="", ylabel="input channel")
+    raster(seen.hidden, hidden, s=4.0, xlabel="", ylabel="neuron of hidden layer 1")
     strongest = dict.fromkeys(seen.sender[np.argsort(-np.abs(seen.weight), kind="stable")].tolist())
     rows = {sender: row for row, sender in enumerate(list(strongest)[:SENDERS])}
     for sender, sent, arrives, weight in zip(seen.sender, seen.sent, seen.arrives, seen.weight, strict=True):

@@ -119,6 +119,8 @@ def draw(view: View, runs: list[dict], store: RunStore, *, literature: tuple[Pub
     """The published accuracies as bars, and below them ours, every seed a point."""
     import matplotlib.pyplot as plt
 
+    from .engine.results import plots
+
     rows = measured(view.of, runs)
     data = runs[0]["data"]["name"]
     published = [float(line.accuracy.partition(" ")[0]) for line in literature]
@@ -131,7 +133,7 @@ def draw(view: View, runs: list[dict], store: RunStore, *, literature: tuple[Pub
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set(xlabel="accuracy (%)", title=view.title, xlim=(0, 100))
-    axes.legend(fontsize="small")
+    plots.legend_below(figure, axes)
     return figure
 
 

@@ -49,6 +49,8 @@ def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
     """Bars of ours beside the paper's, every seed a point."""
     import matplotlib.pyplot as plt
 
+    from .engine.results import plots
+
     rows = measured(view.of, runs)
     figure, axes = plt.subplots(figsize=(1.5 * len(rows) + 1.5, 4), layout="constrained")
     for x, row in enumerate(rows):
@@ -57,9 +59,9 @@ def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
         axes.bar(x + 0.2, row["spikes_per_neuron"]["mean"], 0.4, color="tab:blue", alpha=0.6, label=label)
         values = row["spikes_per_neuron"]["values"]
         axes.plot([x + 0.2] * len(values), values, "o", color="black", ms=3)
-    axes.set_xticks(range(len(rows)), [row["name"].replace(", ", ",\n") for row in rows], rotation=20, ha="right")
+    axes.set_xticks(range(len(rows)), [plots.short_lines(row["name"]) for row in rows], fontsize="small")
     axes.set(ylabel="spikes per hidden neuron and sample", title=view.title)
-    axes.legend()
+    plots.legend_below(figure, axes)
     return figure
 
 

@@ -75,7 +75,7 @@ class Cost:
         """Draw what has been measured with these settings."""
         from .engine.results import plots
 
-        announce([plots.save(_draw(self._measured(given)), self._out(given) / f"{self.name}.png")])
+        announce(plots.save(_draw(self._measured(given)), self._out(given) / f"{self.name}.png"))
         return 0
 
     def _out(self, given: argparse.Namespace) -> Path:
@@ -183,6 +183,8 @@ def _rows(measured: list[dict]) -> list[list[str]]:
 def _draw(measured: list[dict]):
     import matplotlib.pyplot as plt
 
+    from .engine.results import plots
+
     figure, (memory, seconds) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     lines = {}
     for one in measured:
@@ -198,7 +200,7 @@ def _draw(measured: list[dict]):
     logarithmic = {"xlabel": "longest delay (ms)", "xscale": "log", "yscale": "log"}
     memory.set(ylabel="MiB above start", title="peak memory of a step", **logarithmic)
     seconds.set(ylabel="seconds", title="time of a step", **logarithmic)
-    seconds.legend(fontsize="x-small")
+    plots.legend_below(figure, seconds)
     return figure
 
 

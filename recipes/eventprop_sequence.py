@@ -189,7 +189,7 @@ class Sequence:
         self._check(given)
         out = self._out(given)
         figure = _draw(train(given.epochs, given.learning_rate, "exact"))
-        announce([plots.save(figure, out / f"{self.name}.png")])
+        announce(plots.save(figure, out / f"{self.name}.png"))
         return 0
 
     def _check(self, given: argparse.Namespace) -> None:
@@ -218,13 +218,14 @@ class Sequence:
 def _draw(history: list[Encounter]):
     import matplotlib.pyplot as plt
 
+    from .engine.results import plots
+
     figure, (delays, voltages) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for output in (0, 1):
         for i in (0, 1):
             curve = [entry.delays[output][i] for entry in history]
             delays.plot(curve, ["o-", "s--"][output], color=f"C{i}", label=f"$d_{{{output + 3}{i + 1}}}$")
     delays.set(xlabel="encounters with both examples", ylabel="delay (ms)", title="delays")
-    delays.legend(fontsize="small")
     events, _ = examples()
     for label, entry in (("before", history[0]), ("after", history[-1])):
         v = eventprop_li(
@@ -240,7 +241,7 @@ def _draw(history: list[Encounter]):
             name = f"neuron {output + 3}, {label} training"
             voltages.plot(np.arange(len(v)) * 0.1, v[:, 0, output], style, color=f"C{output + 2}", label=name)
     voltages.set(xlabel="time (ms)", ylabel="V", title="class 1: input 1 at 0 ms, input 2 at 10 ms")
-    voltages.legend(fontsize="small")
+    plots.legend_below(figure, delays, voltages)
     return figure
 
 

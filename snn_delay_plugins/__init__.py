@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import delays, eventprop, events, frameworks, functional, models, parameters, schedules, snntorch, spikingjelly
+    from . import plot as plot
     from . import testing as testing
-    from .calibration import calibrate
+    from .calibration import calibrate, firing_rates
     from .eventprop import EventPropLI, EventPropLIF
     from .eventprop_convolution import EventPool1d, EventPool2d, EventPropConv1d, EventPropConv2d
     from .eventprop_linear import EventPropAdLIF, EventPropLinear
     from .eventprop_linear_readout import EventPropAdaptiveLI, EventPropLinearLI
     from .events import SpikeEvents
+    from .operations import synaptic_operations
     from .registration import register, unregister
     from .spikingjelly import *  # noqa: F403
 if TYPE_CHECKING:  # after the others: names that both have are its
@@ -44,19 +46,21 @@ _NAMES = {
     "EventPropLinearLI": ".eventprop_linear_readout",
     "SpikeEvents": ".events",
     "calibrate": ".calibration",
+    "firing_rates": ".calibration",
     "register": ".registration",
+    "synaptic_operations": ".operations",
     "unregister": ".registration",
 }
 _SUBMODULES = (
-    "delays", "eventprop", "events", "frameworks", "functional", "models", "parameters", "schedules", "testing",
+    "delays", "eventprop", "events", "frameworks", "functional", "models", "parameters", "plot", "schedules", "testing",
 )  # fmt: skip
 
 # what needs no framework: `from snn_delay_plugins import *` works whatever is installed
 __all__ = [
     "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d",
     "EventPropLI", "EventPropLIF", "EventPropLinear", "EventPropLinearLI", "SpikeEvents", "__version__", "calibrate",
-    "delays", "eventprop", "events", "frameworks", "functional", "models", "parameters", "register", "schedules",
-    "unregister",
+    "delays", "eventprop", "events", "firing_rates", "frameworks", "functional", "models", "parameters", "register",
+    "schedules", "synaptic_operations", "unregister",
 ]  # fmt: skip
 if TYPE_CHECKING:
     __all__ += ["snntorch", "spikingjelly"]

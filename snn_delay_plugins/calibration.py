@@ -25,7 +25,7 @@ from .events import SpikeEvents
 from .frameworks import known
 from .silence import SaysSilence, not_watched
 
-__all__ = ["LayerRate", "calibrate"]
+__all__ = ["LayerRate", "calibrate", "firing_rates"]
 
 _FEEDS = (nn.Linear, _ConvNd, _NormBase, nn.LayerNorm, nn.GroupNorm, DelayedSynapses, DelayedConvolution)
 _DOUBLINGS = 40
@@ -89,9 +89,7 @@ def calibrate(
         )
     if not 0 < spikes_per_sample < math.inf:
         raise ValueError(f"spikes_per_sample must be positive and finite, got {spikes_per_sample}")
-    spiking = {module: name or type(net).__name__ for name, module in net.named_modules() if _spikes(module)}
-    if not spiking:
-        raise ValueError(f"{type(net).__name__} holds no spiking layer that calibrate knows")
+    spiking = _spiking_layers(net, "calibrate")
     run = forward or _runner(net, batch)
     with torch.no_grad(), not_watched(), _undisturbed(net):
         trial = _Trial(net, batch, run, spiking)
@@ -113,6 +111,42 @@ def calibrate(
             )
             table[spiking[layer]] = LayerRate(before[layer], after, factor)
         return table
+
+
+@torch.no_grad()
+def firing_rates(
+    net: nn.Module, batch: Tensor | SpikeEvents, *, forward: Callable[[nn.Module, Tensor], object] | None = None
+) -> dict[str, float]:
+    """How often every spiking layer fires on ``batch``: spikes per neuron and step, EventProp: per neuron and sample.
+
+    Nothing of the network is changed, states are reset. What counts as a spiking layer, ``batch`` and ``forward`` are as in
+    :func:`calibrate`.
+
+    :returns: rates by the layer's name, in the order of execution.
+    :raises ValueError: for a network without spiking layers, input that is not finite, and where neurons or layers that
+        take single steps get the whole batch.
+
+    Example::
+
+        >>> from snn_delay_plugins import EventPropLIF
+        >>> firing_rates(nn.Sequential(EventPropLIF(20, 30)), torch.zeros(100, 4, 20))
+        {'0': 0.0}
+    """
+    spiking = _spiking_layers(net, "firing_rates")
+    run = forward or _runner(net, batch)
+    with not_watched(), _undisturbed(net):
+        return {spiking[layer]: rate for layer, rate in _Trial(net, batch, run, spiking).run().items()}
+
+
+def _spiking_layers(net: nn.Module, caller: str) -> dict[nn.Module, str]:
+    """By name.
+
+    :raises ValueError: if there are none.
+    """
+    spiking = {module: name or type(net).__name__ for name, module in net.named_modules() if _spikes(module)}
+    if not spiking:
+        raise ValueError(f"{type(net).__name__} holds no spiking layer that {caller} knows")
+    return spiking
 
 
 def _scale(weight: Tensor, wanted: float, unit: str, measure: Callable[[], float], name: str) -> tuple[float, float]:

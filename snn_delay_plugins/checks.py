@@ -32,6 +32,12 @@ LARGEST = 1e30
 TO_DENSE = 'set output="dense" on the EventProp layer before, or call .to_dense(dt)'
 """The remedy where a layer for tensors got events."""
 
+TRACED = (
+    "torch.fx traces into this module; to export to NIR use snn_delay_plugins.nir.export_nir, else keep its class a leaf "
+    "(torch.fx.Tracer.is_leaf_module)"
+)
+"""The remedy where symbolic tracing, as SpikingJelly's exporter to NIR does it, put a proxy in the place of a tensor."""
+
 
 def shape_alone(tensor: Tensor) -> bool:
     """Whether a tensor has a shape but no values: on the meta device, or in a ``FakeTensorMode``."""
@@ -135,7 +141,7 @@ def check_function(name: str, value: object, example: str) -> Callable:
 def check_tensor(name: str, value: object, wanted: str = "a tensor") -> Tensor:
     """:raises TypeError: if ``value`` is no tensor."""
     if not isinstance(value, Tensor):
-        remedy = f": {TO_DENSE}" if type(value).__name__ == "SpikeEvents" else ""
+        remedy = {"SpikeEvents": f": {TO_DENSE}", "Proxy": f": {TRACED}"}.get(type(value).__name__, "")
         raise TypeError(f"{name} must be {wanted}, got {_shown(value)}{remedy}")
     return value
 

@@ -18,9 +18,13 @@ from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, Required, Typ
 from torch import Tensor
 
 from .delays import DelayRule, RuleName
+from .delays import Interpolation as InterpolationName
+from .functional.inputs import Padding
+from .parameters import DelayType
 
 __all__ = [
-    "ConvolutionOptions", "DelayOptions", "Interpolation", "LinearOptions", "Option", "takes_options", "with_defaults",
+    "ConvolutionOptions", "DelayOptions", "Interpolation", "LinearOptions", "Option", "SynapseOptions", "takes_options",
+    "with_defaults",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -73,17 +77,27 @@ class DelayOptions(TypedDict, total=False):
     ]
 
 
-class LinearOptions(DelayOptions, total=False):
-    """Options of linear layers with delays."""
+class SynapseOptions(DelayOptions, total=False):
+    """Options of layers whose synapses each have a sender and a receiver, which recurrent ones have too."""
 
     delay_type: Annotated[
-        Literal["synaptic", "axonal", "dendritic"],
+        DelayType,
         Option(
             '``"synaptic"`` (delay ``[out, in]``), ``"axonal"`` (``[1, in]``), ``"dendritic"`` (``[out, 1]``).', "synaptic"
         ),
     ]
+    synapses: Annotated[
+        int | None,
+        Option("number of synapses per neuron, from random senders (``mask``). Default: from all senders.", None),
+    ]
+    density: Annotated[float | None, Option("the same as a share of the senders.", None)]
+
+
+class LinearOptions(SynapseOptions, total=False):
+    """Options of linear layers with delays."""
+
     padding: Annotated[
-        Literal["same", "full"] | int,
+        Padding,
         Option(
             '``"same"``, or for sequences alone a number of steps after the last, that late spikes still arrive '
             '(published DCLS models: ``max_delay // 2``), or ``"full"`` (``max_delay``); nothing is then left for the next '
@@ -94,25 +108,18 @@ class LinearOptions(DelayOptions, total=False):
     smoothing: Annotated[
         Tensor | None, Option("SLAYER: the causal kernel eps_d over time (Deckers et al., section 3.3), ``[taps]``.", None)
     ]
-    synapses: Annotated[
-        int | None,
-        Option("number of synapses per neuron, from random senders (``mask``). Default: from all senders.", None),
-    ]
-    density: Annotated[float | None, Option("the same as a share of the senders.", None)]
 
 
 class ConvolutionOptions(DelayOptions, total=False):
     """Options of convolutions over space with delays."""
 
     time_padding: Annotated[
-        Literal["same", "full"] | int,
-        Option('``"same"``, or for sequences alone ``"full"`` or a number of steps after the last.', "same"),
+        Padding, Option('``"same"``, or for sequences alone ``"full"`` or a number of steps after the last.', "same")
     ]
 
 
 Interpolation = Annotated[
-    Literal["linear", "round", "floor"],
-    Option('SLAYER: interpolation between whole steps: ``"linear"``, ``"round"`` or ``"floor"``.'),
+    InterpolationName, Option('SLAYER: interpolation between whole steps: ``"linear"``, ``"round"`` or ``"floor"``.')
 ]
 
 

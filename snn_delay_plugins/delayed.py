@@ -29,8 +29,9 @@ from .checks import (
     values_known,
 )
 from .delay_options import LinearOptions, with_defaults
-from .delays import DelayRule, check_rule_options, rule_of, rules_of_whole_delays, rules_with_sigma
+from .delays import DelayRule, Interpolation, check_rule_options, rule_of, rules_of_whole_delays, rules_with_sigma
 from .functional.inputs import (
+    Padding,
     check_history,
     check_input,
     check_past,
@@ -51,11 +52,12 @@ from .functional.windows import (
 )
 from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
-from .kernels.checks import check_synapse_indices
+from .kernels.checks import FLOATS, check_synapse_indices
 from .kernels.delay_line.dense import DenseSynapses
+from .kernels.op_counts import counting
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
 from .quantisation import check_weight_bits, quantise_weight
-from .transforms import transform
+from .transforms import exporting_to_onnx, transform
 
 __all__ = ["DelayedSynapses", "DiscreteSynapses", "WindowedDelays", "connection_mask"]
 
@@ -105,7 +107,7 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
     bias: Tensor | None
     sigma: Tensor
     max_delay: int
-    interpolation: str
+    interpolation: Interpolation
     learn_sigma: bool
     delay_rule: DelayRule
 
@@ -162,6 +164,47 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
             raise ValueError(f"only layers with {rules_with_sigma()} have a sigma")
         with torch.no_grad():
             self.sigma.fill_(check_sigma(sigma))
+
+    def shrink_max_delay(self, spare: int = 0) -> int:
+        """Lower ``max_delay`` to what the windows of this mode reach now: outputs stay the same, histories get shorter, and
+        kernels over all lags cost less. Gaussians and triangles reach far while they are wide: shrink when sigma is small,
+        or in evaluation.
+
+        :param spare: steps by which delays may still grow. :returns: the new ``max_delay``, never more than before.
+        :raises RuntimeError: while spikes are on their way, which keep a history of the old length.
+        :raises ValueError: for a rule whose taps depend on ``max_delay`` itself, as the levels of quantised delays do.
+
+        Example::
+
+            >>> from snn_delay_plugins.delayed import DelayedSynapses
+            >>> layer = DelayedSynapses()
+            >>> layer.create_synapses(8, 4, bias=True, max_delay=60, delay=6.5)
+            >>> layer.shrink_max_delay(), layer.parameter_bounds["delay"]
+            (7, (0.0, 7.0))
+        """
+        spare = check_whole("spare", spare)
+        if isinstance(getattr(self, "history", None), Tensor):
+            raise RuntimeError("max_delay cannot shrink while spikes are on their way: reset the network before")
+        with torch.no_grad():
+            weight, delay, rule = self.weight.detach(), self.bounded("delay"), self.active_rule
+            exists = torch.ones_like(weight, dtype=torch.bool) if getattr(self, "mask", None) is None else self.mask
+            values = self.rule_values(rule)
+            kernel = torch.where(exists, rule.over_lags(weight, delay, self.max_delay, values), 0)
+            reached = kernel.flatten(1).any(1).nonzero()
+            longest = int(torch.where(exists, delay.expand_as(weight), 0).max().ceil())
+            shorter = min(self.max_delay, max(int(reached.max()) - 1 if len(reached) else 0, longest) + spare)
+            kept = torch.where(exists, rule.over_lags(weight, delay.clamp(max=shorter), shorter, values), 0)
+            rows = min(len(kernel), len(kept))
+            if (kept[:rows] - kernel[:rows]).norm() > 1e-3 * kernel.norm():  # ends of windows that are below rounding
+                raise ValueError(
+                    f"the taps of rule {rule.name!r} depend on max_delay itself: with max_delay={shorter} in the place of "
+                    f"{self.max_delay} the layer would compute something else"
+                )
+            self.max_delay = shorter
+            self.bound("delay", 0.0, shorter, mode=cast("BoundMode", self._bound_modes["delay"]))
+            self.delay.clamp_(max=shorter)  # of synapses that do not exist
+        delay_line.values_changed()
+        return self.max_delay
 
     def whole_delay(self, weight: Tensor) -> Tensor:
         """The whole delays that stand for the windows in deployment. Warns, saying how much, where a layer with one tap at
@@ -232,11 +275,11 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
 
     mask: Tensor | None
     smoothing: Tensor | None
-    padding: str | int
+    padding: Padding
     _sequence_form: str  # what a user calls for sequences
 
     def create_synapses(
-        self, in_features: int, out_features: int, bias: bool, *, interpolation: str = "linear",
+        self, in_features: int, out_features: int, bias: bool, *, interpolation: Interpolation = "linear",
         **options: Unpack[LinearOptions],
     ) -> None:  # fmt: skip
         """Create ``weight``, ``bias`` and ``delay``, the further parameters of the delay rule (buffers, or parameters with
@@ -268,6 +311,8 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
 
     def effective_weight(self) -> Tensor:
         """The weights of the synapses that exist, zero elsewhere."""
+        if self.mask is not None and exporting_to_onnx():  # torch 2.11 translates no product with a bool
+            return self.weight.masked_fill(~self.mask, 0.0)
         return self.weight if self.mask is None else self.weight * self.mask
 
     def sequence_currents(self, spikes: Tensor, history: Tensor | None = None, support: Tensor | None = None) -> Tensor:
@@ -348,7 +393,7 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
 
     def _line_synapses(self, compute: torch.dtype, form: str):
         with torch.autocast(self.weight.device.type, enabled=False):
-            if form == "listed" and (self._few_synapses or self._width(compute) < _WIDE):
+            if form == "listed" and (counting() or self._few_synapses or self._width(compute) < _WIDE):
                 from .kernels.delay_line.listed import ListedSynapses
 
                 return ListedSynapses(*self._listed(compute), self.out_features, self.max_delay)
@@ -435,7 +480,7 @@ class DiscreteSynapses(QuantisableWeights):
     delays: Tensor
     weights: Tensor
     bias: Tensor | None
-    padding: str | int
+    padding: Padding
     _sequence_form: str  # what a user calls for sequences
 
     @property
@@ -480,7 +525,7 @@ class DiscreteSynapses(QuantisableWeights):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
         delay_line.values_changed()
 
-    def sequence_currents(self, spikes: Tensor, padding: str | int | None = None, history: Tensor | None = None) -> Tensor:
+    def sequence_currents(self, spikes: Tensor, padding: Padding | None = None, history: Tensor | None = None) -> Tensor:
         """Input currents of a sequence ``[T, N, in]``, after the spikes of ``history``, newest first."""
         before = 0
         if history is not None:
@@ -497,7 +542,7 @@ class DiscreteSynapses(QuantisableWeights):
         check_spikes(spikes)
         refuse_sequence(spikes, (self.in_features,), self._sequence_form)
         with torch.no_grad():
-            if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed":
+            if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed" or spikes.dtype not in FLOATS:
                 return self._plain_step(spikes, history)
             return self._step_on_line(spikes, history)
 
@@ -543,7 +588,7 @@ class DiscreteSynapses(QuantisableWeights):
 
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
-        return history_after(spikes, history, self.max_delay)
+        return history_after(spikes.detach(), history, self.max_delay)  # as its currents, without a graph
 
     def extra_repr(self) -> str:
         sizes = (

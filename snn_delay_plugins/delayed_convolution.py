@@ -13,8 +13,8 @@ from torch.nn.utils import parametrize
 from .checks import check_flag, check_spikes, check_steps, check_whole
 from .delay_options import ConvolutionOptions, with_defaults
 from .delayed import WindowedDelays, refuse_sequence
-from .delays import WHOLE, check_rule_options, rule_of
-from .functional.inputs import check_history, compute_dtype, padded_steps
+from .delays import WHOLE, Interpolation, check_rule_options, rule_of
+from .functional.inputs import Padding, check_history, compute_dtype, padded_steps
 from .functional.window_convolution import check_convolution, per_axis, windowed_convolution
 from .functional.windows import history_after
 from .initial_weights import firing_weight_
@@ -43,7 +43,7 @@ class DelayedConvolution(WindowedDelays):
         groups: int = 1,
         bias: bool = True,
         *,
-        interpolation: str = "linear",
+        interpolation: Interpolation = "linear",
         **options: Unpack[ConvolutionOptions],
     ) -> None:
         """Create ``weight`` (:mod:`.initial_weights`), ``bias`` as torch's convolutions do, ``delay`` and the further
@@ -71,7 +71,7 @@ class DelayedConvolution(WindowedDelays):
         nn.init.uniform_(self.weight, -1.0, 1.0)
         self.max_delay, self.learn_delay, self.learn_sigma = max_delay, learn_delay, learn_sigma
         self.delay_rule, self.interpolation = rule, interpolation
-        self.time_padding = given.time_padding or "same"
+        self.time_padding: Padding = given.time_padding or "same"
         initial = initial_delay(given.delay, tuple(self.weight.shape), self.max_delay)
         if learn_delay:
             self.delay = nn.Parameter(initial)
@@ -87,7 +87,7 @@ class DelayedConvolution(WindowedDelays):
         return "" if self.time_padding == "same" else f"time_padding={self.time_padding!r}"
 
     def sequence_currents(
-        self, spikes: Tensor, history: Tensor | None = None, time_padding: str | int | None = None
+        self, spikes: Tensor, history: Tensor | None = None, time_padding: Padding | None = None
     ) -> Tensor:
         """Input currents of a sequence ``[T, N, C, ...]``."""
         rule = self.active_rule

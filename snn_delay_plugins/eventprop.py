@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from .functional.eventprop import READOUTS, SPIKE_TIMES, Readout, SpikeTimes, ev
 from .functional.eventprop_models import LIF, ContinuousModel
 from .functional.eventprop_traces import eventprop_traces
 from .kernels.dispatch import tell_counters
-from .parameters import BoundedModule, check_features, delay_shape, initial_delay
+from .parameters import BoundedModule, DelayType, check_features, delay_shape, initial_delay
 from .silence import SCALE_WEIGHTS, SaysSilence, name_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EventPropLI", "EventPropLIF"]
 
-OUTPUTS = ("events", "dense", "same")
+Output = Literal["events", "dense", "same"]
+OUTPUTS = get_args(Output)
 MOST_SPIKES = 2**31 - 1
 MOST_STEPS_PER_BIN = 2**20
 ONE_UNIT = "Times, delays and time constants share one unit, ms by convention"
@@ -177,7 +178,7 @@ class EventPropSpiking(SaysSilence, _EventPropLayer):
         else:
             self.recurrent_weight = self.recurrent_delay = None
 
-    def _create_output(self, output: str, count_gradient: float) -> None:
+    def _create_output(self, output: Output, count_gradient: float) -> None:
         self.output = check_choice("output", output, OUTPUTS)
         self.count_gradient = check_number("count_gradient", count_gradient, least=0.0)
 
@@ -387,7 +388,7 @@ class EventPropLIF(EventPropSpiking):
         delay: float | str | Tensor | None = 0.0,
         recurrent_delay: float | str | Tensor | None = 0.0,
         max_delay: float = math.inf,
-        delay_type: str = "synaptic",
+        delay_type: DelayType = "synaptic",
         learn_delay: bool = True,
         weight_init: tuple[float, float] = (0.03, 0.01),
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
@@ -398,8 +399,8 @@ class EventPropLIF(EventPropSpiking):
         learn_tau_syn: bool = False,
         learn_threshold: bool = False,
         dt: float = 1.0,
-        spike_times: str = "exact",
-        output: str = "events",
+        spike_times: SpikeTimes = "exact",
+        output: Output = "events",
         count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
@@ -482,7 +483,7 @@ class EventPropLI(_EventPropLayer):
         *,
         delay: float | str | Tensor | None = None,
         max_delay: float = math.inf,
-        delay_type: str = "synaptic",
+        delay_type: DelayType = "synaptic",
         learn_delay: bool = True,
         weight_init: tuple[float, float] = (0.02, 0.03),
         tau_mem: float = 20.0,
@@ -490,8 +491,8 @@ class EventPropLI(_EventPropLayer):
         learn_tau_mem: bool = False,
         learn_tau_syn: bool = False,
         dt: float = 1.0,
-        spike_times: str = "exact",
-        readout: str = "voltage",
+        spike_times: SpikeTimes = "exact",
+        readout: Readout = "voltage",
     ) -> None:
         super().__init__()
         self._create_scheme(dt, spike_times)

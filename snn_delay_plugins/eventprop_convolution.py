@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_choice, check_flag, check_number, check_whole
-from .eventprop import MOST_SPIKES, checked_normal
+from .eventprop import MOST_SPIKES, Output, checked_normal
 from .eventprop_linear import LinearNeurons, Value
 from .events import SpikeEvents
 from .functional.event_pooling import POOLING, Pooling, pool_events
@@ -25,7 +25,7 @@ from .functional.eventprop_convolution import (
 )
 from .functional.eventprop_models import LIF, ContinuousModel
 from .functional.window_convolution import per_axis
-from .parameters import initial_delay
+from .parameters import DelayType, initial_delay
 
 __all__ = ["EventPool1d", "EventPool2d", "EventPropConv1d", "EventPropConv2d"]
 
@@ -52,12 +52,12 @@ class _EventPropConvolution(LinearNeurons):
         learn: Collection[str] | str = (),
         delay: float | str | Tensor | None = 0.0,
         max_delay: float = math.inf,
-        delay_type: str = "synaptic",
+        delay_type: DelayType = "synaptic",
         learn_delay: bool = True,
         weight_init: tuple[float, float] | None = None,
         dt: float = 1.0,
         spike_times: str = "exact",
-        output: str = "events",
+        output: Output = "events",
         count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
@@ -204,8 +204,7 @@ _CONVOLUTION = r"""A convolution over {space} whose kernels have a weight and a 
     weight_init : (mean, std), optional
         Normal distribution of the initial weights; default: weights of a neuron that sum to 20, with a third of their mean
         as std. :func:`snn_delay_plugins.calibrate` scales them on a batch.
-    max_delay, learn_delay, dt, spike_times, output, count_gradient,
-    max_spikes
+    max_delay, learn_delay, dt, spike_times, output, count_gradient, max_spikes
         As in :class:`~snn_delay_plugins.EventPropLIF`; ``spike_times="grid"`` for LIF with numbers alone.
 
     Raises

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_number, shape_alone
-from .eventprop import EventPropSpiking, _EventPropLayer
+from .eventprop import EventPropSpiking, Output, _EventPropLayer
 from .events import SpikeEvents
 from .functional.eventprop_linear import eventprop_linear
 from .functional.eventprop_models import ADLIF, Constant, ContinuousModel
+from .parameters import DelayType
 
 __all__ = ["EventPropAdLIF", "EventPropLinear", "LinearNeurons", "ModelConstants"]
 
@@ -138,9 +139,10 @@ class EventPropLinear(LinearNeurons):
     learn : collection of names, or "all"
         Constants to be trained, ``"threshold"`` and ``"refractory"`` among them; positive ones stay above a twentieth of
         their initial value after every optimizer step.
-    recurrent, delay, recurrent_delay, max_delay, delay_type, learn_delay, weight_init, recurrent_weight_init, dt, output,
-    count_gradient, max_spikes
-        As in :class:`~snn_delay_plugins.eventprop.EventPropLIF`; ``dt`` is the bin width of dense input and output.
+    recurrent, delay, recurrent_delay, max_delay, delay_type, learn_delay, weight_init, recurrent_weight_init
+        As in :class:`~snn_delay_plugins.eventprop.EventPropLIF`.
+    dt, output, count_gradient, max_spikes
+        As there; ``dt`` is the bin width of dense input and output.
 
     Raises
     ------
@@ -173,12 +175,12 @@ class EventPropLinear(LinearNeurons):
         delay: float | str | Tensor | None = 0.0,
         recurrent_delay: float | str | Tensor | None = 0.0,
         max_delay: float = math.inf,
-        delay_type: str = "synaptic",
+        delay_type: DelayType = "synaptic",
         learn_delay: bool = True,
         weight_init: tuple[float, float] = (0.05, 0.02),
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
         dt: float = 1.0,
-        output: str = "events",
+        output: Output = "events",
         count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:
@@ -263,12 +265,12 @@ class EventPropAdLIF(EventPropLinear):
         delay: float | str | Tensor | None = 0.0,
         recurrent_delay: float | str | Tensor | None = 0.0,
         max_delay: float = math.inf,
-        delay_type: str = "synaptic",
+        delay_type: DelayType = "synaptic",
         learn_delay: bool = True,
         weight_init: tuple[float, float] = (0.05, 0.02),
         recurrent_weight_init: tuple[float, float] = (0.0, 0.02),
         dt: float = 1.0,
-        output: str = "events",
+        output: Output = "events",
         count_gradient: float = 0.0,
         max_spikes: int = 10_000,
     ) -> None:

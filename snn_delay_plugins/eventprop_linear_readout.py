@@ -16,6 +16,7 @@ from .events import SpikeEvents
 from .functional.eventprop_linear_readout import LINEAR_READOUTS, LinearReadout, eventprop_linear_li
 from .functional.eventprop_models import ADAPTIVE_LI, ContinuousModel
 from .kernels.dispatch import tell_counters
+from .parameters import DelayType
 
 __all__ = ["EventPropAdaptiveLI", "EventPropLinearLI"]
 
@@ -39,7 +40,7 @@ class EventPropLinearLI(ModelConstants):
     delay, max_delay, delay_type, learn_delay, weight_init, dt
         As in :class:`~snn_delay_plugins.eventprop.EventPropLI`.
     readout : str
-        ``"voltage"`` [T, N, out]; ``"integral"`` or ``"weighted_integral"`` [N, out]: see
+        ``"voltage"`` [T, N, out]; ``"integral"``, ``"weighted_integral"`` or ``"maximum"`` [N, out]: see
         :func:`snn_delay_plugins.functional.eventprop_linear_readout.eventprop_linear_li`.
 
     Raises
@@ -68,7 +69,7 @@ class EventPropLinearLI(ModelConstants):
         learn: Collection[str] | str = (),
         delay: float | str | Tensor | None = None,
         max_delay: float = math.inf,
-        delay_type: str = "synaptic",
+        delay_type: DelayType = "synaptic",
         learn_delay: bool = True,
         weight_init: tuple[float, float] = (0.02, 0.03),
         dt: float = 1.0,
@@ -132,7 +133,7 @@ class EventPropAdaptiveLI(EventPropLinearLI):
         learn: Collection[str] | str = (),
         delay: float | str | Tensor | None = None,
         max_delay: float = math.inf,
-        delay_type: str = "synaptic",
+        delay_type: DelayType = "synaptic",
         learn_delay: bool = True,
         weight_init: tuple[float, float] = (0.02, 0.03),
         dt: float = 1.0,

@@ -31,14 +31,16 @@ import itertools
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .bins import bin_of, check_resolution, steps_in
 from .callers import user_level
 from .checks import TO_DENSE, check_number, check_whole
+from .event_arrays import times_and_units
 from .timeless import warn_if_timeless
 from .transforms import REVERSE_ALONE, refuse_transforms
 
@@ -378,6 +380,66 @@ class SpikeEvents:
         times_ = torch.cat(all_times) if all_times else torch.zeros(0, dtype=dtype, device=device)
         units_ = torch.cat(all_units) if all_units else torch.zeros(0, dtype=torch.int64, device=device)
         return cls(times_, units_, torch.tensor(offsets, device=times_.device), num_units, duration)
+
+    @classmethod
+    def from_array(
+        cls,
+        rows: Any,
+        *,
+        duration: float,
+        num_units: int | None = None,
+        unit_shape: Sequence[int] | None = None,
+        scale: float = 1.0,
+        dtype: torch.dtype = torch.float64,
+        device: Device = None,
+    ) -> SpikeEvents:
+        """From arrays of rows (time, unit), one array ``(n, 2)`` per sample, or from structured arrays with the fields
+        ``t`` and ``x`` (``y``, ``p``), as tonic's. One array alone is a batch of one sample.
+
+        ``num_units``: how many units there are; of a camera ``unit_shape`` (channels, height, width) instead: p is the
+        channel, y the row, x the column, and the events have that shape. ``scale`` turns the times into the network's unit:
+        1e-3 for tonic's microseconds and a network in ms; ``duration`` is in the network's unit, and later events are an
+        error.
+
+        :raises TypeError, ValueError: for arrays of another form, units that are not whole or lie outside, neither or both
+            of ``num_units`` and ``unit_shape``, and as :class:`SpikeEvents`.
+
+        >>> import numpy as np
+        >>> recordings = [np.array([[0.5, 3], [2.0, 1]]), np.array([[1.0, 0]])]
+        >>> e = SpikeEvents.from_array(recordings, num_units=4, duration=10.0)
+        >>> e.units.tolist(), e.offsets.tolist()
+        ([3, 1, 0], [0, 2, 3])
+        """
+        if (num_units is None) == (unit_shape is None):
+            raise ValueError("give num_units, or unit_shape of units that have one, and not both")
+        shape = (int(cast(int, num_units)),) if unit_shape is None else tuple(int(size) for size in unit_shape)
+        alone = isinstance(rows, Tensor | np.ndarray) and (rows.ndim == 2 or getattr(rows.dtype, "names", None))
+        pairs = [times_and_units(sample, shape, b) for b, sample in enumerate([rows] if alone else rows)]
+        events = cls.from_lists(
+            [times for times, _ in pairs], [units for _, units in pairs], num_units=math.prod(shape), duration=duration,
+            scale=scale, dtype=dtype, device=device,
+        )  # fmt: skip
+        return events if unit_shape is None else events.reshape(*shape)
+
+    @classmethod
+    def collate(cls, samples: Sequence[Any], **options: Any) -> SpikeEvents | tuple[SpikeEvents, Any]:
+        """A batch of the items of a data set, for ``DataLoader(collate_fn=partial(SpikeEvents.collate, num_units=700,
+        duration=1000.0))``: arrays as :meth:`from_array` takes, or tuples (array, label); ``options`` are its options.
+
+        :returns: the events, or the events and the labels as torch's ``default_collate`` puts them together.
+
+        >>> import numpy as np
+        >>> pairs = [(np.array([[0.5, 3]]), 1), (np.array([[1.0, 0]]), 0)]
+        >>> SpikeEvents.collate(pairs, num_units=4, duration=10.0)[1]
+        tensor([1, 0])
+        """
+        from torch.utils.data import default_collate
+
+        if not samples or not isinstance(samples[0], tuple):
+            return cls.from_array(list(samples), **options)
+        events = cls.from_array([sample[0] for sample in samples], **options)
+        labels = [default_collate([sample[i] for sample in samples]) for i in range(1, len(samples[0]))]
+        return (events, *labels) if len(labels) != 1 else (events, labels[0])
 
     def to_lists(self) -> tuple[list[Tensor], list[Tensor]]:
         """Times and units, one tensor per sample."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,22 @@ if TYPE_CHECKING:
     from .models.parameters import NeuronParameters
 
 __all__ = [
-    "ADLIF_PRESETS", "AdLIFParameters", "AdLIFPreset", "BoundedModule", "DelayParameters", "NeuronParameters",
-    "delay_shape", "initial_delay", "live_modules", "project_", "real_values", "refuse_other_batch",
+    "ADLIF_PRESETS",
+    "AdLIFParameters",
+    "AdLIFPreset",
+    "BoundedModule",
+    "DelayParameters",
+    "DelayType",
+    "NeuronParameters",
+    "delay_shape",
+    "initial_delay",
+    "live_modules",
+    "project_",
+    "real_values",
+    "refuse_other_batch",
 ]  # fmt: skip
+
+DelayType = Literal["synaptic", "axonal", "dendritic"]
 
 # what lies with the models, a floor above, and is imported when its name is asked for
 _OF_NEURONS = {
@@ -47,7 +60,7 @@ class DelayParameters(BoundedModule):
         bias: bool,
         max_delay: int,
         delay: float | str | Tensor,
-        delay_type: str,
+        delay_type: DelayType,
         learn_delay: bool,
         bound_mode: BoundMode,
     ) -> None:
@@ -98,7 +111,7 @@ def refuse_other_batch(history: object, spikes: Tensor, axis: int, remedy: str) 
         )
 
 
-def delay_shape(delay_type: str, out_features: int, in_features: int) -> tuple[int, int]:
+def delay_shape(delay_type: DelayType, out_features: int, in_features: int) -> tuple[int, int]:
     """Shape of the delays: ``"synaptic"`` [out, in], ``"axonal"`` [1, in] or ``"dendritic"`` [out, 1].
 
     :raises ValueError: for any other ``delay_type``.

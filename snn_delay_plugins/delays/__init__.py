@@ -12,13 +12,13 @@ from ..checks import check_choice
 from .gaussian import DCLS_MAX, GAUSSIAN
 from .quantised import QUANTISED
 from .rule import DelayRule, RuleParameter, Window, check_delays, check_width, round_delay, scatter_window
-from .slayer import FLOOR, LINEAR, ROUND
+from .slayer import FLOOR, LINEAR, ROUND, Interpolation
 from .triangle import TRIANGLE
 
 __all__ = [
-    "DCLS_MAX", "FLOOR", "GAUSSIAN", "LINEAR", "QUANTISED", "ROUND", "RULES", "TRIANGLE", "WHOLE", "DelayRule", "RuleName",
-    "RuleParameter", "Window", "check_delays", "check_rule_options", "check_width", "rule_of", "rules_of_whole_delays",
-    "rules_with_sigma", "scatter_window",
+    "DCLS_MAX", "FLOOR", "GAUSSIAN", "LINEAR", "QUANTISED", "ROUND", "RULES", "TRIANGLE", "WHOLE", "DelayRule",
+    "Interpolation", "RuleName", "RuleParameter", "Window", "check_delays", "check_rule_options", "check_width", "rule_of",
+    "rules_of_whole_delays", "rules_with_sigma", "scatter_window",
 ]  # fmt: skip
 
 RuleName = Literal["slayer", "gaussian", "triangle", "quantised"]
@@ -29,7 +29,7 @@ WHOLE = ROUND
 """One tap at the nearest whole delay: what layers are for deployment."""
 
 
-def rule_of(delay_gradient: str | DelayRule, interpolation: str = "linear") -> DelayRule:
+def rule_of(delay_gradient: RuleName | DelayRule, interpolation: Interpolation = "linear") -> DelayRule:
     """The rule that a layer's options name.
 
     :raises ValueError: for an unknown name, or an interpolation where the rule has none.

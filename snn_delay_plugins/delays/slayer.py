@@ -18,16 +18,19 @@ derivative of two taps, of which with ``"round"`` and ``"floor"`` the second is 
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from .rule import DelayRule, Window, check_delays, scatter_window
 
-__all__ = ["FLOOR", "LINEAR", "ROUND"]
+__all__ = ["FLOOR", "LINEAR", "ROUND", "Interpolation"]
+
+Interpolation = Literal["linear", "round", "floor"]
 
 
-def _window(weight: Tensor, delay: Tensor, max_delay: int, interpolation: str) -> Window:
+def _window(weight: Tensor, delay: Tensor, max_delay: int, interpolation: Interpolation) -> Window:
     """Two taps; only one where delays are whole and not learned."""
     check_delays(delay, max_delay)
     known = delay.detach()
@@ -38,14 +41,14 @@ def _window(weight: Tensor, delay: Tensor, max_delay: int, interpolation: str) -
     return Window(torch.stack((weight - later, later)), whole.long())
 
 
-def _kernel(weight: Tensor, delay: Tensor, max_delay: int, interpolation: str) -> Tensor:
+def _kernel(weight: Tensor, delay: Tensor, max_delay: int, interpolation: Interpolation) -> Tensor:
     """The last tap is there for the derivative at the longest delay, and zero."""
     kernel = scatter_window(_window(weight, delay, max_delay, interpolation), max_delay + 2)
     return kernel if delay.requires_grad else kernel[:-1]
 
 
 _INTERPOLATIONS: dict[str, DelayRule] = {}
-for _name in ("linear", "round", "floor"):
+for _name in get_args(Interpolation):
     _INTERPOLATIONS[_name] = DelayRule(
         name="slayer",
         window=partial(_window, interpolation=_name),

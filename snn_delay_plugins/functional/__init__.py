@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .linear import *  # noqa: F403
     from .linear_neuron import *  # noqa: F403
     from .losses import *  # noqa: F403
+    from .recurrent import *  # noqa: F403
     from .sparse_delay import *  # noqa: F403
     from .sparse_taps import *  # noqa: F403
     from .surrogate import *  # noqa: F403
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
 _FILES = (
     "adlif", "convolution", "dcls", "delay", "delay_convolution", "event_pooling", "eventprop", "eventprop_convolution",
-    "eventprop_linear", "eventprop_linear_readout", "eventprop_traces", "linear", "linear_neuron", "losses", "sparse_delay",
-    "sparse_taps", "surrogate", "window_convolution", "windows",
+    "eventprop_linear", "eventprop_linear_readout", "eventprop_traces", "linear", "linear_neuron", "losses",
+    "recurrent", "sparse_delay", "sparse_taps", "surrogate", "window_convolution", "windows",
 )  # fmt: skip
 
 

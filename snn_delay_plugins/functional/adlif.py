@@ -32,6 +32,7 @@ from torch import Tensor
 
 from ..checks import check_choice, check_flag, check_function, check_number, check_tensor, values_known
 from ..kernels import dispatch
+from ..kernels.dispatch import NeuronMethod
 from ..kernels.linear_neuron.structure import Structure
 from .linear_neuron import (
     Coefficients,
@@ -43,9 +44,11 @@ from .linear_neuron import (
     check_parameter,
     check_states,
     is_finite,
+    name_of,
     resolved,
     run,
 )
+from .recurrent import Recurrence
 from .surrogate import Boxcar, fire
 
 __all__ = ["AdLIFState", "NotFiniteError", "adlif", "adlif_step", "spikes_of"]
@@ -140,7 +143,8 @@ def adlif(
     detach_reset: bool = False,
     traces: bool = False,
     support: bool = False,
-    method: str | None = None,
+    recurrence: Recurrence | None = None,
+    method: NeuronMethod | None = None,
 ) -> tuple:
     """A sequence of adaptive LIF neurons (equations: head of this module).
 
@@ -158,7 +162,9 @@ def adlif(
     :param detach_reset: no gradient through the reset (the adaptation per spike keeps its gradient).
     :param traces: also return the traces of u and w, each ``[T, N, *]``.
     :param support: also return where a gradient of the spikes has an effect, bool ``[T, N, *]``: inside the boxcar. Layers
-        that take it (``support=``) compute no other; ``None``, everywhere, in the plain form and for other surrogates.
+        that take it (``support=``) compute no other; ``None``, everywhere, in the plain form, with recurrence and for other
+        surrogates.
+    :param recurrence: synapses with delays from the neurons to each other (:mod:`.recurrent`), for a current ``[T, N, F]``.
     :param method: ``"torch"`` (the plain form, the reference), ``"numba"`` (compiled, CPU, same values) or
         ``"triton"`` (compiled, CUDA); default: chosen by :mod:`snn_delay_plugins.kernels.dispatch`. The gradients of
         the compiled forms cannot be differentiated again.
@@ -187,10 +193,10 @@ def adlif(
     _check_state(state, current.shape[1:], current.device)
     traces, support = check_flag("traces", traces), check_flag("support", support)
 
-    chosen = dispatch.neuron_method(current, dtype, neuron.surrogate, method, "adlif")
+    chosen = dispatch.neuron_method(current, dtype, neuron.surrogate, method, name_of("adlif", recurrence))
     spikes, linear, x, inside = run(
         neuron.structure, neuron.coefficients, current, _before(neuron, state), dtype, neuron.surrogate, traces, support,
-        chosen,
+        chosen, recurrence,
     )  # fmt: skip
     u_w = _traces(neuron, spikes, x, state, dtype) if traces else None
     state = _carried(neuron, linear, state) if len(current) else state
@@ -260,13 +266,13 @@ def _coefficients(
     j = to_zero if reset == "zero" else 0 * alpha.detach() if reset == "none" else 0
     if "beta" not in p:
         return Coefficients(
-            theta, A=((alpha,),), B=(1 - alpha,), r=(subtracted,), J=((j,),), symplectic=symplectic,
+            theta, A=((alpha,),), B=(1.0 - alpha,), r=(subtracted,), J=((j,),), symplectic=symplectic,
             through=(0,) if detach_reset else None,
         )  # fmt: skip
     beta, a, b = p["beta"], p["a"], p["b"]
-    into_w = a if symplectic else (1 - beta) * a  # the symplectic structure has the factor itself
+    into_w = a if symplectic else (1.0 - beta) * a  # the symplectic structure has the factor itself
     return Coefficients(
-        theta, A=((alpha, 0), (into_w, beta)), B=(1 - alpha,), r=(subtracted, b), J=((j, 0), (0, 0)), subtracted=True,
+        theta, A=((alpha, 0), (into_w, beta)), B=(1.0 - alpha,), r=(subtracted, b), J=((j, 0), (0, 0)), subtracted=True,
         symplectic=symplectic, through=(0, b) if detach_reset else None,
     )  # fmt: skip
 

@@ -35,7 +35,8 @@ from torch import Tensor
 from ..checks import check_choice, check_steps, check_tensor, check_whole
 from ..delays import DCLS_MAX, GAUSSIAN, check_delays
 from ..delays.gaussian import SHAPES, SMALLEST_SIGMA, Shape, gaussian_kernel
-from .inputs import check_history, check_input, check_synapses, compute_dtype, full_precision
+from ..kernels.dispatch import DelayMethod
+from .inputs import Padding, check_history, check_input, check_synapses, compute_dtype, full_precision
 from .windows import windowed_linear, windowed_linear_step
 
 __all__ = [
@@ -56,9 +57,9 @@ def gaussian_delayed_linear(
     *,
     max_delay: int,
     shape: Shape = "gauss",
-    padding: str | int = "same",
+    padding: Padding = "same",
     history: Tensor | None = None,
-    method: str | None = None,
+    method: DelayMethod | None = None,
 ) -> Tensor:
     """Linear layer with a delay per synapse that is learned through a Gaussian (equations: head of this module).
 

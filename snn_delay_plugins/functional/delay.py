@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_steps, values_known
-from ..delays import LINEAR, scatter_window
-from .inputs import check_input, check_smoothing, check_synapses, padded_steps
+from ..delays import LINEAR, Interpolation, scatter_window
+from ..kernels.dispatch import DelayMethod
+from .inputs import Padding, check_input, check_smoothing, check_synapses, padded_steps
 from .windows import history_after, windowed_linear, windowed_linear_step
 
 __all__ = ["check_delay_options", "delay_kernel", "delay_window", "delayed_linear", "delayed_linear_step", "history_after"]
@@ -30,7 +31,7 @@ __all__ = ["check_delay_options", "delay_kernel", "delay_window", "delayed_linea
 INTERPOLATIONS = tuple(LINEAR.interpolations)
 
 
-def delay_kernel(weight: Tensor, delay: Tensor, max_delay: int, interpolation: str = "linear") -> Tensor:
+def delay_kernel(weight: Tensor, delay: Tensor, max_delay: int, interpolation: Interpolation = "linear") -> Tensor:
     """The kernel over time that weights and delays stand for.
 
     :param weight: ``[out, in]``.
@@ -59,12 +60,12 @@ def delayed_linear(
     bias: Tensor | None = None,
     *,
     max_delay: int | None = None,
-    interpolation: str = "linear",
-    padding: str | int = "same",
+    interpolation: Interpolation = "linear",
+    padding: Padding = "same",
     smoothing: Tensor | None = None,
     history: Tensor | None = None,
     support: Tensor | None = None,
-    method: str | None = None,
+    method: DelayMethod | None = None,
 ) -> Tensor:
     """Linear layer with a delay per synapse (equations: head of this module).
 
@@ -119,7 +120,7 @@ def delayed_linear_step(
     bias: Tensor | None = None,
     *,
     max_delay: int,
-    interpolation: str = "linear",
+    interpolation: Interpolation = "linear",
     smoothing: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One time step of :func:`delayed_linear`, whose arguments and errors these are.
@@ -145,14 +146,14 @@ def delayed_linear_step(
     )  # fmt: skip
 
 
-def delay_window(weight: Tensor, delay: Tensor, max_delay: int, interpolation: str) -> tuple[Tensor, Tensor]:
+def delay_window(weight: Tensor, delay: Tensor, max_delay: int, interpolation: Interpolation) -> tuple[Tensor, Tensor]:
     """The two taps of :func:`delay_kernel` ``[synapses, 2]``, and the lag of the first; only one where delays are whole and
     not learned. Weight and delay are ``[synapses]``."""
     taps, lags = LINEAR.interpolations[interpolation].window(weight, delay, max_delay)
     return taps.mT, lags
 
 
-def check_delay_options(interpolation: str, padding: str | int, smoothing: Tensor | None) -> None:
+def check_delay_options(interpolation: Interpolation, padding: Padding, smoothing: Tensor | None) -> None:
     """Refuse options that :func:`delayed_linear` would refuse; the layers call it when they are constructed."""
     check_choice("interpolation", interpolation, INTERPOLATIONS)
     padded_steps(padding, 0)

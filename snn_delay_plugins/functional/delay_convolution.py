@@ -14,8 +14,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..checks import check_choice
-from ..delays import GAUSSIAN, LINEAR
+from ..delays import GAUSSIAN, LINEAR, Interpolation
 from .delay import INTERPOLATIONS
+from .inputs import Padding
 from .window_convolution import windowed_convolution
 
 __all__ = ["delayed_convolution"]
@@ -29,12 +30,12 @@ def delayed_convolution(
     *,
     max_delay: int,
     sigma: float | Tensor | None = None,
-    interpolation: str = "linear",
+    interpolation: Interpolation = "linear",
     stride: int | tuple[int, ...] = 1,
     padding: int | tuple[int, ...] = 0,
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
-    time_padding: str | int = "same",
+    time_padding: Padding = "same",
     history: Tensor | None = None,
 ) -> Tensor:
     """Convolution over one or two axes of space with a delay per connection (equation: head of this module).

@@ -244,11 +244,9 @@ def eventprop_li(
 
 def _on_cpu(reference, events: SpikeEvents, weight: Tensor, delay: Tensor | None, **options):
     """The plain form, which computes on the CPU."""
-    device = events.device
-    weight, delay, *values = (
-        value.cpu() if isinstance(value, Tensor) else value for value in (weight, delay, *options.values())
-    )
-    return reference(events.to("cpu"), weight, delay, **dict(zip(options, values, strict=True))).to(device)
+    delay = None if delay is None else delay.cpu()
+    options = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in options.items()}
+    return reference(events.to("cpu"), weight.cpu(), delay, **options).to(events.device)
 
 
 def _reduce_steps(voltage: Tensor, dt: float, duration: float, readout: Readout) -> Tensor:
@@ -314,7 +312,8 @@ class _Checked:
             self.times,
         )
         dtype = torch.promote_types(self.times.dtype, self.weight.dtype)
-        return (0 * sum(value.sum().to(self.weight) for value in read if value is not None)).to(dtype).expand(shape)
+        total = sum((value.sum().to(self.weight) for value in read if value is not None), self.weight.new_zeros(()))
+        return (0 * total).to(dtype).expand(shape)
 
     def check_values(self) -> None:
         operators.check_values(
@@ -407,7 +406,7 @@ def eventprop_lif_reference(
     tm, ts, theta = (x.to(torch.float64) for x in (syn.tau_mem, syn.tau_syn, syn.threshold))
     w, d = weight.double(), syn.delay.double().expand_as(weight)
     wr = dr = None
-    if syn.recurrent_weight is not None:
+    if syn.recurrent_weight is not None and syn.recurrent_delay is not None:
         wr, dr = syn.recurrent_weight.double(), syn.recurrent_delay.double().expand_as(syn.recurrent_weight)
     times, units, offsets = [], [], [0]
     for sample in range(events.batch_size):
@@ -431,7 +430,7 @@ def eventprop_lif_reference(
         for t_k, j in found:
             arrivals = t_in + d[j, e.units]
             weights = w[j, e.units]
-            if wr is not None and done:
+            if wr is not None and dr is not None and done:
                 senders = torch.tensor([u for _, u in found[: len(done)]])
                 arrivals = torch.cat([arrivals, torch.stack(done) + dr[j, senders]])
                 weights = torch.cat([weights, wr[j, senders]])
@@ -477,7 +476,7 @@ def _search(times, units, w, d, wr, dr, tm, ts, theta, duration, max_spikes) -> 
         state[j] = (t, 0.0, current)
         del pending[j][:taken]
         changed = {j}
-        if wr is not None:
+        if wr is not None and dr is not None:
             for m in range(n_out):
                 arrival = t + dr[m][j]
                 bisect.insort(pending[m], (arrival, wr[m][j]))
@@ -657,7 +656,7 @@ def _lif_grid_reference(events, syn, dt) -> SpikeEvents:
     tm, ts, theta = float(syn.tau_mem), float(syn.tau_syn), float(syn.threshold)
     drive = _grid_drive(events, syn.weight, syn.delay, dt, steps, (tm, ts))
     wr = dr = None
-    if syn.recurrent_weight is not None:
+    if syn.recurrent_weight is not None and syn.recurrent_delay is not None:
         wr, dr = syn.recurrent_weight, syn.recurrent_delay.expand_as(syn.recurrent_weight)
     times, units, offsets = _LifGridReference.apply(drive, wr, dr, tm, ts, theta, dt)
     return SpikeEvents._trusted(times, units, offsets, syn.weight.shape[0], events.duration)
@@ -680,7 +679,7 @@ class _LifGridReference(torch.autograd.Function):
                 found.append((b, n, j))
                 slope[b, n, j] = float(s[b, j] - v[b, j])
                 v[b, j] = 0
-                if wr is not None:
+                if wr is not None and rounded is not None:
                     for m in range(n_out):
                         at = n + 1 + int(rounded[m, j])
                         if at < steps:

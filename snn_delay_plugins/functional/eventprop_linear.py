@@ -162,7 +162,7 @@ def eventprop_linear_reference(
     rest = refractory_of(refractory, n_out)
     w, d = syn.weight.double(), syn.delay.double().expand_as(weight)
     wr = dr = None
-    if syn.recurrent_weight is not None:
+    if syn.recurrent_weight is not None and syn.recurrent_delay is not None:
         wr, dr = syn.recurrent_weight.double(), syn.recurrent_delay.double().expand_as(syn.recurrent_weight)
     neurons = [_Neuron.of(s, rest, j) for j in range(n_out)]
     times, units, offsets = [], [], [0]
@@ -174,7 +174,7 @@ def eventprop_linear_reference(
         done: list[Tensor] = []
         for t_k, j in found:
             arrivals, weights = t_in + d[j, e.units], w[j, e.units]
-            if wr is not None and done:
+            if wr is not None and dr is not None and done:
                 senders = torch.tensor([u for _, u in found[: len(done)]])
                 arrivals = torch.cat([arrivals, torch.stack(done) + dr[j, senders]])
                 weights = torch.cat([weights, wr[j, senders]])
@@ -364,7 +364,7 @@ def _search(neurons, times, units, w, d, wr, dr, duration, max_spikes) -> list[t
         state[j] = t, x, bool(neuron.c @ x < neuron.theta * (1 - 1e-12)), t + neuron.rest
         del pending[j][:taken]
         changed = {j}
-        if wr is not None:
+        if wr is not None and dr is not None:
             for m in range(n_out):
                 arrival = t + dr[m][j]
                 bisect.insort(pending[m], (arrival, wr[m][j]))

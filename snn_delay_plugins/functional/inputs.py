@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,10 +12,12 @@ from torch import Tensor
 from ..checks import LONGEST, check_real, check_spikes, check_tensor
 
 __all__ = [
-    "autocasts", "check_bias", "check_history", "check_input", "check_past", "check_smoothing", "check_synapses",
+    "Padding", "autocasts", "check_bias", "check_history", "check_input", "check_past", "check_smoothing", "check_synapses",
     "compute_dtype", "full_precision", "padded_steps",
 ]  # fmt: skip
 
+Padding = Literal["same", "full"] | int
+"""Silent steps after the last: their number, all that a spike may need to arrive (``"full"``), or none."""
 PADDINGS = ("same", "full")
 
 
@@ -31,7 +34,7 @@ def compute_dtype(spikes: Tensor, weight: Tensor) -> torch.dtype:
     return torch.promote_types(torch.promote_types(spikes.dtype, weight.dtype), torch.float32)
 
 
-def padded_steps(padding: str | int, longest: int) -> int:
+def padded_steps(padding: Padding, longest: int) -> int:
     """How many silent steps ``padding`` appends where the last spike may arrive ``longest`` steps late."""
     if isinstance(padding, str):
         if padding in PADDINGS:

@@ -15,12 +15,18 @@ import torch
 from torch import Tensor
 
 from ..kernels import dispatch
+from ..kernels.dispatch import LinearMethod
 
 __all__ = ["spike_linear"]
 
 
 def spike_linear(
-    spikes: Tensor, weight: Tensor, bias: Tensor | None = None, *, support: Tensor | None = None, method: str | None = None
+    spikes: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    support: Tensor | None = None,
+    method: LinearMethod | None = None,
 ) -> Tensor:
     """``torch.nn.functional.linear`` for an input that is mostly zero.
 

@@ -35,7 +35,9 @@ from torch import Tensor
 
 from ..checks import check_flag, check_function, check_tensor, values_known
 from ..kernels import dispatch
+from ..kernels.dispatch import NeuronMethod
 from ..kernels.linear_neuron.structure import Structure
+from .recurrent import Recurrence
 from .surrogate import Boxcar, fire
 
 __all__ = ["Coefficients", "LinearState", "NotFiniteError", "linear_neuron", "linear_neuron_step"]
@@ -208,14 +210,14 @@ def _symplectic(of: Structure, k: dict[str, Number], current, x0, x1, s, surroga
         return LinearState(y0, None, s)
     kick = k["A10"] * after_jump(of, k, y0, s) if "A10" in k else torch.zeros_like(y0)
     kick = _added(of, kick, k, s, "r1", "q1")
-    y1 = k["A11"] * x1 + (1 - k["A11"]) * kick if "A11" in k else kick
+    y1 = k["A11"] * x1 + (1.0 - k["A11"]) * kick if "A11" in k else kick
     return LinearState(y0, y1, s)
 
 
 def after_jump(of: Structure, k: dict[str, Number], x0: Tensor, s: Tensor) -> Tensor:
     """What a spike leaves of the first state, where it acts in its own step."""
     if "J00" in k:
-        x0 = x0 * (1 + k["J00"] * (s.detach() if "J" in of.detached else s))
+        x0 = x0 * (1.0 + k["J00"] * (s.detach() if "J" in of.detached else s))
     return x0 + k["r0"] * (s.detach() if "r0" in of.detached else s) if "r0" in k else x0
 
 
@@ -240,7 +242,7 @@ def _added(of: Structure, y: Tensor, k: dict[str, Number], s: Tensor, added: str
 def linear_neuron(
     current: Tensor, coefficients: Coefficients, state: LinearState | None = None, *,
     surrogate: Callable[[Tensor], Tensor] | None = None, traces: bool = False, support: bool = False,
-    method: str | None = None,
+    recurrence: Recurrence | None = None, method: NeuronMethod | None = None,
 ) -> tuple:  # fmt: skip
     """A sequence of linear neurons (equations: head of this module).
 
@@ -248,7 +250,9 @@ def linear_neuron(
     :param coefficients: see :class:`Coefficients`. :param state: initial (x0, x1, s), each ``[N, *]``; default: zero.
     :param surrogate: surrogate gradient called on z; default :class:`~.surrogate.Boxcar`.
     :param traces: also return the traces of the states. :param support: also return where a gradient of the spikes has an
-        effect, bool ``[T, N, *]``; None, everywhere, in the plain form and for surrogates other than the boxcar.
+        effect, bool ``[T, N, *]``; None, everywhere, in the plain form, with recurrence and for surrogates other than the
+        boxcar.
+    :param recurrence: synapses with delays from the neurons to each other (:mod:`.recurrent`), for a current ``[T, N, F]``.
     :param method: ``"torch"`` (the plain form, the reference), ``"numba"`` or ``"triton"`` (compiled, same values);
         default: chosen by :mod:`snn_delay_plugins.kernels.dispatch`.
     :returns: spikes ``[T, N, *]`` in the dtype of ``current`` and the final state; with ``traces``, ``(x0, x1)`` third;
@@ -275,8 +279,10 @@ def linear_neuron(
     if surrogate is not None:
         check_function("surrogate", surrogate, "Boxcar()")
     traces, support = check_flag("traces", traces), check_flag("support", support)
-    chosen = dispatch.neuron_method(current, dtype, surrogate or _BOXCAR, method)
-    spikes, last, x, inside = run(structure, named, current, state, dtype, surrogate or _BOXCAR, traces, support, chosen)
+    chosen = dispatch.neuron_method(current, dtype, surrogate or _BOXCAR, method, name_of("linear_neuron", recurrence))
+    spikes, last, x, inside = run(
+        structure, named, current, state, dtype, surrogate or _BOXCAR, traces, support, chosen, recurrence
+    )
     for name, value in (("first", last.x0), ("second", last.x1)):
         if value is not None and not is_finite(value):
             raise NotFiniteError(
@@ -288,19 +294,31 @@ def linear_neuron(
 
 def run(
     structure: Structure, named: dict[str, Number], current: Tensor, state: LinearState, dtype: torch.dtype,
-    surrogate: Callable, traces: bool, support: bool, method: str,
+    surrogate: Callable, traces: bool, support: bool, method: str, recurrence: Recurrence | None = None,
 ) -> tuple:  # fmt: skip
     """A sequence whose arguments fit: spikes in the dtype of the states, the last state, traces of x0 and x1 and the
     support (None: not asked for, or everywhere)."""
+    if recurrence is not None:
+        recurrence.check_fits(current)
     if method == "torch":
-        return _plain_sequence(structure, named, current, state, dtype, surrogate, traces)
-    return _compiled_sequence(structure, named, current, state, dtype, surrogate, traces, support)
+        return _plain_sequence(structure, named, current, state, dtype, surrogate, traces, recurrence)
+    return _compiled_sequence(structure, named, current, state, dtype, surrogate, traces, support, recurrence)
 
 
-def _plain_sequence(structure, named, current, state, dtype, surrogate, traces: bool) -> tuple:
+def name_of(operator: str, recurrence: Recurrence | None) -> str:
+    """What the operator of these neurons is called where they are dispatched."""
+    return operator if recurrence is None else "recurrent_neuron"
+
+
+def _plain_sequence(structure, named, current, state, dtype, surrogate, traces: bool, recurrence) -> tuple:
     states = [state]
+    recurrent = None if recurrence is None else recurrence.begin(current, dtype)
     for current_t in current.unbind(0):
+        if recurrent is not None:
+            current_t = current_t + recurrent.current()
         states.append(advance(structure, named, current_t, states[-1], surrogate))
+        if recurrent is not None:
+            recurrent.fired(states[-1].s)
         if not traces:
             states[-2] = LinearState(None, None, states[-2].s)  # pyright: ignore[reportArgumentType] - nobody needs them any more
 
@@ -314,9 +332,13 @@ def _plain_sequence(structure, named, current, state, dtype, surrogate, traces: 
     return s, states[-1], x, None
 
 
-def _compiled_sequence(structure, named, current, state, dtype, surrogate, traces: bool, support: bool) -> tuple:
+def _compiled_sequence(
+    structure, named, current, state, dtype, surrogate, traces: bool, support: bool, recurrence
+) -> tuple:
     from ..kernels.linear_neuron.operator import linear_neuron as operator
 
+    if recurrence is not None:
+        return _compiled_recurrence(structure, named, current, state, dtype, surrogate, traces, recurrence)
     steps, batch, *features = current.shape
     columns = math.prod(features)
     rows = torch.stack([_row(value, features, dtype, current) for value in named.values()]).view(len(named), columns)
@@ -331,6 +353,21 @@ def _compiled_sequence(structure, named, current, state, dtype, surrogate, trace
     final = LinearState(x0.view(shape[1:]), x1.view(shape[1:]) if two else None, s.view(shape[1:]))
     x = (x0_seq.view(shape), x1_seq.view(shape) if two else None) if traces else None
     return spikes.view(shape), final, x, None if inside is None else inside.view(shape)
+
+
+def _compiled_recurrence(structure, named, current, state, dtype, surrogate, traces: bool, recurrence: Recurrence) -> tuple:
+    from ..kernels.recurrent_neuron.operator import recurrent_neuron as operator
+
+    features = current.shape[2:]
+    rows = torch.stack([_row(value, features, dtype, current) for value in named.values()])
+    x0, x1, s = (current.new_empty(0, 0, dtype=dtype) if x is None else x.to(dtype) for x in state)
+    spikes, x0_seq, x1_seq, x0, x1, s = operator(
+        current.to(dtype), x0, x1, s, rows, *recurrence.synapses(dtype), recurrence.past(current, dtype), structure, traces,
+        surrogate,
+    )  # fmt: skip
+    two = state.x1 is not None
+    x = (x0_seq, x1_seq if two else None) if traces else None
+    return spikes, LinearState(x0, x1 if two else None, s), x, None
 
 
 def _row(value: Number, features: list[int], dtype: torch.dtype, current: Tensor) -> Tensor:

@@ -14,14 +14,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import check_spikes
+from ..checks import check_spikes, values_known
 from ..delays import check_delays
 from ..kernels import dispatch
 from ..kernels.checks import check_size, check_synapse_list
+from ..kernels.dispatch import ListedMethod
 from ..transforms import refuse_transforms
-from .inputs import check_synapses, padded_steps
+from .inputs import Padding, check_synapses, padded_steps
 
 __all__ = ["SynapseList", "sparse_delayed_linear", "sparse_delayed_linear_step", "synapse_list"]
 
@@ -74,8 +76,8 @@ def sparse_delayed_linear(
     bias: Tensor | None = None,
     *,
     max_delay: int,
-    padding: str | int = "same",
-    method: str | None = None,
+    padding: Padding = "same",
+    method: ListedMethod | None = None,
 ) -> Tensor:
     """Input currents of a sequence over a list of synapses.
 
@@ -99,13 +101,18 @@ def sparse_delayed_linear(
     refuse_transforms("a discrete layer", _TRAIN, vmap=False)
     steps = spikes.shape[0] + padded_steps(padding, max_delay)
     with torch.no_grad():
-        if dispatch.sparse_delay_method(spikes, method) != "torch":
+        if spikes.is_meta:  # where nobody knows which delays there are
+            current = spikes.new_empty(steps, spikes.shape[1], out_features)
+        elif dispatch.sparse_delay_method(spikes, method) != "torch":
             from ..kernels.sparse_delay.operator import sparse_delayed_linear as operator
 
             current = operator(spikes, *synapses, out_features, steps, int(max_delay))
         else:
-            check_synapse_list(*synapses, out_features, int(max_delay))
-            current = _plain(spikes, synapses, out_features, steps)
+            if values_known(synapses.delays):
+                check_synapse_list(*synapses, out_features, int(max_delay))
+                current = _plain(spikes, synapses, out_features, steps)
+            else:
+                current = _gathered(spikes, synapses, out_features, steps, int(max_delay))
         return current if bias is None else current + bias
 
 
@@ -167,6 +174,16 @@ def _plain(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int)
         arriving = spikes[: max(0, min(count, steps - delay))][..., sender[these]] * synapses.weights[these]
         current[delay : delay + arriving.shape[0]].index_add_(2, synapses.targets[these].long(), arriving)
     return current
+
+
+def _gathered(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int, max_delay: int) -> Tensor:
+    """The same without a look at values, as programs compute it that are exported."""
+    senders = (torch.arange(synapses.weights.numel(), device=spikes.device) >= synapses.starts[1:, None]).sum(0)
+    padded = F.pad(spikes, (0, 0, 0, 0, max_delay, steps - spikes.shape[0])).transpose(1, 2)
+    times = torch.arange(steps, device=spikes.device)[:, None] + (max_delay - synapses.delays.long())
+    arriving = padded[times, senders] * synapses.weights[:, None]  # [steps, synapses, N]
+    current = spikes.new_zeros(steps, out_features, spikes.shape[1])
+    return current.index_add(1, synapses.targets.long(), arriving).mT
 
 
 def check_list_input(spikes: Tensor, synapses: SynapseList, out_features: int, bias: Tensor | None, dims: int) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..checks import check_real, check_spikes, check_steps, check_tensor, check_whole
 from ..delays import DelayRule
-from .inputs import autocasts, check_bias, check_past, compute_dtype, full_precision, padded_steps
+from .inputs import Padding, autocasts, check_bias, check_past, compute_dtype, full_precision, padded_steps
 
 __all__ = ["windowed_convolution"]
 
@@ -38,7 +38,7 @@ def windowed_convolution(
     padding: int | tuple[int, ...] = 0,
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
-    time_padding: str | int = "same",
+    time_padding: Padding = "same",
     history: Tensor | None = None,
 ) -> Tensor:
     """Convolution over one or two axes of space with a window per connection (equation: head of this module).

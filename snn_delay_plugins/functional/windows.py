@@ -17,6 +17,7 @@ Shapes: spikes ``[T, N, in]``, weight ``[out, in]``, delay ``[out, in]`` (synapt
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +27,11 @@ from ..checks import check_steps, check_tensor
 from ..delays import DelayRule, Window
 from ..kernels import dispatch
 from ..kernels.checks import check_windows
+from ..kernels.dispatch import DelayMethod
 from .convolution import METHODS as CONVOLUTIONS
-from .convolution import causal_convolution
+from .convolution import ConvolutionMethod, causal_convolution
 from .inputs import (
+    Padding,
     check_history,
     check_input,
     check_past,
@@ -55,11 +58,11 @@ def windowed_linear(
     rule: DelayRule,
     max_delay: int,
     parameters: Mapping[str, Tensor | float] | None = None,
-    padding: str | int = "same",
+    padding: Padding = "same",
     smoothing: Tensor | None = None,
     history: Tensor | None = None,
     support: Tensor | None = None,
-    method: str | None = None,
+    method: DelayMethod | None = None,
 ) -> Tensor:
     """Linear layer with a window per synapse (equation: head of this module).
 
@@ -113,7 +116,7 @@ def windowed_linear(
             kernel = smoothed_kernel(rule.over_lags(weight, delay, max_delay, parameters), smoothing)
             if support is not None:
                 trains = torch.where(support.bool(), trains, trains.detach())
-            current = causal_convolution(trains, kernel, chosen, after)
+            current = causal_convolution(trains, kernel, cast("ConvolutionMethod | None", chosen), after)
         current = current[before:]
         if bias is not None:
             current = current + bias.to(compute)
@@ -178,7 +181,7 @@ def history_after(spikes: Tensor, history: Tensor | None, max_delay: int, smooth
 
 def listed_convolution(
     trains: Tensor, kernel: Tensor, lag: Tensor, senders: Tensor, receivers: Tensor, out_features: int, *,
-    after: int = 0, method: str | None = None,
+    after: int = 0, method: DelayMethod | None = None,
 ) -> Tensor:  # fmt: skip
     """Input currents over a list of synapses with a window of taps each (equation: head of this module).
 
@@ -236,7 +239,7 @@ def smoothed_taps(taps: Tensor, smoothing: Tensor) -> Tensor:
     return F.conv1d(F.pad(taps, (later, later))[:, None], smoothing.to(taps.dtype).flip(0)[None, None])[:, 0]
 
 
-def _method(rule: DelayRule, spikes: Tensor, compute: torch.dtype, method: str | None) -> str | None:
+def _method(rule: DelayRule, spikes: Tensor, compute: torch.dtype, method: DelayMethod | None) -> str | None:
     methods = dispatch.OPERATORS["delayed_linear"].methods
     if method in methods or (rule.width is not None and rule.width <= _TAPS_ON_EVENTS):
         return dispatch.delay_method(spikes, compute, method)

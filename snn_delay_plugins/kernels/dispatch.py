@@ -14,18 +14,20 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from ..callers import user_level
-from ..transforms import transform
+from ..transforms import exporting_to_onnx, transform
 from .device import has_triton, kernel_device, runs_triton
 from .op_counts import counting, uncounted
 from .surrogates import surrogate_obstacle
 
-__all__ = ["OPERATORS", "Choice", "Operator", "chosen"]
+__all__ = [
+    "OPERATORS", "Choice", "DelayMethod", "LinearMethod", "ListedMethod", "NeuronMethod", "Operator", "chosen",
+]  # fmt: skip
 
 _log = logging.getLogger("snn_delay_plugins")
 METHODS = ("torch", "numba", "triton")
@@ -49,10 +51,13 @@ class Operator(NamedTuple):
     slow: str | None = None
 
 
-DELAY_METHODS = ("direct", "fft", "numba", "events", "shifted", "triton")
+NeuronMethod = Literal["torch", "numba", "triton"]
+DelayMethod = Literal["torch", "direct", "fft", "numba", "events", "shifted", "triton"]
+LinearMethod = Literal["torch", "numba", "events"]
+ListedMethod = Literal["torch", "numba", "triton"]
 _STEPS = "AdLIF runs in its plain PyTorch form, step by step and many times slower"
-_NEURON = Operator({"cpu": "numba", "cuda": "triton"}, ("torch", "numba", "triton"), _STEPS)
-_LISTED = Operator({"cpu": "numba", "cuda": "triton"}, METHODS)
+_NEURON = Operator({"cpu": "numba", "cuda": "triton"}, get_args(NeuronMethod), _STEPS)
+_LISTED = Operator({"cpu": "numba", "cuda": "triton"}, get_args(ListedMethod))
 
 _EVENTS = Operator(
     {"cpu": "numba", "cuda": "triton"},
@@ -63,11 +68,12 @@ _EVENTS = Operator(
 OPERATORS = {
     "adlif": _NEURON,
     "linear_neuron": _NEURON._replace(slow=_STEPS.replace("AdLIF runs in its", "the neurons run in their")),
+    "recurrent_neuron": _LISTED._replace(slow=_STEPS.replace("AdLIF runs in its", "recurrent neurons run in their")),
     "delayed_linear": Operator(
-        {"cpu": "auto", "cuda": "triton"}, ("torch", *DELAY_METHODS),
+        {"cpu": "auto", "cuda": "triton"}, get_args(DelayMethod),
         "delayed_linear runs as a dense convolution, slow over long delays",
     ),
-    "spike_linear": Operator({"cpu": "auto"}, ("torch", "numba", "events")),
+    "spike_linear": Operator({"cpu": "auto"}, get_args(LinearMethod)),
     "sparse_delayed_linear": _LISTED,
     "sparse_taps": _LISTED,
     "delay_line": Operator({"cpu": "listed"}, METHODS),
@@ -138,6 +144,8 @@ def choose(
     """
     of = OPERATORS[name]
     wanted = wanted_method(method, of.methods)
+    if exporting_to_onnx():
+        return "torch"
     if wanted in _PLAIN:
         return _chose(name, tensor, wanted if wanted in of.methods else "torch")
     form = of.forms.get(kernel_device(tensor))
@@ -248,6 +256,8 @@ def delay_method(trains: Tensor, dtype: torch.dtype, method: str | None = None) 
     :returns: ``None`` where the plain form itself is to choose.
     """
     form = choose("delayed_linear", trains, dtype, method)
+    if form == "torch" and exporting_to_onnx():
+        return "direct"
     return None if form == "torch" else form
 
 
@@ -276,6 +286,11 @@ def sparse_delay_method(spikes: Tensor, method: str | None = None, name: str = "
 
 def eventprop_method(times: Tensor, name: str) -> str:
     """``"torch"`` where the environment asks for the plain form, or nothing else can run; else the kernel's."""
+    if exporting_to_onnx():
+        raise NotImplementedError(
+            f"{name} cannot be exported to ONNX: EventProp computes with lists of spikes at times between the steps, whose "
+            "length depends on the input. Export layer.discretize(dt), which is the same layer over whole steps"
+        )
     if torch.compiler.is_compiling():  # which cannot trace the plain form
         return "numba"
     if wanted_method(None, METHODS) in _PLAIN:

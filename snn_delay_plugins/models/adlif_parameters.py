@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..bounds import BoundMode
 from ..functional.adlif import AdLIFState, Variant, adlif, adlif_step, spikes_of
+from ..functional.recurrent import Recurrence
 from .adlif import ADLIF_PLUS
 from .model import Parameter
 from .parameters import InitialState, NeuronParameters, preset_parameters
@@ -112,6 +113,9 @@ class _AdLIFRun:
     def spikes(self, states: States) -> Tensor:
         return spikes_of(states[0], self._options["threshold"], self._options["surrogate"])
 
+    def threshold_at(self, states: States) -> Tensor | float:
+        return self._options["threshold"]
+
     def _state(self, states: States) -> AdLIFState:
         u, w = states
         return AdLIFState(u, w, self.spikes(states))
@@ -120,6 +124,10 @@ class _AdLIFRun:
         u, w, s = adlif_step(current, self._state(states), **self._options)
         return (u, w), s
 
-    def sequence(self, current: Tensor, states: States, traces: bool = False, support: bool = False) -> Sequence:
-        spikes, (u, w, _), *more = adlif(current, self._state(states), traces=traces, support=support, **self._options)
+    def sequence(
+        self, current: Tensor, states: States, traces: bool = False, support: bool = False,
+        recurrence: Recurrence | None = None,
+    ) -> Sequence:  # fmt: skip
+        wanted = {"traces": traces, "support": support, "recurrence": recurrence}
+        spikes, (u, w, _), *more = adlif(current, self._state(states), **wanted, **self._options)
         return Sequence(spikes, (u, w), more[0] if traces else None, more[-1] if support else None)

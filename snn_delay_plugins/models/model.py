@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from ..checks import values_known
+from ..functional.adlif import RESETS
 from ..functional.linear_neuron import Coefficients
 
 __all__ = ["RESETS", "LinearModel", "NeuronModel", "Parameter", "StepModel", "membrane_reset"]
 
-RESETS = ("subtract", "zero", "none")
 Number = Tensor | float
 
 

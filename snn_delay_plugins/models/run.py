@@ -21,6 +21,7 @@ from ..functional.linear_neuron import (
     linear_neuron,
     linear_neuron_step,
 )
+from ..functional.recurrent import Recurrence
 from ..functional.surrogate import fire
 from ..kernels import dispatch
 from .model import LinearModel, NeuronModel, StepModel
@@ -56,6 +57,10 @@ class Run(Protocol):
         """The spikes that belong to states ``[N, *]`` that were carried."""
         ...
 
+    def threshold_at(self, states: States) -> Tensor | float:
+        """What the membrane potential of states ``[..., N, *]`` is compared with: it may move with the others."""
+        ...
+
     def step(self, current: Tensor, states: States) -> tuple[States, Tensor]:
         """States and spikes after one step, from the current ``[N, *]``.
 
@@ -63,8 +68,11 @@ class Run(Protocol):
         """
         ...
 
-    def sequence(self, current: Tensor, states: States, traces: bool = False, support: bool = False) -> Sequence:
-        """The same over a current ``[T, N, *]``."""
+    def sequence(
+        self, current: Tensor, states: States, traces: bool = False, support: bool = False,
+        recurrence: Recurrence | None = None,
+    ) -> Sequence:  # fmt: skip
+        """The same over a current ``[T, N, *]``, to which ``recurrence`` adds what the neurons say to each other."""
         ...
 
 
@@ -103,6 +111,10 @@ class _LinearRun(NamedTuple):
         z = states[0] + of.c * states[1] if moved else states[0]
         return fire(z - of.theta, self.surrogate)
 
+    def threshold_at(self, states: States) -> Tensor | float:
+        of = self.coefficients
+        return of.theta - of.c * states[1] if isinstance(of.c, Tensor) or of.c != 0 else of.theta
+
     def _started(self, states: States) -> LinearState:
         return LinearState(states[0], states[1] if len(states) > 1 else None, self.spikes(states))
 
@@ -114,11 +126,15 @@ class _LinearRun(NamedTuple):
             _check_finite(after, self.coefficients.theta)
         return after, state.s
 
-    def sequence(self, current: Tensor, states: States, traces: bool = False, support: bool = False) -> Sequence:
+    def sequence(
+        self, current: Tensor, states: States, traces: bool = False, support: bool = False,
+        recurrence: Recurrence | None = None,
+    ) -> Sequence:  # fmt: skip
         _check_fit(self.parameters, self.coefficients.theta, current, current.shape[2:])
         spikes, state, *more = linear_neuron(
-            current, self.coefficients, self._started(states), surrogate=self.surrogate, traces=traces, support=support
-        )
+            current, self.coefficients, self._started(states), surrogate=self.surrogate, traces=traces, support=support,
+            recurrence=recurrence,
+        )  # fmt: skip
         if not current.is_cuda:
             _check_finite(_states(state), self.coefficients.theta)
         kept = tuple(trace for trace in more.pop(0) if trace is not None) if traces else None
@@ -136,6 +152,9 @@ class _StepRun(NamedTuple):
 
     def spikes(self, states: States) -> Tensor:
         return fire(self.model.above(states, self.parameters, self.threshold), self.surrogate)
+
+    def threshold_at(self, states: States) -> Tensor | float:
+        return states[0] - self.model.above(states, self.parameters, self.threshold)
 
     def step(self, current: Tensor, states: States) -> tuple[States, Tensor]:
         _check_fit(self.parameters, self.threshold, current, current.shape[1:])
@@ -161,7 +180,10 @@ class _StepRun(NamedTuple):
             )
         return tuple(after)
 
-    def sequence(self, current: Tensor, states: States, traces: bool = False, support: bool = False) -> Sequence:
+    def sequence(
+        self, current: Tensor, states: States, traces: bool = False, support: bool = False,
+        recurrence: Recurrence | None = None,
+    ) -> Sequence:  # fmt: skip
         _check_fit(self.parameters, self.threshold, current, current.shape[2:])
         if dispatch.wanted_method(None, dispatch.METHODS) is None:
             dispatch.warn_once(
@@ -169,9 +191,14 @@ class _StepRun(NamedTuple):
             )
         spikes, passed = self.spikes(states), [states]
         emitted = []
+        recurrent = None if recurrence is None else recurrence.begin(current, states[0].dtype)
         for step in current.unbind(0):
+            if recurrent is not None:
+                step = step + recurrent.current()
             states = self._stepped(step, states, spikes)
             spikes = self.spikes(states)
+            if recurrent is not None:
+                recurrent.fired(spikes)
             passed.append(states)
             emitted.append(spikes)
         _check_finite(states, self.threshold)

@@ -22,6 +22,7 @@ with FRAMEWORK.needed():
     from .model import from_model
     from .models import NEURONS
     from .neuron import AdLIFPlus, StateAdLIFPlus
+    from .recurrent import DelayedRecurrent
     from .reset import detach, reset
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "AdLIFPlus", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPool1d", "EventPool2d",
+    "AdLIFPlus", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DelayedRecurrent", "DiscreteDelayedLinear", "EventPool1d", "EventPool2d",
     "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF",
     "EventPropLinear", "EventPropLinearLI", "StateAdLIFPlus", "detach", "from_model", "reset",
 ]  # fmt: skip

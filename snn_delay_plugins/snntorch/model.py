@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..bounds import BoundMode
 from ..checks import check_choice, check_current, check_flag, check_function, check_tensor, real_values, values_known
+from ..functional.adlif import Reset
+from ..functional.recurrent import Recurrence
 from ..functional.surrogate import Boxcar
 from ..models import front_door
 from ..models.model import RESETS, NeuronModel
@@ -64,7 +66,7 @@ class _Neuron(SaysSilence, NeuronParameters, _Unlisted):
         init_hidden: bool = False,
         inhibition: bool = False,
         learn_threshold: bool = False,
-        reset_mechanism: str | None = None,
+        reset_mechanism: Reset | None = None,
         state_quant: Callable[[Tensor], Tensor] | bool = False,
         output: bool = False,
         reset_delay: bool = True,
@@ -261,12 +263,15 @@ class SequenceNeuron(_Neuron):
     def reset_mem(self) -> None:
         """Nothing to forget: every call starts from ``init_state``."""
 
-    def forward(self, input_: Tensor):
-        """The spikes of a sequence ``(T, B, C)`` or ``[T, N, *]``; with ``output=True`` the traces of the states too."""
+    def forward(self, input_: Tensor, recurrence: Recurrence | None = None):
+        """The spikes of a sequence ``(T, B, C)`` or ``[T, N, *]``; with ``output=True`` the traces of the states too.
+
+        :param recurrence: what a :class:`~snn_delay_plugins.snntorch.DelayedRecurrent` adds to the input.
+        """
         check_current(input_, "(T, B, C)", 3)
         self.create_features(tuple(input_.shape[2:]))
         states = self.initial_state(input_.new_zeros(input_.shape[1:]))
-        sequence = self._run().sequence(input_, states, traces=self.output)
+        sequence = self._run().sequence(input_, states, traces=self.output, recurrence=recurrence)
         self.watch_sequence(input_, sequence.spikes)
         spikes = self._graded(sequence.spikes)
         if sequence.traces is None:

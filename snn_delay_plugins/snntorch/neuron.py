@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..bounds import BoundMode
 from ..checks import check_choice
-from ..functional.adlif import VARIANTS, Variant
+from ..functional.adlif import VARIANTS, Reset, Variant
 from ..models.adlif_parameters import AdLIFParameters
 from ..models.parameters import InitialState
 from .model import SequenceNeuron, StepNeuron
@@ -33,7 +33,7 @@ class _AdLIFPlusOptions(AdLIFParameters):
         learn_alpha: bool = True,
         learn_beta: bool = True,
         learn_threshold: bool = False,
-        reset_mechanism: str | None = None,
+        reset_mechanism: Reset | None = None,
         state_quant: Callable[[Tensor], Tensor] | bool = False,
         output: bool = False,
         reset_delay: bool = True,

@@ -22,6 +22,7 @@ with FRAMEWORK.needed():
     from .model import from_model
     from .models import NEURONS
     from .neuron import AdLIFPlusNode
+    from .recurrent import DelayedRecurrent
 
 if TYPE_CHECKING:
     from .model import Node
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DiscreteDelayedLinear", "EventPool1d",
+    "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DelayedRecurrent", "DiscreteDelayedLinear", "EventPool1d",
     "EventPool2d", "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d",
     "EventPropLI", "EventPropLIF", "EventPropLinear", "EventPropLinearLI", "from_model",
 ]  # fmt: skip

@@ -37,6 +37,7 @@ FRAMEWORK = Framework(
         "DelayedConv1d",
         "DelayedConv2d",
         "DelayedLinear",
+        "DelayedRecurrent",
         "DiscreteDelayedLinear",
         "EventPool1d",
         "EventPool2d",

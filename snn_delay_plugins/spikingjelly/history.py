@@ -32,12 +32,12 @@ class KeepsHistory(DetachableMemories):
         history_after: Callable[..., Tensor]
         check_batch: Callable[..., None]
 
-    def keep_history(self, step_mode: str) -> None:
+    def keep_history(self, step_mode: StepMode) -> None:
         """Called once by a layer's constructor, when its synapses are there."""
         self.step_mode = step_mode
         self.register_memory("history", 0.0)
 
-    def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
+    def materialize_states(self, inputs: tuple, states: tuple, step_mode: StepMode) -> tuple:
         self.check_batch(states[0], inputs[0], "spikingjelly.activation_based.functional.reset_net(net)")
         return states
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Unpack, cast
 
 from ..delay_options import Interpolation, LinearOptions, takes_options
 from ..delayed import DelayedSynapses, DiscreteSynapses
@@ -84,4 +84,4 @@ class DiscreteDelayedLinear(DiscreteSynapses, KeepsHistory):
     def __init__(self, layer: DelayedLinear, weight_bits: int | None = None) -> None:
         super().__init__()
         self.take_synapses(layer, weight_bits)
-        self.keep_history(layer.step_mode)
+        self.keep_history(cast("StepMode", layer.step_mode))

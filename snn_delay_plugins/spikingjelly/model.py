@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from spikingjelly.activation_based.neuron import BaseNode
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..bounds import BoundMode
 from ..checks import LARGEST, check_current, check_flag, check_function, check_number
+from ..functional.recurrent import Recurrence
 from ..functional.surrogate import Boxcar
 from ..models import front_door
 from ..models.model import LinearModel, NeuronModel
@@ -19,6 +20,7 @@ from ..models.run import Run, Sequence, States
 from ..second_backward import ToldOfSecondBackward
 from ..silence import SaysSilence
 from ..transforms import check_left_behind
+from .history import StepMode
 from .memory import DetachableMemories
 
 __all__ = ["Node", "from_model"]
@@ -44,7 +46,7 @@ class Node(SaysSilence, ToldOfSecondBackward, NeuronParameters, BaseNode, Detach
         v_reset: float | None = None,
         surrogate_function: Callable[[Tensor], Tensor] | None = None,
         detach_reset: bool = False,
-        step_mode: str = "s",
+        step_mode: StepMode = "s",
         store_v_seq: bool = False,
         *,
         features: int | Iterable[int] | None = None,
@@ -94,7 +96,7 @@ class Node(SaysSilence, ToldOfSecondBackward, NeuronParameters, BaseNode, Detach
     def _run(self) -> Run:
         return self.prepared(self.v_threshold, self.surrogate_function, self._reset_mechanism(), self.detach_reset)
 
-    def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
+    def materialize_states(self, inputs: tuple, states: tuple, step_mode: StepMode) -> tuple:
         x = check_current(inputs[0], *(("[T, N, *]", 2) if step_mode == "m" else ("[N, *]", 1)))
         current = x.new_zeros(x.shape[1:]) if step_mode == "m" else x
         self.create_features(tuple(current.shape[1:]))
@@ -129,18 +131,19 @@ class Node(SaysSilence, ToldOfSecondBackward, NeuronParameters, BaseNode, Detach
         self.support = sequence.support
         return (sequence.spikes,), sequence.states
 
-    def _sequence(self, x_seq: Tensor, states: States, **wanted: bool) -> Sequence:
+    def _sequence(self, x_seq: Tensor, states: States, **wanted: Any) -> Sequence:
         sequence = self._run().sequence(x_seq, self._continued(states), **wanted)
         self.carries(sequence.states[0], sequence.spikes)
         self.watch_part(x_seq, sequence.spikes)
         return sequence
 
-    def multi_step_forward(self, x_seq: Tensor, *args, **kwargs) -> Tensor:
-        if not self.store_v_seq:
+    def multi_step_forward(self, x_seq: Tensor, *args, recurrence: Recurrence | None = None, **kwargs) -> Tensor:
+        if not self.store_v_seq and recurrence is None:
             return cast("Tensor", super().multi_step_forward(x_seq, *args, **kwargs))  # of one output
         # BaseNode would loop over single steps here
         states = self.materialize_states((x_seq,), tuple(self._memories.values()), "m")
-        sequence = self._sequence(x_seq, states, traces=True)
+        sequence = self._sequence(x_seq, states, traces=self.store_v_seq, recurrence=recurrence)
+        self.support = None
         self._memories.update(zip(self._memories, sequence.states, strict=True))
         if sequence.traces is not None:  # they were asked for
             self.v_seq = sequence.traces[0]

@@ -11,6 +11,7 @@ from ..checks import check_choice, check_flag, check_number
 from ..functional.adlif import VARIANTS, Variant
 from ..models.adlif_parameters import AdLIFParameters
 from ..models.parameters import InitialState
+from .history import StepMode
 from .model import Node
 
 __all__ = ["AdLIFPlusNode"]
@@ -72,7 +73,7 @@ class AdLIFPlusNode(AdLIFParameters, Node):
         v_reset: float | None = None,
         surrogate_function: Callable[[Tensor], Tensor] | None = None,
         detach_reset: bool = False,
-        step_mode: str = "s",
+        step_mode: StepMode = "s",
         store_v_seq: bool = False,
         *,
         features: int | Iterable[int] | None = None,

@@ -208,7 +208,7 @@ def table(tmp_path_factory):
 
 def test_smoke_gives_the_whole_table_and_its_plots(table):
     names = {path.name for path in table.iterdir()}
-    endings = (".md", ".csv", ".json", "_accuracy.png", "_learning_curves.png")
+    endings = (".md", ".csv", ".json", "_accuracy.png", "_accuracy.pdf", "_learning_curves.png", "_learning_curves.pdf")
     assert names == {"runs", *(f"deckers_table1{ending}" for ending in endings)}
     rows = json.loads((table / "deckers_table1.json").read_text())["rows"]
     assert [row["runs"] for row in rows] == [1] * len(RECIPE.rows)

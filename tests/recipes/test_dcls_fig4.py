@@ -24,7 +24,7 @@ def out(tmp_path_factory):
 def test_the_figure_is_drawn_of_the_runs_of_table_2(out, capsys):
     assert main(["run", "dcls_fig4", "--smoke", "--epochs", "8", "--out", str(out)]) == 0
     assert "1 finished run in " in capsys.readouterr().out
-    assert {path.suffix for path in out.glob("dcls_fig4.*")} == {".md", ".csv", ".json", ".png"}
+    assert {path.suffix for path in out.glob("dcls_fig4.*")} == {".md", ".csv", ".json", ".png", ".pdf"}
     rows = json.loads((out / "dcls_fig4.json").read_text())["rows"]
     assert [row["epoch"] for row in rows] == [0, 1, 8] and all(len(row["delay"]) == 8 for row in rows)
     assert rows[0]["sigma"] > 10 > rows[1]["sigma"] > rows[2]["sigma"]

@@ -32,10 +32,10 @@ def test_a_view_shows_the_runs_that_are_there_and_trains_none_again(out, name, c
     assert main(["run", name, "--smoke", "--epochs", "1", "--seeds", "2", "--out", str(out)]) == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*")} == before
     assert "are kept and not repeated" in capsys.readouterr().out
-    for suffix in (".md", ".csv", ".json", ".png"):
+    for suffix in (".md", ".csv", ".json", ".png", ".pdf"):
         (out / f"{name}{suffix}").unlink()
     assert main(["table", name, "--out", str(out)]) == 0 and main(["plot", name, "--out", str(out)]) == 0
-    assert {path.suffix for path in out.glob(f"{name}.*")} == {".md", ".csv", ".json", ".png"}
+    assert {path.suffix for path in out.glob(f"{name}.*")} == {".md", ".csv", ".json", ".png", ".pdf"}
     assert "paper, SHD" in (out / f"{name}.md").read_text()
 
 

@@ -303,7 +303,7 @@ def test_the_sequence_task_is_as_the_paper_says(tmp_path, capsys):
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "100 % after 6 encounters (paper: 6)" in printed and "NO: " not in printed
-    assert {path.suffix for path in tmp_path.iterdir()} == {".md", ".csv", ".json", ".png"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".md", ".csv", ".json", ".png", ".pdf"}
 
 
 def test_the_sequence_task_says_so_when_it_fails(tmp_path, capsys):

@@ -30,7 +30,7 @@ def test_smoke_gives_table_and_pictures(command, out, monkeypatch):
     folder = out / Path(recipe.default_out).name
     assert main(["run", *command, "--smoke", "--out", str(folder)]) == 0
     written = sorted(folder.glob(f"{recipe.name}*.*"))
-    assert {".csv", ".json", ".png"} <= {path.suffix for path in written}
+    assert {".csv", ".json", ".png", ".pdf"} <= {path.suffix for path in written}
     for path in written:
         if path.suffix == ".json":
             json.loads(path.read_text())

@@ -2,14 +2,18 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 
 import pytest
 from rich.console import Console
 
+from recipes.__main__ import find_recipes
+from recipes.dcls_fig5 import RECIPE as FIG5
 from recipes.deckers_table1 import RECIPE
-from recipes.engine.results import plots, tables
+from recipes.engine.command.recipe import TableRecipe
+from recipes.engine.results import plots, styles, tables
 from recipes.eventprop_braille import RECIPE as BRAILLE
 from recipes.eventprop_yinyang import RECIPE as YIN_YANG
 
@@ -169,8 +173,48 @@ def test_the_table_is_written_as_markdown_csv_and_json(runs, tmp_path):
 
 def test_the_plots_are_drawn_and_written(runs, tmp_path):
     paths = plots.write(RECIPE, runs, tmp_path)
-    assert [path.name for path in paths] == ["deckers_table1_accuracy.png", "deckers_table1_learning_curves.png"]
-    assert all(path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for path in paths)
+    figures = ("deckers_table1_accuracy", "deckers_table1_learning_curves")
+    assert [path.name for path in paths] == [f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf")]
+    starts = {".png": b"\x89PNG\r\n\x1a\n", ".pdf": b"%PDF"}
+    assert all(path.read_bytes().startswith(starts[path.suffix]) for path in paths)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, BRAILLE, FIG5], ids=lambda recipe: recipe.name)
+def test_no_legend_and_no_name_stands_over_the_axes(recipe):
+    measured = [run(row.key, 0, [50.0, 60.0], [55.0, 58.0]) for row in recipe.rows]
+    for name in recipe.figures:
+        figure = getattr(plots, name)(recipe, measured)
+        figure.canvas.draw()
+        whole = figure.get_window_extent()
+        for legend in (*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())):
+            box = legend.get_window_extent()
+            assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes), name
+            assert whole.x0 <= box.x0 and box.x1 <= whole.x1, name
+        for axes in figure.axes:
+            labels = [label for label in axes.get_xticklabels() if label.get_text() and not label.get_rotation()]
+            boxes = [label.get_window_extent() for label in labels]
+            assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes)), name
+        plots.plt.close(figure)
+
+
+def test_an_architecture_has_one_colour_and_delays_one_line():
+    looks = styles.of_rows(RECIPE)
+    assert (
+        looks["lif"].colour == looks["lif-delays"].colour != looks["adlif-plus"].colour == looks["adlif-plus-delays"].colour
+    )
+    assert {looks[key].line for key in ("lif", "adlif", "adlif-plus")} == {styles.WITHOUT}
+    assert {looks[key].line for key in ("lif-delays", "adlif-plus-delays")} == {styles.WITH}
+    seen = {(look.colour, look.line) for look in looks.values()}
+    assert len(seen) == len(looks)  # nothing looks like another
+
+
+@pytest.mark.parametrize("name", sorted(find_recipes()))
+def test_no_two_rows_of_any_table_look_alike(name):
+    for recipe in getattr(find_recipes()[name], "parts", {"": find_recipes()[name]}).values():
+        if isinstance(recipe, TableRecipe):
+            looks = styles.of_rows(recipe)
+            assert set(looks) == {row.key for row in recipe.rows}
+            assert len({(look.colour, look.line) for look in looks.values()}) == len(looks), recipe.name
 
 
 def test_every_seed_is_a_point_beside_the_paper(runs):

@@ -94,7 +94,7 @@ class View:
         from ..results import plots
 
         figure = self.draw(self, runs, RunStore(out))
-        return [plots.save(figure, out / f"{self.name}.png")]
+        return plots.save(figure, out / f"{self.name}.png")
 
 
 def best_run(runs: list[dict]) -> dict:

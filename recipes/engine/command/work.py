@@ -6,14 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from ..data.sources import Splits
 from ..errors import Diverged, RunError
 from ..results import tables
 from ..results.runs import Busy, Run, RunStore
 from ..training import machine
 from .plan import Plan
+from .progress import Bar
 
 if TYPE_CHECKING:
     from .recipe import TableRecipe
@@ -51,15 +50,14 @@ def train(plan: Plan, load: Callable[[], Splits]) -> tuple[list[Run], list[Failu
     done, failed = _kept(runs, plan.store)
     settled = [*done, *(failure.run for failure in failed)]
     how = {"hardware": plan.hardware, "tensorboard": plan.request.tensorboard, "reload": load}
-    with _progress(len(runs)) as bar:
-        task = bar.add_task(plan.recipe.name, total=len(runs), completed=len(done))
+    with Bar(plan.recipe.name, len(runs), len(done)) as bar:
         for run in runs:
             if run in settled:
                 continue
-            before = bar.tasks[task].completed
+            before = bar.completed
 
             def report(share: float, epoch: dict | None, run=run, before=before) -> None:
-                bar.update(task, description=_progress_text(run, epoch), completed=before + share)
+                bar.update(before + share, _progress_text(run, epoch))
 
             try:
                 with plan.store.claimed(run) as folder:
@@ -71,10 +69,10 @@ def train(plan: Plan, load: Callable[[], Splits]) -> tuple[list[Run], list[Failu
             except (Diverged, RunError) as error:
                 failed.append(Failure(run, error))
                 said = str(failed[-1])
-                bar.update(task, completed=before)
+                bar.update(before)
             else:
-                bar.update(task, completed=before + 1)
-            bar.console.print(said, highlight=False, soft_wrap=True, markup=False)
+                bar.update(before + 1)
+            bar.say(said)
     return runs, failed
 
 
@@ -119,11 +117,6 @@ def _mention(done: list[dict], store: RunStore) -> None:
     others = {result["versions"].get("snn_delay_plugins") for result in done} - {ours}
     if others:
         print(f"Some were made with snn_delay_plugins {', '.join(map(str, others))}; this is {ours}.")
-
-
-def _progress(runs: int) -> Progress:
-    done = TextColumn(f"{{task.completed:.2f}}/{tables.counted(runs, 'run')}")
-    return Progress(TextColumn("{task.description}"), BarColumn(), done, TimeElapsedColumn(), TimeRemainingColumn())
 
 
 def _progress_text(run: Run, epoch: dict | None) -> str:

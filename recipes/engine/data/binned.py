@@ -126,6 +126,17 @@ class BinnedCounts(Source):
     def load_fold(self, data_dir: Path | None, left_out: tuple[int, ...]) -> Splits:
         return load_fold(data_dir, self._read, self.binning.channels, left_out)
 
+    def of_run(self, settings: dict) -> "BinnedCounts":
+        source = copy.copy(self)
+        source.binning = Binning(**settings["binning"])
+        return source
+
+    def class_names(self, path: Path) -> tuple[str, ...]:
+        return shd_files.class_names(path)
+
+    def recordings(self, path: Path, allow_silence: bool = False) -> Recordings:
+        return read(path, self.binning, allow_silence, labelled=False)
+
     def _read(self, path: Path) -> Recordings:
         return read(path, self.binning, self.allow_silence)
 
@@ -138,21 +149,22 @@ class BinnedCounts(Source):
 # --------------------------------------------------------------------------------------------------- one file
 
 
-def read(path: Path, binning: Binning, allow_silence: bool = False) -> Recordings:
-    """One file, binned; from the cache where these settings have seen this file (name, size, time) before. Raises
-    :class:`DataError`."""
+def read(path: Path, binning: Binning, allow_silence: bool = False, labelled: bool = True) -> Recordings:
+    """One file, binned, which may have no labels where it need not be ``labelled``; from the cache where these settings
+    have seen this file (name, size, time) before. Raises :class:`DataError`."""
     path = Path(path)
     plain_files.checked(path)
-    arrays = cache.cached(path, _entry(path, binning), lambda sink: _bin_into(sink, path, binning), ("counts",))
+    entry = _entry(path, binning, labelled)
+    arrays = cache.cached(path, entry, lambda sink: _bin_into(sink, path, binning, labelled), ("counts",))
     return _recordings(path, arrays, binning, allow_silence)
 
 
-def _entry(path: Path, binning: Binning) -> Path:
-    return cache.entry("binned", path, [_CACHE_FORMAT, dataclasses.asdict(binning)])
+def _entry(path: Path, binning: Binning, labelled: bool = True) -> Path:
+    return cache.entry("binned", path, [_CACHE_FORMAT, dataclasses.asdict(binning), *([] if labelled else ["unlabelled"])])
 
 
-def _bin_into(sink: cache.Sink, path: Path, binning: Binning) -> None:
-    with shd_files.open_events(path) as file:
+def _bin_into(sink: cache.Sink, path: Path, binning: Binning, labelled: bool = True) -> None:
+    with shd_files.open_events(path, labelled) as file:
         late = 0
         for chunk in file.chunks(binning.units):
             counts, chunk_late = _bin(path, chunk, binning)

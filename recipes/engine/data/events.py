@@ -104,21 +104,22 @@ class Sampling:
             raise ValueError(f"duration and resolution must be positive, not {self}")
 
 
-def read(path: Path, sampling: Sampling, allow_silence: bool = False) -> EventRecordings:
-    """One file; from the cache where these settings have seen this file before. The events stay on disk, but for those
-    of the batch at hand. Raises :class:`recipes.engine.data.sources.DataError`."""
+def read(path: Path, sampling: Sampling, allow_silence: bool = False, labelled: bool = True) -> EventRecordings:
+    """One file, which may have no labels where it need not be ``labelled``; from the cache where these settings have seen
+    this file before. The events stay on disk, but for those of the batch at hand. Raises
+    :class:`recipes.engine.data.sources.DataError`."""
     path = Path(path)
     plain_files.checked(path)
-    kept = cache.entry("events", path, [_CACHE_FORMAT, dataclasses.asdict(sampling)])
-    arrays = cache.cached(path, kept, lambda sink: _read(sink, path, sampling), ("times", "units"))
+    kept = cache.entry("events", path, [_CACHE_FORMAT, dataclasses.asdict(sampling), *([] if labelled else ["unlabelled"])])
+    arrays = cache.cached(path, kept, lambda sink: _read(sink, path, sampling, labelled), ("times", "units"))
     silence.check(path, arrays["silent"], sampling.duration / 1000, allow_silence)
     names = ("times", "units", "offsets", "labels")
     return EventRecordings(*(arrays[name] for name in names), sampling.units, sampling.duration, arrays.get("speakers"))
 
 
-def _read(sink: cache.Sink, path: Path, sampling: Sampling) -> None:
+def _read(sink: cache.Sink, path: Path, sampling: Sampling, labelled: bool) -> None:
     lengths = []
-    with shd_files.open_events(path) as file:
+    with shd_files.open_events(path, labelled) as file:
         for chunk in file.chunks(sampling.units):
             sample, time, unit = _sampled(chunk, sampling)
             sink.append("times", time.astype(np.float32))
@@ -154,7 +155,7 @@ class ShdEvents(Source):
     """A folder in SHD's format as events. ``augmentations`` are the ways in which training samples can be augmented, by
     name: each makes a training part of the recordings (None: as they are) and is a dataclass, kept with every result;
     ``augmentation`` names the one in use. ``paper_criterion`` is the metric by which the paper chose its epoch.
-    ``thinning``, a dataclass too, makes each file's recordings into others with ``channels(units)`` channels
+    ``thinning`` makes each file's recordings into others with ``channels(units)`` channels
     (:class:`recipes.engine.data.thinning.Thinning`)."""
 
     sampling: Sampling
@@ -223,4 +224,6 @@ class ShdEvents(Source):
     def smoke(self) -> tuple["ShdEvents", Path]:
         from . import miniature
 
-        return self, miniature.make()
+        # of the miniature's few spikes thinning would leave none
+        thinning = dataclasses.replace(self.thinning, every=1) if self.thinning else None
+        return dataclasses.replace(self, thinning=thinning), miniature.make()

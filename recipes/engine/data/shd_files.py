@@ -7,7 +7,7 @@ dataset               type                                           meaning
 ====================  =============================================  =========================
 ``spikes/times``      one array of floats per sample                 time of each spike in s
 ``spikes/units``      one array of integers per sample               its channel, 0 ... 699
-``labels``            integer per sample                             the class
+``labels``            integer per sample (absent: to be predicted)   the class
 ``extra/speaker``     integer per sample (may be absent)             who spoke
 ``extra/keys``        one string per class (may be absent)           names of the classes
 ====================  =============================================  =========================
@@ -36,6 +36,8 @@ from . import recorded_grid
 log = logging.getLogger(__name__)
 
 _CHUNK = 64  # samples read at once
+UNKNOWN = -1
+"""The label of a sample of which the file does not say what it is."""
 
 
 class Chunk(NamedTuple):
@@ -64,22 +66,34 @@ class Chunk(NamedTuple):
 
 
 @contextmanager
-def open_events(path: Path) -> Iterator["EventFile"]:
-    """One file in SHD's format. Raises :class:`DataError`."""
+def open_events(path: Path, labelled: bool = True) -> Iterator["EventFile"]:
+    """One file in SHD's format; without labels where it need not be ``labelled``. Raises :class:`DataError`."""
     with opened(path) as file:
-        yield EventFile(path, file)
+        yield EventFile(path, file, labelled)
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """``extra/keys`` of a file, empty where it has none. Raises :class:`DataError` for a file that cannot be read."""
+    with opened(path) as file:
+        keys = file.dataset("extra/keys")
+        if keys is None or keys.ndim != 1 or keys.dtype.kind not in "OS":
+            return ()
+        return tuple(key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in keys[:])
 
 
 class EventFile:
-    """``labels`` and ``speakers`` (or None) of one open file; its spikes in checked chunks."""
+    """``labels`` and ``speakers`` (or None) of one open file; its spikes in checked chunks. Labels that are not there are
+    :data:`UNKNOWN`."""
 
-    def __init__(self, path: Path, file: Hdf5File):
+    def __init__(self, path: Path, file: Hdf5File, labelled: bool = True):
         self.path, self._file = path, file
-        self._times, self._units, labels = (
-            _dataset(path, file, name) for name in ("spikes/times", "spikes/units", "labels")
-        )
+        self._times, self._units = (_dataset(path, file, name) for name in ("spikes/times", "spikes/units"))
+        labels = _dataset(path, file, "labels") if labelled else file.dataset("labels")
         speakers = file.dataset("extra/speaker")
-        self.labels = _whole_numbers(path, file, "labels", labels)
+        if labels is None:
+            self.labels = np.full(_length(self._times), UNKNOWN)
+        else:
+            self.labels = _whole_numbers(path, file, "labels", labels)
         self.speakers = None if speakers is None else _whole_numbers(path, file, "extra/speaker", speakers)
         lengths = {"spikes/times": _length(self._times), "spikes/units": _length(self._units)}
         lengths |= {} if self.speakers is None else {"extra/speaker": len(self.speakers)}
@@ -88,7 +102,8 @@ class EventFile:
                 raise DataError(f"{path}: {length} samples in {name} but {len(self.labels)} labels")
         if not len(self.labels):
             raise DataError(f"{path}: no samples")
-        _check_labels(path, file, self.labels)
+        if labels is not None:
+            _check_labels(path, file, self.labels)
         _check_arrays(path, self._times, self._units)
         for name, dataset in (("spikes/times", self._times), ("spikes/units", self._units)):
             file.check_lists(name, dataset)

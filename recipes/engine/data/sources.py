@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from torch import Tensor
 
+from ..errors import OptionError
+
 if TYPE_CHECKING:
     from ..files.downloads import Published
 
@@ -121,6 +123,19 @@ class Source:
     def load_fold(self, data_dir: Path | None, left_out: tuple[int, ...]) -> Splits:
         """The training set without these speakers, who are what is validated on; no test set."""
         raise NotImplementedError
+
+    def of_run(self, settings: dict) -> "Source":
+        """The source of a run with these settings (:attr:`settings` among them). Raises :class:`OptionError` where it
+        cannot read :meth:`recordings`."""
+        raise OptionError(f"no files can be predicted by runs on {type(self).__name__}; those on SHD's format can")
+
+    def recordings(self, path: Path, allow_silence: bool = False) -> Part:
+        """One file, as a run is evaluated on it; labels that are not in it are -1. Raises :class:`DataError`."""
+        raise NotImplementedError
+
+    def class_names(self, path: Path) -> tuple[str, ...]:
+        """Of the classes, where such a file says them. Raises :class:`DataError`."""
+        return ()
 
     def smoke(self) -> tuple["Source", Path | None]:
         """A miniature of this source, and the folder of its data: for ``--smoke``, without any download."""

@@ -150,6 +150,11 @@ _MEASURED = {
 """What tables and figures read of the chosen epoch, where that is not of the test set alone."""
 
 
+def read_result(path: Path) -> dict:
+    """A result with all that tables and figures need. Raises :class:`RunError`."""
+    return _complete(_read(path), path)
+
+
 def _read(path: Path) -> dict:
     """A result. Raises :class:`RunError` for a file that is none: our own are whole or absent."""
 

@@ -18,3 +18,8 @@ def summed_softmax(membrane: Tensor) -> Tensor:
 def summed_softmax_cross_entropy(membrane: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy with :func:`summed_softmax` as logits, mean over the batch (Deckers et al., Eq. 4)."""
     return torch.nn.functional.cross_entropy(summed_softmax(membrane), labels)
+
+
+def rates_above(rates: Tensor, most: float) -> Tensor:
+    r"""Excess of rates over ``most``, squared, mean over the neurons: :math:`\frac 1n \sum_i \max(0, r_i - r_{max})^2`."""
+    return (rates - most).clamp(min=0).square().mean()

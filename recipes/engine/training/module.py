@@ -77,6 +77,7 @@ class Training(lightning.LightningModule):
             torch.cuda.synchronize(self.device)
         self._seconds = time.perf_counter() - self._started
         seed_everything(self.seed)
+        self.objective.before_evaluation()
         self._tallies = {name: Tally() for name in self.evaluated}
 
     def validation_step(self, batch: Batch, index: int, dataloader_idx: int = 0) -> None:

@@ -17,6 +17,9 @@ class Response(NamedTuple):
     """Membrane potential of the readout, ``[T, N, classes]``."""
     spikes: Tensor
     """Mean number of spikes per hidden neuron during each sample, ``[N]``; without gradient."""
+    rates: Tensor | None = None
+    """Mean spikes per step and sample of every hidden neuron, ``[neurons]``, with gradient, for what is to regularise them;
+    None where nothing does."""
 
 
 class HiddenLayer(nn.Module):

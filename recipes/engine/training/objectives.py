@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from . import losses
 from .hyperparameters import Hyperparameters
-from .networks import as_input
+from .networks import Response, as_input
 
 
 class Measured(NamedTuple):
@@ -64,11 +64,19 @@ class Objective:
         """Run the network on a batch, in training (``network.training``) or in evaluation."""
         raise NotImplementedError
 
+    def scores(self, inputs: Any) -> Tensor:
+        """What a softmax makes probabilities of, ``[N, classes]``, for a batch in evaluation."""
+        raise NotImplementedError
+
     def before_epoch(self, epoch: int) -> None:
         """Called before the first batch of epoch 0, 1, ..."""
 
     def before_batch(self, optimizer: Optimizer, moment: Moment) -> None:
         """Called before every batch: learning rates that change by batch or by epoch."""
+
+    def before_evaluation(self) -> None:
+        """Called when an epoch has been trained, before it is evaluated and its weights are kept: the network may be given
+        those that are to be (an average). :meth:`after_epoch` takes them back."""
 
     def after_epoch(self, optimizer: Optimizer, entry: dict, criterion: str) -> None:
         """Called when an epoch has been trained and evaluated: ``entry[criterion]`` is what the protocol goes
@@ -107,10 +115,16 @@ class SummedSoftmax(Objective):
         return optimizer
 
     def measure(self, inputs: Tensor, labels: Tensor) -> Measured:
-        response = self.network(as_input(inputs))
-        output = losses.summed_softmax(response.membrane)
+        response, output = self._answer(inputs)
         loss = nn.functional.cross_entropy(output, labels)
         return Measured(loss, (output.argmax(1) == labels).sum(), response.spikes.sum())
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        return self._answer(inputs)[1]
+
+    def _answer(self, inputs: Tensor) -> tuple[Response, Tensor]:
+        response = self.network(as_input(inputs))
+        return response, losses.summed_softmax(response.membrane)
 
     def after_epoch(self, optimizer: Optimizer, entry: dict, criterion: str) -> None:
         if self.plateau:

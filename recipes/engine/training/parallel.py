@@ -99,6 +99,11 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
+def mean(value: Tensor, samples: int) -> Tensor:
+    """The mean over the whole batch, of ``value`` that is the mean over the ``samples`` at hand; with its gradient."""
+    return all_reduce(value * samples) / whole(samples) if divided() else value
+
+
 def largest(value: float | None, device: torch.device) -> float | None:
     """Maximum over all processes."""
     if value is None or not _several():

@@ -26,6 +26,7 @@ from torch.autograd import Function
 
 from ..checks import check_room
 from ..dispatch import warn_once
+from ..op_counts import counting
 
 __all__ = ["Line", "begin", "key_of", "silent_history", "state_of", "step", "values_changed"]
 
@@ -216,6 +217,8 @@ def begin(line: Line, history: Tensor) -> State:
 def step(spikes: Tensor, history: Tensor, state: State) -> tuple[Tensor, Tensor]:
     """Currents of one step, and the history for the next."""
     line, spikes = state.line, spikes.resolve_neg()  # numpy does not know of numbers that are stored negated
+    if counting() and not torch.compiler.is_compiling():
+        line.synapses.announce(spikes)
     if torch.is_grad_enabled() and (state.token.requires_grad or spikes.requires_grad or history.requires_grad):
         current, history, token = _Step.apply(spikes, history, state.token, line)
     else:

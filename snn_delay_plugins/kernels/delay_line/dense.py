@@ -31,6 +31,9 @@ class DenseSynapses:
         self.channels = kernel.detach().transpose(0, 1).flatten(0, 1).contiguous()  # [out * taps, in / groups, *places]
         self.forward, self.to_input, self.to_weight = _PASSES[kernel.dim() - 3]
 
+    def announce(self, spikes: Tensor) -> None:
+        """Counters of operations see those of torch that this runs."""
+
     def silence(self, spikes: Tensor) -> Tensor:
         with torch.no_grad():
             one = self._all(spikes[:1])

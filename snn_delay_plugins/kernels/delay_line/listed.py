@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..checks import LONGEST, check_room, check_synapse_indices
+from ..op_counts import announce
 from ..threads import over_ranges
 from . import numba as loops
 
@@ -70,6 +71,12 @@ class ListedSynapses:
             first = np.searchsorted(targets[order], np.arange(self.receivers + 1))
             self._by_receiver = first, (senders * self.length + lags)[order].astype(places.dtype), self.padded[order]
         return self._by_receiver
+
+    def announce(self, spikes: Tensor) -> None:
+        """Show a counter of operations what the loops do with these spikes."""
+        taps_of = np.add.reduceat(np.append(np.count_nonzero(self.weights, axis=1), 0), self.tables[0][:-1])
+        taps_of[np.diff(self.tables[0]) == 0] = 0
+        announce(spikes, torch.from_numpy(taps_of.astype(np.int64)))
 
     def ranges(self, loop: Callable, arguments: tuple, size: int, visits: int) -> None:
         """Over threads, where that pays for ``visits`` of all synapses of a sender."""

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from ...bins import FLOAT32, FLOAT64
+from ..checks import memory
 from ..threads import pool
 from . import numba as loops
-from .neuron import Neuron, TooManySpikes
+from .neuron import Neuron, TooManySpikes, refuse_endless
 
 _TIME_CHUNKS = 8  # neurons are split into this many runs when derivatives by event times are summed over them
 _GROUP_EVENTS = 1 << 18  # and samples into groups of about this many events, which bounds the memory of that sum
@@ -161,7 +162,9 @@ def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads
         def task(first, last, events=events):
             if grid:
                 return loops.lif_grid_forward(*events, *layer, first, last, *constants, max_spikes)
-            return loops.lif_exact_forward(*events, *layer, first, last, *constants, rows, neuron.duration, max_spikes)
+            return loops.lif_exact_forward(
+                *events, *layer, first, last, *constants, rows, neuron.duration, max_spikes, _room_for(0)
+            )
 
         for columns, status, sample, unit in _run([partial(task, *blocks) for blocks in ranges], threads):
             _check_spikes((status, lo + sample, unit), neuron, max_spikes)
@@ -173,7 +176,8 @@ def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads
 def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, threads) -> tuple[np.ndarray, np.ndarray]:
     events = (spikes.times, spikes.units, spikes.offsets)
     rows = None if grid else _rows(neuron, synapses, recurrent)
-    tables, tables_r = () if grid else synapses.tables(neuron, rows), recurrent.tables(neuron, rows)
+    tables_r = recurrent.tables(neuron, rows)
+    tables = tables_r if grid else synapses.tables(neuron, rows)  # the grid scheme reads none of the inputs
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
 
     def task(lo, hi):
@@ -197,12 +201,13 @@ def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, th
             rows,
             neuron.duration,
             max_spikes,
+            _room_for(recurrent.weight.shape[0]),
         )
 
     ranges = _ranges(spikes.batch_size, _pieces(threads, spikes.batch_size))
     parts = _run([partial(task, *part) for part in ranges], threads)
-    for _, _, *outcome in parts:
-        _check_spikes(outcome, neuron, max_spikes)
+    for _, _, status, sample, unit in parts:
+        _check_spikes((status, sample, unit), neuron, max_spikes)
     offsets = np.zeros(spikes.batch_size + 1, np.int64)
     if not parts:
         return offsets, np.empty((3, 0))
@@ -219,6 +224,13 @@ def _check_spikes(outcome: tuple[int, int, int], neuron: Neuron, max_spikes: int
     status, sample, unit = outcome
     if status == loops.TOO_MANY_SPIKES:
         raise TooManySpikes(sample, unit, neuron.duration, max_spikes)
+    if status == loops.ENDLESS:
+        refuse_endless(sample, unit, max_spikes)
+
+
+def _room_for(n_out: int) -> int:
+    """Spikes that fit into an eighth of the memory, with their chains to the ``n_out`` neurons of a recurrent layer."""
+    return memory() // (8 * (64 + 4 * n_out))
 
 
 @dataclass
@@ -305,7 +317,7 @@ def backward(
         _run([partial(task, *blocks, part) for blocks, part in zip(ranges, by_time, strict=True)], threads)
         for part in by_time if need_times else ():
             grad_t[spikes.offsets[lo] : spikes.offsets[hi]] += part
-    gradients = Gradients(*grads, grad_t, -float(before.sum()))
+    gradients = Gradients(*grads, times=grad_t, theta=-float(before.sum()))
     if need_tau:
         _tau_gradient(
             gradients, spikes, synapses, recurrent, neuron, fired, slope, g_time, g_jump, mu, source, end, resets, threads

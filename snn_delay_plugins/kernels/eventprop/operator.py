@@ -14,6 +14,8 @@ import math
 import warnings
 from collections import deque
 from functools import cache
+from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from .neuron import exact_neuron, grid_neuron, num_steps
 
 __all__ = ["KINDS", "eventprop_arrivals", "eventprop_li", "eventprop_lif"]
 
+_Gradients = TypeVar("_Gradients", bound=tuple[Tensor, ...])
 _REVERSE = "its derivatives exist in reverse mode alone (backward(), torch.autograd.grad)"
 _MOST_CELLS = 1 << 29  # neurons times steps: a step has two rows, delays double them, and rows count to 2^31
 _CELL_BYTES = 56  # of two rows: a bucket, its inhibition and its chain
@@ -42,7 +45,7 @@ def _cpu():
     return cpu
 
 
-def _device_kernels(tensor: Tensor):
+def _device_kernels(tensor: Tensor) -> ModuleType | None:
     """The kernels of a CUDA tensor's device; None for other devices and where Triton is not installed."""
     if not (runs_triton(tensor) and has_triton()):
         return None
@@ -180,7 +183,7 @@ def _check_layer(
     _check_delay_shape("delay", delay, weight)
     if (recurrent_weight is None) != (recurrent_delay is None):
         raise ValueError("recurrent_weight and recurrent_delay are given together or not at all")
-    if recurrent_weight is not None:
+    if recurrent_weight is not None and recurrent_delay is not None:
         check_tensor("recurrent_weight", recurrent_weight, (n_out, n_out), FLOATS, times.device)
         _check_delay_shape("recurrent_delay", recurrent_delay, recurrent_weight)
     for name, value in constants.items():
@@ -261,9 +264,9 @@ def _home(tensor: Tensor) -> torch.device:
     return tensor.device if tensor.is_cuda else torch.device("cpu")
 
 
-def _events(times: Tensor, units: Tensor, offsets: Tensor):
+def _events(kernels: ModuleType, times: Tensor, units: Tensor, offsets: Tensor):
     tensors = times.detach().to(torch.float64), units, offsets
-    return _device_kernels(times).Events(*(x.contiguous() for x in tensors), eps_of(times))
+    return kernels.Events(*(x.contiguous() for x in tensors), eps_of(times))
 
 
 def _like(grad: np.ndarray | Tensor, tensor: Tensor) -> Tensor:
@@ -279,17 +282,21 @@ def _gradient(wanted: bool, grad: np.ndarray | Tensor | float, tensor: Tensor) -
     """Of the operators' backward passes; empty where it is not asked for."""
     if not wanted:
         return tensor.new_empty(0)
-    return torch.tensor(grad, dtype=tensor.dtype, device=tensor.device) if isinstance(grad, float) else _like(grad, tensor)
+    if isinstance(grad, np.ndarray | Tensor):
+        return _like(grad, tensor)
+    return torch.tensor(grad, dtype=tensor.dtype, device=tensor.device)
 
 
 def _finite(*grads: Tensor | None) -> bool:
     return all(g is None or _all_finite(g) for g in grads)
 
 
-def _not_a_number(grads: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _not_a_number(grads: _Gradients) -> _Gradients:
     """A loss that is not finite, as gradient scaling meets now and then, has no derivatives: NaN, as everywhere in
     torch, for the caller to see. The loops use NaN for a purpose of their own."""
-    return tuple(g.fill_(math.nan) for g in grads)
+    for g in grads:
+        g.fill_(math.nan)
+    return grads
 
 
 def _empty_gradient(wanted: bool, tensor: Tensor) -> Tensor:
@@ -306,9 +313,9 @@ def _neuron(
     sampled: bool,
     columns: int = 8,
 ):
-    tau_mem, tau_syn = tau_mem.item(), tau_syn.item()
-    _check_steps(tau_mem, tau_syn, duration, dt, grid, sampled, columns)
-    constants = threshold, tau_mem, tau_syn, dt, duration
+    tau_m, tau_s = float(tau_mem), float(tau_syn)
+    _check_steps(tau_m, tau_s, duration, dt, grid, sampled, columns)
+    constants = threshold, tau_m, tau_s, dt, duration
     return grid_neuron(*constants) if grid else exact_neuron(*constants, sampled)
 
 
@@ -376,9 +383,13 @@ def eventprop_lif(
     neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, False, _columns(weight, recurrent_weight))
     kernels = _device_kernels(times)
     make = kernels.synapses if kernels else _synapses
-    layer, recurrent = make(weight, delay), None if recurrent_weight is None else make(recurrent_weight, recurrent_delay)
+    layer, recurrent = make(weight, delay), None
+    if recurrent_weight is not None and recurrent_delay is not None:
+        recurrent = make(recurrent_weight, recurrent_delay)
     if kernels:
-        out, slope = kernels.lif_forward(_events(times, units, offsets), layer, recurrent, neuron, grid, max_spikes)
+        out, slope = kernels.lif_forward(
+            _events(kernels, times, units, offsets), layer, recurrent, neuron, grid, max_spikes
+        )
         exact, out_units, out_offsets = out[:3]
     else:
         out, slope = _cpu().lif_forward(
@@ -470,12 +481,14 @@ def eventprop_lif_backward(
     neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, False, _columns(weight, recurrent_weight))
     kernels = None if for_tau else _device_kernels(times)
     make = kernels.synapses if kernels else _synapses
-    layer, recurrent = make(weight, delay), None if recurrent_weight is None else make(recurrent_weight, recurrent_delay)
+    layer, recurrent = make(weight, delay), None
+    if recurrent_weight is not None and recurrent_delay is not None:
+        recurrent = make(recurrent_weight, recurrent_delay)
     end_shape = offsets.numel() - 1, weight.shape[0], 2
     if kernels:
         by_time, by_potential = (torch.zeros_like(slope) if g is None else g.to(slope) for g in (g_time, g_potential))
         grads = kernels.backward(
-            _events(times, units, offsets),
+            _events(kernels, times, units, offsets),
             layer,
             recurrent,
             neuron,
@@ -497,7 +510,7 @@ def eventprop_lif_backward(
             recurrent,
             neuron,
             grid,
-            _cpu().Spikes(*(x.cpu().numpy() for x in (exact, out_units, out_offsets))),
+            _cpu().Spikes(exact.cpu().numpy(), out_units.cpu().numpy(), out_offsets.cpu().numpy()),
             slopes,
             by_time,
             by_potential,
@@ -508,19 +521,16 @@ def eventprop_lif_backward(
             True,
             torch.get_num_threads(),
         )
-    nothing = times.new_empty(0)
+    by_weight, by_delay = times.new_empty(0), times.new_empty(0)
+    if recurrent_weight is not None and recurrent_delay is not None:
+        by_weight = _gradient(for_synapses, grads.recurrent_weight, recurrent_weight)
+        by_delay = _gradient(for_synapses, grads.recurrent_delay, recurrent_delay)
     return (
         _gradient(for_times, grads.times, times),
         _gradient(for_synapses, grads.weight, weight),
         _gradient(for_synapses, grads.delay, delay),
-        *(
-            (nothing, nothing.clone())
-            if recurrent is None
-            else (
-                _gradient(for_synapses, grads.recurrent_weight, recurrent_weight),
-                _gradient(for_synapses, grads.recurrent_delay, recurrent_delay),
-            )
-        ),
+        by_weight,
+        by_delay,
         _gradient(for_tau, grads.tau_mem, tau_mem),
         _gradient(for_tau, grads.tau_syn, tau_syn),
         _gradient(True, grads.theta, threshold),
@@ -646,11 +656,11 @@ def eventprop_li(
     dtype = torch.promote_types(times.dtype, weight.dtype)
     kernels = _device_kernels(times)
     if kernels and kind == "maximum":
-        value, *peak = kernels.li_peaks(_events(times, units, offsets), kernels.synapses(weight, delay), neuron)
+        value, *peak = kernels.li_peaks(_events(kernels, times, units, offsets), kernels.synapses(weight, delay), neuron)
         return value.to(dtype), *peak
     if kernels:
         voltage, final = kernels.li_forward(
-            _events(times, units, offsets), kernels.synapses(weight, delay), neuron, grid, samples
+            _events(kernels, times, units, offsets), kernels.synapses(weight, delay), neuron, grid, samples
         )
         nothing = final.new_zeros(final.shape[:2])
         result = voltage if kind == "voltage" else final
@@ -667,7 +677,9 @@ def eventprop_li(
     result = {"voltage": voltage, "final": final, "maximum": peak.value}[kind]
     return (
         torch.from_numpy(result).to(times.device, dtype),
-        *(torch.from_numpy(x).to(_home(times)) for x in (peak.time, peak.event, peak.slope)),
+        torch.from_numpy(peak.time).to(_home(times)),
+        torch.from_numpy(peak.event).to(_home(times)),
+        torch.from_numpy(peak.slope).to(_home(times)),
     )
 
 
@@ -719,7 +731,7 @@ def eventprop_li_backward(
         grads = _li_backward_on_device(
             kernels,
             grad.detach().to(torch.float64),
-            _events(times, units, offsets),
+            _events(kernels, times, units, offsets),
             kernels.synapses(weight, delay),
             neuron,
             grid,
@@ -728,7 +740,6 @@ def eventprop_li_backward(
             for_times,
         )
     else:
-        peak = (x.cpu().numpy() for x in (peak_time, peak_event, peak_slope))
         what = " for gradients of tau_mem and tau_syn"
         grads = _li_backward_on_cpu(
             grad,
@@ -737,7 +748,9 @@ def eventprop_li_backward(
             neuron,
             grid,
             kind,
-            *peak,
+            peak_time.cpu().numpy(),
+            peak_event.cpu().numpy(),
+            peak_slope.cpu().numpy(),
             for_times,
             for_tau,
         )
@@ -892,7 +905,9 @@ def eventprop_arrivals(
     times = _checked_arrivals(times, units, offsets, weight, delay, rate, duration)
     kernels = _device_kernels(times)
     if kernels:
-        total = kernels.arrivals_forward(_events(times, units, offsets), kernels.synapses(weight, delay), rate, duration)
+        total = kernels.arrivals_forward(
+            _events(kernels, times, units, offsets), kernels.synapses(weight, delay), rate, duration
+        )
         return total.to(torch.promote_types(times.dtype, weight.dtype))
     arrays = _array(weight), _array(delay, tuple(weight.shape))
     total = _cpu().arrivals_forward(_spikes(times, units, offsets), *arrays, rate, duration, torch.get_num_threads())
@@ -923,7 +938,7 @@ def eventprop_arrivals_backward(
     kernels = _device_kernels(times)
     if kernels:
         grad_w, grad_d, grad_t = kernels.arrivals_backward(
-            _events(times, units, offsets),
+            _events(kernels, times, units, offsets),
             kernels.synapses(weight, delay),
             rate,
             duration,

@@ -6,6 +6,9 @@ r [out, n], theta and refractory [out]; B, c and kept [n].
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -27,6 +30,7 @@ from ..operator import (
     _not_a_number,
     _warn_of_copies,
 )
+from .tables import Constants, Layer, steps_at_least
 
 __all__ = ["MOST_STATES", "eventprop_linear"]
 
@@ -42,7 +46,7 @@ def _cpu():
     return cpu
 
 
-def _device_kernels(tensor: Tensor):
+def _device_kernels(tensor: Tensor) -> ModuleType | None:
     """The kernels of a CUDA tensor's device; None for other devices and where Triton is not installed."""
     if not (runs_triton(tensor) and has_triton()):
         return None
@@ -85,7 +89,7 @@ def _layer(neurons, duration: float, dt: float, recurrent: bool):
     if duration < _SHORTEST:
         raise ValueError(f"duration = {duration:g} would be too short; its inverse is no number")
     M = neurons[0]
-    rates = _cpu().steps_at_least(_array(M), duration, dt)
+    rates = steps_at_least(_array(M), duration, dt)
     columns = -(-M.shape[0] // 8) * 8 if recurrent else 8
     what = (
         f"dt = {dt:g} and the neurons' rates cut the duration of {duration:g} into {rates:.3g} steps: tables of {columns} "
@@ -94,7 +98,7 @@ def _layer(neurons, duration: float, dt: float, recurrent: bool):
     if not columns * rates < _MOST_CELLS:
         raise ValueError(f"{what} would be too long; take larger time constants or a larger dt")
     check_room(what, int(_CELL_BYTES * columns * rates))
-    layer = _cpu().Layer.of(_cpu().Constants(*(_array(x) for x in neurons)), duration, dt)
+    layer = Layer.of(Constants(*(_array(x) for x in neurons)), duration, dt)
     if not layer.is_finite:
         raise ValueError("the neurons' M, B or c are so large that their products overflow")
     return layer
@@ -106,7 +110,7 @@ def _events(times, units, offsets):
     return _cpu().Events(_array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy())
 
 
-def _synapses(weight, delay):
+def _synapses(weight, delay) -> Any:  # None for None
     return None if weight is None else (_array(weight), _array(delay, tuple(weight.shape)))
 
 
@@ -154,16 +158,16 @@ def eventprop_linear(
             _events_on_device(kernels, times, units, offsets), synapses, recurrent, layer, max_spikes
         )
         exact, of_units, of_offsets, _ = out.events
-        states = out.before, out.at_ready
+        before, at_ready = out.before, out.at_ready
     else:
         out = _cpu().forward_pass(
             _events(times, units, offsets), _synapses(weight, delay), _synapses(recurrent_weight, recurrent_delay), layer,
             max_spikes, torch.get_num_threads(),
         )  # fmt: skip
         exact, of_units, of_offsets = (torch.from_numpy(x).to(times.device) for x in (out.times, out.units, out.offsets))
-        states = (torch.from_numpy(x).to(times.device) for x in (out.before, out.at_ready))
+        before, at_ready = (torch.from_numpy(x).to(times.device) for x in (out.before, out.at_ready))
     dtype = torch.promote_types(times.dtype, weight.dtype)
-    return exact.to(dtype, copy=True), theta[of_units].to(dtype), of_units, of_offsets, exact, *states
+    return exact.to(dtype, copy=True), theta[of_units].to(dtype), of_units, of_offsets, exact, before, at_ready
 
 
 @eventprop_linear.register_fake
@@ -244,7 +248,7 @@ def eventprop_linear_backward(
     if for_constants:
         arrays[-1] = torch.as_tensor(grads.refractory) + _by_no_refractory(M, J, r, refractory, kept, arrays[6], arrays[7])
     tensors = (times, weight, delay, recurrent_weight, recurrent_delay, M, J, r, theta, refractory)
-    return tuple(
+    return tuple(  # pyright: ignore[reportReturnType] - as many as the signature says
         _like(grad.clone(), tensor) if grad is not None and tensor is not None and place.numel() else place
         for grad, tensor, place in zip(arrays, tensors, empty, strict=True)
     )
@@ -294,7 +298,9 @@ def _empty_gradients(times, weight, delay, recurrent_weight, recurrent_delay, ne
         _empty_gradient(True, delay),
         torch.empty_like(recurrent_weight) if recurrent else times.new_empty(0),
         _empty_gradient(True, recurrent_delay) if recurrent else times.new_empty(0),
-        *(_empty_gradient(for_constants, x) for x in (M, J, r)),
+        _empty_gradient(for_constants, M),
+        _empty_gradient(for_constants, J),
+        _empty_gradient(for_constants, r),
         torch.empty_like(theta),
         torch.empty_like(refractory),
     )

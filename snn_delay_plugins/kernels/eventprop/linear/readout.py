@@ -9,8 +9,9 @@ import numpy as np
 from ...compiled import njit
 from . import adjoint
 from .arrivals import ahead, block_synapses, rows_of_moments, scatter
-from .cpu import _CHUNKS, Events, Gradients, Layer, _pieces, _ranges, _run
+from .cpu import _CHUNKS, Events, Gradients, _pieces, _ranges, _run
 from .flow import LANES, MOMENTS, OPTIONS, STATES
+from .tables import Layer
 
 __all__ = ["readout", "readout_backward"]
 
@@ -35,8 +36,8 @@ def readout_backward(
     n_out, batch = synapses[0].shape[0], events.offsets.size - 1
     every = layer.steps // by_voltage.shape[0] if by_voltage.shape[0] else 1
     none = np.empty((0, 0))
-    shapes = synapses[0].shape, synapses[0].shape, none.shape, none.shape
-    sums = tuple(np.zeros(shape) for shape in shapes)
+    of = synapses[0].shape
+    sums = np.zeros(of), np.zeros(of), none, none
     of_neurons = np.zeros(n_out), np.zeros(n_out), np.zeros((n_out, 4, STATES, STATES))
     by_tables = np.zeros((2, n_out, STATES, STATES)), np.zeros((2, n_out, MOMENTS, STATES))
     spikes = np.empty(0), np.empty((0, STATES)), np.full((1, STATES), np.nan), np.empty(0), np.empty(0), np.empty(0)

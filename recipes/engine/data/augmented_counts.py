@@ -1,0 +1,135 @@
+"""Recordings in SHD's format as counts whose training samples are made anew from their events in every epoch."""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import OptionError
+from ..files import downloads
+from . import events, heidelberg, shd_files, shd_folder, silence
+from .augmentation import Augmentation, Plan, augmentations
+from .binned import BinnedCounts, Binning
+from .rendering import centres, render
+from .sources import Source, Splits
+
+
+class RenderedCounts:
+    """Recordings whose batches are counts uint8 ``[N, T, channels]``, augmented anew whenever they are asked for."""
+
+    def __init__(self, recordings: events.EventRecordings, binning: Binning, how: tuple[Augmentation, ...] = ()):
+        self.recordings, self.binning, self.how = recordings, binning, how
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    @cached_property
+    def _centres(self) -> np.ndarray:
+        return centres(self.recordings)
+
+    def batch(self, which: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        plan = Plan.unchanged(self.recordings, which)
+        for augmentation in self.how:
+            augmentation(plan, self.recordings, rng)
+        counts = render(self.recordings, plan, self.binning, self._centres, int(rng.integers(2**63)))
+        return torch.from_numpy(counts), torch.from_numpy(plan.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentedCounts(Source):
+    """A folder in SHD's format in bins. ``strengths``: of the augmentations of training samples, by their names in
+    :data:`recipes.engine.data.augmentation.AUGMENTATIONS`. Validation and test samples are binned as they are."""
+
+    binning: Binning
+    strengths: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    published: downloads.Published = heidelberg.SHD
+    paper_criterion: str = "test_accuracy"
+    allow_silence: bool = False
+
+    folder = BinnedCounts.folder
+    names_speakers = True
+
+    def __post_init__(self):
+        augmentations(self.strengths)
+
+    @property
+    def settings(self) -> dict:
+        return {"binning": dataclasses.asdict(self.binning), "augmentation": dict(self.strengths)}
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        shown = ",".join(f"{name}={value:g}" for name, value in self.strengths.items()) or "none"
+        parser.add_argument(
+            "--augment",
+            metavar="NAME=NUMBER,...",
+            help=f"strengths of augmentations that differ from the recipe's, {shown} (0: without; units, ms or shares)",
+        )
+        silence.add_option(parser)
+
+    def with_options(self, given: argparse.Namespace) -> "AugmentedCounts":
+        changed = {} if given.augment is None else _strengths(given.augment)
+        strengths = {name: value for name, value in (dict(self.strengths) | changed).items() if value}
+        return dataclasses.replace(self, strengths=strengths, allow_silence=given.allow_silence)
+
+    def matches(self, given: argparse.Namespace, settings: dict) -> bool:
+        return given.augment is None or settings["augmentation"] == dict(self.with_options(given).strengths)
+
+    def find(self, data_dir: Path) -> str:
+        return shd_folder.find_files(data_dir)[0]
+
+    def load(self, data_dir: Path | None, protocol: str) -> Splits:
+        return self._rendered(
+            shd_folder.load_splits(
+                data_dir, protocol, self._read, self.binning.channels, paper_criterion=self.paper_criterion
+            )
+        )
+
+    def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:
+        return shd_folder.speaker_groups(data_dir, self._read, count)
+
+    def load_fold(self, data_dir: Path | None, left_out: tuple[int, ...]) -> Splits:
+        return self._rendered(shd_folder.load_fold(data_dir, self._read, self.binning.channels, left_out))
+
+    def of_run(self, settings: dict) -> "AugmentedCounts":
+        return dataclasses.replace(self, binning=Binning(**settings["binning"]), strengths=settings["augmentation"])
+
+    def class_names(self, path: Path) -> tuple[str, ...]:
+        return shd_files.class_names(path)
+
+    def recordings(self, path: Path, allow_silence: bool = False) -> RenderedCounts:
+        return RenderedCounts(events.read(path, self._sampling, allow_silence, labelled=False), self.binning)
+
+    @property
+    def _sampling(self) -> events.Sampling:
+        return events.Sampling(duration=1000.0 * self.binning.duration, resolution=None, units=self.binning.units)
+
+    def _read(self, path: Path) -> events.EventRecordings:
+        return events.read(path, self._sampling, self.allow_silence)
+
+    def _rendered(self, splits: Splits) -> Splits:
+        made = {"train": RenderedCounts(splits.train, self.binning, augmentations(self.strengths))}
+        for name, part in splits.evaluated.items():
+            made[name] = RenderedCounts(part, self.binning)
+        return dataclasses.replace(splits, **made)
+
+    def smoke(self) -> tuple["AugmentedCounts", Path]:
+        from . import miniature
+
+        return self, miniature.make()
+
+
+def _strengths(text: str) -> dict[str, float]:
+    """From ``NAME=NUMBER,...``. Raises :class:`OptionError`."""
+    found = {}
+    for part in filter(None, text.split(",")):
+        name, _, number = part.partition("=")
+        try:
+            found[name.strip()] = float(number)
+        except ValueError:
+            raise OptionError(f"--augment {part!r}: NAME=NUMBER, as in channel_shift=50") from None
+    augmentations(found)
+    return found

@@ -1,0 +1,1 @@
+"""The recommended network for spoken words as spike recordings."""

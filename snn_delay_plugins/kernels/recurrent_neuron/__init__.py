@@ -1,0 +1,1 @@
+"""Linear neurons with delayed recurrent synapses over sequences."""

@@ -1,0 +1,489 @@
+r"""Linear neurons with delayed recurrent synapses on the CPU, forward and backward.
+
+Between two steps this is :mod:`..linear_neuron.numba`, whose functions of one step these loops run. What the neurons say
+to each other is on its way in a line of pending currents, one row a step: a spike of time t adds its taps to the rows
+t + 1 + lag, and the row of a step is read when its time has come. Rows lie block of receivers by block, so that what
+a spike reaches of a block stays in the cache however long the delays are.
+
+Backward, the line holds the gradients of the currents, filled from its end. A neuron collects what its spike would have
+met,
+
+.. math:: \bar s_j[t] \mathrel{+}= \sum_i \sum_m K_{ij}[m]\, \bar I_i[t + 1 + \ell_{ij} + m],
+
+where its surrogate is not zero, since the sum has an effect there alone. The gradients of the taps are what spikes meet,
+summed over samples in double precision, block of receivers by block.
+
+A sample never sees another one, and blocks share no synapse: results do not depend on the number of threads. Of the
+states, one step of so many is kept; those between two of them are computed anew from the currents.
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..compiled import njit
+from ..delayed_linear.numba import events_of
+from ..lanes_numba import LANES, add_pairs, spread_pair
+from ..linear_neuron.numba import _ROW, _W, _adjoint_of, _advance_of, _arrays, _fires_of, _Rows, _scalar
+from ..linear_neuron.structure import Structure
+from ..threads import over_ranges
+
+_BLOCK = 32  # receivers whose line stays in the cache while spikes pass by
+_MANY = 64  # synapses per sender from which there are several blocks
+_PART = 32  # steps that backward takes at once where all states were kept
+_FOUR = 4  # synapses that are visited as one; those of a sender to a block are filled up to a multiple
+
+
+class _Wiring(NamedTuple):
+    """Who reaches whom, by block of receivers, then by sender, filled up to multiples of :data:`_FOUR`."""
+
+    starts: np.ndarray
+    """``[blocks, F + 1]``: the synapses of sender j in block b are ``starts[b, j] ... starts[b, j + 1]``."""
+    order: np.ndarray
+    """Which of the given synapses each is; -1: none."""
+    receivers: np.ndarray
+    block: int
+
+
+class _Synapses(NamedTuple):
+    """A wiring with its delays and taps."""
+
+    wiring: _Wiring
+    place: np.ndarray
+    """Of each, the entry of the line of its receiver in which its first tap lands, counted from the spike's row."""
+    taps: np.ndarray
+    """``[pairs, synapses, 2]``."""
+    room: int
+    """Rows of the line: of the past and of the sequence, and what the last spike reaches."""
+
+
+@lru_cache(maxsize=8)
+def _all_to_all(features: int) -> _Wiring:
+    receivers, senders = np.divmod(np.arange(features * features), features)
+    return _wired(features, receivers, senders)
+
+
+def _wired(features: int, receivers: np.ndarray, senders: np.ndarray) -> _Wiring:
+    block = _BLOCK if receivers.size >= _MANY * features else features
+    blocks = -(-features // block)
+    key = receivers // block * features + senders
+    given = np.argsort(key, kind="stable")
+    counts = np.bincount(key, minlength=blocks * features)
+    padded = -(-counts // _FOUR) * _FOUR
+    ends = np.cumsum(padded)
+    begins = ends - padded
+    order = np.full(ends[-1], -1)
+    order[np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(key.size)] = given
+    starts = np.concatenate([begins.reshape(blocks, features), ends.reshape(blocks, features)[:, -1:]], axis=1)
+    filling = np.repeat(np.arange(blocks).repeat(features) * block, padded)  # the first receiver of the block
+    return _Wiring(starts, order, np.where(order < 0, filling, np.append(receivers, 0)[order]), block)
+
+
+def _synapses(taps: Tensor, lags: Tensor, ends: Tensor | None, features: int, rows: int) -> _Synapses:
+    """:param rows: the steps of the past and of the sequence, after which nothing arrives any more."""
+    wiring = _all_to_all(features) if ends is None else _wired(features, *ends.numpy())
+    lag = np.minimum(np.append(lags.detach().numpy(), 0)[wiring.order], rows)
+    width = taps.shape[0]
+    room = rows + (int(lag.max()) if lag.size else 0) + width + 2
+    place = wiring.receivers * room + lag
+    if not place.size or (place.max() + room) * LANES < 1 << 31:
+        place = place.astype(np.int32)
+    pairs = np.zeros((-(-width // 2), place.size, 2), taps.detach().numpy().dtype)
+    exists = wiring.order >= 0
+    for m in range(width):
+        pairs[m // 2, exists, m % 2] = taps[m].detach().numpy()[wiring.order[exists]]
+    return _Synapses(wiring, place, pairs, room)
+
+
+@njit(nogil=True)
+def _arrive(line, row, count, senders, values, starts, place, taps):
+    """Spikes of the first ``count`` of the senders, whose first taps land in ``row`` or later.
+
+    :param line: ``[F * room * LANES]``. :param values: of the spikes, ``[F * LANES]``.
+    """
+    flat = taps.reshape(-1)
+    synapses = place.size
+    for b in range(starts.shape[0]):
+        for a in range(count):
+            j = senders[a]
+            for pair in range(taps.shape[0]):
+                for e in range(starts[b, j], starts[b, j + 1]):
+                    p = (np.int64(place[e]) + row + 2 * pair) * LANES
+                    spread_pair(line, p, flat, (pair * synapses + e) * 2, values, j * LANES)
+
+
+@njit(nogil=True)
+def _meet(line, row, count, senders, values, starts, place, taps):
+    """Add to ``values`` what spikes of these senders would meet."""
+    flat = taps.reshape(-1)
+    synapses = place.size
+    for b in range(starts.shape[0]):
+        for a in range(count):
+            j = senders[a]
+            total = values[j * LANES : (j + 1) * LANES]
+            for pair in range(taps.shape[0]):
+                first = row + 2 * pair
+                for e in range(starts[b, j], starts[b, j + 1], _FOUR):
+                    p0, p1 = (np.int64(place[e]) + first) * LANES, (np.int64(place[e + 1]) + first) * LANES
+                    p2, p3 = (np.int64(place[e + 2]) + first) * LANES, (np.int64(place[e + 3]) + first) * LANES
+                    add_pairs(total, flat, (pair * synapses + e) * 2, line, p0, p1, p2, p3)
+
+
+@njit(nogil=True)
+def _gather_spikes(spikes, n0, side, values, senders):
+    """The senders of samples n0, n0 + 1, ... that have a spike in any of them, and their spikes side by side."""
+    count = 0
+    for j in range(spikes.shape[1]):
+        found = False
+        for k in range(side):
+            values[j * LANES + k] = spikes[n0 + k, j]
+            found |= spikes[n0 + k, j] != 0
+        if found:
+            senders[count] = j
+            count += 1
+    return count
+
+
+@cache
+def _forward_kernel(code: int):
+    structure = Structure.of(code)
+    rows = _Rows(("x0", "x1", "s", *structure.names))
+    X0, X1, S = rows("x0", "x1", "s")
+    ROWS, K, FIRST = rows.size, len(structure.names), np.int64(3)
+    two = structure.two
+    advance, _ = _advance_of(structure, rows)
+
+    @njit(cache=True, nogil=True)
+    def kernel(
+        begin, end, current, x0_0, x1_0, s_0, coefficients, past, starts, place, taps, room, spikes, total, x0_seq, x1_seq,
+        x0_T, x1_T, s_T, every,
+    ):  # fmt: skip
+        steps, samples, features = current.shape
+        before = past.shape[0]
+        one = current.dtype.type(1)
+        zero = current.dtype.type(0)
+        chunks = -(-features // _W)
+        buffer = np.zeros(LANES * chunks * ROWS, current.dtype)
+        for c in range(LANES * chunks):
+            o = c % chunks * _W
+            r = buffer[c * ROWS : (c + 1) * ROWS]
+            for k in range(K):
+                for m in range(min(_W, features - o)):
+                    r[(FIRST + k) * _ROW + m] = coefficients[k, o + m]
+        line = np.empty(features * room * LANES, current.dtype)
+        values = np.zeros(features * LANES, current.dtype)
+        senders = np.empty(features, np.int64)
+        for group in range(begin, end):
+            n0 = group * LANES
+            side = min(LANES, samples - n0)
+            line[:] = 0
+            values[:] = 0
+            for h in range(before):
+                count = _gather_spikes(past[h], n0, side, values, senders)
+                _arrive(line, h + 1, count, senders, values, starts, place, taps)
+            for t in range(steps):
+                row = before + t
+                for i in range(features):
+                    at = (i * room + row) * LANES
+                    for k in range(side):
+                        total[t, n0 + k, i] = current[t, n0 + k, i] + line[at + k]
+                for k in range(side):
+                    n = n0 + k
+                    for c in range(chunks):
+                        o, w = c * _W, min(_W, features - c * _W)
+                        r = buffer[(k * chunks + c) * ROWS : (k * chunks + c + 1) * ROWS]
+                        if t == 0:
+                            for m in range(w):
+                                r[X0 + m], r[S + m] = x0_0[n, o + m], s_0[n, o + m]
+                                if two:
+                                    r[X1 + m] = x1_0[n, o + m]
+                        i_t, fired = total[t, n, o : o + w], spikes[t, n, o : o + w]
+                        for m in range(w):
+                            r[X0 + m], r[X1 + m], r[S + m] = advance(
+                                r, m, r[X0 + m], r[X1 + m] if two else zero, r[S + m], i_t[m], one, zero
+                            )
+                        for m in range(w):
+                            fired[m] = r[S + m]
+                        if (t + 1) % every == 0 and t // every < x0_seq.shape[0]:
+                            kept = x0_seq[t // every, n, o : o + w]
+                            for m in range(w):
+                                kept[m] = r[X0 + m]
+                            if two:
+                                kept = x1_seq[t // every, n, o : o + w]
+                                for m in range(w):
+                                    kept[m] = r[X1 + m]
+                        if t + 1 == steps:
+                            for m in range(w):
+                                x0_T[n, o + m], s_T[n, o + m] = r[X0 + m], r[S + m]
+                                if two:
+                                    x1_T[n, o + m] = r[X1 + m]
+                if t + 1 < steps:
+                    count = _gather_spikes(spikes[t], n0, side, values, senders)
+                    _arrive(line, row + 1, count, senders, values, starts, place, taps)
+
+    return kernel
+
+
+@cache
+def _backward_kernel(code: int, boxcar: bool):
+    structure = Structure.of(code)
+    names = structure.names
+    rows = _Rows(("d0", "d1", "ds", "s", "di", "g", *names, *(f"g_{name}" for name in names)))
+    D0, D1, DS, S, DI, G = rows("d0", "d1", "ds", "s", "di", "g")
+    ROWS, K, FIRST, GRADIENTS = rows.size, len(names), np.int64(6), np.int64(6 + len(names))
+    two = structure.two
+    (advance, _), above = _advance_of(structure, rows), _fires_of(structure, rows)
+    adjoint = _adjoint_of(structure, rows, boxcar)
+
+    @njit(cache=True, nogil=True)
+    def kernel(
+        begin, end, width, height, through_j, through_r0, through_r1, traced, every, wants_past, g_s, g_x0, g_x1, g_x0T,
+        g_x1T, g_sT, phi, total, x0_seq, x1_seq, x0_0, x1_0, s_0, coefficients, before, starts, place, taps, room,
+        g_current, g_x0_0, g_x1_0, g_s_0, g_coefficients, g_past,
+    ):  # fmt: skip
+        steps, samples, features = total.shape
+        one = total.dtype.type(1)
+        zero = total.dtype.type(0)
+        chunks = -(-features // _W)
+        buffer = np.empty(LANES * chunks * ROWS, total.dtype)
+        line = np.empty(features * room * LANES, total.dtype)
+        met = np.empty(features * LANES, total.dtype)
+        senders = np.empty(features, np.int64)
+        wanted = np.empty(features, np.bool_)
+        anew = every > 1
+        part_length = every if anew else _PART
+        # before and behind every step of a part
+        x0s = np.zeros((LANES, min(part_length, steps) + 1, features), total.dtype)
+        x1s = np.zeros((LANES, min(part_length, steps) + 1, features), total.dtype)
+        for group in range(begin, end):
+            n0 = group * LANES
+            side = min(LANES, samples - n0)
+            line[:] = 0
+            buffer[:] = 0
+            for k in range(side):
+                for c in range(chunks):
+                    o, w = c * _W, min(_W, features - c * _W)
+                    r = buffer[(k * chunks + c) * ROWS : (k * chunks + c + 1) * ROWS]
+                    for m in range(w):
+                        for q in range(K):
+                            r[(FIRST + q) * _ROW + m] = coefficients[q, o + m]
+                        r[D0 + m], r[DS + m] = g_x0T[n0 + k, o + m], g_sT[n0 + k, o + m]
+                        if two:
+                            r[D1 + m] = g_x1T[n0 + k, o + m]
+            for part in range((steps - 1) // part_length, -1, -1):
+                start = part * part_length
+                stop = min(start + part_length, steps)
+                for k in range(side):
+                    n = n0 + k
+                    for q in range(1 if anew else stop - start + 1):  # the states that were kept
+                        at = start + q - 1
+                        for m in range(features):
+                            x0s[k, q, m] = x0_0[n, m] if at < 0 else x0_seq[part - 1 if anew else at, n, m]
+                        if two:
+                            for m in range(features):
+                                x1s[k, q, m] = x1_0[n, m] if at < 0 else x1_seq[part - 1 if anew else at, n, m]
+                    for c in range(chunks if anew else 0):
+                        o, w = c * _W, min(_W, features - c * _W)
+                        r = buffer[(k * chunks + c) * ROWS : (k * chunks + c + 1) * ROWS]
+                        for m in range(w):
+                            if part == 0:
+                                r[S + m] = s_0[n, o + m]
+                            else:
+                                r[S + m] = one if above(r, m, x0s[k, 0, o + m], x1s[k, 0, o + m]) >= zero else zero
+                        for t in range(start, stop):
+                            i_t = total[t, n, o : o + w]
+                            x0, x1 = x0s[k, t - start, o : o + w], x1s[k, t - start, o : o + w]
+                            y0, y1 = x0s[k, t - start + 1, o : o + w], x1s[k, t - start + 1, o : o + w]
+                            for m in range(w):
+                                y0[m], y1[m], r[S + m] = advance(r, m, x0[m], x1[m], r[S + m], i_t[m], one, zero)
+                for t in range(stop - 1, start - 1, -1):
+                    row = before + t
+                    met[:] = 0
+                    if t + 1 < steps:
+                        wanted[:] = False
+                        for k in range(side):
+                            for c in range(chunks):
+                                o, w = c * _W, min(_W, features - c * _W)
+                                r = buffer[(k * chunks + c) * ROWS : (k * chunks + c + 1) * ROWS]
+                                y0, y1 = x0s[k, t - start + 1, o : o + w], x1s[k, t - start + 1, o : o + w]
+                                here = wanted[o : o + w]
+                                for m in range(w):
+                                    if boxcar:
+                                        here[m] |= abs(above(r, m, y0[m], y1[m])) <= width
+                                    else:
+                                        here[m] |= phi[t, n0 + k, o + m] != 0
+                        count = 0
+                        for j in range(features):
+                            if wanted[j]:
+                                senders[count] = j
+                                count += 1
+                        _meet(line, row + 1, count, senders, met, starts, place, taps)
+                    for k in range(side):
+                        n = n0 + k
+                        for c in range(chunks):
+                            o, w = c * _W, min(_W, features - c * _W)
+                            r = buffer[(k * chunks + c) * ROWS : (k * chunks + c + 1) * ROWS]
+                            x0, x1 = x0s[k, t - start, o : o + w], x1s[k, t - start, o : o + w]
+                            y0, y1 = x0s[k, t - start + 1, o : o + w], x1s[k, t - start + 1, o : o + w]
+                            g_t = g_s[t, n, o : o + w]
+                            for m in range(w):
+                                r[G + m] = g_t[m] + met[(o + m) * LANES + k]
+                            if traced:
+                                for m in range(w):
+                                    r[D0 + m] += g_x0[t, n, o + m]
+                                    if two:
+                                        r[D1 + m] += g_x1[t, n, o + m]
+                            for m in range(w):
+                                if t == 0:
+                                    r[S + m] = s_0[n, o + m]
+                                else:
+                                    r[S + m] = one if above(r, m, x0[m], x1[m]) >= zero else zero
+                            i_t = total[t, n, o : o + w]
+                            phi_t = i_t if boxcar else phi[t, n, o : o + w]
+                            for m in range(w):
+                                r[D0 + m], d1, r[DS + m], r[DI + m] = adjoint(
+                                    r, m, r[D0 + m], r[D1 + m] if two else zero, r[DS + m], y0[m], y1[m], x0[m], x1[m],
+                                    r[S + m], i_t[m], r[G + m], phi_t[m], width, height, through_j, through_r0, through_r1,
+                                    one, zero,
+                                )  # fmt: skip
+                                if two:
+                                    r[D1 + m] = d1
+                            d_i = g_current[t, n, o : o + w]
+                            for m in range(w):
+                                d_i[m] = r[DI + m]
+                    for i in range(features):
+                        at = (i * room + row) * LANES
+                        for k in range(side):
+                            line[at + k] = g_current[t, n0 + k, i]
+            if wants_past:
+                for j in range(features):
+                    senders[j] = j
+                for h in range(before):
+                    met[:] = 0
+                    _meet(line, h + 1, features, senders, met, starts, place, taps)
+                    for j in range(features):
+                        for k in range(side):
+                            g_past[h, n0 + k, j] = met[j * LANES + k]
+            for k in range(side):
+                n = n0 + k
+                for c in range(chunks):
+                    o, w = c * _W, min(_W, features - c * _W)
+                    r = buffer[(k * chunks + c) * ROWS : (k * chunks + c + 1) * ROWS]
+                    for m in range(w):
+                        g_x0_0[n, o + m], g_s_0[n, o + m] = r[D0 + m], r[DS + m]
+                        if two:
+                            g_x1_0[n, o + m] = r[D1 + m]
+                        for q in range(K):  # rows of q stay zero: they are values alone
+                            g_coefficients[q, n, o + m] = r[(GRADIENTS + q) * _ROW + m]
+
+    return kernel
+
+
+@njit(cache=True, nogil=True)
+def _synapses_met(begin, end, rows, units, values, offsets, starts, place, room, block, before, g_current, met):
+    """What spikes met at every tap, [pair, synapse, 2], of the blocks ``begin ... end``."""
+    steps, samples, features = g_current.shape
+    line = np.zeros(room * block, g_current.dtype)
+    for b in range(begin, end):
+        width = min(block, features - b * block)
+        for n in range(samples):
+            if offsets[n] == offsets[n + 1]:
+                continue
+            for t in range(steps):
+                row = g_current[t, n, b * block : b * block + width]
+                for m in range(width):
+                    line[m * room + before + t] = row[m]
+            for k in range(offsets[n], offsets[n + 1]):
+                j, value = units[k], values[k]
+                for pair in range(met.shape[0]):
+                    at = np.int64(rows[k]) + 1 + 2 * pair - b * block * room
+                    for e in range(starts[b, j], starts[b, j + 1]):
+                        p = np.uint64(at + place[e])
+                        met[pair, e, 0] += value * line[p]
+                        met[pair, e, 1] += value * line[p + np.uint64(1)]
+
+
+def forward(
+    current: Tensor, state: tuple[Tensor, ...], coefficients: Tensor, taps: Tensor, lags: Tensor, ends: Tensor | None,
+    past: Tensor, code: int, every: int = 1,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Run the neurons.
+
+    :param current: ``[T, N, F]``; :param state: (x0, x1, s), each ``[N, F]``; :param coefficients: ``[K, F]``.
+    :param taps: ``[width, synapses]``; :param lags: of the first taps; :param ends: receivers and senders,
+        ``[2, synapses]``, None: all to all. :param past: the spikes before the first step, oldest first, ``[H, N, F]``.
+    :param code: of the :class:`~..linear_neuron.structure.Structure`.
+    :param every: 1: the whole traces are returned; more: every so many-th step of them, but for the last.
+    :returns: spikes, all that the neurons received, each ``[T, N, F]``, traces of x0 and x1, and the last x0, x1 and s.
+    """
+    (steps, samples, features), two = current.shape, Structure.of(code).two
+    spikes, total = (torch.empty(current.shape, dtype=current.dtype) for _ in range(2))
+    x0_seq = spikes.new_empty(steps if every == 1 else (steps - 1) // every, samples, features)
+    x1_seq = torch.empty_like(x0_seq) if two else spikes.new_empty(0, 0, 0)
+    final = [spikes.new_empty(samples, features) for _ in range(3)]
+    if not two:
+        final[1] = spikes.new_empty(0, 0)
+    synapses = _synapses(taps, lags, ends, features, len(past) + steps)
+    arguments = [
+        *_arrays(current, *state, coefficients, past), synapses.wiring.starts, *synapses[1:],
+        *_arrays(spikes, total, x0_seq, x1_seq, *final), every,
+    ]  # fmt: skip
+    kernel = _forward_kernel(Structure.of(code).of_forward.code)
+    over_ranges(lambda begin, end: kernel(begin, end, *arguments), -(-samples // LANES))
+    return spikes, total, x0_seq, x1_seq, *final
+
+
+def backward(
+    gradients: tuple[Tensor | None, ...], phi: Tensor | None, boxcar: tuple[float, float], spikes: Tensor, total: Tensor,
+    traces: tuple[Tensor, Tensor], state: tuple[Tensor, ...], coefficients: Tensor, taps: Tensor, lags: Tensor,
+    ends: Tensor | None, past: Tensor, code: int, every: int, wants_past: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """The gradients of :func:`forward`.
+
+    :param gradients: of spikes, traces of x0 and x1, and the last x0, x1 and s, ``None`` where there is none.
+    :param phi: derivative of the surrogate at every step, ``[T, N, F]``; ``None``: the boxcar of that width and height.
+    :param traces: of x0 and x1, as :func:`forward` returned them with this ``every``.
+    :returns: gradient of the current, of the initial x0, x1, s, of the coefficients per sample ``[K, N, F]``, of the taps
+        and of the past (zeros unless ``wants_past``).
+    """
+    steps, samples, features = total.shape
+    g_s, g_x0, g_x1, *g_final = gradients
+    traced = g_x0 is not None or g_x1 is not None
+    zeros = total.new_zeros(()).expand_as(total)
+    nothing = total.new_empty(0, 0, 0)
+    g_x0, g_x1 = (zeros if g is None or not g.numel() else g for g in (g_x0, g_x1)) if traced else (nothing, nothing)
+    g_final = [total.new_zeros(samples, features) if g is None or not g.numel() else g for g in g_final]
+    out = [
+        torch.empty(total.shape, dtype=total.dtype),
+        *(torch.empty_like(x, memory_format=torch.contiguous_format) for x in state),
+        total.new_empty(len(coefficients), samples, features),
+        total.new_zeros(past.shape),
+    ]
+    structure = Structure.of(code)
+    through = [_scalar(total, name not in structure.detached) for name in ("J", "r0", "r1")]  # one kernel for all
+    options = [_scalar(total, boxcar[0]), _scalar(total, boxcar[1]), *through, traced, every, wants_past]
+    incoming = _arrays(zeros if g_s is None else g_s, g_x0, g_x1, *g_final, nothing if phi is None else phi)
+    before = len(past)
+    synapses = _synapses(taps, lags, ends, features, before + steps)
+    wiring = synapses.wiring
+    inputs = [*_arrays(total, *traces, *state, coefficients), before, wiring.starts, *synapses[1:]]
+    kernel = _backward_kernel(structure._replace(detached=()).code, phi is None)
+    outputs = _arrays(*out)
+    over_ranges(lambda begin, end: kernel(begin, end, *options, *incoming, *inputs, *outputs), -(-samples // LANES))
+    events = events_of(torch.cat([past, spikes]).detach().numpy())
+    met = np.zeros(synapses.taps.shape)
+    arguments = (
+        events.times, events.units, events.values, events.offsets, wiring.starts, synapses.place, synapses.room,
+        wiring.block, before, outputs[0], met,
+    )  # fmt: skip
+    over_ranges(lambda begin, end: _synapses_met(begin, end, *arguments), len(wiring.starts))
+    g_taps, exists = torch.zeros(taps.shape, dtype=taps.dtype), wiring.order >= 0
+    for m, row in enumerate(g_taps.numpy()):
+        row[wiring.order[exists]] = met[m // 2, exists, m % 2]
+    *g_inputs, g_past = out
+    return *g_inputs, g_taps, g_past
