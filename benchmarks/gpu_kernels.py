@@ -37,7 +37,7 @@ def written_down(file: Path) -> None:
     run, seen = interpreter.InterpretedFunction.run, set()
 
     def run_and_write(self, *args, grid, warmup, **kwargs):
-        options = {name: kwargs[name] for name in ("num_warps", "enable_fp_fusion") if name in kwargs}
+        options = {name: kwargs[name] for name in ("num_warps", "enable_fp_fusion", "maxnreg") if name in kwargs}
         given = {name: value for name, value in kwargs.items() if name in self.arg_names}
         bound = inspect.signature(self.fn).bind(*args, **given).arguments
         types, constants = {}, {}
@@ -84,7 +84,7 @@ def compiled(launch: dict, capability: int) -> dict:
     function = getattr(importlib.import_module(launch["module"]), launch["kernel"])
     aligned = {(n,): [["tt.divisibility", 16]] for n, name in enumerate(function.arg_names) if "*" in launch["types"][name]}
     source = ASTSource(function, launch["types"], launch["constants"], aligned)
-    options = {name: launch[name] for name in ("num_warps", "enable_fp_fusion") if name in launch}
+    options = {name: launch[name] for name in ("num_warps", "enable_fp_fusion", "maxnreg") if name in launch}
     kernel = compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     warps, shared = kernel.metadata.num_warps, kernel.metadata.shared
     registers, spilled = _resources(kernel.asm["cubin"])

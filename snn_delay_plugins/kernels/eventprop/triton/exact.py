@@ -134,7 +134,7 @@ class ExactScheme:
                 room,
                 max_spikes,
                 inhibited,
-                **lanes_of_layer(n_out),
+                **lanes_of_layer(n_out, registers=128),
             )
             if int(sent.max()) < room or int(found.count.max()) > max_spikes:
                 return found
@@ -268,7 +268,7 @@ class ExactScheme:
             before,
             steps,
             n_out,
-            **lanes_of_layer(n_out),
+            **lanes_of_layer(n_out, registers=96),
         )
         return adjoint
 

@@ -125,9 +125,9 @@ def peak_kernel(
     sought = inside & (slope > 1e-12) & (when < steps * dt)
     middle = (when / dt).to(tl.int64)
     for near in range(3):  # rounding may have put an arrival into the step beside
-        n = middle + near - 1
-        there = sought & (n >= 0) & (n < steps)
-        node = tl.load(head + (b * steps + n) * n_out + j, there, -1)
+        place = middle + near - 1
+        there = sought & (place >= 0) & (place < steps)
+        node = tl.load(head + (b * steps + place) * n_out + j, there, -1)
         while tl.max(node, 0) >= 0:
             live = node >= 0
             event = node.to(tl.int64)
