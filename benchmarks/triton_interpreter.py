@@ -6,6 +6,8 @@ import os
 
 os.environ["TRITON_INTERPRET"] = "1"  # which triton looks at when it is imported
 
+import numpy as np
+import triton.language as tl
 from triton.runtime import interpreter
 
 _patch = interpreter._patch_lang_tensor
@@ -29,3 +31,10 @@ def _call_without_patching_again(self, *args, **kwargs):
 
 interpreter._patch_lang_tensor = _patch_for_numpy
 interpreter.InterpretedFunction.__call__ = _call_without_patching_again
+
+
+def expm1_of_numpy() -> None:
+    """In place of EventProp's own, whose thirty operations take half of the interpreter's time."""
+    from snn_delay_plugins.kernels.eventprop.triton import flow
+
+    flow.expm1 = lambda x: tl.tensor(interpreter.TensorHandle(np.expm1(x.handle.data), x.handle.dtype), x.type)

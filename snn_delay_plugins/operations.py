@@ -32,6 +32,7 @@ from .delayed import DelayedSynapses, DiscreteSynapses
 from .delayed_convolution import DelayedConvolution
 from .events import SpikeEvents
 from .functional.windows import smoothed_kernel
+from .recurrent import RecurrentDelays
 
 __all__ = ["LayerOperations", "Operations", "synaptic_operations"]
 
@@ -152,6 +153,9 @@ def _watch(counted: Operations, name: str, module: nn.Module) -> list[Any]:
     spread = _spread(module, taps)
 
     def after(_: nn.Module, args: tuple, out: Any) -> None:
+        if isinstance(module, RecurrentDelays):  # whose input are currents; its synapses carry what it emits
+            _count(of, spread, 1, out[0] if isinstance(out, tuple | list) else out)
+            return
         _count(of, spread, taps.dim() - 1, args[0])
         recurrent = getattr(module, "recurrent_weight", None)
         if isinstance(recurrent, Tensor):

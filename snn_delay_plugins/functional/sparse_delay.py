@@ -83,8 +83,8 @@ def sparse_delayed_linear(
 
     :param spikes: ``[T, N, in]`` in the dtype of the weights. :param bias: ``[out]``.
     :param padding: ``"same"``, ``"full"`` (``max_delay`` steps more) or a number of steps more.
-    :param method: ``"torch"`` (plain form) or ``"numba"`` (CPU); default: as :mod:`~snn_delay_plugins.kernels.dispatch`
-        chooses. The plain form takes memory for every synapse and step.
+    :param method: ``"torch"`` (plain form), ``"numba"`` (CPU) or ``"triton"`` (CUDA); default: as
+        :mod:`~snn_delay_plugins.kernels.dispatch` chooses. The plain form takes memory for every synapse and step.
     :returns: ``[T + padding, N, out]``, without graph.
     :raises ValueError: for shapes or devices that do not fit, synapses whose indices do not fit or that are longer than
         ``max_delay`` (the compiled form looks at those that a spike visits), or a method that is not possible here.
@@ -103,7 +103,7 @@ def sparse_delayed_linear(
     with torch.no_grad():
         if spikes.is_meta:  # where nobody knows which delays there are
             current = spikes.new_empty(steps, spikes.shape[1], out_features)
-        elif dispatch.sparse_delay_method(spikes, method) == "numba":
+        elif dispatch.sparse_delay_method(spikes, method) != "torch":
             from ..kernels.sparse_delay.operator import sparse_delayed_linear as operator
 
             current = operator(spikes, *synapses, out_features, steps, int(max_delay))
@@ -147,7 +147,7 @@ def sparse_delayed_linear_step(
     if not 0 <= now < pending.shape[0]:
         raise ValueError(f"now = {now} is outside [0, {pending.shape[0]}), the entries of pending")
     with torch.no_grad():
-        if dispatch.sparse_delay_method(spikes, None) == "numba":
+        if dispatch.sparse_delay_method(spikes, None) != "torch":
             from ..kernels.sparse_delay.operator import sparse_delayed_linear_step as operator
 
             operator(spikes, *synapses, pending, now)

@@ -54,10 +54,10 @@ class Operator(NamedTuple):
 NeuronMethod = Literal["torch", "numba", "triton"]
 DelayMethod = Literal["torch", "direct", "fft", "numba", "events", "shifted", "triton"]
 LinearMethod = Literal["torch", "numba", "events"]
-ListedMethod = Literal["torch", "numba"]
+ListedMethod = Literal["torch", "numba", "triton"]
 _STEPS = "AdLIF runs in its plain PyTorch form, step by step and many times slower"
 _NEURON = Operator({"cpu": "numba", "cuda": "triton"}, get_args(NeuronMethod), _STEPS)
-_LISTED = Operator({"cpu": "numba"}, get_args(ListedMethod))
+_LISTED = Operator({"cpu": "numba", "cuda": "triton"}, get_args(ListedMethod))
 
 _EVENTS = Operator(
     {"cpu": "numba", "cuda": "triton"},
@@ -280,7 +280,7 @@ def linear_method(spikes: Tensor, weight: Tensor, bias: Tensor | None, method: s
 
 
 def sparse_delay_method(spikes: Tensor, method: str | None = None, name: str = "sparse_delayed_linear") -> str:
-    """``"numba"`` where the kernel over a list of synapses applies, else ``"torch"``."""
+    """``"numba"`` or ``"triton"`` where the kernel over a list of synapses applies, else ``"torch"``."""
     return choose(name, spikes, spikes.dtype, method)
 
 

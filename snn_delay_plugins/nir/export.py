@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from ..delayed import DelayedSynapses, DiscreteSynapses
 from ..delayed_convolution import DelayedConvolution
 from ..models.parameters import NeuronParameters
+from ..recurrent import RecurrentDelays
 from .fragment import Fragment, array, single
 from .framework_neurons import framework_neuron, steps_of
 from .linear_neuron import leaky_integrator, nodes_of
 from .modules import OverTime, Readout, Scale, Threshold
 from .needed import DT, check_dt, nir, refuse
 from .neurons import neuron_fragment
+from .said import NEURONS, SYNAPSES, tag_recurrent
 from .synapses import convolution, delayed_fragment, linear, ungrouped
 from .tracing import INPUT, Call, Port, Wiring, trace
 
@@ -234,10 +236,16 @@ def _fragment(name: str, call: Call, context: _Context) -> Fragment:
     return convert(name, call, context)
 
 
+_KNOWN = ("snn_delay_plugins.", "spikingjelly.", "snntorch.", "torch.nn.")
+"""Where the forward passes are that converters know."""
 Converter = Callable[[str, Call, _Context], Fragment]
 
 
 def _converter(module: nn.Module) -> Converter | None:
+    if isinstance(module, RecurrentDelays):
+        return _recurrent
+    if not type(module).forward.__module__.startswith(_KNOWN):
+        return None  # a subclass that computes something else
     if isinstance(module, NeuronParameters):
         return _our_neuron
     if isinstance(module, DelayedSynapses | DiscreteSynapses | DelayedConvolution):
@@ -253,6 +261,28 @@ def _converter(module: nn.Module) -> Converter | None:
 def _is_spikingjelly_layer(module: nn.Module, kind: type) -> bool:
     """SpikingJelly's stateless layers are torch's under the same name, with a step mode."""
     return type(module).__module__.startswith("spikingjelly.") and type(module).__name__ == kind.__name__
+
+
+def _recurrent(name: str, call: Call, context: _Context) -> Fragment:
+    """A nested graph in which the spikes come back to their neurons, over the synapses, a step later."""
+    layer: RecurrentDelays = call.module  # pyright: ignore[reportAssignmentType] - by _converter
+    inner = replace(call, module=layer.neuron)
+    if context.potential(call):
+        refuse(call.name, "its states are used; NIR's recurrent graphs show spikes")
+    convert = _converter(layer.neuron)
+    if convert is None or convert not in (_our_neuron, _their_neuron):
+        refuse(call.name, f"NIR has no node for {type(layer.neuron).__name__}")
+    neurons = convert(NEURONS, inner, context)
+    if neurons.exits != [NEURONS]:
+        refuse(call.name, "graded_spikes_factor of recurrent neurons: scale the weights instead")
+    synapses = delayed_fragment(SYNAPSES, layer, (), context.dt)
+    shape = {"input": np.array([layer.in_features])}
+    nodes = {"input": nir.Input(shape), **neurons.nodes, **synapses.nodes, "output": nir.Output({"output": shape["input"]})}
+    there = [("input", NEURONS), (NEURONS, "output"), *((NEURONS, entry) for entry in synapses.entries)]
+    edges = [*there, *synapses.edges, *((end, NEURONS) for end in synapses.exits)]
+    graph = nir.NIRGraph(nodes, edges, type_check=False)
+    tag_recurrent(graph)
+    return single(name, graph)
 
 
 def _our_neuron(name: str, call: Call, context: _Context) -> Fragment:

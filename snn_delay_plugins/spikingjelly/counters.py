@@ -41,6 +41,7 @@ from ..kernels.eventprop.linear import readout_operator as _eventprop_linear_rea
 from ..kernels.linear_neuron import operator as _linear_neuron  # noqa: F401
 from ..kernels.linear_neuron.structure import Structure
 from ..kernels.op_counts import delay_line_operator
+from ..kernels.recurrent_neuron import operator as _recurrent_neuron  # noqa: F401
 from ..kernels.sparse_delay import operator as _sparse_delay  # noqa: F401
 from ..kernels.sparse_taps import operator as _sparse_taps  # noqa: F401
 from ..kernels.spike_linear import operator as _spike_linear  # noqa: F401
@@ -139,6 +140,20 @@ def _neurons(
     return Work(0, current.numel() * _of_a_step(Structure.of(code)))
 
 
+def _recurrent(
+    current: Tensor, x0: Tensor, x1: Tensor, s: Tensor, coefficients: Tensor, taps: Tensor, lags: Tensor,
+    ends: Tensor | None, past: Tensor, code: int, *rest: Any, out: Any, **named: Any,
+) -> Work:  # fmt: skip
+    features, present = current.shape[-1], (taps != 0).sum(0)
+    senders = ends[1] if ends is not None else torch.arange(features, device=taps.device).repeat(features)
+    work = _of_trains(out[0], _per_sender(present, senders, features))
+    return work._replace(dense=work.dense + current.numel() * _of_a_step(Structure.of(code)))
+
+
+def _per_sender(present: Tensor, senders: Tensor, features: int) -> Tensor:
+    return torch.zeros(features, dtype=present.dtype, device=present.device).index_add(0, senders.long(), present)
+
+
 def _of_a_step(of: Structure) -> int:
     """Sums, products and comparisons of a neuron's step, of which each coefficient is a product, and a sum if not the
     first of its state; J and the threshold are a sum and a product, and a sum and a comparison, more."""
@@ -177,6 +192,7 @@ _WORK: dict[str, Callable[..., Work]] = {
     "sparse_taps": _windows,
     "sparse_linear": _product,
     "linear_neuron": _neurons,
+    "recurrent_neuron": _recurrent,
     "eventprop_lif": partial(_events, spiking=True),
     "eventprop_linear": partial(_events, spiking=True),
     "eventprop_li": partial(_events, spiking=False),

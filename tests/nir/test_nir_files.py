@@ -14,7 +14,7 @@ pytest.importorskip("spikingjelly")
 from snn_delay_plugins import EventPropLIF  # noqa: E402
 from snn_delay_plugins import snntorch as in_snntorch  # noqa: E402
 from snn_delay_plugins.nir import NIRError, export_nir, import_nir  # noqa: E402
-from snn_delay_plugins.snntorch import DelayedLinear, StateAdLIFPlus  # noqa: E402
+from snn_delay_plugins.snntorch import DelayedLinear, DelayedRecurrent, StateAdLIFPlus  # noqa: E402
 
 
 @pytest.fixture
@@ -198,6 +198,14 @@ def test_a_network_that_no_graph_says_is_refused_by_what_it_does(said):
         export_nir(Changed(NETWORKS[said]), torch.zeros(6, 1, 3))
 
 
+class Doubled(DelayedLinear):
+    def __init__(self, *sizes):
+        super().__init__(*sizes, max_delay=2, step_mode=False)
+
+    def forward(self, input_):
+        return 2 * super().forward(input_)
+
+
 @pytest.mark.parametrize(
     ("module", "said"),
     [
@@ -205,13 +213,16 @@ def test_a_network_that_no_graph_says_is_refused_by_what_it_does(said):
         (lambda: in_snntorch.HeterogeneousLIF(features=3, init_state="uniform", init_hidden=True), "init_state='uniform'"),
         (lambda: DelayedLinear(3, 3, max_delay=2, padding="full", step_mode=False), "padding='full' lengthens sequences"),
         (lambda: EventPropLIF(3, 3), "EventPropLIF computes with events"),
+        (lambda: DelayedRecurrent(StateAdLIFPlus(features=3, graded_spikes_factor=2.0), max_delay=2), "scale the weights"),
+        (lambda: Doubled(3, 3), "NIR has no node for Doubled"),
         (lambda: nn.BatchNorm1d(3), "NIR has no node for BatchNorm1d"),
         (lambda: nn.ReLU(), "NIR has no node for ReLU"),
     ],
 )
 def test_a_module_that_nir_has_no_word_for_is_refused_by_its_option(module, said):
     made = module()
-    steps = torch.zeros(6, 1, 3) if getattr(made, "step_mode", None) is False else torch.zeros(6, 3)
+    sequences = getattr(made, "step_mode", None) is False or getattr(made, "takes_sequences", False)
+    steps = torch.zeros(6, 1, 3) if sequences else torch.zeros(6, 3)
     with pytest.raises(NIRError, match=f"0: .*{said}"):
         export_nir(nn.Sequential(made), steps)
 

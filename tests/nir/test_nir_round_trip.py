@@ -410,3 +410,28 @@ def test_neurons_with_a_reset_by_subtraction_take_as_many_nodes_as_the_docs_say(
         neurons = getattr(in_snntorch, f"State{name}")(features=OUT, reset_mechanism="subtract")
         found[name] = len(export_nir(nn.Sequential(neurons), spikes(OUT)).nodes["0"].nodes) - 2
     assert found == NODES
+
+
+RECURRENT = {
+    "AdLIFPlus": lambda: StateAdLIFPlus(features=OUT, threshold=0.3),
+    "LIF that is reset to zero": lambda: StateHeterogeneousLIF(features=OUT, threshold=0.3, reset_mechanism="zero"),
+}
+
+
+@pytest.mark.parametrize(
+    "options", [{"delay": "uniform"}, {"delay": "uniform", "synapses": 3}, {"delay_type": "axonal"}, {}]
+)
+@pytest.mark.parametrize("name", RECURRENT)
+def test_delayed_recurrent_neurons_come_back_and_run_in_nirtorch(name, options, tmp_path):
+    layer_ = in_snntorch.DelayedRecurrent(RECURRENT[name](), max_delay=3, kernel="round", **options)
+    with torch.no_grad():
+        layer_.weight.mul_(3)
+    net, x = nn.Sequential(delayed(), layer_).eval(), spikes()
+    wanted = net(x)
+    without = net[1].neuron(net[0](x))
+    assert wanted.sum() > 20 and not torch.equal(wanted, without)
+    export_nir(net, x, tmp_path / "net.nir")
+    for framework in FRAMEWORKS:
+        assert torch.equal(import_nir(tmp_path / "net.nir", framework)(x), wanted)
+        assert torch.equal(by_steps(import_nir(tmp_path / "net.nir", framework, sequences=False), x), wanted)
+    assert torch.equal(euler.simulate(nir.read(tmp_path / "net.nir"), x), wanted)

@@ -654,7 +654,10 @@ def eventprop_li(
     samples = neuron.steps // neuron.every if kind == "voltage" else 0
     check_room(f"V at {samples} steps of dt = {dt:g}", 8 * samples * (offsets.numel() - 1) * weight.shape[0])
     dtype = torch.promote_types(times.dtype, weight.dtype)
-    kernels = None if kind == "maximum" else _device_kernels(times)
+    kernels = _device_kernels(times)
+    if kernels and kind == "maximum":
+        value, *peak = kernels.li_peaks(_events(kernels, times, units, offsets), kernels.synapses(weight, delay), neuron)
+        return value.to(dtype), *peak
     if kernels:
         voltage, final = kernels.li_forward(
             _events(kernels, times, units, offsets), kernels.synapses(weight, delay), neuron, grid, samples
@@ -663,7 +666,7 @@ def eventprop_li(
         result = voltage if kind == "voltage" else final
         return result.to(dtype), nothing, nothing.long() - 1, nothing.clone()
     voltage, final, peak = _cpu().li_forward(
-        _spikes(times, units, offsets, " for the maximum"),
+        _spikes(times, units, offsets),
         _synapses(weight, delay),
         neuron,
         grid,
@@ -723,7 +726,7 @@ def eventprop_li_backward(
         return _not_a_number(
             _li_gradients(grad, times, units, offsets, weight, delay, tau_mem, tau_syn, for_times, for_synapses, for_tau)
         )
-    kernels = None if kind == "maximum" or for_tau else _device_kernels(times)
+    kernels = None if for_tau else _device_kernels(times)
     if kernels:
         grads = _li_backward_on_device(
             kernels,
@@ -733,10 +736,11 @@ def eventprop_li_backward(
             neuron,
             grid,
             kind,
+            (peak_time, peak_event, peak_slope),
             for_times,
         )
     else:
-        what = " for the maximum" if kind == "maximum" else " for gradients of tau_mem and tau_syn"
+        what = " for gradients of tau_mem and tau_syn"
         grads = _li_backward_on_cpu(
             grad,
             _spikes(times, units, offsets, what),
@@ -772,15 +776,36 @@ def _check_peaks(time: Tensor, event: Tensor, slope: Tensor, shape: tuple[int, i
         raise ValueError(f"peak_event must lie in [-1, {times.shape[0]}), the number of events")
 
 
-def _li_backward_on_device(kernels, grad, events, synapses, neuron, grid, kind, for_times):
+def _li_backward_on_device(kernels, grad, events, synapses, neuron, grid, kind, peak, for_times):
     n_out, nothing = synapses.shape[1], grad.new_empty(0)
     none = kernels.Events(nothing, nothing.long(), torch.zeros_like(events.offsets))
     source, end = grad.new_empty((0, events.batch_size, n_out)), grad.new_zeros((events.batch_size, n_out, 2))
+    if kind == "maximum":
+        return _peaks_backward_on_device(kernels, grad, events, synapses, neuron, peak, source, end, for_times)
     if kind == "voltage":
         source = grad.contiguous()
     else:
         end = grad.contiguous()
     return kernels.backward(events, synapses, None, neuron, grid, none, nothing, nothing, nothing, source, end, for_times)
+
+
+def _peaks_backward_on_device(kernels, grad, events, synapses, neuron, peak, source, end, for_times):
+    """V at a given time: dL/dV jumps there; one instant per output, in order of time, as on the CPU."""
+    time, event, slope = peak
+    samples, n_out = time.shape
+    order = time.argsort(dim=1, stable=True)
+    offsets = torch.arange(samples + 1, device=time.device) * n_out
+    instants = kernels.Events(time.gather(1, order).flatten(), order.flatten(), offsets)
+    jump = grad.gather(1, order).flatten()
+    ones, zeros = torch.ones_like(jump), torch.zeros_like(jump)
+    of_instants = ones, zeros, jump
+    grads = kernels.backward(events, synapses, None, neuron, False, instants, *of_instants, source, end, for_times)
+    sample, unit = (event >= 0).nonzero(as_tuple=True)  # there the maximum moves with the arrival: dV = V' ds
+    kink, shift = event[sample, unit], (grad * slope)[sample, unit]
+    grads.delay.index_put_((unit, events.units[kink]), shift, accumulate=True)
+    if for_times:
+        grads.times.index_put_((kink,), shift, accumulate=True)
+    return grads
 
 
 def _li_backward_on_cpu(grad, spikes, synapses, neuron, grid, kind, peak_time, peak_event, peak_slope, for_times, for_tau):

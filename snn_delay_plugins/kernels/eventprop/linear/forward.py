@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
-from ..numba.crossing import grown
+from ..numba.crossing import grown, sort_pairs
 from .arrivals import (
     add_moments,
     ahead,
@@ -103,19 +103,18 @@ def quiet_steps(n, until, x, y, bucket, inhibition, base, m, p, c, slope, curvat
 
 
 @njit(**OPTIONS)
-def quiet_after(m, b, c, slope, curvature, theta, x, end, u, w, first, count):
-    """Whether a neuron in state x, a time u before the step's end, where it is in ``end`` without a further spike, cannot
-    reach the threshold on the way, with the arrivals first..count-1."""
-    raises, lowers = _kicks(b, slope, curvature, u)
-    positive, negative = 0.0, 0.0
-    for a in range(first, count):
-        positive += max(w[a], 0.0)
-        negative += max(-w[a], 0.0)
-    rate, rise, fall = _derivatives(m, c, slope, curvature, u, x[0], x[1], x[2])
-    up = max(rate + rise + positive * raises + negative * lowers, 0.0)
-    down = max(fall - rate + positive * lowers + negative * raises, 0.0)
-    v, v2 = c[0] * x[0] + c[1] * x[1] + c[2] * x[2], c[0] * end[0] + c[1] * end[1] + c[2] * end[2]
-    return _stays_below(theta * (1 - 1e-9), v, v2, up, down, u)
+def steepest(slope, curvature, b, x, length, s, w, a, m, end):
+    """A bound from above on V', and zero, over a time ``length`` from state x with the arrivals a..m-1 before ``end``."""
+    kick = slope[0] * b[0] + slope[1] * b[1] + slope[2] * b[2]
+    spread = length * (curvature[0] * abs(b[0]) + curvature[1] * abs(b[1]) + curvature[2] * abs(b[2]))
+    raises, lowers = max(spread + kick, 0.0), max(spread - kick, 0.0)
+    up = slope[0] * x[0] + slope[1] * x[1] + slope[2] * x[2]
+    up += length * (curvature[0] * abs(x[0]) + curvature[1] * abs(x[1]) + curvature[2] * abs(x[2]))
+    up = max(up, 0.0)
+    for k in range(a, m):
+        if s[k] < end:
+            up += w[k] * raises if w[k] > 0 else -w[k] * lowers
+    return up
 
 
 @njit(**OPTIONS)
@@ -194,7 +193,8 @@ def feedforward(
     s, w = np.empty(longest + 1), np.empty(longest + 1)
     room = np.empty((TERMS, STATES)), np.empty(TERMS)
     x, y, z, at_ready = np.empty(STATES), np.empty(STATES), np.empty(STATES), np.empty(STATES)
-    window, moments = np.empty(2), np.empty(MOMENTS)
+    window, moments, leap = np.empty(2), np.empty(MOMENTS), np.empty(STATES)
+    low = theta * (1 - 1e-9)
     bw, bd = np.empty((n_in, LANES)), np.empty((n_in, LANES))
     for block in range(block_lo, block_hi):
         block_synapses(weight, delay, block, bw, bd)
@@ -252,11 +252,28 @@ def feedforward(
                         s,
                         w,
                     )
-                    z[:] = x
-                    t, a, fired, stop = begin, 0, False, end
-                    if not waking:
+                    t, a, fired, walked, stop, bound = begin, 0, False, True, end, np.inf
+                    if waking:
+                        z[:] = x
+                    else:
                         t, stop = begin + window[0], min(begin + window[1], end)
-                    m = enter(m_free, p_free, c_free, z, begin, end, t, inverse, s, w, m, moments)
+                        moments[:] = 0
+                        gain = 0.0
+                        for _ in range(3):  # the bounds are closer where fewer arrivals are ahead
+                            t += gain
+                            m = enter(m_free, p_free, c_free, x, z, begin, end, t, inverse, s, w, m, moments)
+                            v = c[0] * z[0] + c[1] * z[1] + c[2] * z[2]
+                            up = steepest(of_slope, of_bend, b, z, stop - t, s, w, 0, m, stop)
+                            bound = v + up * (stop - t)
+                            below = below or v < low[j]
+                            gain = (low[j] - v) / up if low[j] > v and up > 0 else 0.0
+                            if bound < low[j] or gain < 0.25 * (stop - t):
+                                break
+                        if bound < low[j]:
+                            x[:] = y
+                            n += 1
+                            continue
+                    sort_pairs(s, w, m)
                     while True:
                         at_ready[0] = np.nan
                         t, a, below = next_spike(
@@ -291,17 +308,18 @@ def feedforward(
                         _record(found, total, t, j, sample, z)
                         total += 1
                         fired = True
-                        b0, b1, b2 = z[0], z[1], z[2]
+                        leap[0], leap[1], leap[2] = z[0], z[1], z[2]
                         below = jump(jumps, adds, c, theta[j], z)
                         if rest[j] > 0:
                             ready = t + rest[j]
-                            continue
-                        b0, b1, b2 = moved(m_free, end - t, z[0] - b0, z[1] - b1, z[2] - b2)
-                        y[0], y[1], y[2] = y[0] + b0, y[1] + b1, y[2] + b2
-                        if below and quiet_after(m_free, b, c, of_slope, of_bend, theta[j], z, y, end - t, w, a, m):
-                            break
-                    # y holds all jumps of the step where none is followed by a refractory period
-                    x[:] = z if (fired and rest[j] > 0) or waking or z[0] != z[0] else y
+                        elif not waking:  # y: what x becomes without further spikes
+                            u0, u1, u2 = moved(m_free, end - t, z[0] - leap[0], z[1] - leap[1], z[2] - leap[2])
+                            y[0], y[1], y[2] = y[0] + u0, y[1] + u1, y[2] + u2
+                            v = c[0] * z[0] + c[1] * z[1] + c[2] * z[2]
+                            if v + steepest(of_slope, of_bend, b, z, end - t, s, w, a, m, end) * (end - t) < low[j]:
+                                walked = False
+                                break
+                    x[:] = z if walked and (fired or waking) else y
                     n += 1
                 if not abs(x[0]) + abs(x[1]) + abs(x[2]) < np.inf:
                     return found[:, :0].copy(), OVERFLOW, sample, j
@@ -333,7 +351,7 @@ def recurrent(
     s, w, at_ready = np.empty(longest + 257), np.empty(longest + 257), np.empty(STATES)
     room = np.empty((TERMS, STATES)), np.empty(TERMS)
     x, start, final, y = np.empty((n_out, 3)), np.empty((n_out, 3)), np.empty((n_out, 3)), np.empty(STATES)
-    trial, window, moments = np.empty(STATES), np.empty(2), np.empty(MOMENTS)
+    trial, window = np.empty(STATES), np.empty(2)
     since, begun, cross = np.empty(n_out), np.empty(n_out), np.empty(n_out)
     ready, below, began_below = np.empty(n_out), np.empty(n_out, np.bool_), np.empty(n_out, np.bool_)
     count, last = np.empty(n_out, np.int64), np.empty(n_out, np.int64)
@@ -386,7 +404,7 @@ def recurrent(
                         out_t, out_u, weight_r, delay_r, since[j], end, s, w,
                     )  # fmt: skip
                     final[j] = start[j]
-                    m = enter(M[0, j], P[0, j], C[0, j], final[j], begin, end, begin, inverse, s, w, m, moments)
+                    sort_pairs(s, w, m)
                     at_ready[0] = np.nan
                     t, _a, below[j] = next_spike(
                         series[j],

@@ -30,6 +30,7 @@ from ..operator import (
     _not_a_number,
     _warn_of_copies,
 )
+from .tables import Constants, Layer, steps_at_least
 
 __all__ = ["MOST_STATES", "eventprop_linear"]
 
@@ -88,7 +89,7 @@ def _layer(neurons, duration: float, dt: float, recurrent: bool):
     if duration < _SHORTEST:
         raise ValueError(f"duration = {duration:g} would be too short; its inverse is no number")
     M = neurons[0]
-    rates = _cpu().steps_at_least(_array(M), duration, dt)
+    rates = steps_at_least(_array(M), duration, dt)
     columns = -(-M.shape[0] // 8) * 8 if recurrent else 8
     what = (
         f"dt = {dt:g} and the neurons' rates cut the duration of {duration:g} into {rates:.3g} steps: tables of {columns} "
@@ -97,7 +98,7 @@ def _layer(neurons, duration: float, dt: float, recurrent: bool):
     if not columns * rates < _MOST_CELLS:
         raise ValueError(f"{what} would be too long; take larger time constants or a larger dt")
     check_room(what, int(_CELL_BYTES * columns * rates))
-    layer = _cpu().Layer.of(_cpu().Constants(*(_array(x) for x in neurons)), duration, dt)
+    layer = Layer.of(Constants(*(_array(x) for x in neurons)), duration, dt)
     if not layer.is_finite:
         raise ValueError("the neurons' M, B or c are so large that their products overflow")
     return layer
