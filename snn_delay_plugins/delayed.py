@@ -187,7 +187,8 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
             raise RuntimeError("max_delay cannot shrink while spikes are on their way: reset the network before")
         with torch.no_grad():
             weight, delay, rule = self.weight.detach(), self.bounded("delay"), self.active_rule
-            exists = torch.ones_like(weight, dtype=torch.bool) if getattr(self, "mask", None) is None else self.mask
+            mask: Tensor | None = getattr(self, "mask", None)
+            exists = torch.ones_like(weight, dtype=torch.bool) if mask is None else mask
             values = self.rule_values(rule)
             kernel = torch.where(exists, rule.over_lags(weight, delay, self.max_delay, values), 0)
             reached = kernel.flatten(1).any(1).nonzero()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_spikes, check_whole
-from .delay_options import SynapseOptions
+from .delay_options import Interpolation, SynapseOptions
 from .delayed import DelayedSynapses
 from .functional.recurrent import Recurrence
 from .functional.windows import history_after
@@ -25,7 +25,12 @@ class RecurrentDelays(DelayedSynapses):
     neuron: nn.Module
 
     def create_recurrence(
-        self, neuron: nn.Module, features: int | None, *, interpolation: str = "linear", **options: Unpack[SynapseOptions]
+        self,
+        neuron: nn.Module,
+        features: int | None,
+        *,
+        interpolation: Interpolation = "linear",
+        **options: Unpack[SynapseOptions],
     ) -> None:
         """Take ``neuron`` and create its synapses; called once by a layer's constructor.
 

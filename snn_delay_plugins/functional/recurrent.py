@@ -121,12 +121,10 @@ class Recurrence:
             return RecurrentSynapses(taps.flatten(1), lags.flatten(), None)
         receivers, senders = ends = self.mask.nonzero().mT
 
-        def of(value: Tensor | float) -> Tensor | float:
-            if not isinstance(value, Tensor) or value.dim() == 0:
-                return value
+        def of(value: Tensor) -> Tensor:
             return value.expand_as(weight)[receivers, senders]
 
-        values = {name: of(value) for name, value in values.items()}
+        values = {name: of(x) if isinstance(x, Tensor) and x.dim() else x for name, x in values.items()}
         taps, lags = self.rule.windows(weight[receivers, senders], of(delay), self.max_delay, values)
         return RecurrentSynapses(taps, lags, ends)
 
@@ -142,7 +140,9 @@ class Recurrence:
         return weight if self.mask is None else weight * self.mask
 
     def _in(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, dict[str, Tensor | float]]:
-        values = {name: x.to(dtype) if isinstance(x, Tensor) else x for name, x in self.parameters.items()}
+        values: dict[str, Tensor | float] = {
+            name: x.to(dtype) if isinstance(x, Tensor) else x for name, x in self.parameters.items()
+        }
         return self.weight.to(dtype), self.delay.to(dtype), values
 
 

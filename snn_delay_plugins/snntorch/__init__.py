@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "AdLIFPlus", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DelayedRecurrent", "DiscreteDelayedLinear", "EventPool1d", "EventPool2d",
-    "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d", "EventPropLI", "EventPropLIF",
-    "EventPropLinear", "EventPropLinearLI", "StateAdLIFPlus", "detach", "from_model", "reset",
+    "AdLIFPlus", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DelayedRecurrent", "DiscreteDelayedLinear",
+    "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d",
+    "EventPropLI", "EventPropLIF", "EventPropLinear", "EventPropLinearLI", "StateAdLIFPlus", "detach", "from_model",
+    "reset",
 ]  # fmt: skip
 
 __all__ += list(NEURONS)  # one or two classes for every model of snn_delay_plugins.models

@@ -31,8 +31,8 @@ class DelayedRecurrent(RecurrentDelays, CarriedStates):
 
     Calls and outputs are those of the neuron. One that takes steps (``AdLIFPlus``, ``snn.Leaky``): ``(N, F)`` and its
     states, if it does not hold them; the layer keeps the ``spikes`` of the last step and ``history``, those before, newest
-    first, until :meth:`reset_mem`, also where the states are passed: two streams of steps need two layers. One of this package that takes sequences (``StateAdLIFPlus``): ``(T, N, F)``, compiled
-    with its synapses.
+    first, until :meth:`reset_mem`, also where the states are passed: two streams of steps need two layers. One of this
+    package that takes sequences (``StateAdLIFPlus``): ``(T, N, F)``, compiled with its synapses.
 
     :param neuron: the neuron. :param features: F; default: that of the neuron, where it says it.
     :raises TypeError: for a module that is no neuron of snnTorch or of this package.

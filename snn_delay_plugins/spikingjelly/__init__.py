@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DelayedRecurrent", "DiscreteDelayedLinear", "EventPool1d",
-    "EventPool2d", "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d",
+    "AdLIFPlusNode", "DelayedConv1d", "DelayedConv2d", "DelayedLinear", "DelayedRecurrent", "DiscreteDelayedLinear",
+    "EventPool1d", "EventPool2d", "EventPropAdLIF", "EventPropAdaptiveLI", "EventPropConv1d", "EventPropConv2d",
     "EventPropLI", "EventPropLIF", "EventPropLinear", "EventPropLinearLI", "from_model",
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Recurrent delays against the published layers of DelRec (github.com/alexmaxad/DelRec, MIT), which are fetched, not copied:
+"""Recurrent delays against the published layers of DelRec (github.com/alexmaxad/DelRec, MIT), fetched and not copied:
 
 git clone https://github.com/alexmaxad/DelRec && pip install spikingjelly==0.0.0.0.14     # in an environment of its own
 DELREC=DelRec python -m pytest tests/functional/test_published_delrec.py

@@ -13,7 +13,7 @@ from snn_delay_plugins.functional.surrogate import Boxcar
 from snn_delay_plugins.kernels import dispatch
 
 METHODS = ["torch", pytest.param("numba", marks=pytest.mark.skipif(not dispatch._HAS_NUMBA, reason="numba is missing"))]
-STEPS, BATCH, NEURONS, LONGEST = 45, 2, 4, 5
+STEPS, BATCH, NEURONS, LONGEST = 40, 2, 3, 5
 BOXCAR = Boxcar()
 
 
@@ -116,7 +116,6 @@ def test_values_and_every_gradient_are_those_of_three_loops(rule, tap, method):
 
 TWO_STATES = {"A": ((0.8, -0.3), (0.3, 0.8)), "B": (0.5, 0.2), "r": (-1.0, 0.1), "c": 0.2}
 NEURON_KINDS = {
-    "one state": {"A": ((0.8,),), "B": (0.2,), "r": (-1.0,)},
     "two coupled states": TWO_STATES,
     "jumps in the same step": {
         "A": ((0.8, 0), (0.4, 0.9)), "B": (0.2,), "r": (0, 0.3), "J": ((-1.0, 0), (0, 0)), "subtracted": True,

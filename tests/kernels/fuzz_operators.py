@@ -415,9 +415,10 @@ def event_patches_backward(r: random.Random) -> dict:
 
 FITTING = {f.__name__: f for f in (
     linear_neuron, linear_neuron_backward, recurrent_neuron, recurrent_neuron_backward, delayed_linear,
-    delayed_linear_backward, sparse_linear, sparse_linear_backward, sparse_delayed_linear, sparse_delayed_linear_step, sparse_taps, sparse_taps_backward, eventprop_lif,
-    eventprop_lif_backward, eventprop_li, eventprop_li_backward, eventprop_arrivals, eventprop_arrivals_backward,
-    eventprop_linear, eventprop_linear_backward, event_patches, event_patches_backward,
+    delayed_linear_backward, sparse_linear, sparse_linear_backward, sparse_delayed_linear, sparse_delayed_linear_step,
+    sparse_taps, sparse_taps_backward, eventprop_lif, eventprop_lif_backward, eventprop_li, eventprop_li_backward,
+    eventprop_arrivals, eventprop_arrivals_backward, eventprop_linear, eventprop_linear_backward, event_patches,
+    event_patches_backward,
 )}  # fmt: skip
 
 

@@ -411,7 +411,7 @@ def _synapses_met(begin, end, rows, units, values, offsets, starts, place, room,
 def forward(
     current: Tensor, state: tuple[Tensor, ...], coefficients: Tensor, taps: Tensor, lags: Tensor, ends: Tensor | None,
     past: Tensor, code: int, every: int = 1,
-) -> tuple[Tensor, ...]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Run the neurons.
 
     :param current: ``[T, N, F]``; :param state: (x0, x1, s), each ``[N, F]``; :param coefficients: ``[K, F]``.
@@ -435,7 +435,7 @@ def forward(
     ]  # fmt: skip
     kernel = _forward_kernel(Structure.of(code).of_forward.code)
     over_ranges(lambda begin, end: kernel(begin, end, *arguments), -(-samples // LANES))
-    return spikes, total, x0_seq, x1_seq, *final
+    return spikes, total, x0_seq, x1_seq, final[0], final[1], final[2]
 
 
 def backward(
