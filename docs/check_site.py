@@ -73,6 +73,9 @@ def broken_links(site: Path) -> list[str]:
     return broken
 
 
+_MARKUP = re.compile(r":(?:class|func|mod|math|data|meth|attr):`[^<`]*|:(?:param|raises|returns)\b[^<:]{0,40}:")
+
+
 def raw_markup(site: Path) -> list[str]:
     """Roles that were not read."""
     found = []
@@ -82,10 +85,7 @@ def raw_markup(site: Path) -> list[str]:
         text = re.sub(
             r"(?s)<(pre|code|script|style|span class=\"pre\")[^>]*>.*?</(pre|code|script|style|span)>", "", path.read_text()
         )
-        found += [
-            f"{path.relative_to(site)}: {markup}"
-            for markup in re.findall(r":(?:class|func|mod|math|data|meth):`[^<`]*", text)
-        ]
+        found += [f"{path.relative_to(site)}: {markup}" for markup in _MARKUP.findall(text)]
     return found
 
 

@@ -20,7 +20,6 @@ project = "snn_delay_plugins"
 author = "the authors of snn_delay_plugins"
 copyright = "MIT licence"
 version = release = __version__
-REPOSITORY = "https://github.com/snn-delay-plugins/snn_delay_plugins"
 
 extensions = [
     "myst_nb",
@@ -43,17 +42,18 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 nb_execution_mode = os.environ.get("SNN_DELAY_PLUGINS_NOTEBOOKS", "force")
-nb_execution_timeout = 120  # seconds a cell, the first compilation included
+nb_execution_timeout = 300  # seconds a cell, the first compilation included, on a busy machine
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
 autodoc_typehints = "none"  # the signatures of layers are long already, and types stand in words below them
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # what a framework says of a method that is overridden here is its own
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 
 
-suppress_warnings = ["ref.python"]  # names such as eventprop_linear that a file shares with its function
+suppress_warnings = ["ref.python", "myst-nb.lexer"]  # names such as eventprop_linear that a file shares with its function
 
 
 def setup(app) -> None:

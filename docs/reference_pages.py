@@ -15,6 +15,7 @@ GROUPS = {
                   "eventprop_discrete", "events"],
     "Training": ["calibration", "schedules", "parameters", "bounds", "delay_options", "registration"],
     "Pictures": ["plot"],
+    "Deployment": ["nir", "operations", "quantisation"],
     "Neurons and delay rules as data": ["models", "delays"],
     "The maths": ["functional"],
     "For maintainers": ["testing", "frameworks"],
@@ -101,16 +102,31 @@ _BARS = re.compile(r"(?<![`|])\|(?=\w[^|`]*\|)([^|`\n]*)\|(?![`|_])")
 
 
 def plain_words(app, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Shapes such as [T, N, *space] and sizes such as |tau - d|, which are markup in reST, are code on the page."""
+    """Shapes such as [T, N, *space] and sizes such as |tau - d|, which are markup in reST, are code on the page; and fields
+    that stand together in the source, ``:param a, b:`` or two in a line, are told apart."""
     if what == "data" and "\n".join(lines).strip() == inspect.cleandoc(type(obj).__doc__ or "").strip():
         lines.clear()  # a number or dict that says nothing of itself has the words of all numbers or dicts
-    example = False
-    for i, line in enumerate(lines):
+    told, example, indent, inside = [], False, "", False
+    for line in lines:
         example = line.lstrip().startswith((">>>", "...")) or (example and bool(line.strip()))
-        if not example and "math::" not in line:
-            odd_parts = line.split("``")  # every second one is code already
-            odd_parts[::2] = [_BARS.sub(r"``|\1|``", _SHAPE.sub(r"``\g<0>``", part)) for part in odd_parts[::2]]
-            lines[i] = "``".join(odd_parts)
+        if example or "math::" in line:
+            told.append(line)
+            continue
+        parts = line.split("``")  # every second one is code already
+        parts[::2] = [_BARS.sub(r"``|\1|``", _SHAPE.sub(r"``\g<0>``", part)) for part in parts[::2]]
+        fields = _FIELD.split("``".join(parts))
+        if _FIELD.match(" " + line.lstrip()):
+            indent, inside = line[: len(line) - len(line.lstrip())], True
+        inside = inside and bool(line.strip())
+        if len(fields) > 1 and not inside:  # behind a sentence
+            fields.insert(1, "")
+            inside = True
+        told += [fields[0], *(indent + field for field in fields[1:])]
+    lines[:] = [_PARAMETERS.sub(lambda found: found[0].replace(", ", ","), line) for line in told]
+
+
+_FIELD = re.compile(r"(?<=\S) (?=:(?:param|raises|returns)\b[^:`]*: )|^ (?=:(?:param|raises|returns)\b)")
+_PARAMETERS = re.compile(r"^\s*:(?:param|raises) [^:]*:")
 
 
 def link_to_sources(app) -> None:
@@ -131,6 +147,11 @@ def link_to_sources(app) -> None:
                 return f"[{text}]({target.rstrip('/')}/README.md)"
             return match[0]
 
+        if docname == "index":  # pages that nobody has put into the navigation stand with the others
+            others = sorted(path.stem for path in docs.glob("*.md") if f"\n{path.stem}\n" not in source[0])
+            source[0] = source[0].replace(
+                "\ntesting\n", "\n".join(["\ntesting", *(n for n in others if n != "index")]) + "\n"
+            )
         source[0] = re.sub(r"(?<!!)\[(?P<text>[^\]\[]+)\]\((?P<target>[^)\s]+)\)", replaced, source[0])
 
     app.connect("source-read", outside)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import sys
 from pathlib import Path
@@ -10,12 +12,13 @@ from types import FrameType
 __all__ = ["user_level"]
 
 _BETWEEN = ("torch", "snntorch", "spikingjelly", __package__ or "")
+_WRAPPERS = (contextlib.__file__, functools.__file__)  # of decorators, cached properties and single dispatch
 
 
 def user_level() -> int:
     """The ``stacklevel`` with which a warning of the function that calls this points at the user's code."""
     files = (getattr(sys.modules.get(name), "__file__", None) for name in _BETWEEN)
-    inside = tuple(str(Path(file).parent) + os.sep for file in files if file)
+    inside = (*(str(Path(file).parent) + os.sep for file in files if file), *_WRAPPERS)
     level, frame = 2, sys._getframe(2)
     while frame.f_back is not None and _lies_between(frame, inside):
         level, frame = level + 1, frame.f_back

@@ -52,12 +52,12 @@ from .functional.windows import (
 )
 from .initial_weights import firing_weight_
 from .kernels import delay_line, dispatch
-from .kernels.checks import check_synapse_indices
+from .kernels.checks import FLOATS, check_synapse_indices
 from .kernels.delay_line.dense import DenseSynapses
 from .kernels.op_counts import counting
 from .parameters import BoundedModule, DelayParameters, refuse_other_batch
 from .quantisation import check_weight_bits, quantise_weight
-from .transforms import transform
+from .transforms import exporting_to_onnx, transform
 
 __all__ = ["DelayedSynapses", "DiscreteSynapses", "WindowedDelays", "connection_mask"]
 
@@ -165,6 +165,47 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
         with torch.no_grad():
             self.sigma.fill_(check_sigma(sigma))
 
+    def shrink_max_delay(self, spare: int = 0) -> int:
+        """Lower ``max_delay`` to what the windows of this mode reach now: outputs stay the same, histories get shorter, and
+        kernels over all lags cost less. Gaussians and triangles reach far while they are wide: shrink when sigma is small,
+        or in evaluation.
+
+        :param spare: steps by which delays may still grow. :returns: the new ``max_delay``, never more than before.
+        :raises RuntimeError: while spikes are on their way, which keep a history of the old length.
+        :raises ValueError: for a rule whose taps depend on ``max_delay`` itself, as the levels of quantised delays do.
+
+        Example::
+
+            >>> from snn_delay_plugins.delayed import DelayedSynapses
+            >>> layer = DelayedSynapses()
+            >>> layer.create_synapses(8, 4, bias=True, max_delay=60, delay=6.5)
+            >>> layer.shrink_max_delay(), layer.parameter_bounds["delay"]
+            (7, (0.0, 7.0))
+        """
+        spare = check_whole("spare", spare)
+        if isinstance(getattr(self, "history", None), Tensor):
+            raise RuntimeError("max_delay cannot shrink while spikes are on their way: reset the network before")
+        with torch.no_grad():
+            weight, delay, rule = self.weight.detach(), self.bounded("delay"), self.active_rule
+            exists = torch.ones_like(weight, dtype=torch.bool) if getattr(self, "mask", None) is None else self.mask
+            values = self.rule_values(rule)
+            kernel = torch.where(exists, rule.over_lags(weight, delay, self.max_delay, values), 0)
+            reached = kernel.flatten(1).any(1).nonzero()
+            longest = int(torch.where(exists, delay.expand_as(weight), 0).max().ceil())
+            shorter = min(self.max_delay, max(int(reached.max()) - 1 if len(reached) else 0, longest) + spare)
+            kept = torch.where(exists, rule.over_lags(weight, delay.clamp(max=shorter), shorter, values), 0)
+            rows = min(len(kernel), len(kept))
+            if (kept[:rows] - kernel[:rows]).norm() > 1e-3 * kernel.norm():  # ends of windows that are below rounding
+                raise ValueError(
+                    f"the taps of rule {rule.name!r} depend on max_delay itself: with max_delay={shorter} in the place of "
+                    f"{self.max_delay} the layer would compute something else"
+                )
+            self.max_delay = shorter
+            self.bound("delay", 0.0, shorter, mode=cast("BoundMode", self._bound_modes["delay"]))
+            self.delay.clamp_(max=shorter)  # of synapses that do not exist
+        delay_line.values_changed()
+        return self.max_delay
+
     def whole_delay(self, weight: Tensor) -> Tensor:
         """The whole delays that stand for the windows in deployment. Warns, saying how much, where a layer with one tap at
         these computes something else than in evaluation."""
@@ -270,6 +311,8 @@ class DelayedSynapses(WindowedDelays, DelayParameters):
 
     def effective_weight(self) -> Tensor:
         """The weights of the synapses that exist, zero elsewhere."""
+        if self.mask is not None and exporting_to_onnx():  # torch 2.11 translates no product with a bool
+            return self.weight.masked_fill(~self.mask, 0.0)
         return self.weight if self.mask is None else self.weight * self.mask
 
     def sequence_currents(self, spikes: Tensor, history: Tensor | None = None, support: Tensor | None = None) -> Tensor:
@@ -499,7 +542,7 @@ class DiscreteSynapses(QuantisableWeights):
         check_spikes(spikes)
         refuse_sequence(spikes, (self.in_features,), self._sequence_form)
         with torch.no_grad():
-            if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed":
+            if torch.compiler.is_compiling() or dispatch.delay_line(spikes) != "listed" or spikes.dtype not in FLOATS:
                 return self._plain_step(spikes, history)
             return self._step_on_line(spikes, history)
 
@@ -545,7 +588,7 @@ class DiscreteSynapses(QuantisableWeights):
 
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         """The history that the next call needs after ``spikes`` ``[T, N, in]``."""
-        return history_after(spikes, history, self.max_delay)
+        return history_after(spikes.detach(), history, self.max_delay)  # as its currents, without a graph
 
     def extra_repr(self) -> str:
         sizes = (

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .checks import values_known
 from .eventprop import EventPropSpiking
 from .events import SpikeEvents
 from .functional.delay import delayed_linear
@@ -126,6 +127,7 @@ class DiscreteEventProp(nn.Module):
         self.register_buffer("rest", rest.to(weight.device, copy=True))
         self.register_buffer("weight", weight.detach().clone())
         self.register_buffer("delay", self._whole(layer, "delay", weight))
+        self._longest = int(self.delay.max())
         recurrent = getattr(layer, "recurrent_weight", None)
         self.register_buffer("recurrent_weight", None if recurrent is None else recurrent.detach().clone())
         self.register_buffer(
@@ -151,7 +153,10 @@ class DiscreteEventProp(nn.Module):
 
     def _currents(self, dense: Tensor) -> Tensor:
         """[T, N, out, *space]"""
-        longest, delay = int(self.delay.max()), self.delay.to(dense.dtype)
+        delay = self.delay.to(dense.dtype)
+        if values_known(self.delay):
+            self._longest = int(self.delay.max())
+        longest = self._longest  # of the values that there were: a program that is exported sees none
         if self._axes:
             return delayed_convolution(
                 dense, self.weight, delay, max_delay=longest, interpolation="round", **self._geometry
@@ -174,7 +179,7 @@ class DiscreteEventProp(nn.Module):
         out = torch.zeros_like(current)
         for n in range(steps):
             held = n < ready
-            flow = torch.where(held[..., None, None], P_held, P) if bool(held.any()) else P
+            flow = torch.where(held[..., None, None], P_held, P) if not values_known(held) or bool(held.any()) else P
             x = (flow @ x[..., None])[..., 0] + current[n, ..., None] * self.B
             v = x @ self.c
             fires = (v > theta) & below & ~held

@@ -424,7 +424,7 @@ class SpikeEvents:
     @classmethod
     def collate(cls, samples: Sequence[Any], **options: Any) -> SpikeEvents | tuple[SpikeEvents, Any]:
         """A batch of the items of a data set, for ``DataLoader(collate_fn=partial(SpikeEvents.collate, num_units=700,
-        duration=1000.0))``: arrays as :meth:`from_array` takes, or pairs (array, label); ``options`` are its options.
+        duration=1000.0))``: arrays as :meth:`from_array` takes, or tuples (array, label); ``options`` are its options.
 
         :returns: the events, or the events and the labels as torch's ``default_collate`` puts them together.
 
@@ -435,7 +435,7 @@ class SpikeEvents:
         """
         from torch.utils.data import default_collate
 
-        if not samples or not isinstance(samples[0], tuple | list):
+        if not samples or not isinstance(samples[0], tuple):
             return cls.from_array(list(samples), **options)
         events = cls.from_array([sample[0] for sample in samples], **options)
         labels = [default_collate([sample[i] for sample in samples]) for i in range(1, len(samples[0]))]

@@ -41,7 +41,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .checks import values_known
 
@@ -93,6 +93,7 @@ def _loss(kernel: Tensor) -> float:
     size = taps.abs().sum().clamp_min(1e-12)
     steps = len(taps) + math.ceil(math.log(1e-6) / math.log(LEAK))
     response = (1 - LEAK) * LEAK ** torch.arange(steps, dtype=torch.double)
-    padded = nn.functional.pad(response, (len(taps) - 1, 0))
-    spread = nn.functional.conv1d(padded[None, None], (taps / size).flip(0)[None, None])
+    # the products of their spectra: a convolution would write out as many copies of the response as there are taps
+    reach = steps + len(taps)
+    spread = torch.fft.irfft(torch.fft.rfft(response, reach) * torch.fft.rfft(taps / size, reach), reach)[:steps]
     return float((response.norm() / spread.norm().clamp_min(1e-12)) ** SMOOTHED / size)

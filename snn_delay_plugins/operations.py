@@ -5,10 +5,10 @@ therefore does
 
 .. math:: \mathrm{SynOps} = \sum_j c_j\, f_j
 
-of them, with :math:`c_j` the spikes of sender j in the batch and :math:`f_j` its synapses. A synapse whose delay lies between
-two steps, or that a smoothing kernel spreads, counts once for each step at which it arrives (a tap). Synapses of weight
-zero in layers with delays, as those that a ``mask`` leaves out, are none; layers of torch count all. A layer on graded
-input (a first one on recordings, or one behind average pooling) multiplies and adds instead, over all of its inputs.
+of them, with :math:`c_j` the spikes of sender j in the batch and :math:`f_j` its synapses. A synapse whose delay lies
+between two steps, or that a smoothing kernel spreads, counts once for each step at which it arrives (a tap). Synapses of
+weight zero in layers with delays, as those that a ``mask`` leaves out, are none; layers of torch count all. A layer on
+graded input (a first one on recordings, or one behind average pooling) multiplies and adds instead, over all of its inputs.
 
 Updates of the neurons themselves are not counted, as is usual.
 
@@ -32,6 +32,7 @@ from .delayed import DelayedSynapses, DiscreteSynapses
 from .delayed_convolution import DelayedConvolution
 from .events import SpikeEvents
 from .functional.windows import smoothed_kernel
+from .recurrent import RecurrentDelays
 
 __all__ = ["LayerOperations", "Operations", "synaptic_operations"]
 
@@ -152,6 +153,9 @@ def _watch(counted: Operations, name: str, module: nn.Module) -> list[Any]:
     spread = _spread(module, taps)
 
     def after(_: nn.Module, args: tuple, out: Any) -> None:
+        if isinstance(module, RecurrentDelays):  # whose input are currents; its synapses carry what it emits
+            _count(of, spread, 1, out[0] if isinstance(out, tuple | list) else out)
+            return
         _count(of, spread, taps.dim() - 1, args[0])
         recurrent = getattr(module, "recurrent_weight", None)
         if isinstance(recurrent, Tensor):

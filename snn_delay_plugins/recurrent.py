@@ -54,7 +54,7 @@ class RecurrentDelays(DelayedSynapses):
         """
         rule = self.active_rule
         return Recurrence(
-            weight=self.weight if factor is None else self.weight * factor,
+            weight=self.weight if factor is None else self.weight * factor.to(self.weight.dtype),
             delay=self.bounded("delay"),
             rule=rule,
             max_delay=self.max_delay,
@@ -102,9 +102,6 @@ class RecurrentDelays(DelayedSynapses):
         if past is None or past.shape[0] == length:
             return past
         return torch.cat([past, emitted.new_zeros(length - past.shape[0], *emitted.shape[1:])])
-
-    def extra_repr(self) -> str:
-        return super().extra_repr()
 
 
 def _features_of(neuron: nn.Module, features: int | None) -> int:

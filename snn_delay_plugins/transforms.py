@@ -17,7 +17,8 @@ from torch.autograd import forward_ad
 from .callers import user_level
 
 __all__ = [
-    "REVERSE_ALONE", "check_left_behind", "exported_step", "exporting", "refuse_transforms", "transform", "vectorised",
+    "REVERSE_ALONE", "check_left_behind", "exported_step", "exporting", "exporting_to_onnx", "refuse_transforms",
+    "transform", "vectorised",
 ]  # fmt: skip
 
 REVERSE_ALONE = (
@@ -74,6 +75,16 @@ def exporting() -> bool:
     """Whether ``torch.export`` records a program. It starts anew at every call: no state of the layers may enter it, and
     they must keep nothing of the tensors without values that export computes with."""
     return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+
+
+def exporting_to_onnx() -> bool:
+    """Whether the program that ``torch.export`` records becomes one of ONNX, which knows no operators of this package."""
+    return torch.compiler.is_compiling() and _in_onnx_export()
+
+
+@_constant_while_compiled
+def _in_onnx_export() -> bool:
+    return torch.onnx.is_in_onnx_export()
 
 
 def exported_step(name: str) -> bool:

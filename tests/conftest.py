@@ -10,6 +10,15 @@ import torch
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cuda: needs a CUDA device; skipped without one")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("no CUDA device: the interpreter's tests stand")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of papers and recordings beside the repository."""

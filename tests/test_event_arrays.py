@@ -96,6 +96,13 @@ def test_a_loader_makes_batches_of_events_and_labels():
     assert isinstance(alone, SpikeEvents) and alone.batch_size == 3
 
 
+def test_rows_may_be_lists_of_lists():
+    rows = [[[2.0, 3], [0.5, 1]], [[1.0, 0]]]
+    for made in (SpikeEvents.from_array, SpikeEvents.collate):
+        events = made(rows, num_units=4, duration=5.0)
+        assert events.units.tolist() == [1, 3, 0] and events.batch_size == 2
+
+
 def test_further_parts_of_an_item_are_collated_beside_the_labels():
     events, labels, speakers = SpikeEvents.collate([(np.array([[1.0, 0]]), 2, 7)], num_units=1, duration=2.0)
     assert len(events) == 1 and labels.tolist() == [2] and speakers.tolist() == [7]

@@ -176,7 +176,7 @@ def test_a_layer_of_which_no_rule_is_known_is_said():
 
 
 def test_what_is_counted_is_checked_and_the_mode_stays():
-    with pytest.raises(TypeError, match="net must be a torch.nn.Module"):
+    with pytest.raises(TypeError, match=r"net must be a torch\.nn\.Module"):
         synaptic_operations(None, torch.ones(1, 1, 1))
     with pytest.raises(TypeError, match=r"batch must be a tensor \[T, N, \*\] or SpikeEvents, got list"):
         synaptic_operations(nn.Linear(1, 1), [1.0])
@@ -187,3 +187,28 @@ def test_what_is_counted_is_checked_and_the_mode_stays():
     net = first_net("snntorch").train()
     table = str(synaptic_operations(net, INPUT))
     assert net.training and "SynOps" in table and "2 samples" in table
+
+
+def recurrent(step_mode):
+    torch.manual_seed(4)
+    return in_spikingjelly.DelayedRecurrent(
+        in_spikingjelly.AdLIFPlusNode(features=8, v_threshold=0.2, step_mode=step_mode), max_delay=3, delay="uniform",
+        interpolation="round", synapses=5, step_mode=step_mode,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("step_mode", ["s", "m"])
+def test_recurrent_synapses_carry_what_the_layer_emits(step_mode):
+    net, x = recurrent(step_mode).eval(), 2 * torch.rand(12, 2, 8)
+    net.weight.data.mul_(3)
+    counted = synaptic_operations(net, x, steps=step_mode == "s")
+    functional.reset_net(net)
+    emitted = torch.stack([net(step) for step in x]) if step_mode == "s" else net(x)
+    by_hand = int((emitted.sum((0, 1)) * net.mask.sum(0)).sum())
+    assert counted.synaptic_operations == by_hand > 0
+    functional.reset_net(net)
+    counter = op_counter.SynOpCounter(extra_rules=extra_rules(op_counter.SynOpCounter))
+    with torch.no_grad(), op_counter.DispatchCounterMode([counter]):
+        [net(step) for step in x] if step_mode == "s" else net(x)
+    last = int((emitted[-1].sum(0) * net.mask.sum(0)).sum()) if step_mode == "s" else 0  # on its way after the last step
+    assert counter.get_total() == by_hand - last

@@ -34,6 +34,19 @@ def test_the_lines_of_a_framework_learn(framework, seed, capsys):
     assert min(printed[-3:]) < CHANCE / 2, printed
 
 
+@pytest.mark.parametrize("page, heading", [(README, "First example"), (README.parent / "docs" / "quickstart.md", "")])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_first_example_learns_an_order(page, heading, seed, capsys):
+    pytest.importorskip("snntorch")
+    text = page.read_text(encoding="utf-8")
+    section = text.partition(f"## {heading}\n")[2] if heading else text
+    code = re.search(r"```python\n(import torch.*?)```", section, re.DOTALL)[1]
+    code = code.replace("torch.manual_seed(0)", f"torch.manual_seed({seed})")
+    exec(compile(code, str(page), "exec"), {"__name__": "readme"})
+    loss, accuracy = re.fullmatch(r"loss ([\d.]+), accuracy ([\d.]+)%\n", capsys.readouterr().out).groups()
+    assert float(loss) < math.log(2) / 2 and float(accuracy) > 90
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_lines_of_eventprop_learn(seed, capsys):
     torch.manual_seed(seed)

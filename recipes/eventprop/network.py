@@ -223,7 +223,7 @@ class EventPropObjective(Objective):
     """What all trainings of the paper share; :meth:`judge` is the loss of one of them."""
 
     hyper: EventPropTraining
-    runs_on_gpu = False  # the layers do; the recipes have not been tried there
+    runs_on_gpu = True
     mixed_precision = False  # spike times are no matter of 16 bits
 
     def judge(self, output: Tensor | SpikeEvents, labels: Tensor) -> tuple[Tensor, Tensor]:

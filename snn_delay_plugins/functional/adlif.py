@@ -266,13 +266,13 @@ def _coefficients(
     j = to_zero if reset == "zero" else 0 * alpha.detach() if reset == "none" else 0
     if "beta" not in p:
         return Coefficients(
-            theta, A=((alpha,),), B=(1 - alpha,), r=(subtracted,), J=((j,),), symplectic=symplectic,
+            theta, A=((alpha,),), B=(1.0 - alpha,), r=(subtracted,), J=((j,),), symplectic=symplectic,
             through=(0,) if detach_reset else None,
         )  # fmt: skip
     beta, a, b = p["beta"], p["a"], p["b"]
-    into_w = a if symplectic else (1 - beta) * a  # the symplectic structure has the factor itself
+    into_w = a if symplectic else (1.0 - beta) * a  # the symplectic structure has the factor itself
     return Coefficients(
-        theta, A=((alpha, 0), (into_w, beta)), B=(1 - alpha,), r=(subtracted, b), J=((j, 0), (0, 0)), subtracted=True,
+        theta, A=((alpha, 0), (into_w, beta)), B=(1.0 - alpha,), r=(subtracted, b), J=((j, 0), (0, 0)), subtracted=True,
         symplectic=symplectic, through=(0, b) if detach_reset else None,
     )  # fmt: skip
 

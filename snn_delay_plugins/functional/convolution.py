@@ -5,7 +5,8 @@ r"""Causal convolution over time of spike trains with a kernel per synapse,
 directly, or over many taps as products per frequency.
 
 The spectral form takes blocks of B steps, whose response is M = B + taps - 1 steps long, and multiplies at the M
-frequencies (:mod:`snn_delay_plugins.kernels.frequencies`); its gradients are of the same form and left to autograd.
+frequencies (:mod:`snn_delay_plugins.kernels.frequencies`), beyond some thousand of them without blocks; its gradients are
+of the same form and left to autograd.
 
 Shapes: trains ``[T, N, in]``, kernel ``[taps, out, in]``, output ``[T, N, out]``.
 """
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_tensor, check_whole
-from ..kernels.frequencies import transforms
+from ..kernels.frequencies import LONGEST_MATRIX, transforms
 
 __all__ = ["causal_convolution"]
 
@@ -76,18 +77,19 @@ def _spectral_convolution(trains: Tensor, kernel: Tensor, after: int) -> Tensor:
     steps, batch, inputs = trains.shape
     taps, out, _ = kernel.shape
     block = _block_length(steps, taps, batch, inputs, out)
-    blocks = math.ceil(steps / block)
-    of_trains, of_kernel, back = transforms(block + taps - 1, like=kernel)
+    if block + taps - 1 > LONGEST_MATRIX:  # by fast transforms, which need no blocks
+        block = steps
+    blocks, per_frequency = math.ceil(steps / block), transforms(block + taps - 1, like=kernel)
     if blocks > 1:
         trains = F.pad(trains, (0, 0, 0, 0, 0, blocks * block - steps)).view(blocks, block, batch, inputs)
         trains = trains.transpose(0, 1)
-    spectrum = (of_trains[:, :block] @ trains.reshape(block, -1)).view(-1, blocks * batch, inputs)
-    response = (of_kernel[:, :taps] @ kernel.reshape(taps, -1)).view(-1, out, inputs)
+    spectrum = per_frequency.of_trains(trains.reshape(block, -1)).view(-1, blocks * batch, inputs)
+    response = per_frequency.of_kernel(kernel.reshape(taps, -1)).view(-1, out, inputs)
     products = (spectrum @ response.mT).flatten(1)
     if blocks == 1:
-        whole = (back[: steps + after] @ products).view(-1, batch, out)
+        whole = per_frequency.back(products, 0, min(steps + after, steps + taps - 1)).view(-1, batch, out)
     else:
-        parts = (back @ products).view(-1, blocks, batch, out).transpose(0, 1)
+        parts = per_frequency.back(products, 0, block + taps - 1).view(-1, blocks, batch, out).transpose(0, 1)
         # overlap-add: the last taps - 1 steps of a block's response fall into the next block
         late = F.pad(parts[:, block:], (0, 0, 0, 0, 0, block - taps + 1, 1, 0))
         whole = (F.pad(parts[:, :block], (0, 0, 0, 0, 0, 0, 0, 1)) + late).flatten(0, 1)[: steps + after]

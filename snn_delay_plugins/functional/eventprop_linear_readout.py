@@ -35,8 +35,8 @@ from .eventprop_models import ContinuousModel, system_of
 
 __all__ = ["LINEAR_READOUTS", "eventprop_linear_li", "eventprop_linear_li_reference"]
 
-LinearReadout = Literal["voltage", "integral", "weighted_integral"]
-LINEAR_READOUTS = ("voltage", "integral", "weighted_integral")
+LinearReadout = Literal["voltage", "integral", "weighted_integral", "maximum"]
+LINEAR_READOUTS: tuple[LinearReadout, ...] = ("voltage", "integral", "weighted_integral", "maximum")
 
 
 def eventprop_linear_li(
@@ -59,10 +59,12 @@ def eventprop_linear_li(
         As in :func:`snn_delay_plugins.functional.eventprop_linear.eventprop_linear`, for example
         :data:`~snn_delay_plugins.functional.eventprop_models.ADAPTIVE_LI`.
     dt : float
-        Sampling interval of ``readout="voltage"``.
+        Sampling interval of ``readout="voltage"`` and ``"maximum"``.
     readout : str
         ``"voltage"``: V(n dt) [steps, N, out]; ``"integral"``: int_0^T V dt, ``"weighted_integral"``:
-        int_0^T exp(-t / T) V dt, both [N, out] and exact.
+        int_0^T exp(-t / T) V dt, both [N, out] and exact; ``"maximum"``: the largest V(n dt) [N, out], whose gradient is
+        that of the first sample that has it (:func:`~snn_delay_plugins.functional.eventprop.eventprop_li` finds the
+        maximum between samples, too).
 
     Returns
     -------
@@ -87,6 +89,9 @@ def eventprop_linear_li(
     (torch.Size([40, 1, 1]), 0.3835)
     """
     check_choice("readout", readout, LINEAR_READOUTS)
+    if readout == "maximum":
+        voltage = eventprop_linear_li(events, weight, delay, model=model, constants=constants, dt=dt)
+        return _largest(voltage)
     refuse_transforms("EventProp", REVERSE_ALONE)
     syn = _Checked(events, weight, delay, None, None, 1.0, 1.0, 1.0, dt, "exact")
     n_out = weight.shape[0]
@@ -125,6 +130,8 @@ def eventprop_linear_li_reference(
 ) -> Tensor:
     """:func:`eventprop_linear_li` in plain PyTorch, slow and short: V(t) = sum w c . exp(M (t - s)) B over the arrivals s,
     integrals of it by the exponential of a matrix with one row more; differentiated by autograd."""
+    if readout == "maximum":
+        return _largest(eventprop_linear_li_reference(events, weight, delay, model=model, constants=constants, dt=dt))
     syn = _Checked(events, weight, delay, None, None, 1.0, 1.0, 1.0, dt, "exact")
     syn.check_values()
     s = system_of(model, constants or {}, 1.0, weight.shape[0])
@@ -153,3 +160,10 @@ def eventprop_linear_li_reference(
         samples.append(torch.stack(of_neurons, -1))
     voltage = torch.stack(samples, -2)
     return voltage.to(torch.promote_types(events.dtype, weight.dtype))
+
+
+def _largest(voltage: Tensor) -> Tensor:
+    """[N, out] of V [T, N, out]; V(0) = 0 where there is no sample."""
+    if not voltage.shape[0]:
+        return voltage.sum(0)
+    return voltage.gather(0, voltage.detach().argmax(0, keepdim=True))[0]

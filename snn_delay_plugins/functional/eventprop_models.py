@@ -217,13 +217,18 @@ LI = ContinuousModel(
     system=_lif,
 )
 
+
+def _adaptive_leak(k, theta):
+    return _adlif({**k, "b": 0.0}, theta)
+
+
 ADAPTIVE_LI = ContinuousModel(
     name="AdaptiveLI",
     states=ADLIF.states,
     constants={name: constant for name, constant in ADLIF.constants.items() if name != "b"},
     equations=r"\tau_s \dot I &= -I, \qquad \tau_m \dot V = -V + I - W, \qquad \tau_w \dot W = -W + a V",
     source="ADLIF without spikes",
-    system=lambda k, theta: _adlif({**k, "b": 0.0}, theta),
+    system=_adaptive_leak,
 )
 
 

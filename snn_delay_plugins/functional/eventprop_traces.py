@@ -69,6 +69,7 @@ def eventprop_traces(
     (['I', 'V', 'W'], torch.Size([100, 1, 1]))
     """
     from ..kernels.eventprop.linear import cpu, traces  # numba is imported when traces are first asked for
+    from ..kernels.eventprop.linear.tables import Constants
 
     syn = _Checked(events, weight, delay, recurrent_weight, recurrent_delay, 1.0, 1.0, 1.0, dt, "exact")
     dt, (n_out, _), batch = check_number("dt", dt, above=0.0), weight.shape, events.batch_size
@@ -92,7 +93,7 @@ def eventprop_traces(
     M, J, r, theta, rest, B, c, kept = (x.contiguous().numpy() for x in neurons)
     states = traces.sampled_states(
         cpu.Events(times.double().numpy(), units.contiguous().numpy(), offsets.contiguous().numpy()), paired, recurrent,
-        cpu.Constants(M, B, c, J, r, theta, rest, kept), dt, samples,
+        Constants(M, B, c, J, r, theta, rest, kept), dt, samples,
         cpu.Spikes(*(x.numpy() for x in (exact, of_units, of_offsets, before, at_ready))),
     )  # fmt: skip
     found = torch.from_numpy(states).to(weight.device, weight.dtype)

@@ -210,14 +210,14 @@ def _symplectic(of: Structure, k: dict[str, Number], current, x0, x1, s, surroga
         return LinearState(y0, None, s)
     kick = k["A10"] * after_jump(of, k, y0, s) if "A10" in k else torch.zeros_like(y0)
     kick = _added(of, kick, k, s, "r1", "q1")
-    y1 = k["A11"] * x1 + (1 - k["A11"]) * kick if "A11" in k else kick
+    y1 = k["A11"] * x1 + (1.0 - k["A11"]) * kick if "A11" in k else kick
     return LinearState(y0, y1, s)
 
 
 def after_jump(of: Structure, k: dict[str, Number], x0: Tensor, s: Tensor) -> Tensor:
     """What a spike leaves of the first state, where it acts in its own step."""
     if "J00" in k:
-        x0 = x0 * (1 + k["J00"] * (s.detach() if "J" in of.detached else s))
+        x0 = x0 * (1.0 + k["J00"] * (s.detach() if "J" in of.detached else s))
     return x0 + k["r0"] * (s.detach() if "r0" in of.detached else s) if "r0" in k else x0
 
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import check_spikes
+from ..checks import check_spikes, values_known
 from ..delays import check_delays
 from ..kernels import dispatch
 from ..kernels.checks import check_size, check_synapse_list
@@ -82,8 +83,8 @@ def sparse_delayed_linear(
 
     :param spikes: ``[T, N, in]`` in the dtype of the weights. :param bias: ``[out]``.
     :param padding: ``"same"``, ``"full"`` (``max_delay`` steps more) or a number of steps more.
-    :param method: ``"torch"`` (plain form) or ``"numba"`` (CPU); default: as :mod:`~snn_delay_plugins.kernels.dispatch`
-        chooses. The plain form takes memory for every synapse and step.
+    :param method: ``"torch"`` (plain form), ``"numba"`` (CPU) or ``"triton"`` (CUDA); default: as
+        :mod:`~snn_delay_plugins.kernels.dispatch` chooses. The plain form takes memory for every synapse and step.
     :returns: ``[T + padding, N, out]``, without graph.
     :raises ValueError: for shapes or devices that do not fit, synapses whose indices do not fit or that are longer than
         ``max_delay`` (the compiled form looks at those that a spike visits), or a method that is not possible here.
@@ -100,13 +101,18 @@ def sparse_delayed_linear(
     refuse_transforms("a discrete layer", _TRAIN, vmap=False)
     steps = spikes.shape[0] + padded_steps(padding, max_delay)
     with torch.no_grad():
-        if dispatch.sparse_delay_method(spikes, method) == "numba":
+        if spikes.is_meta:  # where nobody knows which delays there are
+            current = spikes.new_empty(steps, spikes.shape[1], out_features)
+        elif dispatch.sparse_delay_method(spikes, method) != "torch":
             from ..kernels.sparse_delay.operator import sparse_delayed_linear as operator
 
             current = operator(spikes, *synapses, out_features, steps, int(max_delay))
         else:
-            check_synapse_list(*synapses, out_features, int(max_delay))
-            current = _plain(spikes, synapses, out_features, steps)
+            if values_known(synapses.delays):
+                check_synapse_list(*synapses, out_features, int(max_delay))
+                current = _plain(spikes, synapses, out_features, steps)
+            else:
+                current = _gathered(spikes, synapses, out_features, steps, int(max_delay))
         return current if bias is None else current + bias
 
 
@@ -141,7 +147,7 @@ def sparse_delayed_linear_step(
     if not 0 <= now < pending.shape[0]:
         raise ValueError(f"now = {now} is outside [0, {pending.shape[0]}), the entries of pending")
     with torch.no_grad():
-        if dispatch.sparse_delay_method(spikes, None) == "numba":
+        if dispatch.sparse_delay_method(spikes, None) != "torch":
             from ..kernels.sparse_delay.operator import sparse_delayed_linear_step as operator
 
             operator(spikes, *synapses, pending, now)
@@ -168,6 +174,16 @@ def _plain(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int)
         arriving = spikes[: max(0, min(count, steps - delay))][..., sender[these]] * synapses.weights[these]
         current[delay : delay + arriving.shape[0]].index_add_(2, synapses.targets[these].long(), arriving)
     return current
+
+
+def _gathered(spikes: Tensor, synapses: SynapseList, out_features: int, steps: int, max_delay: int) -> Tensor:
+    """The same without a look at values, as programs compute it that are exported."""
+    senders = (torch.arange(synapses.weights.numel(), device=spikes.device) >= synapses.starts[1:, None]).sum(0)
+    padded = F.pad(spikes, (0, 0, 0, 0, max_delay, steps - spikes.shape[0])).transpose(1, 2)
+    times = torch.arange(steps, device=spikes.device)[:, None] + (max_delay - synapses.delays.long())
+    arriving = padded[times, senders] * synapses.weights[:, None]  # [steps, synapses, N]
+    current = spikes.new_zeros(steps, out_features, spikes.shape[1])
+    return current.index_add(1, synapses.targets.long(), arriving).mT
 
 
 def check_list_input(spikes: Tensor, synapses: SynapseList, out_features: int, bias: Tensor | None, dims: int) -> None:

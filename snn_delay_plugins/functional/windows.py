@@ -189,8 +189,8 @@ def listed_convolution(
     :param lag: first lag of every window, >= 0. :param senders: and ``receivers`` of the synapses, int64, ordered by
         receiver.
     :param after: steps of the response after the last of the trains.
-    :param method: ``"torch"`` (plain form, memory for every synapse and step) or ``"numba"`` (CPU); default: as
-        :mod:`~snn_delay_plugins.kernels.dispatch` chooses.
+    :param method: ``"torch"`` (plain form, memory for every synapse and step), ``"numba"`` (CPU) or ``"triton"`` (CUDA);
+        default: as :mod:`~snn_delay_plugins.kernels.dispatch` chooses.
     :returns: ``[T + after, N, out]``; what arrives past the end is lost.
     :raises ValueError: for shapes that do not fit, a negative lag, a sender or receiver that is not there, synapses that
         are not ordered by receiver, or a method that is not possible here.
@@ -205,7 +205,7 @@ def listed_convolution(
         [0.0, 2.0, 1.0, 0.0]
     """
     steps = trains.shape[0] + after
-    if dispatch.sparse_delay_method(trains, method, "sparse_taps") == "numba":
+    if dispatch.sparse_delay_method(trains, method, "sparse_taps") != "torch":
         from ..kernels.sparse_taps.operator import sparse_taps as operator
 
         return operator(trains, kernel, lag, senders, receivers, out_features, steps)

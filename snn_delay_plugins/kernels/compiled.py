@@ -12,6 +12,7 @@ and one warning says what to set.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import pickle
 import warnings
 from collections.abc import Callable
@@ -23,6 +24,7 @@ import numpy as np
 from numba.core import sigutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
+from numba.extending import _Intrinsic
 
 __all__ = ["njit"]
 
@@ -70,6 +72,8 @@ def _description(value: Any, within: tuple[FunctionType, ...] = ()) -> Any:
     functions that it uses in turn; an array by its numbers; anything else by its ``repr``."""
     if isinstance(value, np.ndarray):  # whose ``repr`` leaves out most of a long one
         return value.dtype.str, value.shape, value.tobytes().hex()
+    if isinstance(value, _Intrinsic):  # writes instructions of its own, with help from all around it
+        return inspect.getsource(inspect.getmodule(value._defn))  # pyright: ignore[reportArgumentType]
     function = getattr(value, "py_func", value)
     if not isinstance(function, FunctionType):
         return repr(value)
@@ -77,7 +81,7 @@ def _description(value: Any, within: tuple[FunctionType, ...] = ()) -> Any:
         return function.__qualname__
     within = (*within, function)
     names = [function.__globals__.get(name) for name in function.__code__.co_names]
-    used = [x for x in names if hasattr(x, "py_func") or isinstance(x, _PLAIN)]
+    used = [x for x in names if hasattr(x, "py_func") or isinstance(x, (*_PLAIN, _Intrinsic))]
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     return _instructions(function.__code__), [_description(x, within) for x in (*cells, *used)]
 

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from ..callers import user_level
-from ..transforms import transform
+from ..transforms import exporting_to_onnx, transform
+from .device import has_triton, kernel_device, runs_triton
 from .op_counts import counting, uncounted
 from .surrogates import surrogate_obstacle
 
@@ -53,10 +54,10 @@ class Operator(NamedTuple):
 NeuronMethod = Literal["torch", "numba", "triton"]
 DelayMethod = Literal["torch", "direct", "fft", "numba", "events", "shifted", "triton"]
 LinearMethod = Literal["torch", "numba", "events"]
-ListedMethod = Literal["torch", "numba"]
+ListedMethod = Literal["torch", "numba", "triton"]
 _STEPS = "AdLIF runs in its plain PyTorch form, step by step and many times slower"
 _NEURON = Operator({"cpu": "numba", "cuda": "triton"}, get_args(NeuronMethod), _STEPS)
-_LISTED = Operator({"cpu": "numba"}, get_args(ListedMethod))
+_LISTED = Operator({"cpu": "numba", "cuda": "triton"}, get_args(ListedMethod))
 
 _EVENTS = Operator(
     {"cpu": "numba", "cuda": "triton"},
@@ -67,7 +68,7 @@ _EVENTS = Operator(
 OPERATORS = {
     "adlif": _NEURON,
     "linear_neuron": _NEURON._replace(slow=_STEPS.replace("AdLIF runs in its", "the neurons run in their")),
-    "recurrent_neuron": _NEURON._replace(slow=_STEPS.replace("AdLIF runs in its", "recurrent neurons run in their")),
+    "recurrent_neuron": _LISTED._replace(slow=_STEPS.replace("AdLIF runs in its", "recurrent neurons run in their")),
     "delayed_linear": Operator(
         {"cpu": "auto", "cuda": "triton"}, get_args(DelayMethod),
         "delayed_linear runs as a dense convolution, slow over long delays",
@@ -143,9 +144,11 @@ def choose(
     """
     of = OPERATORS[name]
     wanted = wanted_method(method, of.methods)
+    if exporting_to_onnx():
+        return "torch"
     if wanted in _PLAIN:
         return _chose(name, tensor, wanted if wanted in of.methods else "torch")
-    form = of.forms.get(tensor.device.type)
+    form = of.forms.get(kernel_device(tensor))
     why, is_slow = _obstacle(tensor), False
     if why is None:
         why = _transform_obstacle() or _device_obstacle(tensor, dtype, of) or obstacle()
@@ -216,16 +219,11 @@ def _transform_obstacle() -> str | None:
 def _device_obstacle(tensor: Tensor, dtype: torch.dtype, of: Operator) -> str | None:
     if dtype not in (torch.float32, torch.float64):
         return f"the kernel computes in float32 or float64, not {dtype}"
-    if tensor.device.type not in of.forms:
+    if kernel_device(tensor) not in of.forms:
         return f"the kernel runs on {' and '.join(of.forms)}, the input is on {tensor.device}"
-    if tensor.is_cuda:
-        return None if _has_triton() else "triton is not installed"
+    if runs_triton(tensor):
+        return None if has_triton() else "triton is not installed"
     return None if _HAS_NUMBA else "numba is not installed"
-
-
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
 
 
 def _has_numba() -> bool:
@@ -258,6 +256,8 @@ def delay_method(trains: Tensor, dtype: torch.dtype, method: str | None = None) 
     :returns: ``None`` where the plain form itself is to choose.
     """
     form = choose("delayed_linear", trains, dtype, method)
+    if form == "torch" and exporting_to_onnx():
+        return "direct"
     return None if form == "torch" else form
 
 
@@ -280,17 +280,22 @@ def linear_method(spikes: Tensor, weight: Tensor, bias: Tensor | None, method: s
 
 
 def sparse_delay_method(spikes: Tensor, method: str | None = None, name: str = "sparse_delayed_linear") -> str:
-    """``"numba"`` where the kernel over a list of synapses applies, else ``"torch"``."""
+    """``"numba"`` or ``"triton"`` where the kernel over a list of synapses applies, else ``"torch"``."""
     return choose(name, spikes, spikes.dtype, method)
 
 
 def eventprop_method(times: Tensor, name: str) -> str:
     """``"torch"`` where the environment asks for the plain form, or nothing else can run; else the kernel's."""
+    if exporting_to_onnx():
+        raise NotImplementedError(
+            f"{name} cannot be exported to ONNX: EventProp computes with lists of spikes at times between the steps, whose "
+            "length depends on the input. Export layer.discretize(dt), which is the same layer over whole steps"
+        )
     if torch.compiler.is_compiling():  # which cannot trace the plain form
         return "numba"
     if wanted_method(None, METHODS) in _PLAIN:
         return _chose(name, times, "torch")
-    form = OPERATORS[name].forms.get(times.device.type, "numba") if _has_triton() else "numba"  # elsewhere by copies
+    form = OPERATORS[name].forms.get(kernel_device(times), "numba") if has_triton() else "numba"  # elsewhere by copies
     if form == "numba" and not _HAS_NUMBA:
         why = "numba is not installed"
         warn_once(f"{OPERATORS[name].slow}: {why}")
@@ -305,7 +310,7 @@ def delay_line(spikes: Tensor) -> str | None:
         return None  # subclasses (fake tensors, tensors inside torch.func) do not have the numbers
     if torch.jit.is_tracing() or transform() is not None or wanted_method(None, METHODS) in _PLAIN:
         return None
-    return "listed" if _HAS_NUMBA and spikes.is_cpu else "dense"
+    return "listed" if _HAS_NUMBA and spikes.is_cpu and not runs_triton(spikes) else "dense"
 
 
 SPARSE_BELOW = 0.15

@@ -34,7 +34,7 @@ def _adlif(p, theta, reset, detach_reset):
     jump = membrane_reset(reset, theta, (alpha, 0))
     r0 = jump.pop("r", (0,))[0]
     return Coefficients(
-        theta=theta, A=((alpha, 0), ((1 - beta) * a, beta)), B=(1 - alpha,), r=(r0, b), subtracted=True,
+        theta=theta, A=((alpha, 0), ((1.0 - beta) * a, beta)), B=(1.0 - alpha,), r=(r0, b), subtracted=True,
         through=(0, b) if detach_reset else None, **jump,
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ def _se_adlif(p, theta, reset, detach_reset):
     return Coefficients(
         theta=theta,
         A=((alpha, 0), (a, beta)),  # the symplectic form has the factor 1 - beta itself
-        B=(1 - alpha,),
+        B=(1.0 - alpha,),
         r=(-theta if reset == "subtract" else 0, b),
         J=((-1.0, 0), (0, 0)) if reset == "zero" else None,
         subtracted=True,

@@ -15,8 +15,8 @@ def _alif(p, theta, reset, detach_reset):
     jump = membrane_reset(reset, theta, (alpha, 0))
     r0 = jump.pop("r", (0,))[0]
     return Coefficients(
-        theta=theta, A=((alpha, 0), (0, rho)), B=(1 - alpha,), r=(r0, 1 - rho), c=-beta,
-        through=(0, 1 - rho) if detach_reset else None, **jump,
+        theta=theta, A=((alpha, 0), (0, rho)), B=(1.0 - alpha,), r=(r0, 1.0 - rho), c=-beta,
+        through=(0, 1.0 - rho) if detach_reset else None, **jump,
     )  # fmt: skip
 
 

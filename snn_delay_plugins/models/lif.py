@@ -12,7 +12,8 @@ __all__ = ["CUBA_LIF", "LIF"]
 
 def _lif(p, theta, reset, detach_reset):
     alpha = p["alpha"]
-    return Coefficients(theta=theta, A=((alpha,),), B=(1 - alpha,), **membrane_reset(reset, theta, (alpha,), detach_reset))
+    jump = membrane_reset(reset, theta, (alpha,), detach_reset)
+    return Coefficients(theta=theta, A=((alpha,),), B=(1.0 - alpha,), **jump)  # 1.0: torch 2.11 exports no int to ONNX
 
 
 LIF = LinearModel(
@@ -28,11 +29,11 @@ LIF = LinearModel(
 
 def _cuba_lif(p, theta, reset, detach_reset):
     alpha, beta = p["alpha"], p["beta"]
-    into_u = 1 - beta
+    into_u = 1.0 - beta
     return Coefficients(
         theta=theta,
         A=((beta, into_u * alpha), (0, alpha)),
-        B=(into_u * (1 - alpha), 1 - alpha),
+        B=(into_u * (1.0 - alpha), 1.0 - alpha),
         **membrane_reset(reset, theta, (beta, 0), detach_reset),
     )
 

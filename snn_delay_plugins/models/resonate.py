@@ -21,7 +21,7 @@ def _rotation(decay, omega):
 
 def _resonate(p, theta, reset, detach_reset):
     A = _rotation(p["decay"], p["omega"])
-    into_x = 1 - torch.exp(-p["decay"])
+    into_x = 1.0 - torch.exp(-p["decay"])
     return Coefficients(theta=theta, A=A, B=(into_x,), **membrane_reset(reset, theta, (A[0][0], A[1][0]), detach_reset))
 
 
@@ -48,7 +48,7 @@ def _balanced(current, states, spikes, p, theta, reset, detach_reset):
     re, im, q = states
     q = 0.9 * q + spikes
     # the damping at which the Euler step sustains the oscillation; more of it lets it decay
-    damping = torch.sqrt(1 - (_DT * p["omega"]) ** 2) - 1 - _DT * (p["decay"] + q)
+    damping = torch.sqrt(1.0 - (_DT * p["omega"]) ** 2) - 1 - _DT * (p["decay"] + q)
     turn = _DT * p["omega"]
     return re + damping * re - turn * im + _INPUT * current, im + turn * re + damping * im, q
 

@@ -21,7 +21,7 @@ def _silif(p, theta, reset, detach_reset):
     step = torch.exp(p["log_dt"])
     alpha, beta = (torch.exp(-torch.exp(p[name]) * step) for name in ("log_alpha", "log_beta"))
     a, b = p["a"], p["b"]
-    leak = 1 - alpha
+    leak = 1.0 - alpha
     A = ((alpha - leak * a, -leak * beta), (a, beta))
     through = (-leak * b, b) if detach_reset else None
     return Coefficients(theta=theta, A=A, B=(leak,), **_reset(reset, theta, alpha, leak * b, b), through=through)
@@ -66,7 +66,7 @@ def _c_silif(p, theta, reset, detach_reset):
         "none": {},
     }
     return Coefficients(
-        theta=theta, A=((real, -imaginary), (imaginary, real)), B=(2 * p["b"],), through=(0, 0) if detach_reset else None,
+        theta=theta, A=((real, -imaginary), (imaginary, real)), B=(2.0 * p["b"],), through=(0, 0) if detach_reset else None,
         **jump[reset],
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-r"""Networks to and from NIR, the Neuromorphic Intermediate Representation (Pedersen et al., Nature Communications 15, 2024).
+"""Networks to and from NIR, the Neuromorphic Intermediate Representation (Pedersen et al., Nature Communications 2024).
 
 >>> import pathlib, tempfile, torch
 >>> from snn_delay_plugins.nir import export_nir, import_nir
@@ -12,9 +12,9 @@ r"""Networks to and from NIR, the Neuromorphic Intermediate Representation (Pede
 >>> torch.equal(again(spikes), net.eval()(spikes))
 True
 
-NIR is in seconds and continuous; layers and neurons here are in steps of ``dt`` seconds (default 0.1 ms, as in snnTorch's and
-SpikingJelly's exporters), and NIR's differential equations are meant as every simulator of it computes them, by Euler's
-steps of dt: a membrane with the leak alpha per step is one with tau = dt / (1 - alpha).
+NIR is in seconds and continuous; layers and neurons here are in steps of ``dt`` seconds (default 0.1 ms, as in the
+exporters of snnTorch and SpikingJelly), and NIR's differential equations are meant as simulators of it compute them, by
+Euler's steps of dt: a membrane with the leak alpha per step is one with tau = dt / (1 - alpha).
 
 What becomes what: ``docs/nir.md``.
 """

@@ -15,8 +15,8 @@ from ..models import CUBA_LIF, LIF
 from .modules import Readout, Scale, Threshold
 from .needed import NIRError, nir, refuse
 from .network import Part
-from .reading import Graph
-from .said import SaidNeuron, said_by
+from .reading import Graph, graph_of
+from .said import NEURONS, SYNAPSES, SaidNeuron, is_recurrent, said_by
 from .targets import Geometry, Synapses, Target
 
 __all__ = ["ours_of"]
@@ -81,6 +81,9 @@ class _Building:
         if path is not None:
             self._add_synapses(path)
             return
+        if is_recurrent(node):
+            self._add_recurrent(name, node)
+            return
         said = said_by(node)
         if said is not None:
             self.put(name, self._said(name, said), self.sources(name))
@@ -94,6 +97,31 @@ class _Building:
             raise
         except (TypeError, ValueError, AttributeError, IndexError) as error:
             raise NIRError(f"node {name!r}: {error}") from error
+
+    def _add_recurrent(self, name: str, node: Any) -> None:
+        """Neurons whose spikes come back to them over synapses with delays."""
+        neurons, synapses = (self._only_part(name, node, begin) for begin in (NEURONS, SYNAPSES))
+        self.put(name, self.target.recurrent(neurons, synapses), self.sources(name))
+
+    def _only_part(self, name: str, node: Any, begin: str) -> nn.Module:
+        """What the nodes are that begin like this, between an input and an output of their own."""
+        inside = {key: value for key, value in node.nodes.items() if key.startswith(begin)}
+        if NEURONS not in node.nodes or not inside:
+            refuse(f"node {name!r}", f"says that it is recurrent but has no {begin}")
+        shape = np.array(next(iter(node.nodes[NEURONS].input_type.values())))
+        edges = []
+        for source, target in node.edges:
+            ends = (source if source in inside else "input", target if target in inside else "output")
+            if ends != ("input", "output") and ends not in edges:
+                edges.append(ends)
+        ends = {"input": nir.Input({"input": shape}), "output": nir.Output({"output": shape})}
+        graph = nir.NIRGraph({**ends, **inside}, edges, type_check=False)
+        parts = ours_of(graph_of(graph), self.target, self.dt, self.dtype)
+        modules = [part.module for part in parts.values() if isinstance(part, Part)]
+        if len(modules) != 1:
+            refuse(f"node {name!r}", f"its {begin} are {len(modules)} layers, where recurrent neurons have one: synapses "
+                                     "with delays between two steps do not come back")  # fmt: skip
+        return modules[0]
 
     # ------------------------------------------------------------------------------------------------ synapses
 
@@ -244,8 +272,8 @@ class _Building:
         theta = np.ones(shape) if potential else np.asarray(node.v_threshold, dtype=np.float64)
         reset = base if potential else np.asarray(node.v_reset, dtype=np.float64)
         if np.any(reset != base):
-            refuse(f"node {name!r}", f"v_reset = {reset.flat[0]:g} beside v_leak = {base.flat[0]:g}: neurons here are reset "
-                                     "to where they rest")  # fmt: skip
+            at = f"v_reset = {reset.flat[0]:g} beside v_leak = {base.flat[0]:g}"
+            refuse(f"node {name!r}", f"{at}: neurons here are reset to where they rest")
         if potential and np.any(base):
             refuse(f"node {name!r}", f"v_leak = {base.flat[0]:g}: readouts here rest at 0")
         theta = theta - base
@@ -253,7 +281,7 @@ class _Building:
             refuse(f"node {name!r}", f"v_threshold must lie above v_leak, got {theta.min():g} above it")
         sources = self.sources(name)
         scale = None
-        if potential or self.target.one_threshold and np.unique(theta).size > 1:
+        if potential or (self.target.one_threshold and np.unique(theta).size > 1):
             scale, theta = (gain, theta) if potential else (gain / theta, np.ones(shape))
         elif np.unique(gain).size == 1 and gain.flat[0] > 0:
             theta = theta / gain

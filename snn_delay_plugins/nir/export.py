@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,12 +16,14 @@ from torch import Tensor, nn
 from ..delayed import DelayedSynapses, DiscreteSynapses
 from ..delayed_convolution import DelayedConvolution
 from ..models.parameters import NeuronParameters
+from ..recurrent import RecurrentDelays
 from .fragment import Fragment, array, single
 from .framework_neurons import framework_neuron, steps_of
 from .linear_neuron import leaky_integrator, nodes_of
 from .modules import OverTime, Readout, Scale, Threshold
 from .needed import DT, check_dt, nir, refuse
 from .neurons import neuron_fragment
+from .said import NEURONS, SYNAPSES, tag_recurrent
 from .synapses import convolution, delayed_fragment, linear, ungrouped
 from .tracing import INPUT, Call, Port, Wiring, trace
 
@@ -64,12 +67,21 @@ def export_nir(
         raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
     if not isinstance(sample, Tensor):
         raise TypeError(f"sample must be a tensor, a batch as the network takes it, got {type(sample).__name__}")
+    _refuse_events(net)
     with _in_evaluation(net):
         wiring = trace(net, sample, _is_leaf)
         graph = _graph_of(wiring, _Context(dt, custom_nodes, _steps(wiring), wiring))
     if path is not None:
         nir.write(path, graph)
     return graph
+
+
+def _refuse_events(net: nn.Module) -> None:
+    for name, module in net.named_modules():
+        kind = type(module).__name__
+        if kind.startswith(("EventProp", "EventPool")):
+            refuse(name or "the network", f"{kind} computes with events, whose times and delays lie between the steps of "
+                                          "NIR's simulators: EventProp is not exported")  # fmt: skip
 
 
 @contextmanager
@@ -137,7 +149,8 @@ def _passes_on(module: nn.Module) -> bool:
 
 
 def _graph_of(wiring: Wiring, context: _Context) -> nir.NIRGraph:
-    nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": None})}
+    unknown: Any = None  # the type of a node, until nir infers it
+    nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": unknown})}
     edges: list[tuple[str, str]] = []
     exits: dict[str, list[str]] = {INPUT: ["input"]}
     for call in wiring.calls.values():
@@ -154,7 +167,7 @@ def _graph_of(wiring: Wiring, context: _Context) -> nir.NIRGraph:
         nodes["output_sum"] = nir.Scale(np.ones(_output_shape(wiring, context)))
         edges += [(end, "output_sum") for end in ends]
         ends = ["output_sum"]
-    nodes["output"] = nir.Output({"output": None})
+    nodes["output"] = nir.Output({"output": unknown})
     edges += [(end, "output") for end in ends]
     nodes, edges = _used(nodes, edges)
     nodes["input"] = nir.Input({"input": _input_type(nodes, edges)})
@@ -223,10 +236,16 @@ def _fragment(name: str, call: Call, context: _Context) -> Fragment:
     return convert(name, call, context)
 
 
+_KNOWN = ("snn_delay_plugins.", "spikingjelly.", "snntorch.", "torch.nn.")
+"""Where the forward passes are that converters know."""
 Converter = Callable[[str, Call, _Context], Fragment]
 
 
 def _converter(module: nn.Module) -> Converter | None:
+    if isinstance(module, RecurrentDelays):
+        return _recurrent
+    if not type(module).forward.__module__.startswith(_KNOWN):
+        return None  # a subclass that computes something else
     if isinstance(module, NeuronParameters):
         return _our_neuron
     if isinstance(module, DelayedSynapses | DiscreteSynapses | DelayedConvolution):
@@ -242,6 +261,28 @@ def _converter(module: nn.Module) -> Converter | None:
 def _is_spikingjelly_layer(module: nn.Module, kind: type) -> bool:
     """SpikingJelly's stateless layers are torch's under the same name, with a step mode."""
     return type(module).__module__.startswith("spikingjelly.") and type(module).__name__ == kind.__name__
+
+
+def _recurrent(name: str, call: Call, context: _Context) -> Fragment:
+    """A nested graph in which the spikes come back to their neurons, over the synapses, a step later."""
+    layer: RecurrentDelays = call.module  # pyright: ignore[reportAssignmentType] - by _converter
+    inner = replace(call, module=layer.neuron)
+    if context.potential(call):
+        refuse(call.name, "its states are used; NIR's recurrent graphs show spikes")
+    convert = _converter(layer.neuron)
+    if convert is None or convert not in (_our_neuron, _their_neuron):
+        refuse(call.name, f"NIR has no node for {type(layer.neuron).__name__}")
+    neurons = convert(NEURONS, inner, context)
+    if neurons.exits != [NEURONS]:
+        refuse(call.name, "graded_spikes_factor of recurrent neurons: scale the weights instead")
+    synapses = delayed_fragment(SYNAPSES, layer, (), context.dt)
+    shape = {"input": np.array([layer.in_features])}
+    nodes = {"input": nir.Input(shape), **neurons.nodes, **synapses.nodes, "output": nir.Output({"output": shape["input"]})}
+    there = [("input", NEURONS), (NEURONS, "output"), *((NEURONS, entry) for entry in synapses.entries)]
+    edges = [*there, *synapses.edges, *((end, NEURONS) for end in synapses.exits)]
+    graph = nir.NIRGraph(nodes, edges, type_check=False)
+    tag_recurrent(graph)
+    return single(name, graph)
 
 
 def _our_neuron(name: str, call: Call, context: _Context) -> Fragment:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .needed import nir
@@ -33,7 +35,7 @@ def chain(*parts: Fragment) -> Fragment:
     parts = tuple(part for part in parts if part.nodes)
     if not parts:
         return Fragment()
-    joints = [(a, b) for one, other in zip(parts, parts[1:], strict=False) for a in one.exits for b in other.entries]
+    joints = [(a, b) for one, other in itertools.pairwise(parts) for a in one.exits for b in other.entries]
     whole = _together(parts)
     return Fragment(whole.nodes, whole.edges + joints, parts[0].entries, parts[-1].exits)
 
@@ -54,5 +56,9 @@ def _together(parts: tuple[Fragment, ...]) -> Fragment:
 
 def array(value: Tensor | float, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """The values as NIR keeps them; with a shape one for each neuron."""
-    values = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        values = (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # numpy has no bfloat16
+    else:
+        values = np.asarray(value)
     return values.copy() if shape is None else np.broadcast_to(values, shape).copy()

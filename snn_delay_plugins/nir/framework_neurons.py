@@ -112,7 +112,7 @@ def _spikingjelly(module: Any, shape: Shape, leak_to: float, **coefficients: Any
     return LinearNeuron(
         shape=shape, theta=np.asarray(theta), r0=np.asarray(-coefficients["A00"] * theta if soft else 0.0),
         reset_to=None if soft else float(module.v_reset), leak_to=leak_to,
-        words={"A00": "tau", "A11": "c_decay"}, **{name: np.asarray(value) for name, value in coefficients.items()},
+        words={"A00": "tau", "A11": "c_decay"}, **coefficients,
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def import_nir(
         >>> [type(module).__name__ for module in net], net[0].delay[0].tolist()
         (['DelayedLinear', 'HeterogeneousLIFNode'], [0.0, 2.0])
     """
-    check_choice("framework", framework, TARGETS)
+    check_choice("framework", framework, tuple(TARGETS))
     checked = graph_of(graph)
     seconds = check_dt(_dt_of(checked) if dt is None else dt)
     known = {**MODELS, **{model.name: model for model in models}}

@@ -1,6 +1,7 @@
 r"""Neurons that are linear between their spikes, as primitives of NIR.
 
-The step of such a neuron (:mod:`snn_delay_plugins.functional.linear_neuron`) is what Euler's method makes of NIR's equations:
+The step of such a neuron (:mod:`snn_delay_plugins.functional.linear_neuron`) is what Euler's method makes of NIR's
+equations:
 
 .. math::
     \tau \dot v = v_{leak} - v + R I \quad\Rightarrow\quad v[t] = (1 - \tfrac{dt}{\tau})\, v[t-1]
@@ -8,8 +9,8 @@ The step of such a neuron (:mod:`snn_delay_plugins.functional.linear_neuron`) is
 
 Reset to a value: NIR's ``LIF``, or behind a synaptic current ``CubaLIF``. Everything else that is linear is a small graph
 of ``LI`` (membrane, adaptation), ``Threshold`` and ``Scale`` nodes with cycles. A cycle takes one step, beside what its
-``Delay`` nodes say: NIR's cycles have no delay in continuous time, and simulators in steps break them so. nirtorch does where
-a node comes before what feeds it, in the order of the file, which is that of the names: so these are numbered.
+``Delay`` nodes say: NIR's cycles have no delay in continuous time, and simulators in steps break them so. nirtorch does
+where a node comes before what feeds it, in the order of the file, which is that of the names: so these are numbered.
 """
 
 from __future__ import annotations
@@ -111,11 +112,11 @@ def _primitive(where: str, of: LinearNeuron, dt: float) -> Fragment | None:
             return single(where, nir.IF(of.B0 / dt, of.theta.copy(), reset))
         leak = np.full(of.shape, of.leak_to)
         return single(where, nir.LIF(tau, _relative(of.B0, of.A00), leak, of.theta.copy(), reset))
-    fed = _fed(of)
-    if fed is None or tau is None or _tau(of.A11, dt) is None:
+    fed, tau_syn = _fed(of), _tau(of.A11, dt)
+    if fed is None or tau is None or tau_syn is None:
         return None
     node = nir.CubaLIF(
-        tau_syn=_tau(of.A11, dt), tau_mem=tau, r=_relative(fed, of.A00), v_leak=np.full(of.shape, of.leak_to),
+        tau_syn=tau_syn, tau_mem=tau, r=_relative(fed, of.A00), v_leak=np.full(of.shape, of.leak_to),
         v_threshold=of.theta.copy(), v_reset=reset, w_in=_relative(of.B1, of.A11),
     )  # fmt: skip
     return single(where, node)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..functional.linear_neuron import Coefficients
 from ..models import LIF, SE_ADLIF
@@ -127,5 +127,5 @@ def _reset_to(where: str, k: dict[str, np.ndarray], symplectic: bool) -> float |
     from_membrane = {"J00": whole} if symplectic else {"J00": whole, "J10": coupling}
     if set(factors) <= set(from_membrane) and all(np.allclose(k[name], -from_membrane[name]) for name in factors):
         return 0.0
-    refuse(where, f"the reset 'zero' of these neurons multiplies their states by a factor of its own ({', '.join(factors)}), "
-                  "which NIR's reset to a value does not: use the reset 'subtract' or custom_nodes=True")  # fmt: skip
+    own = f"the reset 'zero' of these neurons multiplies their states by a factor of its own ({', '.join(factors)})"
+    refuse(where, f"{own}, which NIR's reset to a value does not: use the reset 'subtract' or custom_nodes=True")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .needed import NIRError, nir, refuse
-from .said import CustomNeuron, said_by
+from .said import CustomNeuron, is_recurrent, said_by
 
 __all__ = ["Graph", "graph_of"]
 
@@ -127,7 +127,7 @@ def _flat(graph: nir.NIRGraph, prefix: str) -> tuple[dict[str, nir.NIRNode], lis
     edges = [(prefix + source, prefix + target) for source, target in graph.edges]
     for name, node in graph.nodes.items():
         full = prefix + name
-        if not isinstance(node, nir.NIRGraph) or said_by(node) is not None:
+        if not isinstance(node, nir.NIRGraph) or is_recurrent(node) or said_by(node) is not None:
             nodes[full] = node
             continue
         inner, joints = _flat(node, f"{full}_")

@@ -11,10 +11,14 @@ import numpy as np
 
 from .needed import nir
 
-__all__ = ["KEY", "CustomNeuron", "SaidNeuron", "said_by", "tag"]
+__all__ = [
+    "KEY", "NEURONS", "SYNAPSES", "CustomNeuron", "SaidNeuron", "is_recurrent", "said_by", "tag", "tag_recurrent",
+]  # fmt: skip
 
 KEY = "snn_delay_plugins"
 """Of what we write into the metadata of graphs."""
+NEURONS, SYNAPSES = "node0_neurons", "node1_synapses"
+"""How the nodes of a recurrent graph are called, or begin to be."""
 
 
 @dataclass(eq=False)
@@ -60,6 +64,17 @@ def tag(graph: nir.NIRGraph, neuron: SaidNeuron) -> None:
             "parameters": {name: _storable(value) for name, value in neuron.parameters.items()},
         }
     }  # fmt: skip
+
+
+def tag_recurrent(graph: nir.NIRGraph) -> None:
+    """Write into the metadata of a graph that it is :data:`NEURONS` whose spikes come back over :data:`SYNAPSES`."""
+    graph.metadata = {KEY: {"recurrent": 1}}
+
+
+def is_recurrent(node: nir.NIRNode) -> bool:
+    """Whether a graph says so."""
+    written = node.metadata.get(KEY) if isinstance(node.metadata, dict) else None
+    return isinstance(node, nir.NIRGraph) and isinstance(written, dict) and "recurrent" in written
 
 
 def _storable(value: np.ndarray) -> np.ndarray | float:

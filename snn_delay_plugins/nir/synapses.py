@@ -1,8 +1,8 @@
 r"""Weights and delays as NIR's nodes.
 
-A layer here is a kernel over whole lags, :math:`I_i[t] = \sum_{\tau, j} K_{ij}[\tau]\, s_j[t - \tau] + b_i`. NIR's ``Delay``
-holds one delay per element, so that the k-th of a few branches can take the k-th lag of every sender. No fewer branches
-Delay + Linear would do than one sender has different lags:
+A layer here is a kernel over whole lags, :math:`I_i[t] = \sum_{\tau, j} K_{ij}[\tau]\, s_j[t - \tau] + b_i`. NIR's
+``Delay`` holds one delay per element, so that the k-th of a few branches can take the k-th lag of every sender. No fewer
+branches of Delay + Linear would do than one sender has different lags:
 
 - before the weights: max over senders j of the number of lags of j; axonal delays: one;
 - behind the weights: max over receivers i of the number of lags of i; dendritic delays: one;
@@ -15,7 +15,7 @@ Names sort in the order in which values flow, as files list nodes and nirtorch r
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -161,11 +161,14 @@ def convolution(
     of: nn.Conv1d | nn.Conv2d | DelayedConvolution,
 ) -> nir.NIRNode:  # fmt: skip
     """Conv1d or Conv2d. :param of: stride, padding and dilation."""
-    stride, padding, dilation = ([int(n) for n in np.atleast_1d(value)] if not isinstance(value, str) else value
-                                 for value in (of.stride, of.padding, of.dilation))  # fmt: skip
     bias = np.zeros(weight.shape[0], weight.dtype) if bias is None else bias
     if len(space) == 1:
-        one = padding if isinstance(padding, str) else padding[0]
-        return nir.Conv1d(int(space[0]), weight, stride[0], one, dilation[0], 1, bias)
-    two = padding if isinstance(padding, str) else tuple(padding)
-    return nir.Conv2d(tuple(int(n) for n in space), weight, tuple(stride), two, tuple(dilation), 1, bias)
+        (stride,), (dilation,) = of.stride, of.dilation
+        padding = of.padding if isinstance(of.padding, str) else of.padding[0]
+        return nir.Conv1d(int(space[0]), weight, stride, padding, dilation, 1, bias)
+    height, width = (int(n) for n in space)
+    return nir.Conv2d((height, width), weight, _pair(of.stride), _pair(of.padding), _pair(of.dilation), 1, bias)
+
+
+def _pair(value: Any) -> Any:
+    return value if isinstance(value, str) else tuple(int(n) for n in value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -60,6 +60,9 @@ class Target(ABC):
     def delayed_class(self, axes: int) -> Callable[..., nn.Module]: ...
 
     @abstractmethod
+    def recurrent_class(self) -> Callable[..., nn.Module]: ...
+
+    @abstractmethod
     def neuron_class(self, model: NeuronModel) -> type[nn.Module]: ...
 
     @abstractmethod
@@ -76,6 +79,7 @@ class Target(ABC):
     @abstractmethod
     def integrate_and_fire(self, name: str, node: Any, dt: float) -> nn.Module: ...
 
+    @abstractmethod
     def finish(self, net: nn.Module) -> None:
         """What is done with the whole network."""
 
@@ -108,6 +112,22 @@ class Target(ABC):
         _fill(layer, weight=of.weight, bias=of.bias, delay=of.lags)
         if isinstance(layer, DelayedSynapses) and not exists.all():
             hold(layer, "mask", torch.as_tensor(exists))
+        return layer
+
+    def recurrent(self, neurons: nn.Module, synapses: nn.Module) -> nn.Module:
+        """:param synapses: a layer with whole delays, or one without any."""
+        weight, delay = (getattr(synapses, name, torch.zeros(())).detach() for name in ("weight", "delay"))
+        mask = getattr(synapses, "mask", None)
+        options = {key: value for key, value in self.delay_options.items() if key != "step_mode"}
+        layer = self.recurrent_class()(
+            neurons, weight.shape[0], max_delay=getattr(synapses, "max_delay", 1), **options,
+            **({} if mask is None else {"density": 1.0}),
+        )  # fmt: skip
+        with torch.no_grad():
+            cast("nn.Parameter", layer.weight).copy_(weight)
+            cast("nn.Parameter", layer.delay).copy_(delay)
+        if mask is not None:
+            hold(layer, "mask", mask)
         return layer
 
     @property
@@ -169,6 +189,11 @@ class _SnnTorch(Target):
 
         return (ours.DelayedLinear, ours.DelayedConv1d, ours.DelayedConv2d)[axes]
 
+    def recurrent_class(self) -> Callable[..., nn.Module]:
+        from .. import snntorch as ours
+
+        return ours.DelayedRecurrent
+
     def neuron_class(self, model: NeuronModel) -> type[nn.Module]:
         from .. import snntorch as ours
 
@@ -192,6 +217,9 @@ class _SnnTorch(Target):
     def integrate_and_fire(self, name: str, node: Any, dt: float) -> nn.Module:
         refuse(f"node {name!r}", "is an IF, and neurons here leak: import it with framework='spikingjelly'")
 
+    def finish(self, net: nn.Module) -> None:
+        """The modules know already whether they take sequences."""
+
 
 class _SpikingJelly(Target):
     one_threshold = True
@@ -212,6 +240,11 @@ class _SpikingJelly(Target):
         from .. import spikingjelly as ours
 
         return (ours.DelayedLinear, ours.DelayedConv1d, ours.DelayedConv2d)[axes]
+
+    def recurrent_class(self) -> Callable[..., nn.Module]:
+        from .. import spikingjelly as ours
+
+        return ours.DelayedRecurrent
 
     def neuron_class(self, model: NeuronModel) -> type[nn.Module]:
         from .. import spikingjelly as ours

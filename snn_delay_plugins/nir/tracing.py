@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils._pytree import tree_leaves
 
 from .needed import refuse
 
@@ -92,7 +93,7 @@ class _Provenance(TorchFunctionMode):
                 return ports
         elif name in _ALONG_TIME:
             dim = kwargs.get("dim", next((value for value in args[1:] if isinstance(value, int)), 0))
-            if "stack" not in name and "unbind" not in name or dim == 0:
+            if ("stack" not in name and "unbind" not in name) or dim == 0:
                 return ports
             changed = f"{changed[:-1]}dim={dim})"
         elif name == "torch.Tensor.__getitem__" and isinstance(args[1], int):
@@ -146,8 +147,8 @@ def _watch(mode: _Provenance, name: str, module: nn.Module) -> list:
         call = mode.wiring.calls.setdefault(name, Call(name, module, sources, tuple(given[0].shape)))
         if call.sources != sources:
             was, now = (_said(ports) for ports in (call.sources, sources))
-            refuse(name, f"is called on {was} and on {now}: NIR has no shared weights, and a recurrent input is exported "
-                         "by the frameworks' recurrent neurons alone")  # fmt: skip
+            refuse(name, f"is called on {was} and on {now}: NIR has no shared weights, and of recurrent synapses those of "
+                         "DelayedRecurrent alone are exported")  # fmt: skip
 
     def after(_: nn.Module, args: tuple, kwargs: dict, out: Any) -> None:
         mode.inside -= 1
@@ -179,4 +180,4 @@ def _returned(mode: _Provenance, out: Any) -> frozenset[Port]:
 
 
 def _tensors(tree: Any) -> list[Tensor]:
-    return [value for value in torch.utils._pytree.tree_leaves(tree) if isinstance(value, Tensor)]
+    return [value for value in tree_leaves(tree) if isinstance(value, Tensor)]

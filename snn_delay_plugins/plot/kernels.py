@@ -38,7 +38,7 @@ def kernel(layer: WindowedDelays, synapse: tuple[int, ...]) -> Tensor:
     shape = layer.weight.shape
     if len(synapse) != len(shape) or any(not -size <= i < size for i, size in zip(synapse, shape, strict=False)):
         raise IndexError(f"synapse must be an index into the weight of shape {tuple(shape)}, got {tuple(synapse)}")
-    rule, of = layer.active_rule, lambda value: value.detach().expand(shape)[synapse][None].cpu()
+    rule, of = layer.active_rule, lambda value: value.detach().expand(shape)[synapse].view(1, 1).cpu()
     weight = of(layer.weight)
     mask = getattr(layer, "mask", None)
     if mask is not None:
@@ -46,7 +46,7 @@ def kernel(layer: WindowedDelays, synapse: tuple[int, ...]) -> Tensor:
     values = {name: of(value) for name, value in layer.rule_values(rule).items()}
     taps = rule.over_lags(weight, of(layer.bounded("delay")).to(weight.dtype), layer.max_delay, values)
     smoothing = getattr(layer, "smoothing", None)
-    taps = smoothed_kernel(taps, None if smoothing is None else smoothing.cpu())[:, 0]
+    taps = smoothed_kernel(taps, None if smoothing is None else smoothing.cpu())[:, 0, 0]
     return F.pad(taps, (0, max(0, layer.max_delay + 2 - len(taps))))
 
 

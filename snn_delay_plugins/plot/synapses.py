@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..delayed import DiscreteSynapses, WindowedDelays
 from ..eventprop import _EventPropLayer
 from ..eventprop_convolution import EventPropConv1d, EventPropConv2d
+from ..eventprop_discrete import DiscreteEventProp
 
 __all__ = ["Synapses", "synapses_of"]
 
@@ -46,9 +47,13 @@ _SHARED = {"axonal": "axons", "dendritic": "dendrites"}
 def synapses_of(layer: nn.Module, recurrent: bool = False) -> Synapses:
     """
     :param recurrent: those between the neurons of an EventProp layer.
-    :raises TypeError: for anything else than a layer with delays. :raises ValueError: for one without.
+    :raises TypeError: for anything else than a layer with delays. :raises ValueError: for one without, or without values.
     """
-    if isinstance(layer, _EventPropLayer | EventPropConv1d | EventPropConv2d):
+    if not isinstance(layer, nn.Module):
+        raise TypeError(f"expected a layer with delays (DelayedLinear, EventPropLIF ...), got {type(layer).__name__}")
+    if any(tensor.is_meta for tensor in layer.state_dict().values()):
+        raise ValueError(f"{type(layer).__name__} is on the meta device, where weights and delays have no values")
+    if isinstance(layer, _EventPropLayer | EventPropConv1d | EventPropConv2d | DiscreteEventProp):
         return _of_events(layer, "recurrent_" if recurrent else "")
     if recurrent:
         raise ValueError(f"recurrent=True: {type(layer).__name__} has no recurrent synapses")
@@ -72,7 +77,9 @@ def _of_events(layer: nn.Module, kind: str) -> Synapses:
         missing = "recurrent synapses" if weight is None else f"delays ({kind}delay is None)"
         raise ValueError(f"{type(layer).__name__} has no {missing}")
     weight = weight.detach().cpu()
-    delay = delay.detach().cpu().expand_as(weight)
+    delay = delay.detach().cpu().to(weight.dtype).expand_as(weight)
+    if isinstance(layer, DiscreteEventProp):
+        return Synapses(weight, delay, float(delay.max()), "steps", 1.0)
     return Synapses(weight, delay, layer.max_delay, "ms", layer.dt, _SHARED.get(layer.delay_type, "synapses"))  # pyright: ignore
 
 

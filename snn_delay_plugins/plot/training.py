@@ -22,7 +22,7 @@ def spikes_per_layer(
 
     :param rates: of :func:`snn_delay_plugins.firing_rates`, or what :func:`snn_delay_plugins.calibrate` returned: bars
         before and after.
-    :raises ValueError: for no layers, and rates that are negative or not finite.
+    :raises TypeError: for no mapping. :raises ValueError: for no layers, and rates that are negative or not finite.
 
     Example::
 
@@ -30,6 +30,8 @@ def spikes_per_layer(
         >>> [text.get_text() for text in ax.texts]
         ['silent']
     """
+    if not isinstance(rates, Mapping):
+        raise TypeError(f"rates must be a mapping of layers to numbers, as of firing_rates(), got {type(rates).__name__}")
     if not rates:
         raise ValueError("rates holds no layers")
     groups: dict[str, list[float]] = {"": []}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-import torch
 from snntorch import SpikingNeuron
 from torch import Tensor, nn
 
@@ -32,7 +31,7 @@ class DelayedRecurrent(RecurrentDelays, CarriedStates):
 
     Calls and outputs are those of the neuron. One that takes steps (``AdLIFPlus``, ``snn.Leaky``): ``(N, F)`` and its
     states, if it does not hold them; the layer keeps the ``spikes`` of the last step and ``history``, those before, newest
-    first, until :meth:`reset_mem`. One of this package that takes sequences (``StateAdLIFPlus``): ``(T, N, F)``, compiled
+    first, until :meth:`reset_mem`, also where the states are passed: two streams of steps need two layers. One of this package that takes sequences (``StateAdLIFPlus``): ``(T, N, F)``, compiled
     with its synapses.
 
     :param neuron: the neuron. :param features: F; default: that of the neuron, where it says it.
@@ -97,6 +96,11 @@ class DelayedRecurrent(RecurrentDelays, CarriedStates):
             if isinstance(layer, cls):
                 layer.detach_states()
 
+    def detach_states(self) -> None:
+        super().detach_states()
+        if isinstance(self.neuron, CarriedStates):
+            self.neuron.detach_states()
+
     def forward(self, input_: Tensor, *states: Tensor | None):
         """One step or a sequence.
 
@@ -105,7 +109,7 @@ class DelayedRecurrent(RecurrentDelays, CarriedStates):
         """
         if self.takes_sequences:
             self.check_input(input_, steps=True)
-            return self.neuron(input_, *states, recurrence=self.recurrence(None, self._factor()))
+            return self.neuron(input_, *states, recurrence=self.recurrence(None, self.neuron.graded_spikes_factor))
         if exported_step(type(self).__name__):
             return self.neuron(input_, *states)
         self.take_states()
@@ -118,10 +122,6 @@ class DelayedRecurrent(RecurrentDelays, CarriedStates):
         out = self.neuron(current, *states)
         self.spikes = out[0] if isinstance(out, tuple | list) else out
         return out
-
-    def _factor(self) -> Tensor | None:
-        factor = self.neuron.graded_spikes_factor
-        return factor if factor.requires_grad or not bool((factor == 1).all()) else None
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, kernel={self.kernel!r}"

@@ -14,8 +14,8 @@ What is counted, with c the spikes of a sender and f the taps that are not zero 
 whole delay, two between two steps):
 
 - ``SynOpCounter``: :math:`\sum_j c_j f_j`, as for a product of spikes and weights; nothing where the input is graded.
-- ``FlopCounter``: a multiplication and an addition for every tap at every step, :math:`2\, T N \sum_j f_j`, whatever spikes,
-  as for a product of matrices. Neurons: what the equations of a step say, 1 for each sum, product and comparison.
+- ``FlopCounter``: a multiplication and an addition for every tap at every step, :math:`2\, T N \sum_j f_j`, whatever
+  spikes, as for a product of matrices. Neurons: what the equations of a step say, 1 for each sum, product and comparison.
   EventProp, which computes at events alone: 8 for every arrival (two exponentials, three products, three sums).
 - ``MemoryAccessCounter``: every tensor that goes in or comes out once, in bytes.
 
@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from ..kernels.delayed_linear import operator as _delayed_linear  # noqa: F401 - each import registers an operator
 from ..kernels.event_patches import operator as _event_patches  # noqa: F401
@@ -40,6 +41,7 @@ from ..kernels.eventprop.linear import readout_operator as _eventprop_linear_rea
 from ..kernels.linear_neuron import operator as _linear_neuron  # noqa: F401
 from ..kernels.linear_neuron.structure import Structure
 from ..kernels.op_counts import delay_line_operator
+from ..kernels.recurrent_neuron import operator as _recurrent_neuron  # noqa: F401
 from ..kernels.sparse_delay import operator as _sparse_delay  # noqa: F401
 from ..kernels.sparse_taps import operator as _sparse_taps  # noqa: F401
 from ..kernels.spike_linear import operator as _spike_linear  # noqa: F401
@@ -99,7 +101,7 @@ def _moved(args: tuple, kwargs: dict, out: Any) -> int:
 
 
 def _tensors(tree: Any) -> Iterable[Tensor]:
-    return [value for value in torch.utils._pytree.tree_leaves(tree) if isinstance(value, Tensor)]
+    return [value for value in tree_leaves(tree) if isinstance(value, Tensor)]
 
 
 def _of_trains(trains: Tensor, fan_out: Tensor) -> Work:
@@ -136,6 +138,20 @@ def _neurons(
     current: Tensor, x0: Tensor, x1: Tensor, s: Tensor, coefficients: Tensor, code: int, *rest: Any, out: Any, **named: Any
 ) -> Work:  # fmt: skip
     return Work(0, current.numel() * _of_a_step(Structure.of(code)))
+
+
+def _recurrent(
+    current: Tensor, x0: Tensor, x1: Tensor, s: Tensor, coefficients: Tensor, taps: Tensor, lags: Tensor,
+    ends: Tensor | None, past: Tensor, code: int, *rest: Any, out: Any, **named: Any,
+) -> Work:  # fmt: skip
+    features, present = current.shape[-1], (taps != 0).sum(0)
+    senders = ends[1] if ends is not None else torch.arange(features, device=taps.device).repeat(features)
+    work = _of_trains(out[0], _per_sender(present, senders, features))
+    return work._replace(dense=work.dense + current.numel() * _of_a_step(Structure.of(code)))
+
+
+def _per_sender(present: Tensor, senders: Tensor, features: int) -> Tensor:
+    return torch.zeros(features, dtype=present.dtype, device=present.device).index_add(0, senders.long(), present)
 
 
 def _of_a_step(of: Structure) -> int:
@@ -176,6 +192,7 @@ _WORK: dict[str, Callable[..., Work]] = {
     "sparse_taps": _windows,
     "sparse_linear": _product,
     "linear_neuron": _neurons,
+    "recurrent_neuron": _recurrent,
     "eventprop_lif": partial(_events, spiking=True),
     "eventprop_linear": partial(_events, spiking=True),
     "eventprop_li": partial(_events, spiking=False),

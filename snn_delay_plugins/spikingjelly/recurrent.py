@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 import torch
-from spikingjelly.activation_based.base import StepModule
+from spikingjelly.activation_based.base import MemoryModule, StepModule
 from torch import Tensor, nn
 
 from ..delay_options import Interpolation, SynapseOptions, takes_options
@@ -97,6 +97,17 @@ class DelayedRecurrent(RecurrentDelays, DetachableMemories):
             spikes = self.neuron(current)
             emitted.append(spikes)
         return emitted
+
+    def reset(self) -> None:
+        """Forget the spikes on their way and the neuron's states."""
+        super().reset()
+        if isinstance(self.neuron, MemoryModule):
+            self.neuron.reset()
+
+    def detach(self) -> None:
+        super().detach()
+        if isinstance(self.neuron, MemoryModule):
+            self.neuron.detach()
 
     def _in_mode(self, step_mode: str) -> None:
         if isinstance(self.neuron, StepModule) and self.neuron.step_mode != step_mode:

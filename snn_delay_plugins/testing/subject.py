@@ -378,6 +378,7 @@ class Case:
                 changed = self._changed(net, before)
                 try:
                     differs = not torch.equal(first, self.run(net, x))
+                    self.run(net, self.inputs(batch=BATCH + 1, seed=seed))
                 except Exception:  # it refuses to go on: it remembers something
                     differs = True
             if differs or (changed and self.framework.declares_states):
@@ -428,7 +429,8 @@ class Case:
             return dict(self.subject.plugin.bounds)
         found = {}
         for path, each in module.named_modules():
-            declared = getattr(each, "parameter_bounds", None)
+            # a parameter that is clamped where it is read may be anywhere
+            declared = getattr(each, "projected_bounds", getattr(each, "parameter_bounds", None))
             if isinstance(declared, Mapping):
                 found |= {f"{path}.{name}".lstrip("."): tuple(interval) for name, interval in declared.items()}
         return found

@@ -224,7 +224,7 @@ def readout_and_gradients(events, p, **options):
 
 @pytest.mark.parametrize(("spike_times", "readout", "dt"), [
     ("grid", "voltage", 1.0), ("exact", "voltage", 1.0), ("exact", "voltage", 7.0), ("exact", "integral", 1.0),
-    ("exact", "weighted_integral", 1.0), ("grid", "maximum", 1.0),
+    ("exact", "weighted_integral", 1.0), ("grid", "maximum", 1.0), ("exact", "maximum", 2.0),
 ])  # fmt: skip
 @pytest.mark.parametrize("shape", [{}, {"n_out": 33, "counts": (2,)}])
 def test_readout(in_triton, monkeypatch, spike_times, readout, dt, shape):
@@ -234,6 +234,19 @@ def test_readout(in_triton, monkeypatch, spike_times, readout, dt, shape):
     wanted, got = readout_and_gradients(*args, **options), in_triton(readout_and_gradients, *args, **options)
     for x, y in zip(got, wanted, strict=True):
         torch.testing.assert_close(x, y, rtol=1e-9, atol=1e-9)
+
+
+def test_a_maximum_at_the_arrival_of_inhibition_moves_with_it(in_triton):
+    events = SpikeEvents.from_lists(
+        [torch.tensor([0.5, 2.25]), torch.tensor([0.5, 3.0, 1.75])], [[0, 1], [0, 0, 1]],
+        num_units=2, duration=6.0, dtype=torch.float64)  # fmt: skip
+    weight = torch.tensor([[3.0, -50.0], [1.0, 2.0], [-1.0, -2.0]], dtype=torch.float64)
+    p = {"weight": weight, "delay": torch.tensor([[0.0, 0.5], [1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)}
+    options = {"tau_mem": TAUS[0], "tau_syn": TAUS[1], "readout": "maximum", "dt": 2.0}
+    wanted, got = readout_and_gradients(events, p, **options), in_triton(readout_and_gradients, events, p, **options)
+    for x, y in zip(got, wanted, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-10)
+    assert wanted[2][0, 1] > 0  # where inhibition comes later, V rises longer
 
 
 @pytest.mark.parametrize("name", ["feedforward_strong", "recurrent_strong"])

@@ -27,6 +27,7 @@ import snn_delay_plugins.kernels.event_patches.operator
 import snn_delay_plugins.kernels.eventprop.linear.operator
 import snn_delay_plugins.kernels.eventprop.operator
 import snn_delay_plugins.kernels.linear_neuron.operator
+import snn_delay_plugins.kernels.recurrent_neuron.operator
 import snn_delay_plugins.kernels.sparse_delay.operator
 import snn_delay_plugins.kernels.sparse_taps.operator
 import snn_delay_plugins.kernels.spike_linear.operator  # noqa: F401 - they register the operators
@@ -35,7 +36,7 @@ from snn_delay_plugins.kernels.linear_neuron.structure import NAMES, Structure
 EXPECTED = (TypeError, ValueError, RuntimeError)
 OPERATORS = torch.ops.snn_delay_plugins
 # Arguments of which every entry is looked at: an index that does not fit must be refused.
-POINTERS = {"units", "offsets", "out_units", "out_offsets", "senders", "receivers", "patches", "taps"}
+POINTERS = {"units", "offsets", "out_units", "out_offsets", "senders", "receivers", "patches", "taps", "ends"}
 F64 = torch.float64
 THOROUGH = "thorough" in sys.argv
 
@@ -96,6 +97,45 @@ def linear_neuron_backward(r: random.Random) -> dict:
         "x0_seq": x0_seq,
         "x1_seq": x1_seq,
         **inputs,
+    }
+
+
+def recurrent_neuron(r: random.Random) -> dict:
+    steps, features, samples = r.choice([1, 3, 31, 33, 70]), r.randint(1, 5), r.choice([1, 3, 9])
+    structure, count = _structure(r), r.choice([None, 0, 1, 7])
+    synapses = features * features if count is None else count
+    one = (samples, features)
+    return {
+        "current": 3 * torch.randn(steps, *one, dtype=F64),
+        "x0": torch.rand(one, dtype=F64),
+        "x1": torch.rand(one if structure.two else (0, 0), dtype=F64),
+        "s": torch.rand(one, dtype=F64).round(),
+        "coefficients": torch.rand(len(structure.names), features, dtype=F64) / 2,
+        "taps": torch.randn(r.randint(1, 4), synapses, dtype=F64) / 4,
+        "lags": torch.randint(r.choice([1, 9, 200]), (synapses,)),
+        "ends": None if count is None else torch.randint(features, (2, synapses)),
+        "past": torch.rand(r.choice([0, 1, 12]), *one, dtype=F64).round(),
+        "code": structure.code,
+        "traces": r.random() < 0.5,
+        "width": 0.5,
+        "height": 0.5,
+    }
+
+
+def recurrent_neuron_backward(r: random.Random) -> dict:
+    inputs = recurrent_neuron(r)
+    spikes, total, x0_seq, x1_seq, *last = OPERATORS.recurrent_neuron(**inputs)
+    traces, _ = inputs.pop("traces"), inputs.pop("current")
+    names = ("g_x0", "g_x1", "g_x0T", "g_x1T", "g_sT")
+    given = [x0_seq if traces else None, x1_seq if traces else None, *last]
+    some = [None if g is None or r.random() < 0.5 else torch.randn_like(g) for g in given]
+    return {
+        "g_spikes": torch.randn_like(spikes),
+        **dict(zip(names, some, strict=True)),
+        "phi": torch.rand_like(spikes) if traces and r.random() < 0.5 else None,
+        **{"spikes": spikes, "total": total, "x0_seq": x0_seq, "x1_seq": x1_seq},
+        **inputs,
+        "wants_past": r.random() < 0.5,
     }
 
 
@@ -374,8 +414,8 @@ def event_patches_backward(r: random.Random) -> dict:
 
 
 FITTING = {f.__name__: f for f in (
-    linear_neuron, linear_neuron_backward, delayed_linear, delayed_linear_backward, sparse_linear, sparse_linear_backward,
-    sparse_delayed_linear, sparse_delayed_linear_step, sparse_taps, sparse_taps_backward, eventprop_lif,
+    linear_neuron, linear_neuron_backward, recurrent_neuron, recurrent_neuron_backward, delayed_linear,
+    delayed_linear_backward, sparse_linear, sparse_linear_backward, sparse_delayed_linear, sparse_delayed_linear_step, sparse_taps, sparse_taps_backward, eventprop_lif,
     eventprop_lif_backward, eventprop_li, eventprop_li_backward, eventprop_arrivals, eventprop_arrivals_backward,
     eventprop_linear, eventprop_linear_backward, event_patches, event_patches_backward,
 )}  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from snn_delay_plugins.delays import WHOLE
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional import convolution
 from snn_delay_plugins.functional.adlif import adlif
@@ -19,6 +20,7 @@ from snn_delay_plugins.functional.eventprop_linear import eventprop_linear
 from snn_delay_plugins.functional.eventprop_models import ADLIF
 from snn_delay_plugins.functional.linear import spike_linear
 from snn_delay_plugins.functional.linear_neuron import Coefficients, linear_neuron
+from snn_delay_plugins.functional.recurrent import Recurrence
 from snn_delay_plugins.functional.windows import listed_convolution
 from snn_delay_plugins.kernels import dispatch
 
@@ -35,6 +37,11 @@ def events():
 CALLS = {
     "adlif": lambda: adlif(X, alpha=torch.tensor(0.5)),
     "linear_neuron": lambda: linear_neuron(X, Coefficients(1.0, A=((0.5,),), B=(0.5,))),
+    "recurrent_neuron": lambda: linear_neuron(
+        X,
+        Coefficients(1.0, A=((0.5,),), B=(0.5,)),
+        recurrence=Recurrence(weight=torch.ones(3, 3), delay=torch.ones(3, 3), rule=WHOLE, max_delay=1),
+    ),
     "delayed_linear": lambda: delayed_linear(X, W, W, max_delay=2),
     "spike_linear": lambda: spike_linear(X, W),
     "sparse_taps": lambda: listed_convolution(X, torch.ones(1, 2), ONE, ONE, ONE, 1),

@@ -78,7 +78,7 @@ def test_a_kernel_compiles_for_a_gpu_that_is_not_here():
     assert "st.global" in assembly and "atom." not in assembly and ".f64" in assembly
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the interpreter's tests stand")
+@pytest.mark.cuda
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_on_the_device_they_equal_the_cpu_kernels(recurrent):
     n_in, n_out, duration = 40, 70, 100.0

@@ -14,7 +14,7 @@ pytest.importorskip("triton", reason="triton is not installed: the CUDA kernels 
 NUMBERS = {"steps", "n_in", "n_out", "capacity", "nodes", "max_spikes", "of_sample", "of_step", "every", "samples"}
 POINTERS = {
     "*i64": {"units", "row", "offsets", "ranges", "where", "where_", "start", "step", "list_step", "sample", "place",
-             "position", "node_u", "sent"},
+             "position", "node_u", "sent", "peak_e"},
     "*i32": {"count", "head", "chain", "first", "follow"},
 }  # fmt: skip
 KERNELS = [
@@ -30,6 +30,7 @@ KERNELS = [
     ("exact_adjoint_kernels", "adjoint_kernel", {"SAMPLED": False}),
     ("exact_adjoint_kernels", "gather_kernel", {}), ("exact_adjoint_kernels", "gather_times_kernel", {}),
     ("exact_adjoint_kernels", "recurrent_adjoint_kernel", {}),
+    ("peak_kernels", "peak_kernel", {}),
     ("arrivals", "_forward_kernel", {}), ("arrivals", "_weight_kernel", {}), ("arrivals", "_times_kernel", {}),
 ]  # fmt: skip
 
@@ -61,7 +62,7 @@ def test_they_compile_for_a_gpu_that_is_not_here(module, name, constants, ones):
     assert ".f64" in assembly and "cvt.f64.f32" not in assembly and ".f32.f64" not in assembly
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the interpreter's tests stand")
+@pytest.mark.cuda
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("spike_times", ["grid", "exact"])
 def test_on_the_device_they_equal_the_cpu_kernels(spike_times, recurrent):

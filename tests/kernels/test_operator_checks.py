@@ -11,6 +11,7 @@ import snn_delay_plugins.kernels.event_patches.operator
 import snn_delay_plugins.kernels.eventprop.linear.operator
 import snn_delay_plugins.kernels.eventprop.operator
 import snn_delay_plugins.kernels.linear_neuron.operator
+import snn_delay_plugins.kernels.recurrent_neuron.operator
 import snn_delay_plugins.kernels.sparse_delay.operator
 import snn_delay_plugins.kernels.sparse_taps.operator
 import snn_delay_plugins.kernels.spike_linear.operator  # noqa: F401 - they register the operators
@@ -48,6 +49,31 @@ def linear_neuron_backward():
         del inputs[name]
     absent = dict.fromkeys(("g_x0", "g_x1", "g_x0T", "g_x1T", "g_sT", "phi"))
     return {"g_spikes": ones(5, 6), **absent, "x0_seq": ones(0, 6), "x1_seq": ones(0, 6), **inputs}
+
+
+def recurrent_neuron():
+    structure = Structure(("A00", "A10", "A11", "r0", "r1", "B0", "theta"), subtracted=True)
+    return {
+        "current": ones(5, 2, 3),
+        **{name: ones(2, 3) for name in ("x0", "x1", "s")},
+        "coefficients": 0.5 * ones(7, 3),
+        "taps": ones(2, 4),
+        "lags": whole(0, 1, 2, 9),
+        "ends": whole(*4 * [0, 2]).view(2, 4),
+        "past": ones(1, 2, 3),
+        "code": structure.code,
+        "traces": False,
+        "width": 0.5,
+        "height": 0.5,
+    }
+
+
+def recurrent_neuron_backward():
+    inputs = recurrent_neuron()
+    del inputs["traces"]
+    absent = dict.fromkeys(("g_x0", "g_x1", "g_x0T", "g_x1T", "g_sT", "phi"))
+    run = {"spikes": ones(5, 2, 3), "total": inputs.pop("current"), "x0_seq": ones(0, 2, 3), "x1_seq": ones(0, 2, 3)}
+    return {"g_spikes": ones(5, 2, 3), **absent, **run, **inputs, "wants_past": True}
 
 
 def delayed_linear():
@@ -230,6 +256,8 @@ def event_patches_backward():
 FITTING = [
     linear_neuron,
     linear_neuron_backward,
+    recurrent_neuron,
+    recurrent_neuron_backward,
     delayed_linear,
     delayed_linear_backward,
     sparse_linear,
@@ -349,6 +377,14 @@ def test_constants_that_need_tables_without_end_are_refused(fitting, name, value
     (linear_neuron, "current", ones(5, 7), "no multiple of the 2"),
     (linear_neuron, "coefficients", ones(7, 0), "no multiple of the 0"),
     (linear_neuron, "x1", ones(0), "x1 must be"),
+    (recurrent_neuron, "code", -1, "code must be a structure's, got -1"),
+    (recurrent_neuron, "current", ones(0, 2, 3), "current must not be empty"),
+    (recurrent_neuron, "ends", whole(0, 1, 2, 3, 0, 0, 0, 0).view(2, 4), r"receivers\[3\] = 3 is outside \[0, the number"),
+    (recurrent_neuron, "ends", whole(0, 0, 0, 0, 0, -1, 0, 0).view(2, 4), r"senders\[1\] = -1 is outside"),
+    (recurrent_neuron, "ends", None, r"taps must be \[\*, 9\]"),
+    (recurrent_neuron, "lags", whole(0, -1, 2, 9), "lags must not be negative, got -1"),
+    (recurrent_neuron, "taps", ones(0, 4), "at least one per synapse"),
+    (recurrent_neuron, "past", ones(1, 1, 3), "past must be"),
     (delayed_linear, "method", "nonsense", "method must be one of"),
     (delayed_linear, "method", "triton", "method must be one of"),
     (delayed_linear, "taps", ones(3, 4, 3), "taps must be one or two per synapse, got 3"),

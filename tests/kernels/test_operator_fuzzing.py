@@ -14,6 +14,7 @@ CALLS = 120  # of each operator
 GROUPS = {
     "linear, delays and neurons": "sparse_linear,sparse_linear_backward,sparse_delayed_linear,sparse_delayed_linear_step,"
     "sparse_taps,sparse_taps_backward,delayed_linear,delayed_linear_backward,linear_neuron,linear_neuron_backward",
+    "recurrent neurons": "recurrent_neuron,recurrent_neuron_backward",
     "events": "event_patches,event_patches_backward,eventprop_arrivals,eventprop_arrivals_backward,eventprop_lif,"
     "eventprop_lif_backward,eventprop_li,eventprop_li_backward",
     "events of linear neurons": "eventprop_linear,eventprop_linear_backward",

@@ -9,7 +9,6 @@ from snn_delay_plugins.functional.adlif import adlif
 from snn_delay_plugins.functional.delay import delayed_linear
 
 pytest.importorskip("triton", reason="triton is not installed: the CUDA kernels cannot be tested here")
-ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: the interpreter's tests stand")
 
 
 def test_in_the_interpreter_they_equal_the_cpu_kernels(passes_in_the_interpreter):
@@ -22,6 +21,7 @@ def test_linear_neurons_of_any_structure_equal_the_plain_form(passes_in_the_inte
 
 def signature(function, constants, numbers, pointer):
     kinds = {"width": "fp32", "height": "fp32", "lag": "*i32", "met_now": "*fp64", "met_later": "*fp64"}
+    kinds |= {"delays": "*i32"} | dict.fromkeys(("order", "starts", "senders", "receivers", "other"), "*i64")
     kinds |= dict.fromkeys(numbers, "i32") | dict.fromkeys(constants, "constexpr")
     return {name: kinds.get(name, pointer) for name in function.arg_names}
 
@@ -33,6 +33,8 @@ def test_they_compile_for_a_gpu_that_is_not_here_and_use_no_atomics(pointer):
     from snn_delay_plugins.kernels.delayed_linear import triton as delay_triton
     from snn_delay_plugins.kernels.linear_neuron import triton as neuron_triton
     from snn_delay_plugins.kernels.linear_neuron.structure import NAMES, Structure
+    from snn_delay_plugins.kernels.sparse_delay import triton as whole
+    from snn_delay_plugins.kernels.sparse_taps import triton as taps
 
     adlif = Structure(("A00", "A10", "A11", "r0", "r1", "B0", "theta"), subtracted=True)
     symplectic = Structure(("A00", "A10", "A11", "J00", "r1", "B0", "theta"), subtracted=True, symplectic=True)
@@ -47,10 +49,19 @@ def test_they_compile_for_a_gpu_that_is_not_here_and_use_no_atomics(pointer):
     ]
     tiles = {"ROWS": 16, "STEPS": 64}
     delay_numbers = ("samples", "receivers", "senders", "length", "out_length", "grad_length")
+    list_numbers = (
+        "sources", "targets", "width", "length", "out_length", "samples", "inputs", "outputs", "steps", "receivers",
+        "slots", "now",
+    )  # fmt: skip
     for function, constants, numbers in (
         *neurons,
         (delay_triton._shifted_sums_kernel, tiles, delay_numbers),
         (delay_triton._correlations_kernel, tiles, delay_numbers),
+        (taps._sums_kernel, {"ORDERED": True, "BACK": False, "STEPS": 128}, list_numbers),
+        (taps._sums_kernel, {"ORDERED": False, "BACK": True, "STEPS": 128}, list_numbers),
+        (taps._taps_kernel, {"STEPS": 128}, [x for x in list_numbers if x != "receivers"]),
+        (whole._sequence_kernel, {"STEPS": 128}, list_numbers),
+        (whole._step_kernel, {"SAMPLES": 32}, list_numbers),
     ):
         names = function.arg_names
         source = compiler.ASTSource(
@@ -60,7 +71,7 @@ def test_they_compile_for_a_gpu_that_is_not_here_and_use_no_atomics(pointer):
         assert "st.global" in assembly and "atom." not in assembly and not re.search(r"\bred\.", assembly)
 
 
-@ON_CUDA
+@pytest.mark.cuda
 @pytest.mark.parametrize("variant", ["adlif", "symplectic"])
 def test_adlif_on_the_device_equals_the_plain_form(variant):
     current = (torch.randn(50, 4, 100) * 3 + 1).cuda()
@@ -76,7 +87,7 @@ def test_adlif_on_the_device_equals_the_plain_form(variant):
         torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-3)
 
 
-@ON_CUDA
+@pytest.mark.cuda
 def test_delays_on_the_device_equal_the_plain_form():
     trains, weight, delay = torch.rand(90, 3, 40) < 0.1, torch.randn(50, 40), torch.rand(50, 40) * 20
     outputs = []

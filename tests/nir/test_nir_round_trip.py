@@ -115,7 +115,8 @@ def test_an_adaptation_that_spikes_alone_drive_stands_beside_a_membrane_that_is_
     assert torch.equal(euler.simulate(graph, x), net(x)) and torch.equal(import_nir(graph)(x), net(x))
 
 
-@pytest.mark.parametrize("options", [{"preset": "lif"}, {"preset": "adlif"}, {"variant": "symplectic", "reset_mechanism": "subtract"},
+@pytest.mark.parametrize("options", [{"preset": "lif"}, {"preset": "adlif"},
+                                     {"variant": "symplectic", "reset_mechanism": "subtract"},
                                      {"threshold": torch.linspace(0.2, 0.5, OUT)}, {"graded_spikes_factor": 2.0},
                                      {"bound_mode": "clamp"}])  # fmt: skip
 def test_options_of_adlif_plus_are_said(options):
@@ -228,7 +229,7 @@ def test_an_if_node_comes_back_in_spikingjelly_alone():
     graph, wanted = export_nir(net, x), net(x)
     assert isinstance(graph.nodes["1"], nir.IF) and wanted.sum() > 20
     assert torch.equal(import_nir(graph, "spikingjelly")(x), wanted)
-    with pytest.raises(NIRError, match="node '1'.*is an IF.*framework='spikingjelly'"):
+    with pytest.raises(NIRError, match=r"node '1'.*is an IF.*framework='spikingjelly'"):
         import_nir(graph)
 
 
@@ -286,7 +287,7 @@ def test_delays_are_in_seconds_of_the_step_that_is_given():
     assert graph.nodes["0_delay"].delay.tolist() == [0.002, 0.006]
     assert import_nir(graph)[0].delay.tolist() == [[1.0, 3.0]]  # the graph says its dt
     assert import_nir(graph, dt=1e-3)[0].delay.tolist() == [[2.0, 6.0]]
-    with pytest.raises(NIRError, match="0_delay.*0.002 s is no whole number of steps of dt=0.0015 s"):
+    with pytest.raises(NIRError, match=r"0_delay.*0\.002 s is no whole number of steps of dt=0.0015 s"):
         import_nir(graph, dt=1.5e-3)
 
 
@@ -397,3 +398,40 @@ def test_heterogeneous_thresholds_are_scaled_into_one_where_the_framework_has_on
     net = nn.Sequential(delayed(), StateHeterogeneousLIF(features=OUT, threshold=thresholds, reset_mechanism="zero")).eval()
     graph, x = export_nir(net, spikes()), spikes()
     assert torch.equal(import_nir(graph)(x), net(x)) and torch.equal(import_nir(graph, "spikingjelly")(x), net(x))
+
+
+NODES = {"HeterogeneousLIF": 3, "CubaLIF": 4, "AdLIFPlus": 8, "SEAdLIF": 7, "ALIF": 5, "ResonateAndFire": 8, "SiLIF": 9,
+         "CSiLIF": 9}  # fmt: skip
+
+
+def test_neurons_with_a_reset_by_subtraction_take_as_many_nodes_as_the_docs_say():
+    found = {}
+    for name in NODES:
+        neurons = getattr(in_snntorch, f"State{name}")(features=OUT, reset_mechanism="subtract")
+        found[name] = len(export_nir(nn.Sequential(neurons), spikes(OUT)).nodes["0"].nodes) - 2
+    assert found == NODES
+
+
+RECURRENT = {
+    "AdLIFPlus": lambda: StateAdLIFPlus(features=OUT, threshold=0.3),
+    "LIF that is reset to zero": lambda: StateHeterogeneousLIF(features=OUT, threshold=0.3, reset_mechanism="zero"),
+}
+
+
+@pytest.mark.parametrize(
+    "options", [{"delay": "uniform"}, {"delay": "uniform", "synapses": 3}, {"delay_type": "axonal"}, {}]
+)
+@pytest.mark.parametrize("name", RECURRENT)
+def test_delayed_recurrent_neurons_come_back_and_run_in_nirtorch(name, options, tmp_path):
+    layer_ = in_snntorch.DelayedRecurrent(RECURRENT[name](), max_delay=3, kernel="round", **options)
+    with torch.no_grad():
+        layer_.weight.mul_(3)
+    net, x = nn.Sequential(delayed(), layer_).eval(), spikes()
+    wanted = net(x)
+    without = net[1].neuron(net[0](x))
+    assert wanted.sum() > 20 and not torch.equal(wanted, without)
+    export_nir(net, x, tmp_path / "net.nir")
+    for framework in FRAMEWORKS:
+        assert torch.equal(import_nir(tmp_path / "net.nir", framework)(x), wanted)
+        assert torch.equal(by_steps(import_nir(tmp_path / "net.nir", framework, sequences=False), x), wanted)
+    assert torch.equal(euler.simulate(nir.read(tmp_path / "net.nir"), x), wanted)

@@ -278,6 +278,28 @@ def test_recurrent_delays_and_those_of_convolutions_are_drawn():
         plot.delay_histogram(EventPropLIF(3, 2), recurrent=True)
 
 
+def test_layers_in_whole_steps_are_drawn_in_steps():
+    layer = EventPropLIF(3, 2, delay=torch.tensor([[1.0, 2.0, 4.4], [0.0, 3.0, 1.0]]), weight_init=(1.0, 0.1))
+    frozen = layer.discretize(dt=0.5)
+    assert plot.delay_matrix(frozen).images[0].get_array().tolist() == [[2, 4, 9], [0, 6, 2]]
+    assert points(plot.arrivals(torch.eye(3), frozen, 0, senders=1).collections[2])[0][0] in (2, 5, 11)
+
+
+def test_a_smoothed_layer_has_a_smoothed_kernel(layers):
+    layer = layers.DelayedLinear(2, 1, max_delay=3, delay=1.0, delay_type="axonal", smoothing=torch.tensor([0.5, 0.25]))
+    layer.weight.data.fill_(2.0)
+    assert plot.kernel(layer, (0, 1)).tolist()[:4] == [0.0, 1.0, 0.5, 0.0]
+
+
+def test_layers_without_values_and_what_is_no_layer_are_refused(layers):
+    with pytest.raises(ValueError, match="DelayedLinear is on the meta device"):
+        plot.delay_matrix(layers.DelayedLinear(2, 1, max_delay=3).to("meta"))
+    with pytest.raises(TypeError, match=r"expected a layer with delays .* got Tensor"):
+        plot.delay_histogram(torch.ones(3))
+    with pytest.raises(TypeError, match=r"rates must be a mapping .* got list"):
+        plot.spikes_per_layer([0.1])
+
+
 def test_a_kernel_is_what_the_layer_applies(layers):
     torch.manual_seed(0)
     for rule in ("slayer", "gaussian", "triangle"):

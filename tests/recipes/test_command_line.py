@@ -109,7 +109,6 @@ TABLE = ("run", "deckers_table1")
         ((*TABLE, "--smoke", "--precision", "8"), "'8'"),
         ((*TABLE, "--smoke", "--precision", "16-mixed", "--accelerator", "cpu"), "--precision 16-mixed: needs a GPU"),
         (("run", "eventprop_shd", "--smoke", "--precision", "bf16-mixed"), "compute in 32 bits alone"),
-        (("run", "eventprop_shd", "--smoke", "--accelerator", "gpu"), "on the processor alone"),
         (("table", "deckers_table1", "--out", "/tmp/there is nothing here", "--precision", "32"), "no finished runs"),
         (("table", "deckers_table1", "--out", "/tmp/there is nothing here"), "no finished runs"),
         (("plot", "deckers_table1", "--out", "/tmp/there is nothing here"), "no finished runs"),

@@ -185,6 +185,13 @@ def test_channels_that_do_not_merge_are_refused(recordings):
         Thinning(every=0)
 
 
+def test_the_miniature_of_a_smoke_test_keeps_its_few_events_where_they_would_be_thinned():
+    source, folder = ShdEvents(Sampling(), {"none": None}, "none", thinning=Thinning(merged=5, every=32)).smoke()
+    whole, _ = ShdEvents(Sampling(), {"none": None}, "none").smoke()
+    merged, whole = source.load(folder, "clean"), whole.load(folder, "clean")
+    assert (merged.inputs, len(merged.train.times)) == (140, len(whole.train.times)) and len(whole.train.times) > 0
+
+
 # ------------------------------------------------------------------------------------------------ sigma-delta
 
 

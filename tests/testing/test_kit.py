@@ -100,6 +100,27 @@ def test_a_report_says_what_failed_and_raises_it_on_demand():
         check_neuron(faulty_plugins.MixesTheBatch, checks=["batch-equals-samples"], shape=(5,), form="step")
 
 
+@pytest.mark.parametrize("start", [0.0, 2.0, 4.0], ids=["the lowest", "a whole", "the longest"])
+def test_gradients_are_checked_beside_the_bounds_and_kinks_that_a_module_begins_at(start):
+    from snn_delay_plugins.spikingjelly import DelayedLinear
+
+    report = report_of(lambda: DelayedLinear(5, 3, max_delay=4, delay=start), "gradients")
+    assert report.counts() == {"passed": 1}, str(report)
+
+
+def test_a_module_that_refuses_another_batch_has_a_state_even_if_no_output_shows_it():
+    from snn_delay_plugins.snntorch import DelayedLinear
+
+    assert "states: history" in check_plugin(lambda: DelayedLinear(5, 3, max_delay=4), checks=["causal"]).description
+
+
+def test_parameters_that_are_clamped_where_they_are_read_may_lie_anywhere():
+    from snn_delay_plugins.spikingjelly import DelayedLinear
+
+    layers = [lambda mode=mode: DelayedLinear(5, 3, max_delay=4, bound_mode=mode) for mode in ("clamp", "project")]
+    assert [report_of(layer, "bounds").results[0].outcome for layer in layers] == ["skipped", "passed"]
+
+
 class Unlisted(snntorch.SpikingNeuron):
     """A neuron of a third party, which snnTorch 1.0's ``utils.reset`` does not know."""
 

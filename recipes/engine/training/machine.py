@@ -5,12 +5,12 @@ import gc
 import importlib.metadata
 import os
 import platform
-import resource
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import torch
 
 import snn_delay_plugins
@@ -52,25 +52,25 @@ def peak_memory():
     at the block's start. Linux can set its high-water mark back to the present; elsewhere the mark is that of
     the whole process (``.reset`` is False).
     """
-    memory = SimpleNamespace(before=_status("VmRSS"), peak=None, reset=_reset_high_water_mark())
+    memory = SimpleNamespace(before=psutil.Process().memory_info().rss / 2**20, peak=None, reset=_reset_high_water_mark())
     try:
         yield memory
     finally:
-        memory.peak = _status("VmHWM") or _max_rss()
+        memory.peak = _high_water_mark()
 
 
 def release_memory() -> None:
     """Give memory that is not in use back to the operating system, where the allocator can, so that a peak counts it."""
     gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # glibc
+    with suppress(OSError, AttributeError, TypeError):  # no glibc; Windows has no library without a name
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def keep_freed_memory() -> None:
     """Let freed tensors stay with this process. glibc gives large ones back to the operating system, which has to find
     their pages again in the next step: up to a tenth of a training's time."""
     trim_threshold, mmap_threshold = -1, -3  # of malloc.h
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(mmap_threshold, 32 * 2**20)  # the largest that it takes
         mallopt(trim_threshold, 2**31 - 1)
@@ -94,16 +94,15 @@ def _reset_high_water_mark() -> bool:
         return False
 
 
-def _status(field: str) -> float | None:
-    try:
+def _high_water_mark() -> float:
+    """In MiB."""
+    with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(field + ":"):
+            if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    return None
+    peak = getattr(psutil.Process().memory_info(), "peak_wset", None)  # Windows
+    if peak is None:
+        import resource
 
-
-def _max_rss() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak / 2**20

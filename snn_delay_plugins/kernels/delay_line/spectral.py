@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_room
-from ..frequencies import transforms
+from ..frequencies import Transforms, transforms
 from .listed import entries_of, numbers_of
 
 __all__ = ["SpectralSynapses"]
@@ -84,15 +84,15 @@ class _Response:
         self.taps, self.inputs, self.outputs = kernel.shape
         self.block = math.ceil(math.sqrt(3 * self.taps))  # costs least: B / 2 steps at once, 1.5 (B + taps) / B behind
         self.kernel, self.first = kernel, kernel[: self.block].reshape(-1, self.outputs)
-        self._of_block: tuple[Tensor, Tensor, Tensor] | None = None
+        self._of_block: tuple[Transforms, Tensor] | None = None
 
     @property
-    def of_block(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Transforms of a block, newest step first, of the kernel, and back to the steps behind the block."""
+    def of_block(self) -> tuple[Transforms, Tensor]:
+        """What transforms a block and the steps behind it, and the kernel transformed."""
         if self._of_block is None:  # shorter sequences need none
-            of_steps, of_kernel, back = transforms(self.block + self.taps - 1, self.kernel)
-            spectrum = (of_kernel[:, : self.taps] @ self.kernel.flatten(1)).view(-1, self.inputs, self.outputs)
-            self._of_block = of_steps[:, : self.block].flip(1), spectrum, back[self.block :]
+            per_frequency = transforms(self.block + self.taps - 1, self.kernel)
+            spectrum = per_frequency.of_kernel(self.kernel.flatten(1)).view(-1, self.inputs, self.outputs)
+            self._of_block = per_frequency, spectrum
         return self._of_block
 
 
@@ -123,13 +123,14 @@ class _Stream:
         return out
 
     def _turn(self) -> None:
-        of_block, of_kernel, back = self.response.of_block
+        per_frequency, of_kernel = self.response.of_block
         block, taps = self.response.block, self.response.taps
-        spectrum = of_block @ self.recent.transpose(0, 1).reshape(block, -1)
+        spectrum = per_frequency.of_trains(self.recent.transpose(0, 1).flip(0).reshape(block, -1))
         products = spectrum.view(len(spectrum), -1, self.response.inputs) @ of_kernel
+        late = per_frequency.back(products.flatten(1), block, block + taps - 1)
         self.late[: taps - 1] = self.late[block:].clone()
         self.late[taps - 1 :] = 0
-        self.late[: taps - 1] += (back @ products.flatten(1)).view(taps - 1, *self.late.shape[1:])
+        self.late[: taps - 1] += late.view(taps - 1, *self.late.shape[1:])
         self.now = 0
 
 
@@ -167,9 +168,8 @@ class SpectralTape:
 
     def _collect(self) -> None:
         """Add what the spikes of a stretch led to."""
-        of_spikes, _, back = self.transforms
-        spikes = (of_spikes[:, : self.stretch] @ self.spikes.flatten(1)).view(-1, *self.spikes.shape[1:])
-        later = (back.mT @ self.later.flatten(1)).view(-1, *self.later.shape[1:])
+        spikes = self.transforms.of_trains(self.spikes.flatten(1)).view(-1, *self.spikes.shape[1:])
+        later = self.transforms.of_gradients(self.later.flatten(1)).view(-1, *self.later.shape[1:])
         if self.met is None:
             self.met = spikes.mT @ later  # [products, in, out]
         else:
@@ -187,6 +187,5 @@ class SpectralTape:
             if self.now or self.met is None:
                 self._collect()
             assert self.met is not None
-            of_taps = self.transforms[1][:, : self.synapses.reach].flip(1).mT
-            taps = (of_taps @ self.met.flatten(1)).view(-1, *self.met.shape[1:])
-            return taps.transpose(1, 2), self.total
+            taps = self.transforms.of_taps(self.met.flatten(1), self.synapses.reach).flip(0)
+            return taps.view(-1, *self.met.shape[1:]).transpose(1, 2), self.total

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .. import dispatch
 from ..checks import FLOATS, check_kind, check_room, check_size, check_tensor
+from ..device import runs_triton
 from ..first_order import PLAIN_FORM, first_order_only, reverse_mode_only
 
 __all__ = ["delayed_linear", "delayed_linear_backward"]
@@ -21,7 +22,7 @@ def _check(trains: Tensor, taps: Tensor, lags: Tensor, support: Tensor | None, m
     """
     :raises TypeError, ValueError: unless everything fits to ``trains``; the lags themselves: see ``taps_of``.
     """
-    check_kind("method", method, ("triton",) if trains.is_cuda else ("auto", "events", "shifted"))
+    check_kind("method", method, ("triton",) if runs_triton(trains) else ("auto", "events", "shifted"))
     check_size("max_delay", max_delay)
     check_tensor("trains", trains, (None, None, None), FLOATS, trains.device)
     check_tensor("taps", taps, (None, None, trains.shape[2]), (trains.dtype,), trains.device)

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from ...bins import FLOAT32, FLOAT64
+from ..checks import memory
 from ..threads import pool
 from . import numba as loops
-from .neuron import Neuron, TooManySpikes
+from .neuron import Neuron, TooManySpikes, refuse_endless
 
 _TIME_CHUNKS = 8  # neurons are split into this many runs when derivatives by event times are summed over them
 _GROUP_EVENTS = 1 << 18  # and samples into groups of about this many events, which bounds the memory of that sum
@@ -161,7 +162,9 @@ def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads
         def task(first, last, events=events):
             if grid:
                 return loops.lif_grid_forward(*events, *layer, first, last, *constants, max_spikes)
-            return loops.lif_exact_forward(*events, *layer, first, last, *constants, rows, neuron.duration, max_spikes)
+            return loops.lif_exact_forward(
+                *events, *layer, first, last, *constants, rows, neuron.duration, max_spikes, _room_for(0)
+            )
 
         for columns, status, sample, unit in _run([partial(task, *blocks) for blocks in ranges], threads):
             _check_spikes((status, lo + sample, unit), neuron, max_spikes)
@@ -198,6 +201,7 @@ def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, th
             rows,
             neuron.duration,
             max_spikes,
+            _room_for(recurrent.weight.shape[0]),
         )
 
     ranges = _ranges(spikes.batch_size, _pieces(threads, spikes.batch_size))
@@ -220,6 +224,13 @@ def _check_spikes(outcome: tuple[int, int, int], neuron: Neuron, max_spikes: int
     status, sample, unit = outcome
     if status == loops.TOO_MANY_SPIKES:
         raise TooManySpikes(sample, unit, neuron.duration, max_spikes)
+    if status == loops.ENDLESS:
+        refuse_endless(sample, unit, max_spikes)
+
+
+def _room_for(n_out: int) -> int:
+    """Spikes that fit into an eighth of the memory, with their chains to the ``n_out`` neurons of a recurrent layer."""
+    return memory() // (8 * (64 + 4 * n_out))
 
 
 @dataclass

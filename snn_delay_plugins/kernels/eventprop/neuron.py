@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from ...bins import steps_in
 
-__all__ = ["Neuron", "TooManySpikes", "exact_neuron", "grid_neuron", "num_steps", "refuse_overflow"]
+__all__ = ["Neuron", "TooManySpikes", "exact_neuron", "grid_neuron", "num_steps", "refuse_endless", "refuse_overflow"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,17 @@ class TooManySpikes(RuntimeError):
 
     def __reduce__(self):
         return TooManySpikes, (self.sample, self.unit, self.duration, self.max_spikes)
+
+
+def refuse_endless(sample: int, unit: int, max_spikes: int, further: str = "") -> NoReturn:
+    """
+    :param further: another limit that may have been met.
+    :raises RuntimeError: always, saying why.
+    """
+    raise RuntimeError(
+        f"neuron {unit} in sample {sample} fires almost without end, within max_spikes = {max_spikes}: more spikes than "
+        f"memory holds{further}. Lower the weights, lengthen the recurrent delays, or give neurons a refractory period"
+    )
 
 
 def refuse_overflow(sample: int, unit: int) -> NoReturn:

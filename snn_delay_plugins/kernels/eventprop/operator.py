@@ -14,7 +14,6 @@ import math
 import warnings
 from collections import deque
 from functools import cache
-from importlib.util import find_spec
 from types import ModuleType
 from typing import TypeVar
 
@@ -25,6 +24,7 @@ from torch import Tensor
 from ...bins import check_resolution, eps_of
 from ...callers import user_level
 from ..checks import FLOATS, check_indices, check_kind, check_offsets, check_room, check_tensor
+from ..device import has_triton, runs_triton
 from ..first_order import first_order_only, reverse_mode_only
 from .neuron import exact_neuron, grid_neuron, num_steps
 
@@ -45,14 +45,9 @@ def _cpu():
     return cpu
 
 
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
-
-
 def _device_kernels(tensor: Tensor) -> ModuleType | None:
     """The kernels of a CUDA tensor's device; None for other devices and where Triton is not installed."""
-    if not (tensor.is_cuda and _has_triton()):
+    if not (runs_triton(tensor) and has_triton()):
         return None
     from . import triton
 
@@ -258,7 +253,7 @@ def _array(tensor: Tensor, shape: tuple[int, ...] | None = None, dtype: torch.dt
 
 def _spikes(times: Tensor, units: Tensor, offsets: Tensor, what: str = ""):
     if times.device.type != "cpu":
-        _warn_of_copies(times.device.type, what if _has_triton() else " without triton")
+        _warn_of_copies(times.device.type, what if has_triton() else " without triton")
     return _cpu().spikes(
         _array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy(), times.dtype == torch.float32
     )
@@ -659,7 +654,10 @@ def eventprop_li(
     samples = neuron.steps // neuron.every if kind == "voltage" else 0
     check_room(f"V at {samples} steps of dt = {dt:g}", 8 * samples * (offsets.numel() - 1) * weight.shape[0])
     dtype = torch.promote_types(times.dtype, weight.dtype)
-    kernels = None if kind == "maximum" else _device_kernels(times)
+    kernels = _device_kernels(times)
+    if kernels and kind == "maximum":
+        value, *peak = kernels.li_peaks(_events(kernels, times, units, offsets), kernels.synapses(weight, delay), neuron)
+        return value.to(dtype), *peak
     if kernels:
         voltage, final = kernels.li_forward(
             _events(kernels, times, units, offsets), kernels.synapses(weight, delay), neuron, grid, samples
@@ -668,7 +666,7 @@ def eventprop_li(
         result = voltage if kind == "voltage" else final
         return result.to(dtype), nothing, nothing.long() - 1, nothing.clone()
     voltage, final, peak = _cpu().li_forward(
-        _spikes(times, units, offsets, " for the maximum"),
+        _spikes(times, units, offsets),
         _synapses(weight, delay),
         neuron,
         grid,
@@ -728,7 +726,7 @@ def eventprop_li_backward(
         return _not_a_number(
             _li_gradients(grad, times, units, offsets, weight, delay, tau_mem, tau_syn, for_times, for_synapses, for_tau)
         )
-    kernels = None if kind == "maximum" or for_tau else _device_kernels(times)
+    kernels = None if for_tau else _device_kernels(times)
     if kernels:
         grads = _li_backward_on_device(
             kernels,
@@ -738,10 +736,11 @@ def eventprop_li_backward(
             neuron,
             grid,
             kind,
+            (peak_time, peak_event, peak_slope),
             for_times,
         )
     else:
-        what = " for the maximum" if kind == "maximum" else " for gradients of tau_mem and tau_syn"
+        what = " for gradients of tau_mem and tau_syn"
         grads = _li_backward_on_cpu(
             grad,
             _spikes(times, units, offsets, what),
@@ -777,15 +776,36 @@ def _check_peaks(time: Tensor, event: Tensor, slope: Tensor, shape: tuple[int, i
         raise ValueError(f"peak_event must lie in [-1, {times.shape[0]}), the number of events")
 
 
-def _li_backward_on_device(kernels, grad, events, synapses, neuron, grid, kind, for_times):
+def _li_backward_on_device(kernels, grad, events, synapses, neuron, grid, kind, peak, for_times):
     n_out, nothing = synapses.shape[1], grad.new_empty(0)
     none = kernels.Events(nothing, nothing.long(), torch.zeros_like(events.offsets))
     source, end = grad.new_empty((0, events.batch_size, n_out)), grad.new_zeros((events.batch_size, n_out, 2))
+    if kind == "maximum":
+        return _peaks_backward_on_device(kernels, grad, events, synapses, neuron, peak, source, end, for_times)
     if kind == "voltage":
         source = grad.contiguous()
     else:
         end = grad.contiguous()
     return kernels.backward(events, synapses, None, neuron, grid, none, nothing, nothing, nothing, source, end, for_times)
+
+
+def _peaks_backward_on_device(kernels, grad, events, synapses, neuron, peak, source, end, for_times):
+    """V at a given time: dL/dV jumps there; one instant per output, in order of time, as on the CPU."""
+    time, event, slope = peak
+    samples, n_out = time.shape
+    order = time.argsort(dim=1, stable=True)
+    offsets = torch.arange(samples + 1, device=time.device) * n_out
+    instants = kernels.Events(time.gather(1, order).flatten(), order.flatten(), offsets)
+    jump = grad.gather(1, order).flatten()
+    ones, zeros = torch.ones_like(jump), torch.zeros_like(jump)
+    of_instants = ones, zeros, jump
+    grads = kernels.backward(events, synapses, None, neuron, False, instants, *of_instants, source, end, for_times)
+    sample, unit = (event >= 0).nonzero(as_tuple=True)  # there the maximum moves with the arrival: dV = V' ds
+    kink, shift = event[sample, unit], (grad * slope)[sample, unit]
+    grads.delay.index_put_((unit, events.units[kink]), shift, accumulate=True)
+    if for_times:
+        grads.times.index_put_((kink,), shift, accumulate=True)
+    return grads
 
 
 def _li_backward_on_cpu(grad, spikes, synapses, neuron, grid, kind, peak_time, peak_event, peak_slope, for_times, for_tau):

@@ -420,39 +420,39 @@ def _backward_kernel(code: int, boxcar: bool):
                             x[NEXT + m], r[S + m] = x0, s
                             if two:
                                 x[NEXT + OTHER + m] = x1
-                t = stop - 1
-                while t >= start:
-                    if t > max(start, 1) and not traced:  # step 0 has initial spikes before it, which no state tells
-                        x = states[(t - 1 - start) * NEXT :]
-                        i_t, i_before, g_t, g_before = (
-                            current[t, c : c + n], current[t - 1, c : c + n], g_s[t, c : c + n], g_s[t - 1, c : c + n],
+                # two steps at a time, but where traces have gradients, and at step 0: the initial spikes before it are told
+                # by no state
+                pairs = 0 if traced else max(0, stop - max(start, 1)) // 2
+                for t in range(stop - 1, stop - 1 - 2 * pairs, -2):
+                    x = states[(t - 1 - start) * NEXT :]
+                    i_t, i_before, g_t, g_before = (
+                        current[t, c : c + n], current[t - 1, c : c + n], g_s[t, c : c + n], g_s[t - 1, c : c + n],
+                    )  # fmt: skip
+                    phi_t, phi_before = (g_t, g_before) if boxcar else (phi[t, c : c + n], phi[t - 1, c : c + n])
+                    for m in range(n):
+                        x0, x1 = x[m], x[OTHER + m] if two else zero
+                        y0, y1 = x[NEXT + m], x[NEXT + OTHER + m] if two else zero
+                        z0, z1 = x[2 * NEXT + m], x[2 * NEXT + OTHER + m] if two else zero
+                        s = one if above(r, m, y0, y1) >= zero else zero
+                        d0, d1, ds, r[DJ + m] = adjoint(
+                            r, m, r[D0 + m], r[D1 + m] if two else zero, r[DS + m], z0, z1, y0, y1, s, i_t[m], g_t[m],
+                            phi_t[m], width, height, through_j, through_r0, through_r1, one, zero,
                         )  # fmt: skip
-                        phi_t, phi_before = (g_t, g_before) if boxcar else (phi[t, c : c + n], phi[t - 1, c : c + n])
-                        for m in range(n):
-                            x0, x1 = x[m], x[OTHER + m] if two else zero
-                            y0, y1 = x[NEXT + m], x[NEXT + OTHER + m] if two else zero
-                            z0, z1 = x[2 * NEXT + m], x[2 * NEXT + OTHER + m] if two else zero
-                            s = one if above(r, m, y0, y1) >= zero else zero
-                            d0, d1, ds, r[DJ + m] = adjoint(
-                                r, m, r[D0 + m], r[D1 + m] if two else zero, r[DS + m], z0, z1, y0, y1, s, i_t[m], g_t[m],
-                                phi_t[m], width, height, through_j, through_r0, through_r1, one, zero,
-                            )  # fmt: skip
-                            s = one if above(r, m, x0, x1) >= zero else zero
-                            d0, d1, ds, r[DI + m] = adjoint(
-                                r, m, d0, d1, ds, y0, y1, x0, x1, s, i_before[m], g_before[m],
-                                phi_before[m], width, height, through_j, through_r0, through_r1, one, zero,
-                            )  # fmt: skip
-                            r[D0 + m], r[DS + m] = d0, ds
-                            if two:
-                                r[D1 + m] = d1
-                        row = g_current[t, c : c + n]
-                        for m in range(n):
-                            row[m] = r[DJ + m]
-                        row = g_current[t - 1, c : c + n]
-                        for m in range(n):
-                            row[m] = r[DI + m]
-                        t -= 2
-                        continue
+                        s = one if above(r, m, x0, x1) >= zero else zero
+                        d0, d1, ds, r[DI + m] = adjoint(
+                            r, m, d0, d1, ds, y0, y1, x0, x1, s, i_before[m], g_before[m],
+                            phi_before[m], width, height, through_j, through_r0, through_r1, one, zero,
+                        )  # fmt: skip
+                        r[D0 + m], r[DS + m] = d0, ds
+                        if two:
+                            r[D1 + m] = d1
+                    row = g_current[t, c : c + n]
+                    for m in range(n):
+                        row[m] = r[DJ + m]
+                    row = g_current[t - 1, c : c + n]
+                    for m in range(n):
+                        row[m] = r[DI + m]
+                for t in range(stop - 1 - 2 * pairs, start - 1, -1):
                     if traced:
                         row = g_x0[t, c : c + n]
                         for m in range(n):
@@ -479,7 +479,6 @@ def _backward_kernel(code: int, boxcar: bool):
                     row = g_current[t, c : c + n]
                     for m in range(n):
                         row[m] = r[DI + m]
-                    t -= 1
             for m in range(n):
                 g_x0_0[c + m], g_s_0[c + m] = r[D0 + m], r[DS + m]
             if two:

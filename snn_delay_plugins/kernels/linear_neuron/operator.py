@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...transforms import transform
 from ..checks import FLOATS, check_tensor
+from ..device import runs_triton
 from ..first_order import PLAIN_FORM, first_order_only, reverse_mode_only
 from ..op_counts import counting
 from .structure import Structure
@@ -39,7 +40,7 @@ def linear_neuron(current, x0, x1, s, coefficients, structure: Structure, traces
 
 def _kernels(current: Tensor):
     """The module of the device; numba and triton are imported when the first kernel runs."""
-    if current.is_cuda:
+    if runs_triton(current):
         from . import triton
 
         return triton
@@ -76,7 +77,7 @@ def _check_backward(gradients, phi, current: Tensor, traces: tuple[Tensor, Tenso
     """Traces are whole or, on the CPU, hold one of :data:`EVERY` steps; those that are no outputs have empty gradients."""
     whole, last = tuple(current.shape), (current.shape[1],)
     like = (current.dtype,), current.device
-    steps = whole[0] if current.is_cuda or traces[0].shape[:1] == whole[:1] else (whole[0] - 1) // EVERY
+    steps = whole[0] if runs_triton(current) or traces[0].shape[:1] == whole[:1] else (whole[0] - 1) // EVERY
     check_tensor("x0_seq", traces[0], (steps, whole[1]), *like)
     check_tensor("x1_seq", traces[1], (steps, whole[1]) if structure.two else (None, None), *like)
     names = ("g_spikes", "g_x0", "g_x1", "g_x0T", "g_x1T", "g_sT", "phi")
@@ -87,7 +88,7 @@ def _check_backward(gradients, phi, current: Tensor, traces: tuple[Tensor, Tenso
 
 
 def _every(current: Tensor, whole: bool) -> int:
-    return 1 if whole or current.is_cuda else EVERY
+    return 1 if whole or runs_triton(current) else EVERY
 
 
 def _forward(

@@ -83,7 +83,7 @@ def _check_backward(gradients, phi, spikes: Tensor, total: Tensor, traces: tuple
     whole, one = tuple(total.shape), tuple(total.shape[1:])
     like = (total.dtype,), total.device
     check_tensor("spikes", spikes, whole, *like)
-    steps = whole[0] if total.is_cuda or len(traces[0]) == whole[0] else (whole[0] - 1) // EVERY
+    steps = whole[0] if total.is_cuda or traces[0].shape[:1] == whole[:1] else (whole[0] - 1) // EVERY
     check_tensor("x0_seq", traces[0], (steps, *one), *like)
     check_tensor("x1_seq", traces[1], (steps, *one) if structure.two else (0, 0, 0), *like)
     names = ("g_spikes", "g_x0", "g_x1", "g_x0T", "g_x1T", "g_sT", "phi")

@@ -1,7 +1,8 @@
-"""Whole delays over a list of synapses on the CPU, as torch operators: ``snn_delay_plugins::sparse_delayed_linear`` and
+"""Whole delays over a list of synapses, as torch operators: ``snn_delay_plugins::sparse_delayed_linear`` and
 its single step. Shapes: :mod:`snn_delay_plugins.functional.sparse_delay`.
 
-:mod:`.numba` runs the loops.
+On the CPU :mod:`.numba` runs the loops, which check each synapse that a spike visits; on CUDA :mod:`.triton`, after the
+whole list has been checked.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checks import FLOATS, LONGEST, check_room, check_size, check_synapse_list, check_tensor
+from ..device import runs_triton
 from ..first_order import reverse_mode_only
 from ..threads import over_ranges
 
@@ -24,14 +26,19 @@ def sparse_delayed_linear(
     """Currents ``[steps, N, out]`` of spikes ``[T, N, in]``; a synapse longer than ``max_delay``, if given, is refused."""
     reverse_mode_only("sparse_delayed_linear")
     synapses = starts, targets, delays, weights
-    check_tensor("spikes", spikes, (None, None, None), FLOATS, torch.device("cpu"))
+    check_tensor("spikes", spikes, (None, None, None), FLOATS, _home(spikes))
     _check_types(spikes, *synapses)
     check_size("out_features", out_features)
     check_size("steps", steps)
     numbers = steps * spikes.shape[1] * out_features
     check_room(f"steps = {steps} of {spikes.shape[1]} x {out_features} currents", numbers * spikes.element_size())
+    longest = LONGEST if max_delay is None else max_delay
+    if runs_triton(spikes):
+        from . import triton
+
+        return triton.sequence(spikes, *synapses, out_features, steps, longest)
     out = spikes.new_zeros(steps, spikes.shape[1], out_features)
-    _over_samples("sequence", spikes, synapses, out, spikes.shape[1], LONGEST if max_delay is None else max_delay)
+    _over_samples("sequence", spikes, synapses, out, spikes.shape[1], longest)
     return out
 
 
@@ -48,14 +55,19 @@ def sparse_delayed_linear_step(
     ``now``."""
     reverse_mode_only("sparse_delayed_linear_step")
     synapses = starts, targets, delays, weights
-    check_tensor("spikes", spikes, (None, None), FLOATS, torch.device("cpu"))
+    check_tensor("spikes", spikes, (None, None), FLOATS, _home(spikes))
     _check_types(spikes, *synapses)
     check_tensor("pending", pending, (None, spikes.shape[0], None), (spikes.dtype,), spikes.device)
     slots = pending.shape[0]
     if not 0 <= now < slots:
         raise ValueError(f"now = {now} is outside [0, {slots}), the slots of pending")
     ring = pending.detach().contiguous()
-    _over_samples("step", spikes, synapses, ring, spikes.shape[0], slots - 1, now)
+    if runs_triton(spikes):
+        from . import triton
+
+        triton.step(spikes, *synapses, ring, now)
+    else:
+        _over_samples("step", spikes, synapses, ring, spikes.shape[0], slots - 1, now)
     if ring.data_ptr() != pending.data_ptr():
         pending.copy_(ring)
 
@@ -63,6 +75,11 @@ def sparse_delayed_linear_step(
 @sparse_delayed_linear_step.register_fake
 def _(spikes, starts, targets, delays, weights, pending, now):
     return None
+
+
+def _home(spikes: Tensor) -> torch.device:
+    """The spikes' own device, where there are loops for it."""
+    return spikes.device if runs_triton(spikes) else torch.device("cpu")
 
 
 def _check_types(spikes: Tensor, starts: Tensor, targets: Tensor, delays: Tensor, weights: Tensor) -> None:

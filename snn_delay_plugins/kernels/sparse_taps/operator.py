@@ -1,11 +1,12 @@
-r"""Sparse connections with a few taps each on the CPU, as torch operators: ``snn_delay_plugins::sparse_taps``,
+r"""Sparse connections with a few taps each, as torch operators: ``snn_delay_plugins::sparse_taps``,
 
 .. math:: I_i[t] = \sum_{s: j \to i} \sum_m K_s[m]\, a_j[t - \ell_s - m],
 
 and its gradients. Time and memory grow with the number of synapses and the width of their windows, not with in x out
 nor with the longest delay. Synapses are ordered by receiver. Shapes: :mod:`snn_delay_plugins.functional.windows`.
 
-Work is split by samples or by receivers: no sum depends on the number of threads. :mod:`.numba` runs the loops.
+On the CPU :mod:`.numba` runs the loops, split by samples or by receivers: no sum depends on the number of threads; on CUDA
+:mod:`.triton`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..checks import FLOATS, check_room, check_size, check_tensor, check_windows
+from ..device import runs_triton
 from ..first_order import PLAIN_FORM, first_order_only, reverse_mode_only
 from ..threads import over_ranges
 
@@ -28,6 +30,10 @@ def sparse_taps(
     """``[steps, N, out]`` of trains ``[T, N, in]``, kernel ``[synapses, width]``, whole lags ``[synapses]``."""
     reverse_mode_only("sparse_convolution")
     _check(trains, kernel, lag, senders, receivers, out_features, steps)
+    if runs_triton(trains):
+        from . import triton
+
+        return triton.forward(trains, kernel, lag, senders, receivers, out_features, steps)
     from . import numba as loops
 
     x, k, ell = _arrays(trains, kernel, lag)
@@ -51,6 +57,10 @@ def sparse_taps_backward(
     check_tensor("grad", grad, (None, None, None), FLOATS, trains.device)
     _check(trains, kernel, lag, senders, receivers, grad.shape[2], grad.shape[0])
     check_tensor("grad", grad, (None, trains.shape[1], None), (trains.dtype,), trains.device)
+    if runs_triton(trains):
+        from . import triton
+
+        return triton.backward(grad, trains, kernel, lag, senders, receivers, for_trains, for_kernel)
     from . import numba as loops
 
     x, k, ell = _arrays(trains, kernel, lag)

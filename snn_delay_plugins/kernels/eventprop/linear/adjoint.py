@@ -12,6 +12,7 @@ import numpy as np
 from ...compiled import njit
 from .arrivals import ahead, block_synapses, list_arrivals, place, rows_of_moments, scatter, to_end
 from .flow import LANES, MOMENTS, OPTIONS, STATES, TERMS, moved_back
+from .rows import evaluate_rows
 
 NOW, EXTRA, THETA, REST = 0, 1, 2, 3  # of a neuron's scalars: time; owed to its next spike; sums of derivatives
 SPIKE, HELD, BOTTOM, BROKEN = 0, 1, 2, 3  # of its place
@@ -258,23 +259,22 @@ def _of_part(q, r, s, f, segments):
 def _gather(times, units, w, d, inverse, steps, rows, q, segments, sum_w, sum_d, grad_t):
     """Sum q and q' over the arrivals of every synapse of a block, and w q' over those of every event. The few arrivals in
     steps with jumps are put aside and taken in a loop of their own."""
-    fractions, places, slopes = np.empty(LANES), np.empty(LANES, np.uint64), np.empty(LANES)
+    fractions, places = np.empty(LANES), np.empty(LANES, np.uint32)
+    values, slopes = np.empty(LANES), np.empty(LANES)
     aside, m = np.empty((1024, 2), np.int64), 0
     for e in range(units.size):
         t, i = times[e], units[e]
         here, into_w, into_d = d[i], sum_w[i], sum_d[i]
         for lane in range(LANES):  # a loop of its own, which vectorises
             n, fractions[lane] = place(t + here[lane], inverse, steps)
-            places[lane] = np.uint64(MOMENTS * (lane * rows + n))
-        for lane in range(LANES):
-            v, slope = _evaluate(q, places[lane], fractions[lane])
-            if v != v:
-                aside[m, 0], aside[m, 1] = e, lane
-                m += 1
-                v, slope = 0.0, 0.0
-            into_w[lane] += v
-            into_d[lane] += slope
-            slopes[lane] = slope
+            places[lane] = np.uint32(lane * rows + n)
+        missing = evaluate_rows(q, places, fractions, values, slopes, into_w, into_d)
+        if missing != 0:
+            for lane in range(LANES):
+                if missing >> lane & 1:
+                    aside[m, 0], aside[m, 1] = e, lane
+                    m += 1
+                    slopes[lane] = 0.0
         if grad_t.size > 0:
             of, total = w[i], 0.0
             for lane in range(LANES):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
-from ..numba.crossing import sort_pairs
 from .flow import LANES, MOMENTS, OPTIONS, moved
+from .rows import add_powers
 
 
 @njit(**OPTIONS)
@@ -63,9 +63,9 @@ def scatter(times, units, w, d, inverse, steps, rows, base, name, bucket, head, 
         for lane in range(LANES):  # a loop of its own, which vectorises
             n, fractions[lane] = place(t + here[lane], inverse, steps)
             places[lane] = np.uint32(base + lane * rows + n)
+        add_powers(bucket, places, fractions, of)
         for lane in range(LANES):
             r = places[lane]
-            add_moments(bucket, r, of[lane], fractions[lane])
             links[lane] = head[r]
             head[r] = node
 
@@ -131,19 +131,19 @@ def list_arrivals(
 
 
 @njit(**OPTIONS)
-def enter(m, p, c, x, begin, end, early, inverse, s, w, count, room):
-    """Let the arrivals before ``early`` act together: the state x at the step's start becomes that at ``early``. Those that
-    remain are sorted; returns their number. room: for the moments."""
+def enter(m, p, c, x, z, begin, end, early, inverse, s, w, count, room):
+    """Let the arrivals before ``early`` act together: from the state x at the step's start, z becomes that at ``early``.
+    Returns the number of those that remain. room: moments of the arrivals that were let in before, to go on with."""
     rest = 0
-    room[:] = 0
     for a in range(count):
         if s[a] < early:
             add_moments(room, 0, w[a], 2.0 * (s[a] - begin) * inverse - 1.0)
         else:
             s[rest], w[rest] = s[a], w[a]
             rest += 1
-    sort_pairs(s, w, rest)
     if early > begin:
         y0, y1, y2 = ahead(p, c, room, 0, x)
-        x[0], x[1], x[2] = moved(m, early - end, y0, y1, y2)
+        z[0], z[1], z[2] = moved(m, early - end, y0, y1, y2)
+    else:
+        z[0], z[1], z[2] = x[0], x[1], x[2]
     return rest

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
+from .sizes import LANES, MOMENTS, STATES, TERMS
 
-STATES = 3  # of a neuron; models of fewer are padded
-MOMENTS = 8  # of the arrivals of a step
-TERMS = 12  # of the Taylor series of exp(M u) within a step
-LANES = 8  # neurons that share one pass over the events
+__all__ = [
+    "ENDLESS", "LANES", "MOMENTS", "MOST_IN_STEP", "OK", "OPTIONS", "OVERFLOW", "STATES", "TERMS", "TOO_MANY_SPIKES",
+    "expanded", "first_rise", "moved", "moved_back", "state_at",
+]  # fmt: skip
+
 OK, TOO_MANY_SPIKES, OVERFLOW, ENDLESS = 0, 1, 2, 3
 MOST_IN_STEP = 1000  # spikes of a neuron, on average, in a step of a recurrent layer: each of them lists all before it
 OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
-from ..numba.crossing import grown
+from ..numba.crossing import grown, sort_pairs
 from .arrivals import (
     add_moments,
     ahead,
@@ -42,31 +42,56 @@ COLUMN = 3 + 2 * STATES
 
 
 @njit(**OPTIONS)
-def quiet_steps(n, until, x, y, bucket, inhibition, base, p, c, slope, curvature, b, potential, theta, h, window):
+def _derivatives(m, c, slope, curvature, h, x0, x1, x2):
+    """V' and how far it may rise and fall within a time h of free evolution from x: V'' stays within h curvature . |M x|
+    of what it is at the start."""
+    y0 = m[0, 0] * x0 + m[0, 1] * x1 + m[0, 2] * x2
+    y1 = m[1, 0] * x0 + m[1, 1] * x1 + m[1, 2] * x2
+    y2 = m[2, 0] * x0 + m[2, 1] * x1 + m[2, 2] * x2
+    rate = c[0] * y0 + c[1] * y1 + c[2] * y2
+    bend = slope[0] * y0 + slope[1] * y1 + slope[2] * y2
+    spread = h * (curvature[0] * abs(y0) + curvature[1] * abs(y1) + curvature[2] * abs(y2))
+    return rate, h * max(bend + spread, 0.0), h * max(spread - bend, 0.0)
+
+
+@njit(**OPTIONS)
+def _kicks(b, slope, curvature, h):
+    """How far an arrival of weight one may raise and lower V' within a step."""
+    kick = slope[0] * b[0] + slope[1] * b[1] + slope[2] * b[2]
+    spread = h * (curvature[0] * abs(b[0]) + curvature[1] * abs(b[1]) + curvature[2] * abs(b[2]))
+    return max(spread + kick, 0.0), max(spread - kick, 0.0)
+
+
+@njit(**OPTIONS)
+def _stays_below(low, v, end, up, down, h):
+    """Whether V, -down <= V' <= up, from v < low to ``end`` in a time h, cannot reach low on the way.
+
+    Were V to reach it at the time u, v + u up >= low and end + (h - u) down >= low; no u satisfies both if
+    (low - v) down + (low - end) up > up down h.
+    """
+    beyond = (low - v) * down + (low - end) * up > up * down * h
+    return beyond or (up == 0 and v < low) or (down == 0 and end < low)
+
+
+@njit(**OPTIONS)
+def quiet_steps(n, until, x, y, bucket, inhibition, base, m, p, c, slope, curvature, b, potential, theta, h, window):
     """Advance a neuron from step n over the steps in which it cannot reach the threshold; returns the next step that may,
     with x at its start and y what x becomes in it without a spike. window: the times in that step, counted from its start,
     between which a first crossing must lie.
-
-    V' is bounded by what it is at the step's start, V'' and the arrivals: -down <= V' <= up. Were V to reach theta at the
-    time u of the step, V(n) + u up >= theta and V(n + 1) + (h - u) down >= theta; no u satisfies both if
-    (theta - V(n)) down + (theta - V(n + 1)) up > up down h.
     """
-    kick = slope[0] * b[0] + slope[1] * b[1] + slope[2] * b[2]
-    spread = h * (curvature[0] * abs(b[0]) + curvature[1] * abs(b[1]) + curvature[2] * abs(b[2]))
-    raises, lowers = max(spread + kick, 0.0), max(spread - kick, 0.0)
+    raises, lowers = _kicks(b, slope, curvature, h)
     low = theta * (1 - 1e-9)
     x0, x1, x2 = x[0], x[1], x[2]
     v = potential[0] * x0 + potential[1] * x1 + potential[2] * x2
     while n < until:
         y0, y1, y2 = ahead(p, c, bucket, base + n, (x0, x1, x2))
         v2 = potential[0] * y0 + potential[1] * y1 + potential[2] * y2
-        rate = slope[0] * x0 + slope[1] * x1 + slope[2] * x2
-        bend = h * (curvature[0] * abs(x0) + curvature[1] * abs(x1) + curvature[2] * abs(x2))
+        rate, rise, fall = _derivatives(m, potential, slope, curvature, h, x0, x1, x2)
         negative = inhibition[base + n]
         positive = bucket[MOMENTS * (base + n)] + negative
-        up = max(rate + bend + positive * raises + negative * lowers, 0.0)
-        down = max(bend - rate + positive * lowers + negative * raises, 0.0)
-        if not (low - v) * down + (low - v2) * up > up * down * h:
+        up = max(rate + rise + positive * raises + negative * lowers, 0.0)
+        down = max(fall - rate + positive * lowers + negative * raises, 0.0)
+        if not _stays_below(low, v, v2, up, down, h):
             y[0], y[1], y[2] = y0, y1, y2
             window[0] = min((low - v) / up, h) if low > v and up > 0 else 0.0
             window[1] = max(h - (low - v2) / down, 0.0) if low > v2 and down > 0 else h
@@ -75,6 +100,21 @@ def quiet_steps(n, until, x, y, bucket, inhibition, base, p, c, slope, curvature
         n += 1
     x[0], x[1], x[2] = x0, x1, x2
     return n
+
+
+@njit(**OPTIONS)
+def steepest(slope, curvature, b, x, length, s, w, a, m, end):
+    """A bound from above on V', and zero, over a time ``length`` from state x with the arrivals a..m-1 before ``end``."""
+    kick = slope[0] * b[0] + slope[1] * b[1] + slope[2] * b[2]
+    spread = length * (curvature[0] * abs(b[0]) + curvature[1] * abs(b[1]) + curvature[2] * abs(b[2]))
+    raises, lowers = max(spread + kick, 0.0), max(spread - kick, 0.0)
+    up = slope[0] * x[0] + slope[1] * x[1] + slope[2] * x[2]
+    up += length * (curvature[0] * abs(x[0]) + curvature[1] * abs(x[1]) + curvature[2] * abs(x[2]))
+    up = max(up, 0.0)
+    for k in range(a, m):
+        if s[k] < end:
+            up += w[k] * raises if w[k] > 0 else -w[k] * lowers
+    return up
 
 
 @njit(**OPTIONS)
@@ -153,7 +193,8 @@ def feedforward(
     s, w = np.empty(longest + 1), np.empty(longest + 1)
     room = np.empty((TERMS, STATES)), np.empty(TERMS)
     x, y, z, at_ready = np.empty(STATES), np.empty(STATES), np.empty(STATES), np.empty(STATES)
-    window, moments = np.empty(2), np.empty(MOMENTS)
+    window, moments, leap = np.empty(2), np.empty(MOMENTS), np.empty(STATES)
+    low = theta * (1 - 1e-9)
     bw, bd = np.empty((n_in, LANES)), np.empty((n_in, LANES))
     for block in range(block_lo, block_hi):
         block_synapses(weight, delay, block, bw, bd)
@@ -183,8 +224,8 @@ def feedforward(
                     waking = ready > begin
                     if not waking:
                         after = quiet_steps(
-                            n, steps, x, y, bucket, inhibition, lane * rows, p_free, c_free, of_slope, of_bend, b, c,
-                            theta[j], h, window,
+                            n, steps, x, y, bucket, inhibition, lane * rows, m_free, p_free, c_free, of_slope, of_bend, b,
+                            c, theta[j], h, window,
                         )  # fmt: skip
                         below = below or after > n
                         n = after
@@ -211,11 +252,28 @@ def feedforward(
                         s,
                         w,
                     )
-                    z[:] = x
-                    t, a, fired, stop = begin, 0, False, end
-                    if not waking:
+                    t, a, fired, walked, stop, bound = begin, 0, False, True, end, np.inf
+                    if waking:
+                        z[:] = x
+                    else:
                         t, stop = begin + window[0], min(begin + window[1], end)
-                    m = enter(m_free, p_free, c_free, z, begin, end, t, inverse, s, w, m, moments)
+                        moments[:] = 0
+                        gain = 0.0
+                        for _ in range(3):  # the bounds are closer where fewer arrivals are ahead
+                            t += gain
+                            m = enter(m_free, p_free, c_free, x, z, begin, end, t, inverse, s, w, m, moments)
+                            v = c[0] * z[0] + c[1] * z[1] + c[2] * z[2]
+                            up = steepest(of_slope, of_bend, b, z, stop - t, s, w, 0, m, stop)
+                            bound = v + up * (stop - t)
+                            below = below or v < low[j]
+                            gain = (low[j] - v) / up if low[j] > v and up > 0 else 0.0
+                            if bound < low[j] or gain < 0.25 * (stop - t):
+                                break
+                        if bound < low[j]:
+                            x[:] = y
+                            n += 1
+                            continue
+                    sort_pairs(s, w, m)
                     while True:
                         at_ready[0] = np.nan
                         t, a, below = next_spike(
@@ -250,10 +308,18 @@ def feedforward(
                         _record(found, total, t, j, sample, z)
                         total += 1
                         fired = True
+                        leap[0], leap[1], leap[2] = z[0], z[1], z[2]
                         below = jump(jumps, adds, c, theta[j], z)
                         if rest[j] > 0:
                             ready = t + rest[j]
-                    x[:] = z if fired or waking else y
+                        elif not waking:  # y: what x becomes without further spikes
+                            u0, u1, u2 = moved(m_free, end - t, z[0] - leap[0], z[1] - leap[1], z[2] - leap[2])
+                            y[0], y[1], y[2] = y[0] + u0, y[1] + u1, y[2] + u2
+                            v = c[0] * z[0] + c[1] * z[1] + c[2] * z[2]
+                            if v + steepest(of_slope, of_bend, b, z, end - t, s, w, a, m, end) * (end - t) < low[j]:
+                                walked = False
+                                break
+                    x[:] = z if walked and (fired or waking) else y
                     n += 1
                 if not abs(x[0]) + abs(x[1]) + abs(x[2]) < np.inf:
                     return found[:, :0].copy(), OVERFLOW, sample, j
@@ -285,7 +351,7 @@ def recurrent(
     s, w, at_ready = np.empty(longest + 257), np.empty(longest + 257), np.empty(STATES)
     room = np.empty((TERMS, STATES)), np.empty(TERMS)
     x, start, final, y = np.empty((n_out, 3)), np.empty((n_out, 3)), np.empty((n_out, 3)), np.empty(STATES)
-    trial, window, moments = np.empty(STATES), np.empty(2), np.empty(MOMENTS)
+    trial, window = np.empty(STATES), np.empty(2)
     since, begun, cross = np.empty(n_out), np.empty(n_out), np.empty(n_out)
     ready, below, began_below = np.empty(n_out), np.empty(n_out, np.bool_), np.empty(n_out, np.bool_)
     count, last = np.empty(n_out, np.int64), np.empty(n_out, np.int64)
@@ -324,8 +390,8 @@ def recurrent(
                     if not listed[j]:
                         trial[:] = x[j]
                         if not ready[j] > begin and n < quiet_steps(
-                            n, n + 1, trial, y, bucket, inhibition, j * rows, P[0, j], C[0, j], slope[j], curvature[j], b,
-                            c, theta[j], h, window,
+                            n, n + 1, trial, y, bucket, inhibition, j * rows, M[0, j], P[0, j], C[0, j], slope[j],
+                            curvature[j], b, c, theta[j], h, window,
                         ):  # fmt: skip
                             continue
                         listed[j] = True
@@ -338,7 +404,7 @@ def recurrent(
                         out_t, out_u, weight_r, delay_r, since[j], end, s, w,
                     )  # fmt: skip
                     final[j] = start[j]
-                    m = enter(M[0, j], P[0, j], C[0, j], final[j], begin, end, begin, inverse, s, w, m, moments)
+                    sort_pairs(s, w, m)
                     at_ready[0] = np.nan
                     t, _a, below[j] = next_spike(
                         series[j],

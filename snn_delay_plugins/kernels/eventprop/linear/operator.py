@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...checks import FLOATS, check_room, check_tensor
+from ...device import has_triton, runs_triton
 from ...first_order import first_order_only, reverse_mode_only
 from ..operator import (
     _REVERSE,
@@ -25,11 +26,11 @@ from ..operator import (
     _empty_gradient,
     _events_in_order,
     _finite,
-    _has_triton,
     _like,
     _not_a_number,
     _warn_of_copies,
 )
+from .tables import Constants, Layer, steps_at_least
 
 __all__ = ["MOST_STATES", "eventprop_linear"]
 
@@ -47,7 +48,7 @@ def _cpu():
 
 def _device_kernels(tensor: Tensor) -> ModuleType | None:
     """The kernels of a CUDA tensor's device; None for other devices and where Triton is not installed."""
-    if not (tensor.is_cuda and _has_triton()):
+    if not (runs_triton(tensor) and has_triton()):
         return None
     from . import triton
 
@@ -88,7 +89,7 @@ def _layer(neurons, duration: float, dt: float, recurrent: bool):
     if duration < _SHORTEST:
         raise ValueError(f"duration = {duration:g} would be too short; its inverse is no number")
     M = neurons[0]
-    rates = _cpu().steps_at_least(_array(M), duration, dt)
+    rates = steps_at_least(_array(M), duration, dt)
     columns = -(-M.shape[0] // 8) * 8 if recurrent else 8
     what = (
         f"dt = {dt:g} and the neurons' rates cut the duration of {duration:g} into {rates:.3g} steps: tables of {columns} "
@@ -97,7 +98,7 @@ def _layer(neurons, duration: float, dt: float, recurrent: bool):
     if not columns * rates < _MOST_CELLS:
         raise ValueError(f"{what} would be too long; take larger time constants or a larger dt")
     check_room(what, int(_CELL_BYTES * columns * rates))
-    layer = _cpu().Layer.of(_cpu().Constants(*(_array(x) for x in neurons)), duration, dt)
+    layer = Layer.of(Constants(*(_array(x) for x in neurons)), duration, dt)
     if not layer.is_finite:
         raise ValueError("the neurons' M, B or c are so large that their products overflow")
     return layer
@@ -105,7 +106,7 @@ def _layer(neurons, duration: float, dt: float, recurrent: bool):
 
 def _events(times, units, offsets):
     if times.device.type != "cpu":
-        _warn_of_copies(times.device.type, " for neurons other than LIF" if _has_triton() else " without triton")
+        _warn_of_copies(times.device.type, " for neurons other than LIF" if has_triton() else " without triton")
     return _cpu().Events(_array(times), units.cpu().contiguous().numpy(), offsets.cpu().contiguous().numpy())
 
 

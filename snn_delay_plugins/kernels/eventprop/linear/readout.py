@@ -9,8 +9,9 @@ import numpy as np
 from ...compiled import njit
 from . import adjoint
 from .arrivals import ahead, block_synapses, rows_of_moments, scatter
-from .cpu import _CHUNKS, Events, Gradients, Layer, _pieces, _ranges, _run
+from .cpu import _CHUNKS, Events, Gradients, _pieces, _ranges, _run
 from .flow import LANES, MOMENTS, OPTIONS, STATES
+from .tables import Layer
 
 __all__ = ["readout", "readout_backward"]
 

@@ -13,7 +13,8 @@ from ....bins import steps_in
 from ...checks import FLOATS, check_room, check_tensor
 from ...first_order import first_order_only, reverse_mode_only
 from ..operator import _REVERSE, _array, _empty_gradient, _finite, _like, _not_a_number
-from .operator import _checked, _cpu, _events, _layer, _synapses
+from .operator import _checked, _events, _layer, _synapses
+from .tables import steps_at_least
 
 __all__ = ["KINDS", "eventprop_linear_li"]
 
@@ -45,7 +46,7 @@ def _prepared(times, units, offsets, weight, delay, M, B, c, duration, dt, kind)
         return times, _layer(neurons, duration, dt, False), 0
     samples = max(1, steps_in(duration, dt))
     check_room("the voltage", 8 * samples * (offsets.shape[0] - 1) * n_out)
-    every = max(1, math.ceil(_cpu().steps_at_least(_array(M), dt, dt) * (1 - 1e-12)))
+    every = max(1, math.ceil(steps_at_least(_array(M), dt, dt) * (1 - 1e-12)))
     return times, _layer(neurons, samples * dt, dt / every, False), samples
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from ...compiled import njit
 from .adjoint import replay
 from .arrivals import block_synapses, scatter
-from .cpu import Constants, Events, Layer, Spikes, steps_at_least
+from .cpu import Events, Spikes
 from .flow import LANES, MOMENTS, OPTIONS, STATES
+from .tables import Constants, Layer, steps_at_least
 
 __all__ = ["sampled_states"]
 

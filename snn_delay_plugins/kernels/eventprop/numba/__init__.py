@@ -32,7 +32,7 @@ the neuron's own spikes only, and is read at every arrival by the same factorisa
 from .adjoint import exact_backward, feedforward_jumps, recurrent_jumps
 from .crossing import in_order
 from .fit import events_fit
-from .flow import LANES, TOO_MANY_SPIKES
+from .flow import ENDLESS, LANES, TOO_MANY_SPIKES
 from .grid import (
     all_float32,
     all_grid_events,
@@ -49,6 +49,7 @@ from .tables import column_rows, event_factors, event_tables, synapse_tables
 from .tau import exact_tau_gradient
 
 __all__ = [
+    "ENDLESS",
     "LANES",
     "TOO_MANY_SPIKES",
     "all_float32",

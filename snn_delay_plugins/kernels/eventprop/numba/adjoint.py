@@ -48,48 +48,75 @@ def adjoint(
     step, p(n + 1) without any [2:4]; is there a later one in the step [4]? grid gets p at every grid point, unless it has
     no rows.
     """
-    em, k, es = forth
-    bm, bk, bs = back
     v, q = end[0], end[1]
     spike = hi - 1
     total = 0.0
     sampled = source.shape[0] > 0
-    for n in range(steps - 1, -1, -1):
+    n = steps - 1
+    while n >= 0:
         if sampled and (n + 1) % every == 0 and (n + 1) // every < source.shape[0]:
             v += source[(n + 1) // every, column]
         if grid.shape[0] > 0:
             grid[n + 1, 0], grid[n + 1, 1] = v, q
+        quiet = _step_of(t[spike], dt) + 1 if spike >= lo else 0  # no spikes in the steps n, n - 1 .. quiet
+        if sampled:
+            quiet = max(quiet, n // every * every)
+        if grid.shape[0] > 0:
+            quiet = max(quiet, n)
+        if quiet <= n:
+            v, q = _quiet_adjoint(rows_p, base, n, quiet, v, q, forth, back)
+            n = quiet - 1
+            continue
         r = 2 * np.uint32(base + 2 * n + 1)
-        if spike >= lo and t[spike] >= n * dt:
-            now = (n + 1) * dt
-            x, y = v, q
-            before, more = (v, q), 0.0
-            while spike >= lo and t[spike] >= n * dt:
-                a, b, c = propagate(now - t[spike], flow)
-                q = b * v + c * q
-                v = a * v
-                now = t[spike]
-                if not given:
-                    mu[spike] = (theta * v - tm * g_time[spike]) / slope[spike] + g_jump[spike]
-                v += mu[spike]
-                total += v
-                before = _with_jump(before, mu[spike], (n + 1) * dt - t[spike], flow)
-                after[spike, 0], after[spike, 1] = before
-                after[spike, 4] = more
-                more = 1.0
-                spike -= 1
-            a, b, c = propagate(now - n * dt, flow)
+        now = (n + 1) * dt
+        x, y = v, q
+        before, more = (v, q), 0.0
+        while spike >= lo and t[spike] >= n * dt:
+            a, b, c = propagate(now - t[spike], flow)
             q = b * v + c * q
             v = a * v
-            rows_p[r], rows_p[r + 2] = np.nan, np.nan
-            rows_p[r + 1], rows_p[r + 3] = spike + 1, spike + 1
-            after[spike + 1, 2], after[spike + 1, 3] = x, y
-        else:
-            rows_p[r], rows_p[r + 1] = v, q
-            rows_p[r + 2], rows_p[r + 3] = bm * v, bk * v + bs * q
-            q = k * v + es * q
-            v = em * v
+            now = t[spike]
+            if not given:
+                mu[spike] = (theta * v - tm * g_time[spike]) / slope[spike] + g_jump[spike]
+            v += mu[spike]
+            total += v
+            before = _with_jump(before, mu[spike], (n + 1) * dt - t[spike], flow)
+            after[spike, 0], after[spike, 1] = before
+            after[spike, 4] = more
+            more = 1.0
+            spike -= 1
+        a, b, c = propagate(now - n * dt, flow)
+        q = b * v + c * q
+        v = a * v
+        rows_p[r], rows_p[r + 2] = np.nan, np.nan
+        rows_p[r + 1], rows_p[r + 3] = spike + 1, spike + 1
+        after[spike + 1, 2], after[spike + 1, 3] = x, y
+        n -= 1
     return total
+
+
+@njit(**OPTIONS)
+def _step_of(t, dt):
+    """The last step that begins no later."""
+    n = np.int64(t / dt) + 1
+    while n > 0 and n * dt > t:
+        n -= 1
+    return n
+
+
+@njit(**OPTIONS)
+def _quiet_adjoint(rows_p, base, n, down_to, v, q, forth, back):
+    """Steps n, n - 1 .. down_to without spikes: their rows, and p at the start of the last."""
+    em, k, es = forth
+    bm, bk, bs = back
+    while n >= down_to:
+        r = 2 * np.uint32(base + 2 * n + 1)
+        rows_p[r], rows_p[r + 1] = v, q
+        rows_p[r + 2], rows_p[r + 3] = bm * v, bk * v + bs * q
+        q = k * v + es * q
+        v = em * v
+        n -= 1
+    return v, q
 
 
 @njit(**OPTIONS)

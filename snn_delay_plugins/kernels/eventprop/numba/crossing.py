@@ -147,7 +147,7 @@ def next_crossing(v, i, t, end, a, m, s, w, theta, tm, flow):
 @njit(**OPTIONS)
 def quiet_steps(bucket, inhibition, inhibited, base, n, until, state, at, forth, back, rate, theta):
     """Advance a neuron from step n over the steps in which it cannot reach the threshold. Returns the next step that may
-    and the fraction of it in which V is below the threshold for certain.
+    and the fractions of it until which, and from which on unless it spikes before, V is below the threshold for certain.
 
     base: first row of the neuron's column; state[at:at + 2]: its (V, I). Were V to reach theta at the
     fraction x of a step, then theta <= V(n) + x a with a = (I_high - V(n)) dt / tau_m,
@@ -159,12 +159,13 @@ def quiet_steps(bucket, inhibition, inhibited, base, n, until, state, at, forth,
     bm, bk, bs = back
     v, i = state[at], state[at + 1]
     low = theta * (1 - 1e-9)
-    below = 1.0
+    below, after = 1.0, 1.0
     while n < until:
         r = np.uint32(base + 2 * n + 1)
         di2 = bucket[2 * r + 2]
         di = bucket[2 * r] + bs * di2
-        v2 = em * v + k * i + bucket[2 * r + 1] + bm * bucket[2 * r + 3] + bk * di2
+        dv = bucket[2 * r + 1] + bm * bucket[2 * r + 3] + bk * di2
+        v2 = em * v + (k * i + dv)  # the next step waits for one multiplication, not for a sum of five
         i2 = es * i
         down = inhibition[r] + inhibition[r + 1] if inhibited else 0.0
         a = (max(i, 0.0) + (di + down) * bs - v) * rate
@@ -174,12 +175,13 @@ def quiet_steps(bucket, inhibition, inhibited, base, n, until, state, at, forth,
         if (low - v) * c + (low - v2) * a <= a * c:
             below = (low - v) / a if low > v and a > 0 else 0.0
             below = below if below < 1.0 else 1.0  # also where both overflowed
+            after = 1.0 - (low - v2) / c if low > v2 and c > 0 else 1.0
             break
         v = v2
         i = i2 + di
         n += 1
     state[at], state[at + 1] = v, i
-    return n, below
+    return n, below, after
 
 
 @njit(**OPTIONS)

@@ -10,7 +10,7 @@ LANES = 8  # neurons that share one pass over the events, each with its column o
 _CELLS = 32  # cells per dt of the table behind propagate
 _LAST_CELL = 2.0 * _CELLS + 1
 _TERMS = 7  # of its series within a cell: the next one is below 1e-16
-OK, TOO_MANY_SPIKES = 0, 1
+OK, TOO_MANY_SPIKES, ENDLESS = 0, 1, 2
 OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
 
@@ -18,35 +18,16 @@ OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model"
 def expm1(x):
     """exp(x) - 1 for |x| <= 2: Taylor series of x/8, doubled three times; free of branches, so loops vectorise."""
     r = 0.125 * x
-    q = r * (
-        1
-        + r
-        * (1 / 2)
-        * (
-            1
-            + r
-            * (1 / 3)
-            * (
-                1
-                + r
-                * (1 / 4)
-                * (
-                    1
-                    + r
-                    * (1 / 5)
-                    * (
-                        1
-                        + r
-                        * (1 / 6)
-                        * (
-                            1
-                            + r * (1 / 7) * (1 + r * (1 / 8) * (1 + r * (1 / 9) * (1 + r * (1 / 10) * (1 + r * (1 / 11)))))
-                        )
-                    )
-                )
-            )
-        )
-    )
+    q = r * (1 / 39916800) + 1 / 3628800
+    q = q * r + 1 / 362880
+    q = q * r + 1 / 40320
+    q = q * r + 1 / 5040
+    q = q * r + 1 / 720
+    q = q * r + 1 / 120
+    q = q * r + 1 / 24
+    q = q * r + 1 / 6
+    q = q * r + 0.5
+    q = (q * r + 1.0) * r
     q = q * (q + 2)
     q = q * (q + 2)
     return q * (q + 2)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...compiled import njit
 from .crossing import advance, arrivals_of_step, grown, next_crossing, quiet_steps, sort_by_time, sort_pairs
-from .flow import LANES, OK, OPTIONS, TOO_MANY_SPIKES, flow_table, propagate, propagator
+from .flow import ENDLESS, LANES, OK, OPTIONS, TOO_MANY_SPIKES, flow_table, propagate, propagator
 from .tables import (
     block_kicks,
     clear,
@@ -21,11 +21,27 @@ from .tables import (
 
 @njit(**OPTIONS)
 def lif_exact_forward(
-    times, units, offsets, factors, weight, delay, block_lo, block_hi, theta, tm, ts, dt, steps, rows, duration, max_spikes
+    times,
+    units,
+    offsets,
+    factors,
+    weight,
+    delay,
+    block_lo,
+    block_hi,
+    theta,
+    tm,
+    ts,
+    dt,
+    steps,
+    rows,
+    duration,
+    max_spikes,
+    room_for,
 ):
     """Feed-forward LIF layer, blocks block_lo..block_hi-1 of its neurons, all samples; factors: event_factors.
 
-    Returns columns (time, unit, I - theta, sample) of all spikes, and (status, sample, neuron).
+    Returns columns (time, unit, I - theta, sample) of all spikes, at most ``room_for``, and (status, sample, neuron).
     """
     n_out, n_in = weight.shape
     found = np.empty((4, 1024))  # time, unit, I - theta, sample
@@ -58,7 +74,7 @@ def lif_exact_forward(
                 state[:] = 0
                 n = 0
                 while True:
-                    n, below = quiet_steps(
+                    n, below, after = quiet_steps(
                         bucket, inhibition, inhibited, base, n, steps, state, 0, forth, back, dt / tm, theta
                     )
                     if n >= steps:
@@ -85,19 +101,22 @@ def lif_exact_forward(
                     )
                     a = 0
                     reset = 0.0
+                    until = min(end, max(t, (n + after) * dt))
                     while True:
-                        t, i, a = next_crossing(v, i, t, end, a, m, s, w, theta, tm, flow)
+                        t, i, a = next_crossing(v, i, t, until, a, m, s, w, theta, tm, flow)
                         if t < 0:
                             break
                         if total - before >= max_spikes:
                             return found[:, :0].copy(), TOO_MANY_SPIKES, b, j
                         if total == found.shape[1]:
+                            if 2 * total > room_for:
+                                return found[:, :0].copy(), ENDLESS, b, j
                             found = grown(found)
                         found[0, total], found[1, total], found[2, total], found[3, total] = t, j, i - theta, b
                         total += 1
                         qm, _qk, _qs = propagate((n + 1) * dt - t, flow)
                         reset += theta * qm
-                        v = 0.0
+                        v, until = 0.0, end
                         high = max(i, 0.0)  # V <= high (end - t) / tau_m until the end of the step
                         for later in range(a, m):
                             high += max(w[later], 0.0)
@@ -210,6 +229,7 @@ def lif_exact_recurrent_forward(
     rows,
     duration,
     max_spikes,
+    room_for,
 ):
     """Recurrent LIF layer, samples lo..hi-1; where and kick: synapse_tables, those of the recurrent synapses by the
     sender, [block, from, lane]. Returns spikes per sample, (times, units, I - theta) of all spikes, and
@@ -278,7 +298,7 @@ def lif_exact_recurrent_forward(
                     m = changed[c]
                     if not listed[m]:
                         trial[0], trial[1] = state[2 * m], state[2 * m + 1]
-                        after, _below = quiet_steps(
+                        after, _below, _after = quiet_steps(
                             bucket, inhibition, inhibited, m * rows, n, n + 1, trial, 0, forth, back, dt / tm, theta
                         )
                         if after > n:
@@ -326,6 +346,8 @@ def lif_exact_recurrent_forward(
                 if spikes[j] >= max_spikes:
                     return count, out[:, :0].copy(), TOO_MANY_SPIKES, b, j
                 if total == out.shape[1]:
+                    if 2 * total > room_for:
+                        return count, out[:, :0].copy(), ENDLESS, b, j
                     out = grown(out)
                 out[0, total], out[1, total], out[2, total] = t, j, cross_i[j] - theta
                 node = total - first

@@ -16,7 +16,16 @@ Tested in Triton's interpreter and compiled; see docs/benchmarks for whether it 
 """
 
 from .arrivals import arrivals_backward, arrivals_forward
-from .layer import backward, li_forward, lif_forward
+from .layer import backward, li_forward, li_peaks, lif_forward
 from .tables import Events, synapses
 
-__all__ = ["Events", "arrivals_backward", "arrivals_forward", "backward", "li_forward", "lif_forward", "synapses"]
+__all__ = [
+    "Events",
+    "arrivals_backward",
+    "arrivals_forward",
+    "backward",
+    "li_forward",
+    "li_peaks",
+    "lif_forward",
+    "synapses",
+]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..neuron import Neuron
-from . import exact_adjoint_kernels, exact_kernels
+from . import exact_adjoint_kernels, exact_kernels, peak_kernels
 from .flow import exact_constants
 from .lanes import LANES, blocks, lanes_of_layer
 from .spikes import Found
@@ -134,7 +134,7 @@ class ExactScheme:
                 room,
                 max_spikes,
                 inhibited,
-                **lanes_of_layer(n_out),
+                **lanes_of_layer(n_out, registers=128),
             )
             if int(sent.max()) < room or int(found.count.max()) > max_spikes:
                 return found
@@ -157,6 +157,27 @@ class ExactScheme:
             n_out,
             voltage.stride(1),
             voltage.stride(0),
+            LANES,
+            num_warps=1,
+        )
+
+    def peaks(self, part: Events, peak: Tensor, time: Tensor, event: Tensor, slope: Tensor) -> None:
+        """The largest V [samples, out] of the readout, its time, the event (of the part) of a kink there, V' before it."""
+        samples, steps, n_out = part.batch_size, self.neuron.steps, self.n_out
+        buckets = Buckets(samples, part.times.numel(), steps, n_out, True, True, self.device)
+        self._scatter(part, _ranges(part, 0), buckets, self.layer, self.table, True, True)
+        peak_kernels.peak_kernel[samples, blocks(n_out)](
+            *buckets.all(),
+            part.times,
+            part.units,
+            *self.layer,
+            self.constants,
+            peak,
+            time,
+            event,
+            slope,
+            steps,
+            n_out,
             LANES,
             num_warps=1,
         )
@@ -247,7 +268,7 @@ class ExactScheme:
             before,
             steps,
             n_out,
-            **lanes_of_layer(n_out),
+            **lanes_of_layer(n_out, registers=96),
         )
         return adjoint
 

@@ -15,10 +15,14 @@ def blocks(n_out: int) -> int:
     return triton.cdiv(n_out, LANES)
 
 
-def lanes_of_layer(n_out: int) -> dict[str, int]:
-    """Of a program that owns all neurons of a sample."""
+def lanes_of_layer(n_out: int, registers: int | None = None) -> dict[str, int]:
+    """Of a program that owns all neurons of a sample.
+
+    :param registers: at most so many for a thread that holds one neuron; so a processor holds more samples.
+    """
     block = max(triton.next_power_of_2(n_out), LANES)
-    return {"BLOCK": block, "num_warps": min(block // LANES, 8)}
+    lanes = {"BLOCK": block, "num_warps": min(block // LANES, 8)}
+    return lanes | {"maxnreg": registers} if registers and block <= 8 * LANES else lanes
 
 
 def where_the_events_are(function: Callable) -> Callable:

@@ -53,6 +53,20 @@ def li_forward(events: Events, layer: Synapses, neuron: Neuron, grid: bool, samp
     return voltage, final
 
 
+@where_the_events_are
+def li_peaks(events: Events, layer: Synapses, neuron: Neuron) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The largest V [N, out] in the exact scheme, its time, the event of a kink there (or -1) and V' before it."""
+    scheme, shape, device = ExactScheme(layer, None, neuron), (events.batch_size, layer.shape[1]), events.times.device
+    found = [torch.zeros(shape, dtype=torch.float64, device=device) for _ in range(3)]
+    kink = torch.full(shape, -1, dtype=torch.int64, device=device)
+    for lo, hi in groups(events, *scheme.forward_bytes, WORKSPACE):
+        peak, time, slope = (x[lo:hi] for x in found)
+        scheme.peaks(events.part(lo, hi), peak, time, kink[lo:hi], slope)
+        kink[lo:hi] += torch.where(kink[lo:hi] >= 0, events.offsets[lo], 0)
+    peak, time, slope = found
+    return peak, time, kink, slope
+
+
 @dataclass
 class Gradients:
     """Derivatives by weights and delays [out, in], event times (empty if not asked for), theta; none by tau yet."""

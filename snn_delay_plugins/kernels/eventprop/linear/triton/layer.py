@@ -31,7 +31,7 @@ class Neurons:
 
     @classmethod
     def of(cls, layer, device: torch.device) -> Neurons:
-        """layer: :class:`..cpu.Layer`."""
+        """layer: :class:`..tables.Layer`."""
         k = layer.constants
         M, P, C, _b, _c, J, r, theta, rest, taylor, curvature, _slope = (torch.tensor(x) for x in layer.tables)
         n_out = theta.shape[0]

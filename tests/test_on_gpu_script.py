@@ -1,0 +1,41 @@
+"""The script for a GPU, as far as it goes without one: in Triton's interpreter."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="triton is not installed: the CUDA kernels cannot be tested here")
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "on_gpu.py"
+
+
+@pytest.fixture
+def dry_run(tmp_path):
+    """Exit status, results and the table of a dry run."""
+
+    def run(*options):
+        command = [sys.executable, str(SCRIPT), "--dry-run", "--into", str(tmp_path), "--jobs", "1", *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1500)
+        assert "Traceback" not in done.stderr, done.stderr[-2000:]
+        return done.returncode, json.loads((tmp_path / "dry_run.json").read_text()), (tmp_path / "dry_run.md").read_text()
+
+    return run
+
+
+def test_the_whole_script_runs_without_a_gpu(dry_run):
+    status, results, table = dry_run("--minutes", "20", "--seed", "1", "--only", "grid")
+    assert status == 0, table
+    assert {row["form"] for row in results["checks"]} == {"triton"} and all(row["equal"] for row in results["checks"])
+    assert len(results["bad input"]) >= 12 and all(row["refused"] for row in results["bad input"])
+    cases = [row for section in ("neurons", "delays", "eventprop") for row in results[section]]
+    assert all(row["ms"] > 0 for row in cases if "skipped" not in row) and "EventProp epoch" in table
+    shares = [row["share"] for row in cases if "share" in row]
+    assert len(shares) >= 4 and all(share > 0 for share in shares)
+
+
+def test_a_section_that_takes_too_long_is_said_and_nothing_else_is_lost(dry_run):
+    status, results, table = dry_run("--minutes", "0.02", "--sections", "limits", "checks")
+    assert status == 1 and "stopped after" in table
+    assert results["checks"][-1]["incomplete"] == "checks"
