@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .needed import nir
@@ -55,5 +56,9 @@ def _together(parts: tuple[Fragment, ...]) -> Fragment:
 
 def array(value: Tensor | float, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """The values as NIR keeps them; with a shape one for each neuron."""
-    values = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        values = (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # numpy has no bfloat16
+    else:
+        values = np.asarray(value)
     return values.copy() if shape is None else np.broadcast_to(values, shape).copy()

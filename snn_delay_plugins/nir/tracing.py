@@ -147,8 +147,8 @@ def _watch(mode: _Provenance, name: str, module: nn.Module) -> list:
         call = mode.wiring.calls.setdefault(name, Call(name, module, sources, tuple(given[0].shape)))
         if call.sources != sources:
             was, now = (_said(ports) for ports in (call.sources, sources))
-            refuse(name, f"is called on {was} and on {now}: NIR has no shared weights, and a recurrent input is exported "
-                         "by the frameworks' recurrent neurons alone")  # fmt: skip
+            refuse(name, f"is called on {was} and on {now}: NIR has no shared weights, and of recurrent synapses those of "
+                         "DelayedRecurrent alone are exported")  # fmt: skip
 
     def after(_: nn.Module, args: tuple, kwargs: dict, out: Any) -> None:
         mode.inside -= 1
