@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -189,6 +191,12 @@ def test_delays_of_a_state_dict_that_do_not_fit_are_refused(wrong):
         with pytest.raises(ValueError, match=r"delays must lie in \[0, max_delay=6\]"):
             run(layer)
         functional.reset_net(layer)
+
+
+def test_the_code_of_the_page_runs():
+    page = (Path(__file__).resolve().parents[1] / "docs" / "recurrent.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", page, re.S):
+        exec(compile(block, "docs/recurrent.md", "exec"), {})
 
 
 def test_what_makes_no_layer_is_refused():
