@@ -268,7 +268,7 @@ def _gather(times, units, w, d, inverse, steps, rows, q, segments, sum_w, sum_d,
         for lane in range(LANES):  # a loop of its own, which vectorises
             n, fractions[lane] = place(t + here[lane], inverse, steps)
             places[lane] = np.uint32(lane * rows + n)
-        missing = evaluate_rows(q, places, fractions, values, slopes, into_w, into_d)
+        missing = evaluate_rows(q, places, fractions, values, slopes, into_w, into_d)  # pyright: ignore[reportCallIssue]
         if missing != 0:
             for lane in range(LANES):
                 if missing >> lane & 1:

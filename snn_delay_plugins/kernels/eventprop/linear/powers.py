@@ -5,8 +5,10 @@ These are LLVM's own vector operations, which it breaks up where a processor's v
 
 from __future__ import annotations
 
+import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import config
 from numba.extending import intrinsic
 
 from .flow import MOMENTS
@@ -42,7 +44,7 @@ def _powers(builder, f):
 
 
 @intrinsic
-def add_powers(_context, array, first, w, f):
+def _add_powers(_context, array, first, w, f):
     """array[first + k] += w f^k for k < 8."""
 
     def codegen(context, builder, signature, arguments):
@@ -54,3 +56,10 @@ def add_powers(_context, array, first, w, f):
         return context.get_dummy_value()
 
     return types.void(array, types.uint64, types.float64, types.float64), codegen
+
+
+def _add_powers_plain(array, first, w, f):
+    array[first : first + np.uint64(MOMENTS)] += w * f ** np.arange(MOMENTS)
+
+
+add_powers = _add_powers_plain if config.DISABLE_JIT else _add_powers  # pyright: ignore[reportAttributeAccessIssue]

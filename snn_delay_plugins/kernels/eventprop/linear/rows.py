@@ -109,4 +109,4 @@ def _evaluate_rows_plain(rows, places, fractions, values, slopes, by_value, by_s
 
 # evaluate_rows(rows, places, fractions, values, slopes, by_value, by_slope): sum_k rows[8 place + k] f^k of every lane and
 # its derivative by f, added to by_value and by_slope unless they are NaN; returns the lanes, a bit each, in which they are.
-evaluate_rows = _evaluate_rows_plain if config.DISABLE_JIT else _evaluate_rows
+evaluate_rows = _evaluate_rows_plain if config.DISABLE_JIT else _evaluate_rows  # pyright: ignore[reportAttributeAccessIssue] - set as it loads
