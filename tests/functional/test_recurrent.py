@@ -155,7 +155,7 @@ def run(method, kind="two coupled states", *, rule="slayer", mask=None, neurons=
         {"batch": 1, "neurons": 3},
         {"surrogate": lambda x: Boxcar()(x)},  # of which nobody knows that it is the boxcar
     ],
-    ids=str,
+    ids=lambda options: "-".join(f"{k}={getattr(v, '__name__', v)}" for k, v in options.items()),
 )
 def test_the_compiled_form_equals_the_plain_one(options):
     pytest.importorskip("numba")
