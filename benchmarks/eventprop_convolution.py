@@ -13,6 +13,7 @@ import time
 
 import torch
 
+from recipes.engine.training import machine
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.eventprop import eventprop_lif
 from snn_delay_plugins.functional.eventprop_convolution import eventprop_lif_convolution, eventprop_linear_convolution
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
+    machine.keep_freed_memory()  # as every recipe does
     torch.manual_seed(0)
     for adaptive in (False, True):
         for sizes in CASES:
