@@ -285,7 +285,11 @@ def backward(
     pieces = min(synapses.blocks, _TIME_CHUNKS) if need_times else _pieces(threads, synapses.blocks)
     for lo, hi in groups:
         inputs, instants = spikes.part(lo, hi), out.part(lo, hi)
-        events = _event_tables(inputs, n_in, neuron, grid)
+        factors = neuron.dt, neuron.tau_mem, neuron.tau_syn
+        if grid:
+            events = _event_tables(inputs, n_in, neuron, grid)
+        else:
+            events = inputs.units, inputs.times, *loops.event_factors(inputs.times, *factors)
         jumps = _event_tables(instants, n_out, neuron, grid)
         here, order = slice(out.offsets[lo], out.offsets[hi]), jumps[0]
         of_jumps = [values[here][order] for values in (slope, g_time, g_jump)]

@@ -69,7 +69,15 @@ def forward_pass(
 ) -> Spikes:
     """Spikes of all samples. synapses, recurrent: weight and delay [out, in]."""
     of_events = events.times, events.units, events.offsets
-    ends = layer.tables, layer.series, layer.h, layer.steps, layer.duration, max_spikes, _room_for(0 if recurrent is None else synapses[0].shape[0])
+    ends = (
+        layer.tables,
+        layer.series,
+        layer.h,
+        layer.steps,
+        layer.duration,
+        max_spikes,
+        _room_for(0 if recurrent is None else synapses[0].shape[0]),
+    )
     if recurrent is None:
         run, size = partial(forward.feedforward, *of_events, *synapses), -(-synapses[0].shape[0] // LANES)
         tasks = [partial(run, lo, hi, *ends) for lo, hi in _ranges(size, _pieces(threads, size))]

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...compiled import njit
 from .flow import LANES, OPTIONS, flow_table, propagate, propagator
+from .lanes import gather_pairs
 from .tables import block_positions, by_unit, fixed_point, split_buffers, tables_of_sample
 
 
@@ -142,24 +143,19 @@ def _seen(row, first, s, t, after, back):
 
 
 @njit(**OPTIONS)
-def _gather(start, position, em, k, es, where, rows_p, rows, sums, et, delay, neuron, t, after, back):
+def _gather(units, position, em, k, es, where, rows_p, rows, sums, et, delay, neuron, t, after, back):
     """Sum p over the arrivals of every synapse of a block: sums[i, 2j:2j + 2] = (sum em_e p_V, sum K_e p_V + es_e p_I), to
-    be finished by the synapse's own factors. The few arrivals in steps with spikes are put aside and taken in a loop of
-    their own, which the processor works on side by side."""
+    be finished by the synapse's own factors. Events in order of time keep to the same few rows for a while. The few
+    arrivals in steps with spikes are put aside and taken in a loop of their own, which the processor works on side by side."""
     aside, m = np.empty((1024, 4), np.int64), 0
-    for i in range(where.shape[0]):
-        here, total = where[i], sums[i]
-        for e in range(start[i], start[i + 1]):
-            x, a, b, c = position[e], es[e], k[e], em[e]
+    for e in range(units.size):
+        i = units[e]
+        missing = gather_pairs(rows_p, position[e], where[i], em[e], es[e], k[e], sums[i])
+        if missing != 0:
             for j in range(LANES):
-                r = np.uint64(x + here[j]) >> np.uint64(32)
-                v, q = rows_p[2 * r], rows_p[2 * r + 1]
-                if v != v:
-                    aside[m, 0], aside[m, 1], aside[m, 2], aside[m, 3] = i, j, e, r
+                if missing >> 2 * j & 1:
+                    aside[m, 0], aside[m, 1], aside[m, 2], aside[m, 3] = i, j, e, (position[e] + where[i, j]) >> 32
                     m += 1
-                    v, q = 0.0, 0.0
-                total[2 * j] += c * v
-                total[2 * j + 1] += b * v + a * q
             if m > aside.shape[0] - LANES:
                 _gather_aside(aside[:m], em, k, es, rows_p, rows, sums, et, delay, neuron, t, after, back)
                 m = 0
@@ -178,42 +174,22 @@ def _gather_aside(aside, em, k, es, rows_p, rows, sums, et, delay, neuron, t, af
 
 @njit(**OPTIONS)
 def _gather_times(
-    start,
-    position,
-    em,
-    k,
-    es,
-    where,
-    factor,
-    rows_p,
-    rows,
-    et,
-    weight,
-    delay,
-    neuron,
-    t,
-    after,
-    back,
-    order,
-    grad_t,
-    tm,
-    ts,
+    units, position, em, k, es, where, factor, rows_p, rows, et, weight, delay, neuron, t, after, back, grad_t, tm, ts
 ):
     """Add to grad_t the derivative by the time of each event, w (p_I / tau_s - p_V / tau_m) at its arrivals."""
     n_out = delay.shape[0]
-    for i in range(where.shape[0]):
-        for e in range(start[i], start[i + 1]):
-            x, a, b, c = position[e], es[e], k[e], em[e]
-            total = 0.0
-            for j in range(min(LANES, n_out - neuron)):
-                r = (x + where[i, j]) >> 32
-                v, q = rows_p[2 * r], rows_p[2 * r + 1]
-                if v != v:
-                    v, q = _seen(r - j * rows, q, et[e] + delay[neuron + j, i], t, after, back)
-                y, z = c * v, b * v + a * q
-                v, q = factor[i, j, 2] * y, factor[i, j, 0] * z + factor[i, j, 1] * y
-                total += weight[neuron + j, i] * (q / ts - v / tm)
-            grad_t[order[e]] += total
+    for e in range(units.size):
+        i, x, a, b, c = units[e], position[e], es[e], k[e], em[e]
+        total = 0.0
+        for j in range(min(LANES, n_out - neuron)):
+            r = (x + where[i, j]) >> 32
+            v, q = rows_p[2 * r], rows_p[2 * r + 1]
+            if v != v:
+                v, q = _seen(r - j * rows, q, et[e] + delay[neuron + j, i], t, after, back)
+            y, z = c * v, b * v + a * q
+            v, q = factor[i, j, 2] * y, factor[i, j, 0] * z + factor[i, j, 1] * y
+            total += weight[neuron + j, i] * (q / ts - v / tm)
+        grad_t[e] += total
 
 
 @njit(**OPTIONS)
@@ -253,11 +229,11 @@ def exact_backward(
 ):
     """Blocks block_lo..block_hi-1 of a layer, all samples of a part of the batch that begins with sample ``first``.
 
-    events and spikes (of the layer, or any instants of jumps): event_tables; slope, g_time, g_jump, mu_all and
-    after_all [spikes] are in their order. end [N, out, 2] of the part; source [T, N * out] of the whole batch, every
-    `every` steps, or no rows. mu_all holds the jumps if they are given, else gets them. A recurrent layer has weight_r with
-    rows. Adds to the gradients by weights and delays, to grad_t the derivatives by the times of the events unless it is
-    empty, and to before_spikes[block] the sum of p_V before the spikes.
+    events: units, times and event_factors of all of them. spikes (of the layer, or any instants of jumps): event_tables;
+    slope, g_time, g_jump, mu_all and after_all [spikes] are in their order. end [N, out, 2] of the part; source [T, N * out]
+    of the whole batch, every `every` steps, or no rows. mu_all holds the jumps if they are given, else gets them. A
+    recurrent layer has weight_r with rows. Adds to the gradients by weights and delays, to grad_t the derivatives by the
+    times of the events unless it is empty, and to before_spikes[block] the sum of p_V before the spikes.
     """
     n_out, n_in = weight.shape
     rows_p, no_grid = np.zeros(2 * LANES * rows), np.empty((0, 2))
@@ -267,6 +243,8 @@ def exact_backward(
     where, factor, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, LANES, 3)), split_buffers(n_in)
     where_r, factor_r, buffers_r = np.empty((n_r, LANES), np.int64), np.empty((n_r, LANES, 3)), split_buffers(n_r)
     sums, sums_r = np.empty((n_in, 2 * LANES)), np.empty((n_r, 2 * LANES))
+    units, times, positions, em, k, es = events
+    s_unit = np.empty(slope.size if recurrent else 0, np.int64)
     for block in range(block_lo, block_hi):
         neuron = block * LANES
         block_positions(delay, block, dt, tm, ts, steps, rows, buffers, where, factor)
@@ -276,7 +254,8 @@ def exact_backward(
             sums_r[:] = 0
         rows_p[2 * rows * max(n_out - neuron, 0) :] = 0
         for b in range(offsets.size - 1):
-            order, start, et, position, eem, ek, ees = tables_of_sample(events, offsets, b)
+            of = slice(offsets[b], offsets[b + 1])
+            eu, et, position, eem, ek, ees = units[of], times[of], positions[of], em[of], k[of], es[of]
             _order, s_start, t, s_position, sem, sk, ses = tables_of_sample(spikes, spike_offsets, b)
             s0, s1 = spike_offsets[b], spike_offsets[b + 1]
             mu, after = mu_all[s0:s1], after_all[s0:s1]
@@ -307,34 +286,19 @@ def exact_backward(
                     back,
                     flow,
                 )
-            _gather(start, position, eem, ek, ees, where, rows_p, rows, sums, et, delay, neuron, t, after, back)
+            _gather(eu, position, eem, ek, ees, where, rows_p, rows, sums, et, delay, neuron, t, after, back)
             if grad_t.size > 0:
                 _gather_times(
-                    start,
-                    position,
-                    eem,
-                    ek,
-                    ees,
-                    where,
-                    factor,
-                    rows_p,
-                    rows,
-                    et,
-                    weight,
-                    delay,
-                    neuron,
-                    t,
-                    after,
-                    back,
-                    order,
-                    grad_t,
-                    tm,
-                    ts,
-                )
+                    eu, position, eem, ek, ees, where, factor, rows_p, rows, et, weight, delay, neuron, t, after, back,
+                    grad_t[of], tm, ts,
+                )  # fmt: skip
             if recurrent:
+                for j in range(n_out):
+                    s_unit[s_start[j] : s_start[j + 1]] = j
                 _gather(
-                    s_start, s_position, sem, sk, ses, where_r, rows_p, rows, sums_r, t, delay_r, neuron, t, after, back
-                )
+                    s_unit[: t.size], s_position, sem, sk, ses, where_r, rows_p, rows, sums_r, t, delay_r, neuron, t, after,
+                    back,
+                )  # fmt: skip
         _finish(sums, factor, weight, neuron, tm, ts, grad_w, grad_d)
         if recurrent:
             _finish(sums_r, factor_r, weight_r, neuron, tm, ts, grad_wr, grad_dr)

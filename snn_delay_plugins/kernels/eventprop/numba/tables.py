@@ -6,6 +6,7 @@ import numpy as np
 
 from ...compiled import njit
 from .flow import LANES, OPTIONS, expm1
+from .lanes import add_pairs
 
 _FRACTION = 2.0**32
 
@@ -192,14 +193,8 @@ def scatter(units, position, em, k, es, where, kick, bucket, head, chain):
     while.
     """
     for e in range(units.size):
-        x, a, b, c = position[e], es[e], k[e], em[e]
-        here, y, links, e32 = where[units[e]], kick[units[e]], chain[e], np.int32(e)
-        for j in range(LANES):
-            r = np.uint64(x + here[j]) >> np.uint64(32)
-            bucket[2 * r] += y[2 * j] * a
-            bucket[2 * r + 1] += y[2 * j] * b + y[2 * j + 1] * c
-            links[j] = head[r]
-            head[r] = e32
+        u = units[e]
+        add_pairs(bucket, head, position[e], where[u], kick[u], es[e], em[e], k[e], chain[e], np.int32(e))
 
 
 @njit(**OPTIONS)
