@@ -146,7 +146,7 @@ def _seen(row, first, s, t, after, back):
 def _gather(units, position, em, k, es, where, rows_p, rows, sums, et, delay, neuron, t, after, back):
     """Sum p over the arrivals of every synapse of a block: sums[i, 2j:2j + 2] = (sum em_e p_V, sum K_e p_V + es_e p_I), to
     be finished by the synapse's own factors. Events in order of time keep to the same few rows for a while. The few
-    arrivals in steps with spikes are put aside and taken in a loop of their own, which the processor works on side by side."""
+    arrivals in steps with spikes are put aside and taken in a loop of their own."""
     aside, m = np.empty((1024, 4), np.int64), 0
     for e in range(units.size):
         i = units[e]
@@ -230,8 +230,8 @@ def exact_backward(
     """Blocks block_lo..block_hi-1 of a layer, all samples of a part of the batch that begins with sample ``first``.
 
     events: units, times and event_factors of all of them. spikes (of the layer, or any instants of jumps): event_tables;
-    slope, g_time, g_jump, mu_all and after_all [spikes] are in their order. end [N, out, 2] of the part; source [T, N * out]
-    of the whole batch, every `every` steps, or no rows. mu_all holds the jumps if they are given, else gets them. A
+    slope, g_time, g_jump, mu_all and after_all [spikes] are in their order. end [N, out, 2] of the part; source [T, N *
+    out] of the whole batch, every `every` steps, or no rows. mu_all holds the jumps if they are given, else gets them. A
     recurrent layer has weight_r with rows. Adds to the gradients by weights and delays, to grad_t the derivatives by the
     times of the events unless it is empty, and to before_spikes[block] the sum of p_V before the spikes.
     """

@@ -147,8 +147,8 @@ def _gather_pairs_plain(pairs, x, where, k, m, across, total):
 
 
 # add_pairs(bucket, head, x, where, pairs, k, m, across, links, name): for every lane, to the pair of row
-# (x + where) >> 32 of the bucket what is mixed of its pair; and ``name`` becomes the head of the row's chain, the former one
-# goes to links. The rows of two lanes differ.
+# (x + where) >> 32 of the bucket what is mixed of its pair; and ``name`` becomes the head of the row's chain, the former
+# one goes to links. The rows of two lanes differ.
 # gather_pairs(pairs, x, where, k, m, across, total): adds what is mixed of the pairs of these rows to total, but for those
 # that begin with NaN; returns their lanes, two bits each.
 add_pairs = _add_pairs_plain if config.DISABLE_JIT else _add_pairs  # pyright: ignore
