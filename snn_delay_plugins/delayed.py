@@ -167,8 +167,7 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
 
     def shrink_max_delay(self, spare: int = 0) -> int:
         """Lower ``max_delay`` to what the windows of this mode reach now: outputs stay the same, histories get shorter, and
-        kernels over all lags cost less. Windows with a width reach far while they are wide: shrink when sigma is small, or in
-        evaluation.
+        kernels over all lags cost less. Windows that narrow reach far at first: shrink in evaluation.
 
         :param spare: steps by which delays may still grow. :returns: the new ``max_delay``, never more than before.
         :raises RuntimeError: while spikes are on their way, which keep a history of the old length.
