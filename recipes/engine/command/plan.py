@@ -38,6 +38,19 @@ class Plan:
         return self.request.rows
 
     @property
+    def by_data(self) -> list["Plan"]:
+        """This plan in parts whose rows have the same samples."""
+        parts: dict[str, list[Row]] = {}
+        for row in self.rows:
+            parts.setdefault(json.dumps(row.data, sort_keys=True), []).append(row)
+        return [
+            dataclasses.replace(
+                self, request=dataclasses.replace(self.request, rows=tuple(rows)), source=self.source.changed(rows[0].data)
+            )
+            for rows in parts.values()
+        ]
+
+    @property
     def load(self) -> Callable[[], Splits]:
         """Loads the data that were asked for; what is not there is downloaded now."""
         folder = self.data_dir or self.source.download(self.request.offline)

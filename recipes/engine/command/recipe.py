@@ -17,15 +17,16 @@ from . import finished, options, plan, request, work
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One network of a table: what sets it apart from the others in its build (``settings``) and in its
-    training (``training``), and the paper's figures for it ({}: none; else any of mean, std, max, parameters,
-    spikes)."""
+    """One network of a table: what sets it apart from the others in its build (``settings``), in its training
+    (``training``) and in its samples (``data``: changes of the source's ``settings``, part by part), and the paper's
+    figures for it ({}: none; else any of mean, std, max, parameters, spikes)."""
 
     key: str
     name: str
     settings: dict
     paper: dict
     training: dict = dataclasses.field(default_factory=dict)
+    data: dict[str, dict] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +119,7 @@ class TableRecipe:
     def settings_of(self, row: Row) -> dict[str, dict]:
         """All settings of a row, and of the data, as the recipe has them: without ``--smoke`` or any other option."""
         values = {part: {name: value for name, (value, _) in of.items()} for part, of in self.numbers.items()}
-        return self.source_of_data.settings | {
+        return self.source_of_data.changed(row.data).settings | {
             "network": values["network"] | row.settings,
             "training": values["training"] | row.training,
         }

@@ -34,7 +34,7 @@ class Failure:
 def finish(plan: Plan) -> tuple[list[dict], list[Failure]]:
     """Train what is not finished yet; the results of all that are asked for and finished, and the runs that failed:
     diverged, or with files that cannot be used. Runs that other processes are training are left to them."""
-    runs, failed = train(plan, plan.load)
+    runs, failed = train(plan, lambda part: part.load)
     usable = [run for run in runs if run not in [failure.run for failure in failed]]
     finished = [result for run in usable if (result := plan.store.finished(run))]
     if not finished and not failed:
@@ -42,9 +42,18 @@ def finish(plan: Plan) -> tuple[list[dict], list[Failure]]:
     return finished, failed
 
 
-def train(plan: Plan, load: Callable[[], Splits]) -> tuple[list[Run], list[Failure]]:
-    """Train what is planned and not finished yet on what ``load`` loads (any process, by pickle); all runs of the plan, and
-    those that failed, which keep none of the others from being trained."""
+def train(plan: Plan, load_of: Callable[[Plan], Callable[[], Splits]]) -> tuple[list[Run], list[Failure]]:
+    """Train what is planned and not finished yet; all runs of the plan, and those that failed, which keep none of the
+    others from being trained. ``load_of(part)`` gives what loads (any process, by pickle) the samples that the rows of a
+    part of the plan have in common."""
+    runs, failed = [], []
+    for part in plan.by_data:
+        more = _train(part, load_of(part))
+        runs, failed = runs + more[0], failed + more[1]
+    return runs, failed
+
+
+def _train(plan: Plan, load: Callable[[], Splits]) -> tuple[list[Run], list[Failure]]:
     splits = load()
     runs = plan.runs(splits)
     done, failed = _kept(runs, plan.store)

@@ -72,11 +72,10 @@ class AugmentedCounts(Source):
 
     def with_options(self, given: argparse.Namespace) -> "AugmentedCounts":
         changed = {} if given.augment is None else _strengths(given.augment)
-        strengths = {name: value for name, value in (dict(self.strengths) | changed).items() if value}
-        return dataclasses.replace(self, strengths=strengths, allow_silence=given.allow_silence)
+        return dataclasses.replace(self, strengths=_used(dict(self.strengths) | changed), allow_silence=given.allow_silence)
 
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:
-        return given.augment is None or settings["augmentation"] == dict(self.with_options(given).strengths)
+        return given.augment is None or settings["augmentation"] == dict(self.strengths)
 
     def find(self, data_dir: Path) -> str:
         return shd_folder.find_files(data_dir)[0]
@@ -95,7 +94,7 @@ class AugmentedCounts(Source):
         return self._rendered(shd_folder.load_fold(data_dir, self._read, self.binning.channels, left_out))
 
     def of_run(self, settings: dict) -> "AugmentedCounts":
-        return dataclasses.replace(self, binning=Binning(**settings["binning"]), strengths=settings["augmentation"])
+        return dataclasses.replace(self, binning=Binning(**settings["binning"]), strengths=_used(settings["augmentation"]))
 
     def class_names(self, path: Path) -> tuple[str, ...]:
         return shd_files.class_names(path)
@@ -120,6 +119,10 @@ class AugmentedCounts(Source):
         from . import miniature
 
         return self, miniature.make()
+
+
+def _used(strengths: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in strengths.items() if value}
 
 
 def _strengths(text: str) -> dict[str, float]:

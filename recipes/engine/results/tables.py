@@ -80,7 +80,10 @@ def columns(recipe, runs: list[dict]) -> list[Column]:
         second, form = ("max", "{mean:.2f} / {max:.2f}") if "max" in known else ("std", "{mean:.2f} ± {std:.2f}")
         heading = f"paper, {recipe.paper_data}: mean {'/' if second == 'max' else '±'} {second} (%)"
         paper = [Column(heading, lambda row: _paper(row, form, "mean"))]
-    best = [Column(f"{data}: best test epoch (%)", _ours("best_test", spread, 1))]
+    chosen_by = [
+        Column(f"{data}: validation (%)", _ours("valid", spread, 1)),
+        Column(f"{data}: best test epoch (%)", _ours("best_test", spread, 1)),
+    ]
     gpu = Column("peak GPU MiB", lambda row: _number(row, "peak_gpu_memory_mib", ".0f"))
     return [
         Column("network", lambda row: row["name"]),
@@ -88,7 +91,7 @@ def columns(recipe, runs: list[dict]) -> list[Column]:
         Column(f"{data}: mean ± std (%)", _ours("test", spread, 1)),
         Column("max (%)", _ours("test", lambda values, digits: f"{values['max']:.{digits}f}", 1)),
         Column("seeds", lambda row: str(row["runs"])),
-        *(best if protocol == "clean" else []),
+        *(chosen_by if protocol == "clean" else []),
         _beside_paper("parameters", known, "parameters", lambda row: _number(row, "parameters", ",d"), "{parameters}"),
         _beside_paper("spikes/neuron", known, "spikes", _ours("spikes_per_neuron", spread, 2), "{spikes:g}"),
         Column("s/epoch", lambda row: _number(row, "seconds_per_epoch", ".2f")),
