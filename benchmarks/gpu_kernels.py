@@ -70,7 +70,7 @@ def launches(file: Path) -> list[dict]:
     for line in file.read_text().splitlines():
         launch = json.loads(line)
         constants = launch["constants"]
-        if "recurrent" in launch["kernel"]:  # a program owns the layer: as many lanes as neurons, of which tests have few
+        if "recurrent" in _name(launch):  # a program owns the layer: as many lanes as neurons, of which tests have few
             constants["BLOCK"], launch["num_warps"] = 256, 8
         found[json.dumps(launch, sort_keys=True)] = launch
     return list(found.values())
@@ -131,7 +131,8 @@ def _row(job: tuple[dict, int]) -> dict:
 
 def _name(launch: dict) -> str:
     short = launch["module"].removeprefix("snn_delay_plugins.kernels.").replace(".triton", "").replace("_kernels", "")
-    return f"{short}.{launch['kernel'].strip('_').removesuffix('_kernel')}"
+    form = ".recurrent" if launch["constants"].get("RECURRENT") else ""
+    return f"{short}.{launch['kernel'].strip('_').removesuffix('_kernel')}{form}"
 
 
 def table(rows: list[dict]) -> str:
