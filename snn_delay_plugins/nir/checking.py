@@ -57,8 +57,12 @@ def _sizes(name: str, node: Any) -> tuple[int | None, int | None]:
         return (weight[1], weight[0]) if isinstance(node, nir.Linear | nir.Affine) and len(weight) == 2 else (None, None)
     field = _ELEMENTWISE.get(type(node))
     if field is not None:
-        size = _size(np.shape(getattr(node, field)))
-        return size, size
+        shape = np.shape(getattr(node, field))
+        for one in fields(node):
+            other = np.shape(getattr(node, one.name)) if one.name not in _NO_VALUES else ()
+            if other not in ((), (1,), shape):
+                refuse(f"node {name!r}", f"{one.name} has the shape {other}, {field} {shape}")
+        return _size(shape), _size(shape)
     if isinstance(node, CustomNeuron):
         size = _size(tuple(np.atleast_1d(node.shape)))
         return size, size
