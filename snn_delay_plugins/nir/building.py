@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checks import LONGEST
 from ..models import CUBA_LIF, LIF
 from .modules import Readout, Scale, Threshold
 from .needed import NIRError, nir, refuse
@@ -165,6 +166,9 @@ class _Building:
             worst = seconds.flat[int(np.nanargmax(np.where(np.isfinite(steps), np.abs(steps - whole), np.inf)))]
             refuse(f"node {name!r}", f"a delay of {worst:g} s is no whole number of steps of dt={self.dt:g} s: "
                                      "give another dt=")  # fmt: skip
+        if np.any(whole > LONGEST):
+            refuse(f"node {name!r}", f"a delay of {seconds.max():g} s is {whole.max():g} steps of dt={self.dt:g} s, layers "
+                                     f"here have at most {LONGEST}: give another dt=")  # fmt: skip
         whole = whole.astype(np.int64)
         if whole.ndim > 1:
             per_channel = whole.reshape(len(whole), -1)
@@ -308,11 +312,11 @@ def _lags_between(before: np.ndarray, behind: np.ndarray, weight: np.ndarray, gr
 
 def _merged(given: list[Synapses]) -> list[Synapses]:
     """As few layers as there are lags of one synapse."""
-    longest = max(int(one.lags[one.weight != 0].max(initial=0)) for one in given)
-    kernel = np.zeros((longest + 1, *given[0].weight.shape), np.result_type(*(one.weight for one in given)))
+    lags = np.unique(np.concatenate([[0], *(one.lags[one.weight != 0] for one in given)]))  # one long delay costs no memory
+    kernel = np.zeros((len(lags), *given[0].weight.shape), np.result_type(*(one.weight for one in given)))
     for one in given:
         used = one.weight != 0
-        np.add.at(kernel, (one.lags[used], *np.nonzero(used)), one.weight[used])
+        np.add.at(kernel, (np.searchsorted(lags, one.lags[used]), *np.nonzero(used)), one.weight[used])
     biases = [one.bias for one in given if one.bias is not None]
     bias = np.sum(biases, axis=0) if biases else None
     present = kernel != 0
@@ -320,9 +324,10 @@ def _merged(given: list[Synapses]) -> list[Synapses]:
     layers = []
     for k in range(max(1, int(present.sum(0).max()))):
         chosen = rank == k
-        lags = np.argmax(chosen, axis=0)
         weight = np.where(chosen, kernel, 0).sum(0)
-        layers.append(Synapses(weight, lags, bias if k == 0 else None, given[0].geometry, longest))
+        layers.append(
+            Synapses(weight, lags[np.argmax(chosen, axis=0)], bias if k == 0 else None, given[0].geometry, int(lags[-1]))
+        )
     return layers
 
 

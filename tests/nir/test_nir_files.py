@@ -168,6 +168,19 @@ def test_a_foreign_graph_of_nested_parts_and_a_delay_of_its_own_is_read():
         assert import_nir(whole, framework)(x)[:, 0].tolist() == [[1, 0], [0, 0], [0, 1], [0, 0], [0, 0], [0, 0]]
 
 
+def test_one_long_delay_of_a_file_costs_no_memory_and_one_beyond_what_layers_have_is_refused():
+    def with_a_delay_of(steps):
+        weights = nir.Linear(np.ones((300, 300)))  # a lag of a million steps for each: 670 GiB
+        delays = nir.Delay(np.r_[np.zeros(299), steps * 1e-4])
+        return graph({"d": delays, "w": weights}, [("input", "d"), ("d", "w"), ("w", "output")])
+
+    layer = import_nir(with_a_delay_of(1e6))[0]
+    assert layer.max_delay == 10**6
+    assert layer.delay[0, 298:].round().tolist() == [0.0, 1e6]
+    with pytest.raises(NIRError, match=r"node 'd': a delay of 1e\+09 s is 1e\+13 steps of dt=0\.0001 s.*at most 16777216"):
+        import_nir(with_a_delay_of(1e13))
+
+
 # ----------------------------------------------------------------------------------------------------- networks
 
 
