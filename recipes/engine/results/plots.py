@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from ..files import atomic
 from ..errors import OptionError, one_line
+from ..files import atomic
 from . import redrawing, styles
 from .tables import measured, summarise
 
@@ -30,7 +30,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
         with atomic.replacing(target) as part:
             # no date: the same runs give the same file
             about = {"CreationDate": None} if target.suffix == ".pdf" else {}
-            figure.savefig(part, format=target.suffix[1:], dpi=150, bbox_inches="tight", metadata=about)
+            figure.savefig(part, format=target.suffix[1:], dpi=130, bbox_inches="tight", metadata=about)
             if target.suffix == ".png":
                 _shrink(part)
     plt.close(figure)

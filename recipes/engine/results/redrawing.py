@@ -8,6 +8,12 @@ from ..errors import OptionError, one_line
 SETS = ("train", "valid", "test")
 
 
+def curves_of(row: dict, runs: list[dict]) -> dict[str, list]:
+    """What a row of a table's JSON has beside its statistics: one entry of "curves" a run, in the order of its seeds."""
+    ours = [run for run in runs if run["network"] == row["key"]]
+    return {"curves": [curves(run) for run in ours]} if ours else {}
+
+
 def curves(run: dict) -> dict[str, list[float]]:
     """Accuracy (%) after every epoch, for each set that was looked at."""
     return {
@@ -18,7 +24,7 @@ def curves(run: dict) -> dict[str, list[float]]:
 
 
 def read(name: str, path: Path) -> dict:
-    """The JSON of the table or figure ``name``. Raises :class:`OptionError` for a file that is none."""
+    """The JSON of the table or view ``name``. Raises :class:`OptionError` for a file that is none."""
     try:
         facts = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -37,7 +43,7 @@ def runs_in(facts: dict) -> list[dict]:
     """The runs of a table's JSON, with what pictures need of them; without a history where the file is of a version that
     kept no curves. Raises LookupError or TypeError for what is no such JSON."""
     protocol = facts["settings"]["protocol"]
-    return [_run(facts, row, i, protocol) for row in facts["rows"] if row["runs"] for i in range(row["runs"])]
+    return [_run(facts, row, i, protocol) for row in facts["rows"] for i in range(row["runs"])]
 
 
 def _run(facts: dict, row: dict, i: int, protocol: str) -> dict:

@@ -261,9 +261,12 @@ def sheet(recipe, runs: list[dict], failed: Collection[str] = ()) -> Sheet:
     cells = [[column.cell(row) for column in shown] for row in rows if row["runs"] or row["paper"]]
     if absent := [row["key"] for row in rows if not row["runs"] and row["key"] not in failed]:
         remarks = [*remarks, f"Not run: {', '.join(absent)}."]
-    drawn = [row | {"curves": [redrawing.curves(run) for run in runs if run["network"] == row["key"]]} for row in rows]
-    kept = [with_curves if row["runs"] else row for row, with_curves in zip(rows, drawn, strict=True)]
-    facts = {"settings": runs[0]["settings"], "data": runs[0]["data"], "notes": remarks, "rows": kept}
+    facts = {
+        "settings": runs[0]["settings"],
+        "data": runs[0]["data"],
+        "notes": remarks,
+        "rows": [row | redrawing.curves_of(row, runs) for row in rows],
+    }
     return Sheet(recipe.name, recipe.title, [column.heading for column in shown], cells, remarks, facts)
 
 
