@@ -222,6 +222,8 @@ def _add_recipe(names, recipe, title: str, action: str) -> None:
         options.add_energy(of_recipe)
     if action == "tune":
         options.add_folds(of_recipe)
+    if action == "plot" and getattr(recipe, "redraws", False):
+        options.add_json(of_recipe)
 
 
 if __name__ == "__main__":

@@ -177,6 +177,13 @@ def add_training(parser: argparse.ArgumentParser, epochs: str, batch_size: str, 
     )
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option of pictures that are drawn again without their runs."""
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="draw what this file of `table` or `run` holds, not the runs of a folder"
+    )
+
+
 def add_energy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--energy",

@@ -15,6 +15,7 @@ class PerDataset:
     name: str
     title: str
     parts: dict[str, Any]
+    redraws = True  # `plot --json`
 
     @property
     def paper_used(self) -> str:

@@ -58,6 +58,8 @@ class TableRecipe:
     figures: tuple[str, ...] = ("accuracy", "learning_curves")
     paper_instead: dict[str, str] = dataclasses.field(default_factory=dict)
 
+    redraws = True  # `plot --json`
+
     # ------------------------------------------------------------------------------------------- command line
 
     @property
@@ -172,10 +174,13 @@ class TableRecipe:
         return 1 if failed else 0
 
     def plot(self, given: argparse.Namespace) -> int:
-        """Draw the finished runs; 1 if some could not be read."""
+        """Draw the finished runs, or a table's JSON; 1 if some runs could not be read."""
         from ..results import plots
 
         asked = request.parse(self, given)
+        if given.json:
+            tables.announce(plots.rewrite(self, given.json, asked.out))
+            return 0
         runs, failed = finished.find(self, asked)
         tables.announce(plots.write(self, runs, asked.out))
         return 1 if failed else 0

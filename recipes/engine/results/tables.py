@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ..files import atomic
-from . import comparison
+from . import comparison, redrawing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +261,12 @@ def sheet(recipe, runs: list[dict], failed: Collection[str] = ()) -> Sheet:
     cells = [[column.cell(row) for column in shown] for row in rows if row["runs"] or row["paper"]]
     if absent := [row["key"] for row in rows if not row["runs"] and row["key"] not in failed]:
         remarks = [*remarks, f"Not run: {', '.join(absent)}."]
-    facts = {"settings": runs[0]["settings"], "data": runs[0]["data"], "notes": remarks, "rows": rows}
+    facts = {
+        "settings": runs[0]["settings"],
+        "data": runs[0]["data"],
+        "notes": remarks,
+        "rows": [row | redrawing.curves_of(row, runs) for row in rows],
+    }
     return Sheet(recipe.name, recipe.title, [column.heading for column in shown], cells, remarks, facts)
 
 
