@@ -393,12 +393,14 @@ def _constants_of_backward(code: int, traced: bool, boxcar: bool) -> dict[str, b
     return {**through, "TRACED": traced, "BOXCAR": boxcar}
 
 
-def _launch(kernel, columns: int, features: int, arguments: list, code: int, recurrent: bool, **constants) -> None:
-    """A program a block of columns, or a sample."""
-    constants = _constants(code, features if recurrent else None) | constants
-    programs = columns // features if recurrent else triton.cdiv(columns, _BLOCK)
-    warps = min(16, constants["BLOCK"] // 32)
-    kernel[(programs,)](*arguments, **constants, num_warps=warps, enable_fp_fusion=False)
+def _programs(columns: int, features: int, recurrent: bool) -> tuple[int]:
+    """One a block of columns, or a sample."""
+    return (columns // features if recurrent else triton.cdiv(columns, _BLOCK),)
+
+
+def _options(code: int, features: int, recurrent: bool) -> dict[str, int]:
+    constants = _constants(code, features if recurrent else None)
+    return {**constants, "num_warps": min(16, constants["BLOCK"] // 32), "enable_fp_fusion": False}
 
 
 def forward(
@@ -419,8 +421,11 @@ def forward(
     if synapses is not None:
         senders = torch.empty(columns, dtype=torch.int32, device=current.device)
         wires = [synapses.to_receivers, synapses.lags_to_receivers, senders, *synapses.layers_and_width]
-    arguments = [current, *inputs, spikes, x0_seq, x1_seq, *final, steps, columns, features, *wires]
-    _launch(_forward_kernel, columns, features, arguments, code, synapses is not None)
+    recurrent = synapses is not None
+    _forward_kernel[_programs(columns, features, recurrent)](
+        current, *inputs, spikes, x0_seq, x1_seq, *final, steps, columns, features, *wires,
+        **_options(code, features, recurrent),
+    )  # fmt: skip
     if support is not None:
         rows = structure.rows()
         z = x0_seq.view(-1, features)
@@ -458,12 +463,10 @@ def backward(
     wires = [None, None, 0, 0]
     if synapses is not None:
         wires = [synapses.to_senders, synapses.lags_to_senders, *synapses.layers_and_width]
-    arguments = [
+    recurrent = synapses is not None
+    _backward_kernel[_programs(columns, features, recurrent)](
         g_s, g_x0, g_x1, *(given(g, (columns,)) for g in g_final), nothing if phi is None else phi.contiguous(),
-        *inputs, *out, steps, columns, features, *boxcar, *wires,
-    ]  # fmt: skip
-    _launch(
-        _backward_kernel, columns, features, arguments, code, synapses is not None,
+        *inputs, *out, steps, columns, features, *boxcar, *wires, **_options(code, features, recurrent),
         **_constants_of_backward(code, traced, phi is None),
     )  # fmt: skip
     return tuple(out)
