@@ -42,9 +42,9 @@ COLUMN = 3 + 2 * STATES
 
 
 @njit(**OPTIONS)
-def _slopes(m, c, slope, curvature, kicks, h, x0, x1, x2, positive, negative):
+def slopes(m, c, slope, curvature, kicks, h, x0, x1, x2, positive, negative):
     """(up, down), -down <= V' <= up and neither negative, over a time h from x with arrivals whose positive and negative
-    weights sum to ``positive`` and -``negative``; kicks: _kicks of h. V'' stays within h curvature . |M x| of what it is at
+    weights sum to ``positive`` and -``negative``; kicks: kicks_of h. V'' stays within h curvature . |M x| of what it is at
     the start.
     """
     raises, lowers = kicks
@@ -71,7 +71,7 @@ def _weights(s, w, first, count, end):
 
 
 @njit(**OPTIONS)
-def _kicks(b, slope, curvature, h):
+def kicks_of(b, slope, curvature, h):
     """How far an arrival of weight one may raise and lower V' within a step."""
     kick = slope[0] * b[0] + slope[1] * b[1] + slope[2] * b[2]
     spread = h * (curvature[0] * abs(b[0]) + curvature[1] * abs(b[1]) + curvature[2] * abs(b[2]))
@@ -95,7 +95,7 @@ def quiet_steps(n, until, x, y, bucket, inhibition, base, m, p, c, slope, curvat
     with x at its start and y what x becomes in it without a spike. window: the times in that step, counted from its start,
     between which a first crossing must lie.
     """
-    kicks = _kicks(b, slope, curvature, h)
+    kicks = kicks_of(b, slope, curvature, h)
     low = theta * (1 - 1e-9)
     x0, x1, x2 = x[0], x[1], x[2]
     v = potential[0] * x0 + potential[1] * x1 + potential[2] * x2
@@ -104,7 +104,7 @@ def quiet_steps(n, until, x, y, bucket, inhibition, base, m, p, c, slope, curvat
         v2 = potential[0] * y0 + potential[1] * y1 + potential[2] * y2
         negative = inhibition[base + n]
         positive = bucket[MOMENTS * (base + n)] + negative
-        up, down = _slopes(m, potential, slope, curvature, kicks, h, x0, x1, x2, positive, negative)
+        up, down = slopes(m, potential, slope, curvature, kicks, h, x0, x1, x2, positive, negative)
         if not _stays_below(low, v, v2, up, down, h):
             y[0], y[1], y[2] = y0, y1, y2
             window[0] = min((low - v) / up, h) if low > v and up > 0 else 0.0
@@ -121,7 +121,7 @@ def quiet_after(m, b, c, slope, curvature, theta, x, end, u, s, w, first, count)
     """Whether a neuron in state x, a time u before the step's end, where it is in ``end`` without a further spike, cannot
     reach the threshold on the way, with the arrivals first..count-1."""
     arriving = _weights(s, w, first, count, np.inf)
-    up, down = _slopes(m, c, slope, curvature, _kicks(b, slope, curvature, u), u, x[0], x[1], x[2], *arriving)
+    up, down = slopes(m, c, slope, curvature, kicks_of(b, slope, curvature, u), u, x[0], x[1], x[2], *arriving)
     v, v2 = c[0] * x[0] + c[1] * x[1] + c[2] * x[2], c[0] * end[0] + c[1] * end[1] + c[2] * end[2]
     return _stays_below(theta * (1 - 1e-9), v, v2, up, down, u)
 
@@ -129,8 +129,8 @@ def quiet_after(m, b, c, slope, curvature, theta, x, end, u, s, w, first, count)
 @njit(**OPTIONS)
 def steepest(m, b, c, slope, curvature, x, length, s, w, count, end):
     """A bound from above on V', and zero, over a time ``length`` from state x with the arrivals before ``end``."""
-    kicks, arriving = _kicks(b, slope, curvature, length), _weights(s, w, 0, count, end)
-    return _slopes(m, c, slope, curvature, kicks, length, x[0], x[1], x[2], *arriving)[0]
+    kicks, arriving = kicks_of(b, slope, curvature, length), _weights(s, w, 0, count, end)
+    return slopes(m, c, slope, curvature, kicks, length, x[0], x[1], x[2], *arriving)[0]
 
 
 @njit(**OPTIONS)
