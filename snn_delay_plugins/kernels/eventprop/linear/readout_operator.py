@@ -18,7 +18,7 @@ from .tables import steps_at_least
 
 __all__ = ["KINDS", "eventprop_linear_li"]
 
-KINDS = ("voltage", "final")
+KINDS = ("voltage", "final", "maximum")
 
 
 def _loops():
@@ -27,11 +27,17 @@ def _loops():
     return readout
 
 
+def _search():
+    from . import peaks
+
+    return peaks
+
+
 def _shape(kind: str, M: Tensor, offsets: Tensor, duration: float, dt: float) -> tuple[int, ...]:
     n_out, n = M.shape[:2]
     if kind == "voltage":
         return max(1, steps_in(duration, dt)), offsets.shape[0] - 1, n_out
-    return offsets.shape[0] - 1, n_out, n
+    return (offsets.shape[0] - 1, n_out, n) if kind == "final" else (offsets.shape[0] - 1, n_out)
 
 
 def _prepared(times, units, offsets, weight, delay, M, B, c, duration, dt, kind):
@@ -42,7 +48,9 @@ def _prepared(times, units, offsets, weight, delay, M, B, c, duration, dt, kind)
     nothing = M.new_zeros(n_out, n)
     neurons = M, B, c, torch.zeros_like(M), nothing, M.new_ones(n_out), M.new_zeros(n_out), torch.ones_like(B)
     times = _checked(times, units, offsets, weight, delay, None, None, duration, neurons)
-    if kind == "final":
+    if kind == "maximum" and float(B @ c) != 0:
+        raise ValueError("V must not jump at arrivals, where its maximum is wanted: c . B must be zero")
+    if kind != "voltage":
         return times, _layer(neurons, duration, dt, False), 0
     samples = max(1, steps_in(duration, dt))
     check_room("the voltage", 8 * samples * (offsets.shape[0] - 1) * n_out)
@@ -64,12 +72,14 @@ def eventprop_linear_li(
     dt: float,
     kind: str,
 ) -> Tensor:
-    """``"voltage"``: c . x at n dt [steps, N, out]; ``"final"``: x at the end [N, out, n]; float64."""
+    """``"voltage"``: c . x at n dt [steps, N, out]; ``"final"``: x at the end [N, out, n]; ``"maximum"``: the largest V
+    [N, out]; float64."""
     reverse_mode_only("eventprop_linear_li", _REVERSE)
     times, layer, samples = _prepared(times, units, offsets, weight, delay, M, B, c, duration, dt, kind)
-    voltage, final = _loops().readout(
-        _events(times, units, offsets), _synapses(weight, delay), layer, samples, torch.get_num_threads()
-    )
+    of = _events(times, units, offsets), _synapses(weight, delay), layer
+    if kind == "maximum":
+        return torch.from_numpy(_search().peaks(*of, torch.get_num_threads()).value).to(times.device)
+    voltage, final = _loops().readout(*of, samples, torch.get_num_threads())
     return torch.from_numpy(voltage if kind == "voltage" else final[..., : B.shape[0]].copy()).to(times.device)
 
 
@@ -101,16 +111,14 @@ def eventprop_linear_li_backward(
     empty = _empty_gradients(times, weight, delay, M, for_times, for_constants)
     if not _finite(grad, None):
         return _not_a_number(empty)
-    n = B.shape[0]
-    by_voltage, by_final = np.empty((0, 0, 0)), np.empty((0, 0, 0))
-    if samples:
-        by_voltage = _array(grad)
+    n, threads = B.shape[0], torch.get_num_threads()
+    of, wanted = (_events(times, units, offsets), _synapses(weight, delay), layer), (for_times, for_constants, threads)
+    if kind == "maximum":
+        grads = _search().peaks_backward(*of, _search().peaks(*of, threads), _array(grad), *wanted)
     else:
-        by_final = np.pad(_array(grad), ((0, 0), (0, 0), (0, 3 - n)))
-    grads = _loops().readout_backward(
-        _events(times, units, offsets), _synapses(weight, delay), layer, by_voltage, by_final, for_times, for_constants,
-        torch.get_num_threads(),
-    )  # fmt: skip
+        none = np.empty((0, 0, 0))
+        by_final = none if samples else np.pad(_array(grad), ((0, 0), (0, 0), (0, 3 - n)))
+        grads = _loops().readout_backward(*of, _array(grad) if samples else none, by_final, *wanted)
     arrays = grads.times, grads.weight, grads.delay, grads.M[:, :n, :n]
     return tuple(  # pyright: ignore[reportReturnType] - as many as the signature says
         _like(array.copy(), tensor) if place.numel() else place
