@@ -18,10 +18,10 @@ RECIPE = dataclasses.replace(
         Row("256", "C-SiLIF, two layers of 256", {"hidden": [256, 256]}, {}),
     ),
     network_settings={"dropout": 0.3},
-    training=dataclasses.replace(_WITH.training, epochs=40),
+    training=dataclasses.replace(_WITH.training, epochs=25),
     source_of_data=BinnedEvents(
         Braille(),
-        10.0,
+        20.0,  # ms
         {
             "time_stretch": 0.1,
             "time_shift": 50.0,  # ms

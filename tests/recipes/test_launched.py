@@ -31,7 +31,7 @@ def result(out):
 
 @pytest.mark.parametrize("started_by", launched_commands.LAUNCHERS)
 def test_two_nodes_train_what_one_process_does_and_a_run_that_fails_on_one_ends_on_both(started_by, alone, tmp_path):
-    nodes = launched_commands.start(started_by, [*COMMAND, "--seeds", "2"], tmp_path)
+    nodes = launched_commands.start_nodes(started_by, [*COMMAND, "--seeds", "2"], tmp_path)
     for node in nodes:
         node.join(600)
     first, second = ((tmp_path / f"said{node}").read_text() for node in range(2))

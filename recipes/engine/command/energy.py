@@ -30,6 +30,12 @@ _MEASURED = {"samples": is_count, "synaptic_operations": is_count, "multiply_acc
 
 def measure(plan: Plan, runs: list[dict]) -> None:
     """Measure those of the finished ``runs`` that have not been measured yet."""
+    for part in plan.by_data:
+        keys = {row.key for row in part.rows}
+        _measure(part, [run for run in runs if run["network"] in keys])
+
+
+def _measure(plan: Plan, runs: list[dict]) -> None:
     paths = [_path(plan.store, run) for run in runs]
     missing = [(run, path) for run, path in zip(runs, paths, strict=True) if not path.exists()]
     if not missing:

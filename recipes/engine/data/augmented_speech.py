@@ -232,8 +232,9 @@ class AugmentedSpeech(SpeechCommands):
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:
         return given.augment is None or settings["augmentation"] == self.strengths
 
-    def of_run(self, settings: dict) -> "AugmentedSpeech":
-        return AugmentedSpeech(type(self.features)(**settings["features"]), settings["augmentation"], self.rate)
+    def changed(self, changes: Mapping[str, Mapping]) -> "AugmentedSpeech":
+        features = dataclasses.replace(self.features, **changes.get("features", {}))
+        return AugmentedSpeech(features, self.strengths | changes.get("augmentation", {}), self.rate)
 
     def _part(self, data_dir: Path, split: str, paths: list[Path], labels: np.ndarray) -> AugmentedClips | Spectrograms:
         if split != "train":
