@@ -24,7 +24,7 @@ ACTIONS = {
     "plot": "draw what has been run",
     "tune": "compare settings by cross-validation over the speakers of the training set",
 }
-OF_RUN = ("accelerator", "devices", "tensorboard")  # what a finished run was trained on is in the table
+OF_RUN = ("accelerator", "devices", "num_nodes", "tensorboard")  # what a finished run was trained on is in the table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -151,7 +151,7 @@ def _perform(name: str, what, given: argparse.Namespace) -> int:
     os.environ["MPLBACKEND"] = "Agg"  # pictures are files; one that does not exist would end every import of matplotlib
     for option in OF_RUN if given.action in ("table", "plot") else ():
         if getattr(given, option, None):
-            return refuse(f"--{option} is for training alone")
+            return refuse(f"--{option.replace('_', '-')} is for training alone")
     if getattr(given, "threads", None):
         torch.set_num_threads(given.threads)
     try:
@@ -218,8 +218,12 @@ def _add_recipe(names, recipe, title: str, action: str) -> None:
         allow_abbrev=False,
     )
     recipe.add_options(of_recipe)
+    if action in ("run", "table") and getattr(recipe, "has_energy", False):
+        options.add_energy(of_recipe)
     if action == "tune":
         options.add_folds(of_recipe)
+    if action == "plot" and getattr(recipe, "redraws", False):
+        options.add_json(of_recipe)
 
 
 if __name__ == "__main__":

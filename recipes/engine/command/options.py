@@ -151,6 +151,12 @@ def add_training(parser: argparse.ArgumentParser, epochs: str, batch_size: str, 
         metavar="N",
         help="GPUs, or processes on the processor, among which every batch is divided (default 1)",
     )
+    parser.add_argument(
+        "--num-nodes",
+        type=_few,
+        metavar="N",
+        help="machines with --devices each; torchrun or srun starts this command on all of them (default 1)",
+    )
     parser.add_argument("--precision", choices=PRECISIONS, help="(default 32)")
     parser.add_argument(
         "--tensorboard", action="store_true", help="also log every epoch for TensorBoard, beside each run's metrics.csv"
@@ -168,6 +174,22 @@ def add_training(parser: argparse.ArgumentParser, epochs: str, batch_size: str, 
         "--protocol",
         choices=PROTOCOLS,
         help=f"clean: choose the epoch on held-out samples; paper: as published (default {protocol})",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option of pictures that are drawn again without their runs."""
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="draw what this file of `table` or `run` holds, not the runs of a folder"
+    )
+
+
+def add_energy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--energy",
+        action="store_true",
+        help="also show the synaptic operations of a test sample, and their energy by the usual figures of 45 nm; run "
+        "measures what has not been measured yet",
     )
 
 

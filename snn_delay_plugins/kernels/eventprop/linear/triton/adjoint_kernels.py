@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 
 from ...triton.flow import any_of, other_than
+from ...triton.sized import sized
 from .flow import (
     DURATION,
     INVERSE,
@@ -120,7 +121,7 @@ def pass_boundary(
     return p0, p1, p2, held, tl.where(lanes, number, previous), extra
 
 
-@triton.jit
+@sized
 def adjoint_kernel(
     start, t, before, at_ready, g_time, g_jump, neurons, constants, p, first, when, step, follow, above, at, below, mu,
     plus, by_ready, steps, n_out, BLOCK: tl.constexpr,
@@ -194,7 +195,7 @@ def at_arrivals(b, s, of, inside, p, first, when, follow, below, h, inverse, ste
     return q, slope
 
 
-@triton.jit
+@sized
 def gather_kernel(
     start, sample, times, delay, p, first, when, follow, below, neurons, constants, sum_w, sum_d, steps, n_out,
     BLOCK: tl.constexpr,
@@ -242,7 +243,7 @@ def sent_back(
     return 2.0 * inverse * tl.load(weight + synapse, inside, 0) * slope
 
 
-@triton.jit
+@sized
 def gather_times_kernel(
     units, sample, times, weight, delay, p, first, when, follow, below, neurons, constants, grad, steps, n_out,
     BLOCK: tl.constexpr,
@@ -260,7 +261,7 @@ def gather_times_kernel(
     tl.store(grad + e, tl.sum(total, 0))
 
 
-@triton.jit
+@sized
 def recurrent_adjoint_kernel(
     offsets, units, time_of, weight, delay, start, t, before, at_ready, g_time, g_jump, neurons, constants, p, first,
     when, step, follow, above, at, below, mu, plus, by_ready, steps, n_out, BLOCK: tl.constexpr,

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from ...triton.flow import any_of, other_than
+from ...triton.sized import sized
 from .flow import (
     CURVATURE,
     DURATION,
@@ -60,7 +61,7 @@ def add_arrivals(
     return s, n
 
 
-@triton.jit
+@sized
 def scatter_kernel(
     times, units, ranges, weight, delay, constants, bucket, inhibition, head, chain, steps, n_out,
     INHIBITED: tl.constexpr, BLOCK: tl.constexpr,
@@ -180,7 +181,7 @@ def after_spike(of, found, t, x0, x1, x2, ready, below):
     return tl.where(found, y0, x0), tl.where(found, y1, x1), tl.where(found, y2, x2), ready, below
 
 
-@triton.jit
+@sized
 def spikes_kernel(
     bucket, inhibition, head, chain, times, units, weight, delay, neurons, constants, found, count, final, steps, n_out,
     capacity, max_spikes, INHIBITED: tl.constexpr, BLOCK: tl.constexpr,
@@ -247,7 +248,7 @@ def _crossings(
     return crossing, x0, x1, x2, seen, below
 
 
-@triton.jit
+@sized
 def recurrent_kernel(
     bucket, inhibition, head, chain, ranges, node_t, node_u, weight, delay, neurons, constants, found, count, final, sent,
     steps, n_in, n_out, capacity, nodes, max_spikes, INHIBITED: tl.constexpr, BLOCK: tl.constexpr,
