@@ -13,7 +13,7 @@ from ....bins import steps_in
 from ...checks import FLOATS, check_room, check_tensor
 from ...first_order import first_order_only, reverse_mode_only
 from ..operator import _REVERSE, _array, _empty_gradient, _finite, _like, _not_a_number
-from .operator import _checked, _events, _layer, _synapses
+from .operator import _checked, _device_kernels, _events, _events_on_device, _layer, _on_device, _synapses
 from .tables import steps_at_least
 
 __all__ = ["KINDS", "eventprop_linear_li"]
@@ -67,6 +67,11 @@ def eventprop_linear_li(
     """``"voltage"``: c . x at n dt [steps, N, out]; ``"final"``: x at the end [N, out, n]; float64."""
     reverse_mode_only("eventprop_linear_li", _REVERSE)
     times, layer, samples = _prepared(times, units, offsets, weight, delay, M, B, c, duration, dt, kind)
+    kernels = _device_kernels(times)
+    if kernels:
+        on_device = _events_on_device(kernels, times, units, offsets)
+        voltage, final = kernels.readout(on_device, _on_device(kernels, weight, delay), layer, samples)
+        return voltage if kind == "voltage" else final[..., : B.shape[0]].clone()
     voltage, final = _loops().readout(
         _events(times, units, offsets), _synapses(weight, delay), layer, samples, torch.get_num_threads()
     )
@@ -101,19 +106,31 @@ def eventprop_linear_li_backward(
     empty = _empty_gradients(times, weight, delay, M, for_times, for_constants)
     if not _finite(grad, None):
         return _not_a_number(empty)
-    n = B.shape[0]
-    by_voltage, by_final = np.empty((0, 0, 0)), np.empty((0, 0, 0))
-    if samples:
-        by_voltage = _array(grad)
+    n, kernels = B.shape[0], _device_kernels(times)
+    if kernels:
+        g, states = grad.detach().double().contiguous(), (offsets.numel() - 1, weight.shape[0])
+        of_readout = kernels.Readout.none(*states, g)
+        if samples:
+            of_readout = of_readout._replace(by_voltage=g)
+        else:
+            of_readout = of_readout._replace(by_final=torch.nn.functional.pad(g, (0, 3 - n)).contiguous())
+        grads = kernels.readout_backward(
+            _events_on_device(kernels, times, units, offsets), _on_device(kernels, weight, delay), layer, of_readout,
+            for_times, for_constants,
+        )  # fmt: skip
     else:
-        by_final = np.pad(_array(grad), ((0, 0), (0, 0), (0, 3 - n)))
-    grads = _loops().readout_backward(
-        _events(times, units, offsets), _synapses(weight, delay), layer, by_voltage, by_final, for_times, for_constants,
-        torch.get_num_threads(),
-    )  # fmt: skip
-    arrays = grads.times, grads.weight, grads.delay, grads.M[:, :n, :n]
+        by_voltage, by_final = np.empty((0, 0, 0)), np.empty((0, 0, 0))
+        if samples:
+            by_voltage = _array(grad)
+        else:
+            by_final = np.pad(_array(grad), ((0, 0), (0, 0), (0, 3 - n)))
+        grads = _loops().readout_backward(
+            _events(times, units, offsets), _synapses(weight, delay), layer, by_voltage, by_final, for_times, for_constants,
+            torch.get_num_threads(),
+        )  # fmt: skip
+    arrays = [torch.as_tensor(x) for x in (grads.times, grads.weight, grads.delay, grads.M[:, :n, :n])]
     return tuple(  # pyright: ignore[reportReturnType] - as many as the signature says
-        _like(array.copy(), tensor) if place.numel() else place
+        _like(array.clone(), tensor) if place.numel() else place
         for array, tensor, place in zip(arrays, (times, weight, delay, M), empty, strict=True)
     )
 
