@@ -47,15 +47,13 @@ def _main(arguments: list[str]) -> int:
     try:
         found = {name: here[name] for name in here if name in arguments}
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] == __package__.split(".")[0]:
-            raise
-        print(f"{PROGRAM}: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'", file=sys.stderr)
-        return 1
+        return _missing(error)
     parser = _parser(known, found, arguments)
     given = parser.parse_args(arguments)
     if given.list:
+        width = max(map(len, known)) + 2
         for name, title in known.items():
-            print(f"{name:20}{title}")
+            print(f"{name:{width}}{title}")
         return 0
     if given.action is None:
         parser.error(
@@ -158,10 +156,21 @@ def _perform(name: str, what, given: argparse.Namespace) -> int:
         return getattr(what, given.action)(given)
     except (OptionError, DataError) as error:
         return refuse(error)
+    except ModuleNotFoundError as error:  # Lightning, matplotlib, ...: imported when they are needed
+        return _missing(error)
     except BrokenPipeError:
         raise
     except OSError as error:
         return refuse(reason(error))
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    """Say which package of the extra is not there; one of our own files is a fault of ours."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "snn_delay_plugins", __package__.partition(".")[0]):
+        raise error
+    print(f"{PROGRAM}: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'", file=sys.stderr)
+    return 1
 
 
 @contextlib.contextmanager
