@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import OptionError
 from ..files import downloads
-from . import events, heidelberg, shd_files, shd_folder, silence
+from . import events, heidelberg, shd_folder, silence
 from .augmentation import Augmentation, Plan, augmentations
 from .binned import BinnedCounts, Binning
 from .rendering import centres, render
@@ -27,6 +27,10 @@ class RenderedCounts:
 
     def __len__(self) -> int:
         return len(self.recordings)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.recordings.class_names
 
     @cached_property
     def _centres(self) -> np.ndarray:
@@ -95,9 +99,6 @@ class AugmentedCounts(Source):
 
     def of_run(self, settings: dict) -> "AugmentedCounts":
         return dataclasses.replace(self, binning=Binning(**settings["binning"]), strengths=_used(settings["augmentation"]))
-
-    def class_names(self, path: Path) -> tuple[str, ...]:
-        return shd_files.class_names(path)
 
     def recordings(self, path: Path, allow_silence: bool = False) -> RenderedCounts:
         return RenderedCounts(events.read(path, self._sampling, allow_silence, labelled=False), self.binning)

@@ -17,10 +17,10 @@ from snn_delay_plugins.bins import steps_in
 from snn_delay_plugins.events import SpikeEvents
 
 from ..files import cache, downloads, plain_files
-from . import binned, heidelberg, shd_files, shd_folder, silence
+from . import binned, heidelberg, longer, shd_files, shd_folder, silence
 from .sources import Source, Splits
 
-_CACHE_FORMAT = 4  # raised whenever the meaning of a cached file changes
+_CACHE_FORMAT = 5  # raised whenever the meaning of a cached file changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,7 @@ class EventRecordings:
     num_units: int
     duration: float
     speakers: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, samples: list[tuple[np.ndarray, np.ndarray]], labels, num_units: int, duration: float):
@@ -112,22 +113,27 @@ def read(path: Path, sampling: Sampling, allow_silence: bool = False, labelled: 
     plain_files.checked(path)
     kept = cache.entry("events", path, [_CACHE_FORMAT, dataclasses.asdict(sampling), *([] if labelled else ["unlabelled"])])
     arrays = cache.cached(path, kept, lambda sink: _read(sink, path, sampling, labelled), ("times", "units"))
+    longer.check(path, arrays["cut"], len(arrays["labels"]), sampling.duration / 1000)
     silence.check(path, arrays["silent"], sampling.duration / 1000, allow_silence)
     names = ("times", "units", "offsets", "labels")
-    return EventRecordings(*(arrays[name] for name in names), sampling.units, sampling.duration, arrays.get("speakers"))
+    classes = tuple(arrays.get("class_names", np.array([], str)).tolist())
+    events = (arrays[name] for name in names)
+    return EventRecordings(*events, sampling.units, sampling.duration, arrays.get("speakers"), classes)
 
 
 def _read(sink: cache.Sink, path: Path, sampling: Sampling, labelled: bool) -> None:
-    lengths = []
+    lengths, cut = [], longer.Cut()
     with shd_files.open_events(path, labelled) as file:
         for chunk in file.chunks(sampling.units):
             sample, time, unit = _sampled(chunk, sampling)
             sink.append("times", time.astype(np.float32))
             sink.append("units", unit.astype(np.int16))
             lengths.append(np.bincount(sample, minlength=chunk.length))
+            cut.add(chunk.sample, chunk.time, 1000.0 * chunk.time >= sampling.duration)
         lengths = np.concatenate(lengths)
         sink.append("offsets", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
         sink.append("silent", np.flatnonzero(lengths == 0))
+        sink.append("cut", cut.counted)
         file.append_samples(sink)
 
 
@@ -209,6 +215,26 @@ class ShdEvents(Source):
 
     def load_fold(self, data_dir: Path | None, left_out: tuple[int, ...]) -> Splits:
         return self._augmented(shd_folder.load_fold(data_dir, self._read, self._inputs, left_out))
+
+    def of_run(self, settings: dict) -> "ShdEvents":
+        thinned = settings.get("thinning")
+        if (thinned is None) != (self.thinning is None):
+            raise ValueError(f"thinning {thinned}, which this recipe does not do")
+        return dataclasses.replace(
+            self,
+            sampling=Sampling(**settings["sampling"]),
+            augmentation=self._known(settings["augmentation"]["name"]),
+            thinning=thinned and dataclasses.replace(self.thinning, **thinned),
+        )
+
+    def _known(self, augmentation: str) -> str:
+        if augmentation not in self.augmentations:
+            raise ValueError(f"augmentation {augmentation!r}; known are {', '.join(self.augmentations)}")
+        return augmentation
+
+    def recordings(self, path: Path, allow_silence: bool = False) -> EventRecordings:
+        recordings = read(path, self.sampling, allow_silence, labelled=False)
+        return self.thinning(recordings) if self.thinning else recordings
 
     def _read(self, path: Path) -> EventRecordings:
         recordings = read(path, self.sampling, self.allow_silence)

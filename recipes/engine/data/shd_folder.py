@@ -6,7 +6,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,10 @@ def load_splits(
         train, valid, who = _hold_out_speakers(files["train"], train, held_out, split_seed)
         validation = f"speakers {', '.join(map(str, who))} held out of {files['train'].name} ({len(valid)} samples)"
     digest = _digest(*(part for part in (train, valid, test) if part is not None))
-    return Splits(name, protocol, train, valid, test, inputs, classes, validation, digest, paper_criterion)
+    return Splits(
+        name, protocol, train, valid, test, inputs, classes, validation, digest, paper_criterion,
+        class_names=_names(splits.values(), classes),
+    )  # fmt: skip
 
 
 def speaker_groups(data_dir: Path, read: Callable[[Path], Any], count: int, split_seed: int = 0) -> list[tuple[int, ...]]:
@@ -91,7 +94,16 @@ def load_fold(data_dir: Path, read: Callable[[Path], Any], inputs: int, left_out
     train, valid = _leave_out(path, whole, left_out)
     validation = f"speakers {', '.join(map(str, left_out))} left out of {path.name} ({len(valid)} samples)"
     digest = _digest(whole)
-    return Splits(name, CROSS_VALIDATION, train, valid, None, inputs, classes, validation, digest, left_out=left_out)
+    return Splits(
+        name, CROSS_VALIDATION, train, valid, None, inputs, classes, validation, digest, left_out=left_out,
+        class_names=_names([whole], classes),
+    )  # fmt: skip
+
+
+def _names(parts: Iterable, classes: int) -> tuple[str, ...]:
+    """Of the classes, where a file says all of them."""
+    found = (getattr(part, "class_names", ()) for part in parts)
+    return next((names for names in found if len(names) == classes), ())
 
 
 def _digest(*parts: Any) -> str:
