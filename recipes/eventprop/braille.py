@@ -368,7 +368,7 @@ def _until(path: Path, samples: list, labels: np.ndarray, end: float, duration: 
         cut = longer.Cut()
         for number, (times, _) in enumerate(samples):
             cut.add(np.full(len(times), number), times / 1000.0, times >= duration)
-        longer.check(path, cut.counted, len(samples), duration / 1000.0)
+        longer.check(path, cut.counted, len(samples), duration / 1000.0, remedy=False)
     return EventRecordings.of(samples, labels, 2 * TAXELS, end if duration is None else duration)
 
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ..errors import OptionError
 from ..files import downloads
-from . import events, heidelberg, shd_folder, silence
-from .augmentation import Augmentation, Plan, augmentations
+from . import events, heidelberg, own_recordings, shd_folder, silence
+from .augmentation import IN_UNITS, Augmentation, Plan, augmentations
 from .binned import BinnedCounts, Binning
+from .own_recordings import AS_EVER, Split
 from .rendering import centres, render
 from .sources import Source, Splits
 
@@ -54,6 +55,7 @@ class AugmentedCounts(Source):
     published: downloads.Published = heidelberg.SHD
     paper_criterion: str = "test_accuracy"
     allow_silence: bool = False
+    split: Split = AS_EVER
 
     folder = BinnedCounts.folder
     names_speakers = True
@@ -63,31 +65,45 @@ class AugmentedCounts(Source):
 
     @property
     def settings(self) -> dict:
-        return {"binning": dataclasses.asdict(self.binning), "augmentation": dict(self.strengths)}
+        return {
+            "binning": dataclasses.asdict(self.binning), "augmentation": dict(self.strengths), **self.split.settings,
+        }  # fmt: skip
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         shown = ",".join(f"{name}={value:g}" for name, value in self.strengths.items()) or "none"
         parser.add_argument(
             "--augment",
             metavar="NAME=NUMBER,...",
-            help=f"strengths of augmentations that differ from the recipe's, {shown} (0: without; units, ms or shares)",
+            help=f"strengths of augmentations that differ from the recipe's, {shown} (0: without; units, ms or shares; by "
+            "--units the recipe's numbers of units are scaled)",
         )
+        own_recordings.add_options(parser, self.binning.duration, self.binning.units, self.binning.group)
         silence.add_option(parser)
 
     def with_options(self, given: argparse.Namespace) -> "AugmentedCounts":
         changed = {} if given.augment is None else _strengths(given.augment)
-        return dataclasses.replace(self, strengths=_used(dict(self.strengths) | changed), allow_silence=given.allow_silence)
+        binning = own_recordings.binning_of(given, self.binning)
+        before = _of_units(self.strengths, binning.units / self.binning.units)
+        return dataclasses.replace(
+            self, binning=binning, strengths=_used(before | changed), split=own_recordings.split_of(given, self.split),
+            allow_silence=given.allow_silence,
+        )  # fmt: skip
 
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:
-        return given.augment is None or settings["augmentation"] == dict(self.strengths)
+        augmented = given.augment is None or settings["augmentation"] == dict(self.strengths)
+        return (
+            augmented
+            and own_recordings.is_binning(given, self.binning, settings)
+            and own_recordings.is_split(given, self.split, settings)
+        )
 
     def find(self, data_dir: Path) -> str:
-        return shd_folder.find_files(data_dir)[0]
+        return shd_folder.find_files(data_dir, self.split)[0]
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         return self._rendered(
             shd_folder.load_splits(
-                data_dir, protocol, self._read, self.binning.channels, paper_criterion=self.paper_criterion
+                data_dir, protocol, self._read, self.binning.channels, self.split, paper_criterion=self.paper_criterion
             )
         )
 
@@ -98,7 +114,10 @@ class AugmentedCounts(Source):
         return self._rendered(shd_folder.load_fold(data_dir, self._read, self.binning.channels, left_out))
 
     def of_run(self, settings: dict) -> "AugmentedCounts":
-        return dataclasses.replace(self, binning=Binning(**settings["binning"]), strengths=_used(settings["augmentation"]))
+        return dataclasses.replace(
+            self, binning=Binning(**settings["binning"]), strengths=_used(settings["augmentation"]),
+            split=Split.of_run(settings),
+        )  # fmt: skip
 
     def recordings(self, path: Path, allow_silence: bool = False) -> RenderedCounts:
         return RenderedCounts(events.read(path, self._sampling, allow_silence, labelled=False), self.binning)
@@ -120,6 +139,14 @@ class AugmentedCounts(Source):
         from . import miniature
 
         return self, miniature.make()
+
+
+def _of_units(strengths: Mapping[str, float], factor: float) -> dict[str, float]:
+    """Those that are numbers of units, for another number of them."""
+    return {
+        name: float(f"{value * factor:.3g}") if name in IN_UNITS and factor != 1 else value
+        for name, value in strengths.items()
+    }
 
 
 def _used(strengths: Mapping[str, float]) -> dict[str, float]:

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..files import cache, downloads, plain_files
-from . import heidelberg, longer, shd_files, silence
+from . import heidelberg, longer, own_recordings, shd_files, silence
+from .own_recordings import AS_EVER, Split
 from .shd_folder import find_files, load_fold, load_splits, speaker_groups
 from .sources import Source, Splits
 
@@ -77,7 +78,8 @@ class Recordings:
         return torch.from_numpy(self.counts[which]), torch.from_numpy(self.labels[which])
 
     def take(self, which: np.ndarray) -> "Recordings":
-        return Recordings(self.counts[which], self.labels[which], self.speakers[which])
+        speakers = None if self.speakers is None else self.speakers[which]
+        return Recordings(self.counts[which], self.labels[which], speakers, self.late, self.class_names)
 
     def add_to(self, digest) -> None:
         digest.update(repr(self.counts.shape).encode())
@@ -98,25 +100,36 @@ class BinnedCounts(Source):
         self.published = published
         self.paper_criterion = paper_criterion
         self.allow_silence = False
+        self.split = AS_EVER
 
     @property
     def settings(self) -> dict:
         # Not allow_silence: it changes no number of data that can be read without it.
-        return {"binning": dataclasses.asdict(self.binning)}
+        return {"binning": dataclasses.asdict(self.binning), **self.split.settings}
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
+        own_recordings.add_options(parser, self.binning.duration, self.binning.units, self.binning.group)
         silence.add_option(parser)
 
     def with_options(self, given: argparse.Namespace) -> "BinnedCounts":
         source = copy.copy(self)
+        source.binning = own_recordings.binning_of(given, self.binning)
+        source.split = own_recordings.split_of(given, self.split)
         source.allow_silence = given.allow_silence
         return source
 
+    def matches(self, given: argparse.Namespace, settings: dict) -> bool:
+        return own_recordings.is_binning(given, self.binning, settings) and own_recordings.is_split(
+            given, self.split, settings
+        )
+
     def find(self, data_dir: Path) -> str:
-        return find_files(data_dir)[0]
+        return find_files(data_dir, self.split)[0]
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
-        return load_splits(data_dir, protocol, self._read, self.binning.channels, paper_criterion=self.paper_criterion)
+        return load_splits(
+            data_dir, protocol, self._read, self.binning.channels, self.split, paper_criterion=self.paper_criterion
+        )
 
     def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:
         return speaker_groups(data_dir, self._read, count)
@@ -127,6 +140,7 @@ class BinnedCounts(Source):
     def of_run(self, settings: dict) -> "BinnedCounts":
         source = copy.copy(self)
         source.binning = Binning(**settings["binning"])
+        source.split = Split.of_run(settings)
         return source
 
     def recordings(self, path: Path, allow_silence: bool = False) -> Recordings:

@@ -17,7 +17,8 @@ from snn_delay_plugins.bins import steps_in
 from snn_delay_plugins.events import SpikeEvents
 
 from ..files import cache, downloads, plain_files
-from . import binned, heidelberg, longer, shd_files, shd_folder, silence
+from . import binned, heidelberg, longer, own_recordings, shd_files, shd_folder, silence
+from .own_recordings import AS_EVER, Split
 from .sources import Source, Splits
 
 _CACHE_FORMAT = 5  # raised whenever the meaning of a cached file changes
@@ -156,6 +157,13 @@ def _sampled(chunk: shd_files.Chunk, sampling: Sampling) -> tuple[np.ndarray, np
     return sample, step * sampling.resolution, unit
 
 
+def _for_channels(augmentation: Any, factor: float) -> Any:
+    """An augmentation that moves events by ``channels``, for so many times as many of them."""
+    if factor == 1 or not hasattr(augmentation, "channels"):
+        return augmentation
+    return dataclasses.replace(augmentation, channels=round(augmentation.channels * factor))
+
+
 @dataclasses.dataclass(frozen=True)
 class ShdEvents(Source):
     """A folder in SHD's format as events. ``augmentations`` are the ways in which training samples can be augmented, by
@@ -171,6 +179,7 @@ class ShdEvents(Source):
     allow_silence: bool = False
     published: downloads.Published = heidelberg.SHD
     thinning: Any = None
+    split: Split = AS_EVER
 
     folder = binned.BinnedCounts.folder
     names_speakers = True
@@ -187,27 +196,61 @@ class ShdEvents(Source):
             "sampling": dataclasses.asdict(self.sampling),
             "augmentation": {"name": self.augmentation, **how},
             **thinned,
+            **self.split.settings,
         }
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--augmentation", choices=list(self.augmentations), help=f"of training samples (default {self.augmentation})"
         )
+        own_recordings.add_options(parser, self.sampling.duration / 1000, self.sampling.units, self._merged)
         silence.add_option(parser)
 
+    @property
+    def _merged(self) -> int | None:
+        return self.thinning.merged if self.thinning else None
+
     def with_options(self, given: argparse.Namespace) -> "ShdEvents":
-        augmentation = given.augmentation or self.augmentation
-        return dataclasses.replace(self, augmentation=augmentation, allow_silence=given.allow_silence)
+        taken = self._taken(given)
+        factor = taken._inputs / self._inputs
+        return dataclasses.replace(
+            taken,
+            augmentation=given.augmentation or self.augmentation,
+            augmentations={name: _for_channels(how, factor) for name, how in self.augmentations.items()},
+            split=own_recordings.split_of(given, self.split),
+            allow_silence=given.allow_silence,
+        )
+
+    def _taken(self, given: argparse.Namespace) -> "ShdEvents":
+        """What the options take of a recording."""
+        before, resolution = self.sampling, self.sampling.resolution
+        duration = 1000 * own_recordings.seconds(given, before.duration / 1000, resolution and resolution / 1000)
+        units, merged = own_recordings.units_of(given, before.units, self._merged)
+        return dataclasses.replace(
+            self,
+            sampling=dataclasses.replace(before, duration=float(f"{duration:.9g}"), units=units),
+            thinning=self.thinning and dataclasses.replace(self.thinning, merged=merged),
+        )
 
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:
-        return given.augmentation is None or settings["augmentation"]["name"] == given.augmentation
+        return (
+            (given.augmentation is None or settings["augmentation"]["name"] == given.augmentation)
+            and (not own_recordings.lengths_are_asked(given) or self._takes_as(self._taken(given).settings, settings))
+            and own_recordings.is_split(given, self.split, settings)
+        )
+
+    @staticmethod
+    def _takes_as(ours: dict, settings: dict) -> bool:
+        return all(settings.get(part) == ours.get(part) for part in ("sampling", "thinning"))
 
     def find(self, data_dir: Path) -> str:
-        return shd_folder.find_files(data_dir)[0]
+        return shd_folder.find_files(data_dir, self.split)[0]
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         return self._augmented(
-            shd_folder.load_splits(data_dir, protocol, self._read, self._inputs, paper_criterion=self.paper_criterion)
+            shd_folder.load_splits(
+                data_dir, protocol, self._read, self._inputs, self.split, paper_criterion=self.paper_criterion
+            )
         )
 
     def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:
@@ -225,6 +268,7 @@ class ShdEvents(Source):
             sampling=Sampling(**settings["sampling"]),
             augmentation=self._known(settings["augmentation"]["name"]),
             thinning=thinned and dataclasses.replace(self.thinning, **thinned),
+            split=Split.of_run(settings),
         )
 
     def _known(self, augmentation: str) -> str:

@@ -34,8 +34,11 @@ class Cut:
         return np.array([self._late, self._spikes, self._samples, self._latest])
 
 
-def check(path: Path, counted: np.ndarray, samples: int, duration: float, dropped: bool = True) -> None:
-    """``duration`` in s; ``dropped``: whether late spikes are. Raises :class:`DataError` for times that are no seconds."""
+def check(
+    path: Path, counted: np.ndarray, samples: int, duration: float, dropped: bool = True, remedy: bool = True
+) -> None:
+    """``duration`` in s; ``dropped``: whether late spikes are; ``remedy``: whether there is ``--duration``. Raises
+    :class:`DataError` for times that are no seconds."""
     late, spikes, of_samples, latest = counted.tolist()
     if latest >= _MOST * duration and late > spikes / 2:
         raise DataError(
@@ -47,7 +50,7 @@ def check(path: Path, counted: np.ndarray, samples: int, duration: float, droppe
         _say(
             f"{path}: {late:.0f} of {spikes:.0f} spikes ({share:.2g} %), in {of_samples:.0f} of {samples} samples, lie at "
             f"{duration:g} s or later and are {'cut off' if dropped else 'put into the last bin'}; the last is at "
-            f"{latest:.3g} s"
+            f"{latest:.3g} s{' (a run with a longer --duration uses them)' if remedy and dropped else ''}"
         )
 
 

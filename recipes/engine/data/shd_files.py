@@ -197,5 +197,7 @@ def _checked_chunk(path: Path, which: slice, times: np.ndarray, units: np.ndarra
 
     refuse(~np.isfinite(time), time, "the spike time {}")
     refuse(time < 0, time, "a negative spike time ({} s)")
-    refuse((unit < 0) | (unit >= below), unit, f"a spike of unit {{}}; units are 0 to {below - 1}")
+    refuse(
+        (unit < 0) | (unit >= below), unit, f"a spike of unit {{}}; units are 0 to {below - 1} (--units N trains on others)"
+    )
     return Chunk(which, sample, time, unit)
