@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from recipes.engine.errors import DataError, OptionError
 from recipes.engine.results import synapse_tables
 from recipes.engine.training.connections import connections
 
+MODELS = Path(__file__).parents[2] / "docs" / "models"
 RUNS = {  # recipe, row, changes of the network
     "flagship": ("flagship_shd", "20k", {"hidden": [9, 7]}),
     "AdLIF+ with delays": ("deckers_table1", "adlif-plus-delays", {"hidden": [9, 7], "max_delay": 20}),
@@ -175,6 +177,18 @@ def test_a_model_that_cannot_be_used_is_named(tmp_path, change, said):
     change(out)
     with pytest.raises(DataError, match=said):
         recipes.load(out)
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in MODELS.glob("*/model.json")), ids=lambda path: path.name)
+def test_a_model_that_we_hand_on_is_small_and_predicts(folder, tmp_path, capsys):
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1e6
+    described = json.loads((folder / "model.json").read_text())
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"{described['parameters']:,d}" in card and f"{described['chosen']['test_accuracy']:.2f} %" in card
+    (tmp_path / "one.csv").write_text("".join(f"{0.01 * n},{7 * n}\n" for n in range(90)))
+    probabilities, labels = recipes.load(folder).predict(tmp_path / "one.csv")
+    assert probabilities.shape == (1, described["data"]["classes"]) and labels.tolist() == [-1]
+    assert probabilities.sum().item() == pytest.approx(1)
 
 
 def changed(out, **values):

@@ -13,6 +13,7 @@ from recipes.engine.command import options, request
 from recipes.engine.errors import DataError, OptionError
 from recipes.eventprop_digits import RECIPE as DIGITS
 from recipes.flagship_shd import RECIPE as FLAGSHIP
+from snn_delay_plugins import SpikeEvents
 
 KINDS = ("SHD", "SHD, augmented", "SHD as events")
 
@@ -37,7 +38,7 @@ def write(path, samples=20, classes=2, units=60, seconds=1.0, scale=1.0):
 
 def contents(part):
     inputs, labels = part.batch(np.arange(len(part)), np.random.default_rng(0))
-    dense = inputs.to_dense(20.0).transpose(0, 1) if hasattr(inputs, "to_dense") else inputs.float()
+    dense = inputs.to_dense(20.0).transpose(0, 1) if isinstance(inputs, SpikeEvents) else inputs
     return [row.numpy().tobytes() for row in dense], labels.tolist()
 
 

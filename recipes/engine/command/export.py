@@ -84,7 +84,12 @@ def export(given: argparse.Namespace, recipe_of: "Mapping[str, TableRecipe]") ->
         if not given.model:
             _write_tables(folder, found, given.table)
         card = model_card.text(
-            described, title=given.title or out.name, name=out.name, licence=given.data_licence, folder=folder
+            described,
+            title=given.title or out.name,
+            what=recipe_of[run.result["recipe"]].title,
+            name=out.name,
+            licence=given.data_licence,
+            folder=folder,
         )
         (folder / models.CARD).write_text(card, encoding="utf-8")
     for what, value in accuracy:

@@ -44,7 +44,7 @@ probabilities, labels = model.predict("recording.h5")
 """
 
 
-def text(described: dict, *, title: str, name: str, licence: str | None, folder: Path) -> str:
+def text(described: dict, *, title: str, what: str, name: str, licence: str | None, folder: Path) -> str:
     """Of what :func:`recipes.engine.results.models.describe` says, and ``export`` adds. ``folder`` holds the
     weights and will be called ``name``."""
     data, chosen, settings = described["data"], described["chosen"], described["settings"]
@@ -52,7 +52,7 @@ def text(described: dict, *, title: str, name: str, licence: str | None, folder:
     samples = ", ".join(f"{count} {name}" for name, count in data["samples"].items())
     return _TEMPLATE.format(
         title=title,
-        what=f"A spiking network of the recipe `{described['recipe']}`, trained on {data['name']}.",
+        what=f"{what}: a spiking network, trained on {data['name']}.",
         recipe=described["recipe"],
         network=described["network"],
         seed=described["seed"],
