@@ -9,9 +9,12 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from .engine.command.trained import Trained
 
-__all__ = ["load"]
+__all__ = ["load", "write_recordings"]
 
 
 def load(run: "str | PathLike[str]") -> "Trained":
@@ -27,3 +30,11 @@ def load(run: "str | PathLike[str]") -> "Trained":
     from .tables import TABLES
 
     return load_run(Path(run), TABLES)
+
+
+def write_recordings(path: "str | PathLike[str]", dataset: "Iterable", **options) -> "Path":
+    """Write a data set of tonic, SpikingJelly, snnTorch or your own in SHD's format, for ``--data-dir``:
+    :func:`recipes.engine.data.shd_writing.write_recordings`, which has the ``options``."""
+    from .engine.data.shd_writing import write_recordings as write
+
+    return write(path, dataset, **options)

@@ -71,7 +71,7 @@ def eventprop_linear_li(
     -------
     Tensor
         In the wider of the dtypes of ``weight`` and ``events``, differentiable with respect to weight, delay,
-        ``events.times`` and all constants. CUDA tensors are copied to the CPU, with one warning.
+        ``events.times`` and all constants.
 
     Raises
     ------

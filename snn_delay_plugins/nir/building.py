@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checks import LONGEST
 from ..models import CUBA_LIF, LIF
 from .modules import Readout, Scale, Threshold
 from .needed import NIRError, nir, refuse
@@ -77,6 +78,14 @@ class _Building:
         self.done.add(node)
 
     def add(self, name: str, node: nir.NIRNode) -> None:
+        try:
+            self._add(name, node)
+        except NIRError:
+            raise
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
+            raise NIRError(f"node {name!r}: {error}") from error
+
+    def _add(self, name: str, node: nir.NIRNode) -> None:
         path = self._path(name)
         if path is not None:
             self._add_synapses(path)
@@ -86,17 +95,12 @@ class _Building:
             return
         said = said_by(node)
         if said is not None:
-            self.put(name, self._said(name, said), self.sources(name))
+            self.put(name, self.target.neuron(said), self.sources(name))
             return
         build = _OF_NODES.get(type(node))
         if build is None:
             refuse(f"node {name!r}", f"no layer or neuron here is a {type(node).__name__}")
-        try:
-            build(self, name, node)
-        except NIRError:
-            raise
-        except (TypeError, ValueError, AttributeError, IndexError) as error:
-            raise NIRError(f"node {name!r}: {error}") from error
+        build(self, name, node)
 
     def _add_recurrent(self, name: str, node: Any) -> None:
         """Neurons whose spikes come back to them over synapses with delays."""
@@ -165,6 +169,9 @@ class _Building:
             worst = seconds.flat[int(np.nanargmax(np.where(np.isfinite(steps), np.abs(steps - whole), np.inf)))]
             refuse(f"node {name!r}", f"a delay of {worst:g} s is no whole number of steps of dt={self.dt:g} s: "
                                      "give another dt=")  # fmt: skip
+        if np.any(whole > LONGEST):
+            refuse(f"node {name!r}", f"a delay of {seconds.max():g} s is {whole.max():g} steps of dt={self.dt:g} s, layers "
+                                     f"here have at most {LONGEST}: give another dt=")  # fmt: skip
         whole = whole.astype(np.int64)
         if whole.ndim > 1:
             per_channel = whole.reshape(len(whole), -1)
@@ -236,12 +243,6 @@ class _Building:
 
     # ------------------------------------------------------------------------------------------------- neurons
 
-    def _said(self, name: str, said: SaidNeuron) -> nn.Module:
-        try:
-            return self.target.neuron(said)
-        except (TypeError, ValueError, KeyError) as error:
-            raise NIRError(f"node {name!r}: {error}") from error
-
     def add_lif(self, name: str, node: Any, potential: bool = False) -> None:
         self._neuron(name, node, LIF.name, {"alpha": self._leak(name, node.tau, "tau")}, potential)
 
@@ -308,11 +309,11 @@ def _lags_between(before: np.ndarray, behind: np.ndarray, weight: np.ndarray, gr
 
 def _merged(given: list[Synapses]) -> list[Synapses]:
     """As few layers as there are lags of one synapse."""
-    longest = max(int(one.lags[one.weight != 0].max(initial=0)) for one in given)
-    kernel = np.zeros((longest + 1, *given[0].weight.shape), np.result_type(*(one.weight for one in given)))
+    lags = np.unique(np.concatenate([[0], *(one.lags[one.weight != 0] for one in given)]))  # one long delay costs no memory
+    kernel = np.zeros((len(lags), *given[0].weight.shape), np.result_type(*(one.weight for one in given)))
     for one in given:
         used = one.weight != 0
-        np.add.at(kernel, (one.lags[used], *np.nonzero(used)), one.weight[used])
+        np.add.at(kernel, (np.searchsorted(lags, one.lags[used]), *np.nonzero(used)), one.weight[used])
     biases = [one.bias for one in given if one.bias is not None]
     bias = np.sum(biases, axis=0) if biases else None
     present = kernel != 0
@@ -320,9 +321,10 @@ def _merged(given: list[Synapses]) -> list[Synapses]:
     layers = []
     for k in range(max(1, int(present.sum(0).max()))):
         chosen = rank == k
-        lags = np.argmax(chosen, axis=0)
         weight = np.where(chosen, kernel, 0).sum(0)
-        layers.append(Synapses(weight, lags, bias if k == 0 else None, given[0].geometry, longest))
+        layers.append(
+            Synapses(weight, lags[np.argmax(chosen, axis=0)], bias if k == 0 else None, given[0].geometry, int(lags[-1]))
+        )
     return layers
 
 
@@ -338,7 +340,7 @@ def _geometry(node: Any) -> Geometry | None:
     if isinstance(padding, str):
         reach = [d * (n - 1) for d, n in zip(per_axis(node.dilation), node.weight.shape[2:], strict=True)]
         if padding == "same" and any(n % 2 for n in reach):
-            raise NIRError("padding 'same' with an even kernel is not the same on both sides")
+            raise ValueError("padding 'same' with an even kernel is not the same on both sides")
         padding = [n // 2 for n in reach] if padding == "same" else 0
     return Geometry(per_axis(node.stride), per_axis(padding), per_axis(node.dilation), int(node.groups))
 

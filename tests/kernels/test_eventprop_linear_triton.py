@@ -13,7 +13,6 @@ from snn_delay_plugins.kernels.dispatch import chosen
 
 pytest.importorskip("triton", reason="triton is not installed: the CUDA kernels cannot be tested here")
 
-NUMBERS = {"steps", "n_in", "n_out", "capacity", "nodes", "max_spikes", "parts", "columns"}
 POINTERS = {
     "*i64": {"units", "ranges", "start", "sample", "offsets", "node_u", "sent", "unit", "cell", "held", "order"},
     "*i32": {"count", "head", "chain", "first", "follow", "step", "above"},
@@ -31,7 +30,9 @@ def test_in_the_interpreter_they_equal_the_cpu_kernels(passes_in_the_interpreter
 
 
 def _type(name):
-    return "i32" if name in NUMBERS else next((kind for kind, names in POINTERS.items() if name in names), "*fp64")
+    from snn_delay_plugins.kernels.eventprop.triton.sized import SIZES
+
+    return "i32" if name in SIZES else next((kind for kind, names in POINTERS.items() if name in names), "*fp64")
 
 
 def _target():

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import OptionError
 from ..files import downloads
 from . import events, heidelberg, shd_files, shd_folder, silence
+from . import strengths as named
 from .augmentation import Augmentation, Plan, augmentations
 from .binned import BinnedCounts, Binning
 from .rendering import centres, render
@@ -62,21 +62,18 @@ class AugmentedCounts(Source):
         return {"binning": dataclasses.asdict(self.binning), "augmentation": dict(self.strengths)}
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        shown = ",".join(f"{name}={value:g}" for name, value in self.strengths.items()) or "none"
-        parser.add_argument(
-            "--augment",
-            metavar="NAME=NUMBER,...",
-            help=f"strengths of augmentations that differ from the recipe's, {shown} (0: without; units, ms or shares)",
-        )
+        named.add_option(parser, self.strengths, "units, ms or shares")
         silence.add_option(parser)
 
     def with_options(self, given: argparse.Namespace) -> "AugmentedCounts":
-        changed = {} if given.augment is None else _strengths(given.augment)
-        strengths = {name: value for name, value in (dict(self.strengths) | changed).items() if value}
-        return dataclasses.replace(self, strengths=strengths, allow_silence=given.allow_silence)
+        changed = named.asked_for(given)
+        augmentations(changed)
+        return dataclasses.replace(
+            self, strengths=named.used(dict(self.strengths) | changed), allow_silence=given.allow_silence
+        )
 
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:
-        return given.augment is None or settings["augmentation"] == dict(self.with_options(given).strengths)
+        return given.augment is None or settings["augmentation"] == dict(self.strengths)
 
     def find(self, data_dir: Path) -> str:
         return shd_folder.find_files(data_dir)[0]
@@ -95,7 +92,9 @@ class AugmentedCounts(Source):
         return self._rendered(shd_folder.load_fold(data_dir, self._read, self.binning.channels, left_out))
 
     def of_run(self, settings: dict) -> "AugmentedCounts":
-        return dataclasses.replace(self, binning=Binning(**settings["binning"]), strengths=settings["augmentation"])
+        return dataclasses.replace(
+            self, binning=Binning(**settings["binning"]), strengths=named.used(settings["augmentation"])
+        )
 
     def class_names(self, path: Path) -> tuple[str, ...]:
         return shd_files.class_names(path)
@@ -120,16 +119,3 @@ class AugmentedCounts(Source):
         from . import miniature
 
         return self, miniature.make()
-
-
-def _strengths(text: str) -> dict[str, float]:
-    """From ``NAME=NUMBER,...``. Raises :class:`OptionError`."""
-    found = {}
-    for part in filter(None, text.split(",")):
-        name, _, number = part.partition("=")
-        try:
-            found[name.strip()] = float(number)
-        except ValueError:
-            raise OptionError(f"--augment {part!r}: NAME=NUMBER, as in channel_shift=50") from None
-    augmentations(found)
-    return found

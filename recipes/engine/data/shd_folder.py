@@ -117,7 +117,7 @@ def find_files(data_dir: Path) -> tuple[str, dict[str, Path]]:
         choices = ", ".join(str(folder / name) for name in names)
         raise DataError(f"{folder}: several data sets; name one of {choices}")
     files = {}
-    for match in sorted(_split_files(folder), key=lambda m: m.string):  # ".h5" is before ".h5.gz", and faster
+    for match in sorted(_split_files(folder), key=lambda m: m.string):  # ".h5" is before what is packed, and faster
         if match["name"] == names[0]:
             files.setdefault(match["split"], folder / match.string)
     for split in ("train", "test"):
@@ -128,7 +128,7 @@ def find_files(data_dir: Path) -> tuple[str, dict[str, Path]]:
 
 
 def _split_files(folder: Path) -> list[re.Match]:
-    pattern = re.compile(r"(?P<name>.+)_(?P<split>train|valid|test)\.h5(\.gz)?")
+    pattern = re.compile(r"(?P<name>.+)_(?P<split>train|valid|test)\.h5(\.gz|\.zip)?")
     return [match for entry in folder.iterdir() if (match := pattern.fullmatch(entry.name))]
 
 

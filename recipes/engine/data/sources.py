@@ -5,6 +5,7 @@ A new data set is one subclass of :class:`Source` and one kind of part; the engi
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -128,6 +129,13 @@ class Source:
         """The source of a run with these settings (:attr:`settings` among them). Raises :class:`OptionError` where it
         cannot read :meth:`recordings`."""
         raise OptionError(f"no files can be predicted by runs on {type(self).__name__}; those on SHD's format can")
+
+    def changed(self, changes: Mapping[str, Mapping]) -> "Source":
+        """The source whose :attr:`settings` differ from this one's in these, part by part."""
+        if not changes:
+            return self
+        before = self.settings
+        return self.of_run(before | {part: {**before[part], **values} for part, values in changes.items()})
 
     def recordings(self, path: Path, allow_silence: bool = False) -> Part:
         """One file, as a run is evaluated on it; labels that are not in it are -1. Raises :class:`DataError`."""

@@ -11,14 +11,19 @@ from torch import Tensor
 
 from ....bins import steps_in
 from ...checks import FLOATS, check_room, check_tensor
+from ...dispatch import warn_once
 from ...first_order import first_order_only, reverse_mode_only
 from ..operator import _REVERSE, _array, _empty_gradient, _finite, _like, _not_a_number
-from .operator import _checked, _events, _layer, _synapses
+from .operator import _checked, _device_kernels, _events, _events_on_device, _layer, _on_device, _synapses
 from .tables import steps_at_least
 
 __all__ = ["KINDS", "eventprop_linear_li"]
 
 KINDS = ("voltage", "final", "maximum")
+_MAXIMUM_ON_CPU = (
+    "the maximum of a linear readout (EventPropLinearLI, EventPropAdaptiveLI) is searched on the CPU: events and weights "
+    "are copied there and back at every call"
+)
 
 
 def _loops():
@@ -76,11 +81,18 @@ def eventprop_linear_li(
     [N, out]; float64."""
     reverse_mode_only("eventprop_linear_li", _REVERSE)
     times, layer, samples = _prepared(times, units, offsets, weight, delay, M, B, c, duration, dt, kind)
+    n, threads, kernels = B.shape[0], torch.get_num_threads(), _device_kernels(times)
+    if kernels and kind != "maximum":
+        on_device = _events_on_device(kernels, times, units, offsets), _on_device(kernels, weight, delay)
+        voltage, final = kernels.readout(*on_device, layer, samples)
+        return voltage if kind == "voltage" else final[..., :n].clone()
     of = _events(times, units, offsets), _synapses(weight, delay), layer
     if kind == "maximum":
-        return torch.from_numpy(_search().peaks(*of, torch.get_num_threads()).value).to(times.device)
-    voltage, final = _loops().readout(*of, samples, torch.get_num_threads())
-    return torch.from_numpy(voltage if kind == "voltage" else final[..., : B.shape[0]].copy()).to(times.device)
+        if kernels:
+            warn_once(_MAXIMUM_ON_CPU)
+        return torch.from_numpy(_search().peaks(*of, threads).value).to(times.device)
+    voltage, final = _loops().readout(*of, samples, threads)
+    return torch.from_numpy(voltage if kind == "voltage" else final[..., :n].copy()).to(times.device)
 
 
 @eventprop_linear_li.register_fake
@@ -111,17 +123,15 @@ def eventprop_linear_li_backward(
     empty = _empty_gradients(times, weight, delay, M, for_times, for_constants)
     if not _finite(grad, None):
         return _not_a_number(empty)
-    n, threads = B.shape[0], torch.get_num_threads()
-    of, wanted = (_events(times, units, offsets), _synapses(weight, delay), layer), (for_times, for_constants, threads)
-    if kind == "maximum":
-        grads = _search().peaks_backward(*of, _search().peaks(*of, threads), _array(grad), *wanted)
+    layer_and_grad, wanted = (layer, grad.detach(), B.shape[0], samples), (for_times, for_constants)
+    kernels = _device_kernels(times)
+    if kernels and kind != "maximum":
+        on_device = _events_on_device(kernels, times, units, offsets), _on_device(kernels, weight, delay)
+        arrays = _gradients_on_device(kernels, on_device, *layer_and_grad, wanted)
     else:
-        none = np.empty((0, 0, 0))
-        by_final = none if samples else np.pad(_array(grad), ((0, 0), (0, 0), (0, 3 - n)))
-        grads = _loops().readout_backward(*of, _array(grad) if samples else none, by_final, *wanted)
-    arrays = grads.times, grads.weight, grads.delay, grads.M[:, :n, :n]
+        arrays = _gradients(_events(times, units, offsets), _synapses(weight, delay), *layer_and_grad, kind, wanted)
     return tuple(  # pyright: ignore[reportReturnType] - as many as the signature says
-        _like(array.copy(), tensor) if place.numel() else place
+        _like(array.clone(), tensor) if place.numel() else place
         for array, tensor, place in zip(arrays, (times, weight, delay, M), empty, strict=True)
     )
 
@@ -131,6 +141,29 @@ def _empty_gradients(times, weight, delay, M, for_times, for_constants):
         _empty_gradient(for_times, times), torch.empty_like(weight), torch.empty_like(delay),
         _empty_gradient(for_constants, M),
     )  # fmt: skip
+
+
+def _gradients_on_device(kernels, of, layer, grad, n, samples, wanted) -> tuple[Tensor, ...]:
+    events, synapses = of
+    grad = grad.double().contiguous()
+    by = kernels.Readout.none(*(grad.shape[1:] if samples else grad.shape[:2]), grad)
+    if samples:
+        by = by._replace(by_voltage=grad)
+    else:
+        by = by._replace(by_final=torch.nn.functional.pad(grad, (0, 3 - n)).contiguous())
+    found = kernels.readout_backward(events, synapses, layer, by, *wanted)
+    return found.times, found.weight, found.delay, found.M[:, :n, :n]
+
+
+def _gradients(events, synapses, layer, grad, n, samples, kind, wanted) -> tuple[Tensor, ...]:
+    of, grad, threads = (events, synapses, layer), _array(grad), torch.get_num_threads()
+    if kind == "maximum":
+        found = _search().peaks_backward(*of, _search().peaks(*of, threads), grad, *wanted, threads)
+    else:
+        none = np.empty((0, 0, 0))
+        by_final = none if samples else np.pad(grad, ((0, 0), (0, 0), (0, 3 - n)))
+        found = _loops().readout_backward(*of, grad if samples else none, by_final, *wanted, threads)
+    return tuple(map(torch.from_numpy, (found.times, found.weight, found.delay, found.M[:, :n, :n])))
 
 
 @eventprop_linear_li_backward.register_fake
