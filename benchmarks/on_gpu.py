@@ -267,6 +267,8 @@ def section_rows(name: str, args: argparse.Namespace, seconds: float) -> list[Ro
         command = [sys.executable, __file__, "--section", name, "--workers", str(workers), "--seed", str(args.seed)]
         command += ["--dry-run"] * args.dry_run + (["--only", args.only] if args.only else [])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])}
+        if args.dry_run:  # what is tiny runs sooner than it compiles
+            environment["NUMBA_DISABLE_JIT"] = "1"
         processes, logs = [], []
         for n, file in enumerate(files):
             log = (Path(folder) / f"{n}.log").open("w+")
