@@ -36,15 +36,12 @@ def measure(plan: Plan, runs: list[dict]) -> None:
 
 
 def _measure(plan: Plan, runs: list[dict]) -> None:
-    for part in plan.by_data:
-        keys = {row.key for row in part.rows}
-        missing = [run for run in runs if run["network"] in keys and not _path(plan.store, run).exists()]
-        if missing:
-            _measure(plan, missing, part.load().test)
-
-
-def _measure(plan: Plan, runs: list[dict], test: Part) -> None:
-    for run in runs:
+    paths = [_path(plan.store, run) for run in runs]
+    missing = [(run, path) for run, path in zip(runs, paths, strict=True) if not path.exists()]
+    if not missing:
+        return
+    test = plan.load().test
+    for run, path in missing:
         objective = plan.recipe.build(run["data"]["inputs"], run["data"]["classes"], run["settings"])
         objective.network.load_state_dict(view.weights(plan.recipe, plan.store, run))
         found = operations(objective.network, test, run["seed"])
@@ -55,7 +52,7 @@ def _measure(plan: Plan, runs: list[dict], test: Part) -> None:
             "energy": found.energy(),
             "layers": {name: vars(of) for name, of in found.layers.items()},
         }
-        atomic.write_json(_path(plan.store, run), kept)
+        atomic.write_json(path, kept)
 
 
 def operations(network, part: Part, seed: int) -> Operations:
