@@ -68,7 +68,7 @@ RECIPE = dataclasses.replace(
     source="Deckers et al. (2023), Table 1; Fabre et al., arXiv 2506.06374; this package",
     rows=_rows(),
     network=network_of_rung,
-    training=dataclasses.replace(_TO.training, epochs=25),
+    training=dataclasses.replace(_TO.training, epochs=20),
     seeds=2,
     smoke={"rows": ["deckers", "size"], "seeds": 1, "threads": 1, "training": {"epochs": 2, "batch_size": 48}},
 )

@@ -62,7 +62,8 @@ def folder(tmp_path_factory):
 def test_a_loader_of_their_items_feeds_eventprop_and_layers_on_counts(folder, of, scale):
     data = of(folder / "miniature_train.h5")
     loader = DataLoader(data, 4, collate_fn=partial(SpikeEvents.collate, num_units=700, duration=1000.0, scale=scale))
-    net = torch.nn.Sequential(EventPropLIF(700, 6, weight_init=(0.5, 0.1), max_delay=10.0), EventPropLI(6, 4))
+    hidden = EventPropLIF(700, 6, delay="uniform", max_delay=10.0, weight_init=(2.0, 0.5))
+    net = torch.nn.Sequential(hidden, EventPropLI(6, 4, readout="maximum"))
     seen = 0
     for events, labels in loader:
         torch.nn.functional.cross_entropy(net(events), labels).backward()

@@ -28,11 +28,11 @@ class BinnedEvents(Source):
         augmentations(self.strengths)
 
     @property
-    def folder(self) -> str | None:  # type: ignore[override]
+    def folder(self) -> str | None:
         return self.of.folder
 
     @property
-    def published(self) -> downloads.Published | None:  # type: ignore[override]
+    def published(self) -> downloads.Published | None:
         return self.of.published
 
     @property

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import torch.distributed
 
-from ..errors import OptionError
+from ..errors import OptionError, one_line
 
 if TYPE_CHECKING:
     from lightning.fabric.plugins.environments import ClusterEnvironment
@@ -75,9 +75,13 @@ def group(devices: int, nodes: int) -> "Group | None":
 
     if _TORCHRUN in os.environ:
         return Group(TorchElasticEnvironment(), devices, nodes)
-    if os.environ.get(_SLURM, "1") != "1":
-        return Group(SLURMEnvironment(auto_requeue=False), devices, nodes)
-    return None
+    if os.environ.get(_SLURM, "1") == "1":
+        return None
+    try:
+        environment = SLURMEnvironment(auto_requeue=False)
+    except RuntimeError as error:  # Lightning's advice on options of srun
+        raise OptionError(f"srun: {one_line(error, 400)}") from error
+    return Group(environment, devices, nodes)
 
 
 class Group:
