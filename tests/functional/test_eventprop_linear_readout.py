@@ -73,10 +73,12 @@ def test_an_integrator_without_adaptation_is_that_of_lif_networks(readout):
 @pytest.mark.parametrize("name", ["oscillating", "resonator"])
 def test_the_maximum_is_beyond_all_samples_and_close_to_the_largest(name):
     events, weight, delay, model, constants = problem(name)
-    largest = eventprop_linear_li(events, weight, delay, model=model, constants=constants, dt=1e-2).amax(0)
+    voltage = eventprop_linear_li(events, weight, delay, model=model, constants=constants, dt=1e-2)
+    largest = voltage.amax(0)
     more = eventprop_linear_li(events, weight, delay, model=model, constants=constants, readout="maximum") - largest
+    behind_the_last = 1.1 * (voltage[-1] - voltage[-2]).clamp(min=0)  # what rises until the end does so for one step more
     assert more.min() >= -1e-13
-    assert more.max() <= 1e-4 * largest.max()
+    assert torch.all(more <= 1e-4 * largest.max() + behind_the_last)
 
 
 @pytest.mark.parametrize("late", [3.0, 20.0])  # in the rise, where V has a kink; behind the top
