@@ -29,6 +29,7 @@ from snn_delay_plugins.functional.eventprop_linear_readout import eventprop_line
 from snn_delay_plugins.functional.eventprop_models import ADLIF
 from snn_delay_plugins.functional.linear import spike_linear
 from snn_delay_plugins.functional.linear_neuron import linear_neuron
+from snn_delay_plugins.functional.recurrent import Recurrence
 from snn_delay_plugins.functional.sparse_delay import sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
 from snn_delay_plugins.functional.windows import listed_convolution, windowed_linear
 from snn_delay_plugins.kernels.device import interpreted
@@ -122,6 +123,22 @@ def _model(model: LinearModel) -> Callable[[Draw, torch.dtype, bool], Case]:
         return Case(_rounded(leaves, dtype), run, _tolerance(dtype), "linear_neuron")
 
     return draw
+
+
+def _recurrent(d: Draw, dtype: torch.dtype, tiny: bool) -> Case:
+    steps, samples, features = (6, 2, 3) if tiny else d.shape
+    leaves = {"current": d.normal(steps, samples, features, mean=1.0, spread=3.0)}
+    leaves |= {"alpha": d.uniform(features, low=0.5, high=0.95), "beta": d.uniform(features, low=0.5, high=0.95)}
+    leaves |= {"a": d.uniform(features), "b": d.uniform(features)}
+    leaves |= {"weight": d.normal(features, features, spread=0.2), "delay": d.uniform(features, features, high=20.0)}
+    leaves |= {"history": d.spikes(22, samples, features, rate=0.3)}
+
+    def run(x: Values) -> Results:
+        of, p = ({name: x[name] for name in names.split()} for names in ("weight delay history", "alpha beta a b"))
+        spikes, state = adlif(x["current"], **p, recurrence=Recurrence(**of, rule=LINEAR, max_delay=20))
+        return {"spikes": spikes, "u": state.u}
+
+    return Case(_rounded(leaves, dtype), run, _tolerance(dtype), "recurrent_neuron")
 
 
 # ------------------------------------------------------------------------------------------------ delays
@@ -331,6 +348,7 @@ CHECKS: dict[str, Callable[[Draw, torch.dtype, bool], Case]] = {
     "AdLIF+": _adlif("adlif"),
     "SE-AdLIF": _adlif("symplectic"),
     **{f"neurons: {name}": _model(m) for name, m in MODELS.items() if isinstance(m, LinearModel)},
+    "recurrent delays": _recurrent,
     "delays of two taps": _delays(LINEAR),
     "delays of two taps, support": _delays(LINEAR, "full", masked=True),
     "whole delays": _delays(WHOLE),
@@ -345,11 +363,14 @@ CHECKS: dict[str, Callable[[Draw, torch.dtype, bool], Case]] = {
     "EventProp LIF, grid": _lif("grid", False),
     "EventProp LIF, grid, recurrent": _lif("grid", True),
     "EventProp LIF, gradients of tau": _lif("exact", False, tau=True),
+    "EventProp LIF, gradients of tau, recurrent": _lif("exact", True, tau=True),
     "EventProp LI, voltage": _li("exact", "voltage"),
     "EventProp LI, voltage, grid": _li("grid", "voltage"),
     "EventProp LI, weighted integral": _li("exact", "weighted_integral"),
     "EventProp LI, maximum": _li("exact", "maximum"),
     "EventProp LI, gradients of tau": _li("exact", "voltage", tau=True),
+    "EventProp LI, gradients of tau, integral": _li("exact", "weighted_integral", tau=True),
+    "EventProp LI, gradients of tau, maximum": _li("exact", "maximum", tau=True),
     "EventProp AdLIF": _linear_neurons(False),
     "EventProp AdLIF, recurrent": _linear_neurons(True),
     "EventProp AdLIF, readout": _linear_neurons(False, readout=True),
@@ -395,6 +416,8 @@ def check(name: str, device: str, dtype: torch.dtype, seed: int = 0, tiny: bool 
     with on_device, poisoned():
         found = _results(case, "cuda" if device == "cuda" else "cpu")
         row["form"] = chosen()[case.operator].form if case.operator else "torch"
+    if case.operator and row["form"] != "triton":
+        raise Difference(f"{case.operator} ran as {row['form']}, not in Triton: nothing is compared")
     worst = max((_difference(what, found[what], expected[what]), what) for what in expected)
     equal = worst[0] <= case.tolerance
     return row | {

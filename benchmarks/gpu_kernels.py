@@ -10,6 +10,7 @@ Written to docs/benchmarks/gpu/kernels.json, and the table to the terminal.
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import json
 import os
@@ -70,7 +71,7 @@ def launches(file: Path) -> list[dict]:
     for line in file.read_text().splitlines():
         launch = json.loads(line)
         constants = launch["constants"]
-        if "recurrent" in launch["kernel"]:  # a program owns the layer: as many lanes as neurons, of which tests have few
+        if "recurrent" in launch["kernel"] or constants.get("RECURRENT"):  # a program owns the layer, few in tests
             constants["BLOCK"], launch["num_warps"] = 256, 8
         found[json.dumps(launch, sort_keys=True)] = launch
     return list(found.values())
@@ -130,8 +131,39 @@ def _row(job: tuple[dict, int]) -> dict:
 
 
 def _name(launch: dict) -> str:
-    short = launch["module"].removeprefix("snn_delay_plugins.kernels.").replace(".triton", "").replace("_kernels", "")
-    return f"{short}.{launch['kernel'].strip('_').removesuffix('_kernel')}"
+    return name(launch["module"], launch["kernel"])
+
+
+def name(module: str, kernel: str) -> str:
+    """As the table has it."""
+    short = module.removeprefix("snn_delay_plugins.kernels.").replace(".triton", "").replace("_kernels", "")
+    return f"{short}.{kernel.strip('_').removesuffix('_kernel')}"
+
+
+def in_the_source() -> set[str]:
+    """Names of all kernels: functions that are called as ``kernel[grid](...)`` somewhere in the package."""
+    package, found = CHECKOUT / "snn_delay_plugins", set()
+    trees = {file: ast.parse(file.read_text()) for file in package.rglob("*.py")}
+    functions = {file: {x.name for x in tree.body if isinstance(x, ast.FunctionDef) and x.decorator_list}
+                 for file, tree in trees.items()}  # fmt: skip
+    for file, tree in trees.items():
+        modules = {  # of the same folder, by the name that this file gives them
+            x.asname or x.name: file.with_name(f"{x.name}.py")
+            for imported in ast.walk(tree) if isinstance(imported, ast.ImportFrom) and not imported.module
+            for x in imported.names
+        }  # fmt: skip
+        for call in ast.walk(tree):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Subscript)):
+                continue
+            called = call.func.value
+            if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
+                home, kernel = modules.get(called.value.id), called.attr
+            else:
+                home, kernel = file, getattr(called, "id", "")
+            if home in functions and kernel in functions[home]:
+                module = ".".join(home.relative_to(CHECKOUT).with_suffix("").parts)
+                found.add(name(module, kernel))
+    return found
 
 
 def table(rows: list[dict]) -> str:
@@ -153,7 +185,7 @@ def table(rows: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="kernels whose name has this in it")
+    parser.add_argument("--only", default="", help="kernels whose name has this in it; the rows of others stay")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--launches", type=Path, help="of a dry run that was written down before")
     args = parser.parse_args()
@@ -174,12 +206,13 @@ def main() -> None:
     os.environ.pop("TRITON_INTERPRET", None)
     into = CHECKOUT / "docs" / "benchmarks" / "gpu"
     into.mkdir(parents=True, exist_ok=True)
-    rows = []
+    file = into / "kernels.json"
+    rows = [row for row in json.loads(file.read_text()) if args.only not in row["kernel"]] if file.exists() else []
     with ProcessPoolExecutor(args.processes) as pool:
         for row in pool.map(_row, jobs):
             rows.append(row)
             print(row, file=sys.stderr, flush=True)
-            (into / "kernels.json").write_text(json.dumps(rows, indent=1) + "\n")
+            file.write_text(json.dumps(rows, indent=1) + "\n")
     print(table(rows))
 
 

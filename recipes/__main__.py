@@ -25,7 +25,7 @@ ACTIONS = {
     "plot": "draw what has been run",
     "tune": "compare settings by cross-validation over the speakers of the training set",
 }
-OF_RUN = ("accelerator", "devices", "tensorboard")  # what a finished run was trained on is in the table
+OF_RUN = ("accelerator", "devices", "num_nodes", "tensorboard")  # what a finished run was trained on is in the table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,15 +48,13 @@ def _main(arguments: list[str]) -> int:
     try:
         found = {name: here[name] for name in here if name in arguments}
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] == __package__.split(".")[0]:
-            raise
-        print(f"{PROGRAM}: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'", file=sys.stderr)
-        return 1
+        return _missing(error)
     parser = _parser(known, found, arguments)
     given = parser.parse_args(arguments)
     if given.list:
+        width = max(map(len, known)) + 2
         for name, title in known.items():
-            print(f"{name:20}{title}")
+            print(f"{name:{width}}{title}")
         return 0
     if given.action is None:
         parser.error(
@@ -172,17 +170,28 @@ def _perform(name: str, what, given: argparse.Namespace) -> int:
     os.environ["MPLBACKEND"] = "Agg"  # pictures are files; one that does not exist would end every import of matplotlib
     for option in OF_RUN if given.action in ("table", "plot") else ():
         if getattr(given, option, None):
-            return refuse(f"--{option} is for training alone")
+            return refuse(f"--{option.replace('_', '-')} is for training alone")
     if getattr(given, "threads", None):
         torch.set_num_threads(given.threads)
     try:
         return getattr(what, given.action)(given)
     except (OptionError, DataError) as error:
         return refuse(error)
+    except ModuleNotFoundError as error:  # Lightning, matplotlib, ...: imported when they are needed
+        return _missing(error)
     except BrokenPipeError:
         raise
     except OSError as error:
         return refuse(reason(error))
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    """Say which package of the extra is not there; one of our own files is a fault of ours."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "snn_delay_plugins", __package__.partition(".")[0]):
+        raise error
+    print(f"{PROGRAM}: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'", file=sys.stderr)
+    return 1
 
 
 @contextlib.contextmanager
@@ -239,8 +248,12 @@ def _add_recipe(names, recipe, title: str, action: str) -> None:
         allow_abbrev=False,
     )
     recipe.add_options(of_recipe)
+    if action in ("run", "table") and getattr(recipe, "has_energy", False):
+        options.add_energy(of_recipe)
     if action == "tune":
         options.add_folds(of_recipe)
+    if action == "plot" and getattr(recipe, "redraws", False):
+        options.add_json(of_recipe)
 
 
 if __name__ == "__main__":

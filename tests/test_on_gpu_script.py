@@ -37,5 +37,21 @@ def test_the_whole_script_runs_without_a_gpu(dry_run):
 
 def test_a_section_that_takes_too_long_is_said_and_nothing_else_is_lost(dry_run):
     status, results, table = dry_run("--minutes", "0.02", "--sections", "limits", "checks")
-    assert status == 1 and "stopped after" in table
+    assert status == 1 and "stopped: its time was over" in table
     assert results["checks"][-1]["incomplete"] == "checks"
+
+
+def test_every_kernel_has_been_compiled_for_both_cards_and_is_in_the_table_of_the_page(monkeypatch):
+    """A kernel is what is launched anywhere in the package; ``benchmarks/gpu_kernels.py`` compiles them all again."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import gpu_kernels
+
+    rows = json.loads((SCRIPT.parents[1] / "docs" / "benchmarks" / "gpu" / "kernels.json").read_text())
+    page = (SCRIPT.parents[1] / "docs" / "gpu.md").read_text()
+    assert not [row for row in rows if "error" in row or row["atomics"]]
+    for capability in gpu_kernels.CAPABILITIES:
+        assert {row["kernel"] for row in rows if row["sm"] == capability} == gpu_kernels.in_the_source()
+    assert gpu_kernels.table(rows) in page
+    spilled = {row["kernel"] for row in rows if row["spilled bytes"]}
+    reasons = page.split("\nSpills: ")[1].split("\n\n")[0]
+    assert all(f"`{kernel}`" in reasons for kernel in spilled)

@@ -80,7 +80,7 @@ OPERATORS = {
     "eventprop_lif": _EVENTS,
     "eventprop_li": _EVENTS,
     "eventprop_linear": _EVENTS,
-    "eventprop_linear_li": _EVENTS._replace(forms={"cpu": "numba"}),
+    "eventprop_linear_li": _EVENTS,
 }  # fmt: skip
 """Every function that has more than one form."""
 

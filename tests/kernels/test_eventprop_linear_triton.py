@@ -13,14 +13,14 @@ from snn_delay_plugins.kernels.dispatch import chosen
 
 pytest.importorskip("triton", reason="triton is not installed: the CUDA kernels cannot be tested here")
 
-NUMBERS = {"steps", "n_in", "n_out", "capacity", "nodes", "max_spikes", "parts", "columns"}
 POINTERS = {
     "*i64": {"units", "ranges", "start", "sample", "offsets", "node_u", "sent", "unit", "cell", "held", "order"},
     "*i32": {"count", "head", "chain", "first", "follow", "step", "above"},
 }
 KERNELS = [
     ("forward", "scatter_kernel", {"INHIBITED": True}), ("forward", "spikes_kernel", {"INHIBITED": True}),
-    ("forward", "recurrent_kernel", {"INHIBITED": False}), ("adjoint", "adjoint_kernel", {}),
+    ("forward", "recurrent_kernel", {"INHIBITED": False}), ("forward", "readout_kernel", {}),
+    ("adjoint", "adjoint_kernel", {"SAMPLED": False}), ("adjoint", "adjoint_kernel", {"SAMPLED": True}),
     ("adjoint", "gather_kernel", {}), ("adjoint", "gather_times_kernel", {}), ("adjoint", "recurrent_adjoint_kernel", {}),
     ("constants", "replay_kernel", {}), ("constants", "pieces_kernel", {}), ("constants", "sum_kernel", {}),
 ]  # fmt: skip
@@ -31,7 +31,9 @@ def test_in_the_interpreter_they_equal_the_cpu_kernels(passes_in_the_interpreter
 
 
 def _type(name):
-    return "i32" if name in NUMBERS else next((kind for kind, names in POINTERS.items() if name in names), "*fp64")
+    from snn_delay_plugins.kernels.eventprop.triton.sized import SIZES
+
+    return "i32" if name in SIZES else next((kind for kind, names in POINTERS.items() if name in names), "*fp64")
 
 
 def _target():

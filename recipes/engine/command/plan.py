@@ -107,8 +107,8 @@ def make(recipe: "TableRecipe", request: Request, seeds: int) -> Plan:
     hardware = Hardware.chosen(request, recipe.objective)
     options.check_tensorboard(request.tensorboard)
     smallest = min(hyper(recipe, request, row).batch_size for row in request.rows)
-    if smallest < hardware.devices:
-        raise OptionError(f"--devices {hardware.devices}: batches of {smallest} samples are too small to divide")
+    if smallest < hardware.processes:
+        raise OptionError(f"{hardware.asked}: batches of {smallest} samples are too small to divide")
     numbers = request.seeds or tuple(range(smoke.get("seeds", seeds)))
     store = RunStore(options.writable_folder(request.out))
     return Plan(recipe, request, source, data_dir, numbers, hardware, store)

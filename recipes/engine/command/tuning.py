@@ -40,8 +40,11 @@ def tune(recipe, given: argparse.Namespace) -> int:
     folds = planned.source.folds(data_dir, given.folds)
     failed = []
     for number, left_out in enumerate(folds, 1):
-        print(f"Fold {number} of {len(folds)}: without speaker{'s'[: len(left_out) > 1]} {_names(left_out)}")
+        if planned.hardware.leads:
+            print(f"Fold {number} of {len(folds)}: without speaker{'s'[: len(left_out) > 1]} {_names(left_out)}")
         failed += work.train(planned, functools.partial(_loads, data_dir, left_out))[1]
+    if not planned.hardware.leads:
+        return 0
     keys = [row.key for row in planned.rows]
     damaged: list[RunError] = []
     runs = [run for run in planned.store.results(recipe.name, damaged) if run["network"] in keys]

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import OptionError
 from ..files import downloads
 from . import events, heidelberg, own_recordings, shd_folder, silence
+from . import strengths as named
 from .augmentation import IN_UNITS, Augmentation, Plan, augmentations
 from .binned import BinnedCounts, Binning
 from .own_recordings import AS_EVER, Split
@@ -70,22 +70,17 @@ class AugmentedCounts(Source):
         }  # fmt: skip
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        shown = ",".join(f"{name}={value:g}" for name, value in self.strengths.items()) or "none"
-        parser.add_argument(
-            "--augment",
-            metavar="NAME=NUMBER,...",
-            help=f"strengths of augmentations that differ from the recipe's, {shown} (0: without; units, ms or shares; by "
-            "--units the recipe's numbers of units are scaled)",
-        )
+        named.add_option(parser, self.strengths, "units, ms or shares; by --units the recipe's numbers of units are scaled")
         own_recordings.add_options(parser, self.binning.duration, self.binning.units, self.binning.group)
         silence.add_option(parser)
 
     def with_options(self, given: argparse.Namespace) -> "AugmentedCounts":
-        changed = {} if given.augment is None else _strengths(given.augment)
+        changed = named.asked_for(given)
+        augmentations(changed)
         binning = own_recordings.binning_of(given, self.binning)
         before = _of_units(self.strengths, binning.units / self.binning.units)
         return dataclasses.replace(
-            self, binning=binning, strengths=_used(before | changed), split=own_recordings.split_of(given, self.split),
+            self, binning=binning, strengths=named.used(before | changed), split=own_recordings.split_of(given, self.split),
             allow_silence=given.allow_silence,
         )  # fmt: skip
 
@@ -115,7 +110,7 @@ class AugmentedCounts(Source):
 
     def of_run(self, settings: dict) -> "AugmentedCounts":
         return dataclasses.replace(
-            self, binning=Binning(**settings["binning"]), strengths=_used(settings["augmentation"]),
+            self, binning=Binning(**settings["binning"]), strengths=named.used(settings["augmentation"]),
             split=Split.of_run(settings),
         )  # fmt: skip
 
@@ -147,20 +142,3 @@ def _of_units(strengths: Mapping[str, float], factor: float) -> dict[str, float]
         name: float(f"{value * factor:.3g}") if name in IN_UNITS and factor != 1 else value
         for name, value in strengths.items()
     }
-
-
-def _used(strengths: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in strengths.items() if value}
-
-
-def _strengths(text: str) -> dict[str, float]:
-    """From ``NAME=NUMBER,...``. Raises :class:`OptionError`."""
-    found = {}
-    for part in filter(None, text.split(",")):
-        name, _, number = part.partition("=")
-        try:
-            found[name.strip()] = float(number)
-        except ValueError:
-            raise OptionError(f"--augment {part!r}: NAME=NUMBER, as in channel_shift=50") from None
-    augmentations(found)
-    return found

@@ -140,7 +140,7 @@ def find_files(data_dir: Path, split: Split | None = None) -> tuple[str, dict[st
         choices = ", ".join(str(folder / name) for name in names)
         raise DataError(f"{folder}: several data sets; name one of {choices}")
     files = {}
-    for match in sorted(_split_files(folder), key=lambda m: m.string):  # ".h5" is before ".h5.gz", and faster
+    for match in sorted(_split_files(folder), key=lambda m: m.string):  # ".h5" is before what is packed, and faster
         if match["name"] == names[0]:
             files.setdefault(match["split"], folder / match.string)
     if "train" not in files:
@@ -152,7 +152,7 @@ def find_files(data_dir: Path, split: Split | None = None) -> tuple[str, dict[st
 
 
 def _split_files(folder: Path) -> list[re.Match]:
-    pattern = re.compile(r"(?P<name>.+)_(?P<split>train|valid|test)\.h5(\.gz)?")
+    pattern = re.compile(r"(?P<name>.+)_(?P<split>train|valid|test)\.h5(\.gz|\.zip)?")
     return [match for entry in folder.iterdir() if (match := pattern.fullmatch(entry.name))]
 
 

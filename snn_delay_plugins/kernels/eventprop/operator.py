@@ -54,6 +54,13 @@ def _device_kernels(tensor: Tensor) -> ModuleType | None:
     return triton
 
 
+def _linear_lif() -> ModuleType:
+    """LIF among the linear neurons, on a device, for gradients of tau_mem and tau_syn."""
+    from .linear.triton import lif
+
+    return lif
+
+
 @cache
 def _warn_of_copies(device: str, what: str) -> None:
     warnings.warn(
@@ -479,7 +486,7 @@ def eventprop_lif_backward(
             )
         )
     neuron = _neuron(float(threshold), tau_mem, tau_syn, duration, dt, grid, False, _columns(weight, recurrent_weight))
-    kernels = None if for_tau else _device_kernels(times)
+    kernels = _device_kernels(times)
     make = kernels.synapses if kernels else _synapses
     layer, recurrent = make(weight, delay), None
     if recurrent_weight is not None and recurrent_delay is not None:
@@ -487,25 +494,22 @@ def eventprop_lif_backward(
     end_shape = offsets.numel() - 1, weight.shape[0], 2
     if kernels:
         by_time, by_potential = (torch.zeros_like(slope) if g is None else g.to(slope) for g in (g_time, g_potential))
-        grads = kernels.backward(
-            _events(kernels, times, units, offsets),
-            layer,
-            recurrent,
-            neuron,
-            grid,
-            kernels.Events(exact, out_units, out_offsets),
-            slope,
-            by_time,
-            by_potential,
-            slope.new_empty((0, *end_shape[:2])),
-            slope.new_zeros(end_shape),
-            for_times,
-        )
+        inputs = _events(kernels, times, units, offsets)
+        out = kernels.Events(exact, out_units, out_offsets)
+        readout = slope.new_empty((0, *end_shape[:2])), slope.new_zeros(end_shape)
+        if for_tau:
+            linear = _linear_lif()
+            spikes = linear.spikes(out, linear.states(torch.full_like(slope, neuron.theta), slope + neuron.theta))
+            grads = linear.backward(inputs, layer, recurrent, neuron, spikes, by_time, by_potential, *readout, for_times)
+        else:
+            grads = kernels.backward(
+                inputs, layer, recurrent, neuron, grid, out, slope, by_time, by_potential, *readout, for_times
+            )
     else:
         slopes = slope.cpu().numpy()
         by_time, by_potential = (np.zeros_like(slopes) if g is None else _array(g) for g in (g_time, g_potential))
         grads = _cpu().backward(
-            _spikes(times, units, offsets, " for gradients of tau_mem and tau_syn"),
+            _spikes(times, units, offsets),
             layer,
             recurrent,
             neuron,
@@ -726,7 +730,7 @@ def eventprop_li_backward(
         return _not_a_number(
             _li_gradients(grad, times, units, offsets, weight, delay, tau_mem, tau_syn, for_times, for_synapses, for_tau)
         )
-    kernels = None if for_tau else _device_kernels(times)
+    kernels = _device_kernels(times)
     if kernels:
         grads = _li_backward_on_device(
             kernels,
@@ -738,12 +742,12 @@ def eventprop_li_backward(
             kind,
             (peak_time, peak_event, peak_slope),
             for_times,
+            for_tau,
         )
     else:
-        what = " for gradients of tau_mem and tau_syn"
         grads = _li_backward_on_cpu(
             grad,
-            _spikes(times, units, offsets, what),
+            _spikes(times, units, offsets),
             _synapses(weight, delay),
             neuron,
             grid,
@@ -776,20 +780,24 @@ def _check_peaks(time: Tensor, event: Tensor, slope: Tensor, shape: tuple[int, i
         raise ValueError(f"peak_event must lie in [-1, {times.shape[0]}), the number of events")
 
 
-def _li_backward_on_device(kernels, grad, events, synapses, neuron, grid, kind, peak, for_times):
+def _li_backward_on_device(kernels, grad, events, synapses, neuron, grid, kind, peak, for_times, for_tau):
     n_out, nothing = synapses.shape[1], grad.new_empty(0)
     none = kernels.Events(nothing, nothing.long(), torch.zeros_like(events.offsets))
     source, end = grad.new_empty((0, events.batch_size, n_out)), grad.new_zeros((events.batch_size, n_out, 2))
     if kind == "maximum":
-        return _peaks_backward_on_device(kernels, grad, events, synapses, neuron, peak, source, end, for_times)
+        return _peaks_backward_on_device(kernels, grad, events, synapses, neuron, peak, source, end, for_times, for_tau)
     if kind == "voltage":
         source = grad.contiguous()
     else:
         end = grad.contiguous()
+    if for_tau:
+        linear = _linear_lif()
+        spikes = linear.spikes(none, linear.states(nothing, nothing))
+        return linear.backward(events, synapses, None, neuron, spikes, nothing, nothing, source, end, for_times)
     return kernels.backward(events, synapses, None, neuron, grid, none, nothing, nothing, nothing, source, end, for_times)
 
 
-def _peaks_backward_on_device(kernels, grad, events, synapses, neuron, peak, source, end, for_times):
+def _peaks_backward_on_device(kernels, grad, events, synapses, neuron, peak, source, end, for_times, for_tau):
     """V at a given time: dL/dV jumps there; one instant per output, in order of time, as on the CPU."""
     time, event, slope = peak
     samples, n_out = time.shape
@@ -798,8 +806,15 @@ def _peaks_backward_on_device(kernels, grad, events, synapses, neuron, peak, sou
     instants = kernels.Events(time.gather(1, order).flatten(), order.flatten(), offsets)
     jump = grad.gather(1, order).flatten()
     ones, zeros = torch.ones_like(jump), torch.zeros_like(jump)
-    of_instants = ones, zeros, jump
-    grads = kernels.backward(events, synapses, None, neuron, False, instants, *of_instants, source, end, for_times)
+    if for_tau:  # instants are spikes that change nothing
+        linear = _linear_lif()
+        voltage = kernels.li_peaks(events, synapses, neuron)[0]
+        before = linear.states(voltage, voltage + neuron.tau_mem * slope).gather(1, order[..., None].expand(-1, -1, 3))
+        spikes = linear.spikes(instants, before.flatten(0, 1))
+        grads = linear.backward(events, synapses, None, neuron, spikes, zeros, jump, source, end, for_times)
+    else:
+        of_instants = ones, zeros, jump
+        grads = kernels.backward(events, synapses, None, neuron, False, instants, *of_instants, source, end, for_times)
     sample, unit = (event >= 0).nonzero(as_tuple=True)  # there the maximum moves with the arrival: dV = V' ds
     kink, shift = event[sample, unit], (grad * slope)[sample, unit]
     grads.delay.index_put_((unit, events.units[kink]), shift, accumulate=True)

@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .lanes import LANES, blocks, where_the_events_are
+from .sized import sized
 from .tables import Events, Synapses, by_unit
 
 
@@ -17,7 +18,7 @@ def _discount(t, delay, rate, duration, seen):
     return tl.where(seen & (s <= duration), tl.exp(-rate * s), 0.0)
 
 
-@triton.jit
+@sized
 def _forward_kernel(times, units, offsets, weight, delay, constants, total, n_out, BLOCK: tl.constexpr):
     b = tl.program_id(0).to(tl.int64)
     j = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -31,7 +32,7 @@ def _forward_kernel(times, units, offsets, weight, delay, constants, total, n_ou
     tl.store(total + b * n_out + j, x, inside)
 
 
-@triton.jit
+@sized
 def _weight_kernel(start, sample, times, delay, grad, constants, by_weight, n_out, BLOCK: tl.constexpr):
     """dL/dw[i, j]: of the events of input i, in their order."""
     i = tl.program_id(0)
@@ -47,7 +48,7 @@ def _weight_kernel(start, sample, times, delay, grad, constants, by_weight, n_ou
     tl.store(by_weight + synapse, x, inside)
 
 
-@triton.jit
+@sized
 def _times_kernel(units, sample, times, weight, delay, grad, constants, by_time, n_out, BLOCK: tl.constexpr):
     """dL/dt of event e."""
     e = tl.program_id(0)

@@ -30,9 +30,10 @@ from .flow import (
     any_of,
     propagate,
 )
+from .sized import sized
 
 
-@triton.jit
+@sized
 def adjoint_kernel(
     start,
     step,
@@ -169,7 +170,7 @@ def p_at_arrival(
     return v, q
 
 
-@triton.jit
+@sized
 def gather_kernel(
     start,
     sample,
@@ -315,7 +316,7 @@ def sent_back(
     return tl.load(weight + synapse, inside, 0) * (q / ts - v / tm)
 
 
-@triton.jit
+@sized
 def gather_times_kernel(
     units,
     sample,
@@ -388,7 +389,7 @@ def gather_times_kernel(
     tl.store(grad + e, tl.sum(total, 0))
 
 
-@triton.jit
+@sized
 def recurrent_adjoint_kernel(
     offsets,
     place,

@@ -29,6 +29,7 @@ from .flow import (
     other_than,
     propagate,
 )
+from .sized import sized
 
 
 @triton.jit
@@ -92,7 +93,7 @@ def may_cross(v, i, di, dv, down, em, k, es, bs, rate, theta):
     return (low - v) * c + (low - after) * a <= a * c
 
 
-@triton.jit
+@sized
 def scatter_kernel(
     units,
     position,
@@ -151,7 +152,7 @@ def scatter_kernel(
         )
 
 
-@triton.jit
+@sized
 def lif_kernel(
     current,
     voltage,
@@ -237,7 +238,7 @@ def lif_kernel(
     tl.store(count + b * n_out + j, fired, inside)
 
 
-@triton.jit
+@sized
 def li_kernel(
     current, bucket_v, constants, voltage, final, steps, every, samples, n_out, of_sample, of_step, BLOCK: tl.constexpr
 ):
@@ -258,7 +259,7 @@ def li_kernel(
     tl.store(final + (b * n_out + j) * 2 + 1, i, inside)
 
 
-@triton.jit
+@sized
 def recurrent_kernel(
     current,
     voltage,

@@ -7,13 +7,13 @@ the order in which programs run.
 
 from __future__ import annotations
 
-import triton
 import triton.language as tl
 
 from .flow import DRIVE_I, DRIVE_V, DT, EM, ES, GRID_GAIN, TAU_MEM, TAU_SYN, THETA, K, any_of
+from .sized import sized
 
 
-@triton.jit
+@sized
 def scatter_kernel(units, row, offsets, where, weight, drive, steps, n_out, of_sample, of_step, BLOCK: tl.constexpr):
     """drive[b, n, j] = sum of w_ji over the arrivals in step n = row + where; they add up in the order of the events."""
     b = tl.program_id(0).to(tl.int64)
@@ -27,7 +27,7 @@ def scatter_kernel(units, row, offsets, where, weight, drive, steps, n_out, of_s
         tl.store(at, tl.load(at, seen, 0) + tl.load(weight + synapse, inside, 0), seen)
 
 
-@triton.jit
+@sized
 def lif_kernel(drive, constants, found_t, found_slope, count, steps, n_out, capacity, max_spikes, BLOCK: tl.constexpr):
     """V through the steps. Spikes (time, I - V) go to found[b, k, j] while k < capacity; count[b, j] has all of them, up to
     the one that is too many."""
@@ -51,7 +51,7 @@ def lif_kernel(drive, constants, found_t, found_slope, count, steps, n_out, capa
     tl.store(count + b * n_out + j, fired, inside)
 
 
-@triton.jit
+@sized
 def li_kernel(drive, constants, steps, n_out, of_sample, of_step, BLOCK: tl.constexpr):
     """Replace drive[n, b, j] by V."""
     b = tl.program_id(0).to(tl.int64)
@@ -67,7 +67,7 @@ def li_kernel(drive, constants, steps, n_out, of_sample, of_step, BLOCK: tl.cons
         at += of_step
 
 
-@triton.jit
+@sized
 def adjoint_kernel(
     start,
     step,
@@ -120,7 +120,7 @@ def adjoint_kernel(
     tl.store(before + b * n_out + j, total, inside)
 
 
-@triton.jit
+@sized
 def gather_kernel(start, sample, row, where, p_v, p_i, sum_v, sum_i, steps, n_out, BLOCK: tl.constexpr):
     """Add p at the arrivals of input i to sum[i, j], in the order of its events."""
     i = tl.program_id(0)
@@ -139,7 +139,7 @@ def gather_kernel(start, sample, row, where, p_v, p_i, sum_v, sum_i, steps, n_ou
     tl.store(sum_i + synapse, q, inside)
 
 
-@triton.jit
+@sized
 def gather_times_kernel(units, sample, row, where, weight, p_v, p_i, constants, grad, steps, n_out, BLOCK: tl.constexpr):
     """Of event e: sum of w (p_I / tau_s - p_V / tau_m) at its arrivals."""
     e = tl.program_id(0)
@@ -158,7 +158,7 @@ def gather_times_kernel(units, sample, row, where, weight, p_v, p_i, constants, 
     tl.store(grad + e, tl.sum(total, 0))
 
 
-@triton.jit
+@sized
 def recurrent_kernel(
     drive, where, weight, constants, found_t, found_slope, count, steps, n_out, capacity, max_spikes, BLOCK: tl.constexpr
 ):
@@ -194,7 +194,7 @@ def recurrent_kernel(
     tl.store(count + b * n_out + j, fired, inside)
 
 
-@triton.jit
+@sized
 def recurrent_adjoint_kernel(
     start, step, slope, g_time, g_jump, where, weight, constants, p_v, p_i, before, steps, n_out, BLOCK: tl.constexpr
 ):

@@ -23,6 +23,7 @@ from .flow import (
     other_than,
     propagate,
 )  # fmt: skip
+from .sized import sized
 
 
 @triton.jit
@@ -49,7 +50,7 @@ def extremum(lanes, v, i, length, tm, ts, inv_tm, delta, gain, equal):
     return found, u
 
 
-@triton.jit
+@sized
 def peak_kernel(
     current, voltage, inhibition, head, chain, times, units, weight, delay, constants, peak, peak_t, peak_e, peak_s,
     steps, n_out, BLOCK: tl.constexpr,

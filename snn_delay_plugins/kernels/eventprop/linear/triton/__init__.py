@@ -5,7 +5,7 @@ layer one program a whole sample; gradients of synapses are summed by a program 
 that every sum has one order. Passes, each a kernel:
 
     forward     arrivals into moments per step (scatter); neurons from step to step, through the arrivals of a step
-                where they may spike (spikes, recurrent)
+                where they may spike (spikes, recurrent), or through steps alone (readout)
     backward    p = dL/dx at every step, and where it jumps (adjoint, recurrent_adjoint); its sums over the arrivals of
                 every synapse and event (gather, gather_times); for the constants the states again (replay), products of
                 p with states and moments over whole steps, and integrals over the parts of steps that have spikes (pieces)
@@ -17,6 +17,6 @@ Tested in Triton's interpreter and compiled; never run on a device yet.
 """
 
 from ...triton.tables import Events, synapses
-from .layer import Spikes, backward_pass, forward_pass
+from .layer import Readout, Spikes, backward_pass, forward_pass, readout, readout_backward
 
-__all__ = ["Events", "Spikes", "backward_pass", "forward_pass", "synapses"]
+__all__ = ["Events", "Readout", "Spikes", "backward_pass", "forward_pass", "readout", "readout_backward", "synapses"]

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 
 from ...triton.flow import any_of, other_than
+from ...triton.sized import sized
 from .flow import (
     DURATION,
     INVERSE,
@@ -94,9 +95,10 @@ def pass_boundary(
     resting = (tl.load(of + REST * WIDTH) > 0).to(tl.int32)
     e0, e1, e2 = times(of + SQUARE * resting * WIDTH, x0, x1, x2)
     by_time = tl.load(g_time + spike, spikes, 0) + received + extra
-    by_time += p0 * (a0 + c0 - e0) + p1 * (a1 + c1 - e1) + p2 * (a2 + c2 - e2)
-    rate = dot(of + SLOPE * WIDTH, v0, v1, v2)
-    jump = tl.load(g_jump + spike, spikes, 0) - by_time / tl.where(spikes, rate, 1.0)
+    changes = (x0 != v0) | (x1 != v1) | (x2 != v2) | (resting > 0)  # else both flows are one, but for rounding
+    by_time += tl.where(changes, p0 * (a0 + c0 - e0) + p1 * (a1 + c1 - e1) + p2 * (a2 + c2 - e2), 0.0)
+    rate = dot(of + SLOPE * WIDTH, v0, v1, v2)  # zero at an instant that is no crossing (lif.py), whose time is given
+    jump = tl.load(g_jump + spike, spikes, 0) - by_time / tl.where(spikes & (by_time != 0), rate, 1.0)
     tl.store(mu + spike, jump, spikes)
     store_three(plus + 3 * spike, spikes, p0, p1, p2)
     a0, a1, a2 = times_back(of + J * WIDTH, p0, p1, p2)
@@ -120,12 +122,13 @@ def pass_boundary(
     return p0, p1, p2, held, tl.where(lanes, number, previous), extra
 
 
-@triton.jit
+@sized
 def adjoint_kernel(
-    start, t, before, at_ready, g_time, g_jump, neurons, constants, p, first, when, step, follow, above, at, below, mu,
-    plus, by_ready, steps, n_out, BLOCK: tl.constexpr,
+    start, t, before, at_ready, g_time, g_jump, source, final, neurons, constants, p, first, when, step, follow, above, at,
+    below, mu, plus, by_ready, steps, n_out, every, samples, of_sample, of_step, SAMPLED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Of a feed-forward layer."""
+    """Of a feed-forward layer. source [samples, batch, out]: dL/dV at the start of every ``every``-th step, where it is
+    SAMPLED; final [batch, out, 3]: dL/dx at the end."""
     b = tl.program_id(0).to(tl.int64)
     j = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = j < n_out
@@ -135,10 +138,16 @@ def adjoint_kernel(
     earliest = tl.load(start + b * n_out + j, inside, 0)
     spike = tl.load(start + b * n_out + j + 1, inside, 0) - 1
     held = start_back(spike, earliest, at_ready, rest)
-    p0 = tl.zeros((BLOCK,), tl.float64)
-    p1, p2, extra = p0, p0, p0
+    extra = tl.zeros((BLOCK,), tl.float64)
+    p0, p1, p2 = load_three(final + 3 * (b * n_out + j), inside)
     for back in range(steps):
         n = steps - 1 - back
+        if SAMPLED:
+            sample = (n + 1) // every
+            here = inside & (sample * every == n + 1) & (sample < samples)
+            jump = tl.load(source + b * of_sample + tl.cast(sample, tl.int64) * of_step + j, here, 0)
+            c0, c1, c2 = three(of + TAYLOR * WIDTH)
+            p0, p1, p2 = p0 + c0 * jump, p1 + c1 * jump, p2 + c2 * jump
         end = tl.minimum((n + 1) * h, duration)
         at_step = (b * steps + n) * n_out + j
         store_three(p + 3 * at_step, inside, p0, p1, p2)
@@ -194,7 +203,7 @@ def at_arrivals(b, s, of, inside, p, first, when, follow, below, h, inverse, ste
     return q, slope
 
 
-@triton.jit
+@sized
 def gather_kernel(
     start, sample, times, delay, p, first, when, follow, below, neurons, constants, sum_w, sum_d, steps, n_out,
     BLOCK: tl.constexpr,
@@ -242,7 +251,7 @@ def sent_back(
     return 2.0 * inverse * tl.load(weight + synapse, inside, 0) * slope
 
 
-@triton.jit
+@sized
 def gather_times_kernel(
     units, sample, times, weight, delay, p, first, when, follow, below, neurons, constants, grad, steps, n_out,
     BLOCK: tl.constexpr,
@@ -260,7 +269,7 @@ def gather_times_kernel(
     tl.store(grad + e, tl.sum(total, 0))
 
 
-@triton.jit
+@sized
 def recurrent_adjoint_kernel(
     offsets, units, time_of, weight, delay, start, t, before, at_ready, g_time, g_jump, neurons, constants, p, first,
     when, step, follow, above, at, below, mu, plus, by_ready, steps, n_out, BLOCK: tl.constexpr,

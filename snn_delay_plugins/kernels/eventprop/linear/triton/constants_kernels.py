@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 
 from ...triton.flow import any_of
+from ...triton.sized import sized
 from .adjoint_kernels import load_three, store_three
 from .flow import (
     DURATION,
@@ -49,7 +50,7 @@ def arrivals_after(mark, node, chain, node_t, node_u, weight, delay, j, n_out, c
     return y0, y1, y2
 
 
-@triton.jit
+@sized
 def replay_kernel(
     bucket, head, chain, node_t, node_u, weight, delay, start, t, before, at_ready, neurons, constants, states, steps,
     n_out, BLOCK: tl.constexpr,
@@ -109,9 +110,10 @@ def piece(m, u, p0, p1, p2, x0, x1, x2, d0, d1, d2, d3, d4, d5, d6, d7, d8):
     m3, m4, m5 = three(m + 3 * WIDTH)
     m6, m7, m8 = three(m + 6 * WIDTH)
     a0, a1, a2, a3, a4, a5, a6, a7, a8 = u * 0, u * 0, u * 0, u * 0, u * 0, u * 0, u * 0, u * 0, u * 0
-    scale = u * 0 + 1
-    for n in tl.static_range(0, TERMS - 1):
-        scale = scale * (u * (1.0 / (n + 1)))
+    scale, number = u * 0 + 1, tl.zeros_like(u)
+    for _ in range(0, TERMS - 1):
+        number += 1
+        scale = scale * (u * (1.0 / number))
         c0, c1, c2 = m0 * a0 + m3 * a3 + m6 * a6, m0 * a1 + m3 * a4 + m6 * a7, m0 * a2 + m3 * a5 + m6 * a8
         c3, c4, c5 = m1 * a0 + m4 * a3 + m7 * a6, m1 * a1 + m4 * a4 + m7 * a7, m1 * a2 + m4 * a5 + m7 * a8
         a6, a7, a8 = m2 * a0 + m5 * a3 + m8 * a6, m2 * a1 + m5 * a4 + m8 * a7, m2 * a2 + m5 * a5 + m8 * a8
@@ -125,7 +127,7 @@ def piece(m, u, p0, p1, p2, x0, x1, x2, d0, d1, d2, d3, d4, d5, d6, d7, d8):
     return d0, d1, d2, d3, d4, d5, d6, d7, d8
 
 
-@triton.jit
+@sized
 def pieces_kernel(
     cell, unit, held, low, high, p, x, head, chain, node_t, node_u, weight, delay, neurons, constants, out, parts, n_out,
     BLOCK: tl.constexpr,
@@ -166,7 +168,7 @@ def pieces_kernel(
     tl.store(out + 9 * k + 8, d8, inside)
 
 
-@triton.jit
+@sized
 def sum_kernel(start, order, rows, total, columns, BLOCK: tl.constexpr):
     """total[key] = sum of the rows order[start[key]:start[key + 1]], in that order."""
     key = tl.program_id(0)

@@ -59,10 +59,12 @@ def times_back(m, p0, p1, p2):
 
 @triton.jit
 def exponential(m0, m1, m2, m3, m4, m5, m6, m7, m8, u, x0, x1, x2):
-    """exp(m u) x for |u| up to a step, by its series."""
+    """exp(m u) x for |u| up to a step, by its series. A loop: written out, its terms take Triton minutes to compile."""
     y0, y1, y2 = x0, x1, x2
-    for k in tl.static_range(1, TERMS):
-        s = u * (1.0 / k)
+    number = tl.zeros_like(u)
+    for _ in range(1, TERMS):
+        number += 1
+        s = u * (1.0 / number)
         z0 = s * (m0 * x0 + m1 * x1 + m2 * x2)
         z1 = s * (m3 * x0 + m4 * x1 + m5 * x2)
         z2 = s * (m6 * x0 + m7 * x1 + m8 * x2)

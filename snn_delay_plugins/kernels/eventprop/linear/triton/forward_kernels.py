@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from ...triton.flow import any_of, other_than
+from ...triton.sized import sized
 from .flow import (
     CURVATURE,
     DURATION,
@@ -60,7 +61,7 @@ def add_arrivals(
     return s, n
 
 
-@triton.jit
+@sized
 def scatter_kernel(
     times, units, ranges, weight, delay, constants, bucket, inhibition, head, chain, steps, n_out,
     INHIBITED: tl.constexpr, BLOCK: tl.constexpr,
@@ -180,7 +181,7 @@ def after_spike(of, found, t, x0, x1, x2, ready, below):
     return tl.where(found, y0, x0), tl.where(found, y1, x1), tl.where(found, y2, x2), ready, below
 
 
-@triton.jit
+@sized
 def spikes_kernel(
     bucket, inhibition, head, chain, times, units, weight, delay, neurons, constants, found, count, final, steps, n_out,
     capacity, max_spikes, INHIBITED: tl.constexpr, BLOCK: tl.constexpr,
@@ -247,7 +248,7 @@ def _crossings(
     return crossing, x0, x1, x2, seen, below
 
 
-@triton.jit
+@sized
 def recurrent_kernel(
     bucket, inhibition, head, chain, ranges, node_t, node_u, weight, delay, neurons, constants, found, count, final, sent,
     steps, n_in, n_out, capacity, nodes, max_spikes, INHIBITED: tl.constexpr, BLOCK: tl.constexpr,
@@ -331,3 +332,28 @@ def recurrent_kernel(
     tl.store(count + b * n_out + j, fired, inside)
     tl.store(final + b * n_out + j, tl.abs(x0) + tl.abs(x1) + tl.abs(x2), inside)
     tl.store(sent + b, node - tl.load(ranges + 2 * b + 1))
+
+
+@sized
+def readout_kernel(
+    bucket, neurons, voltage, final, steps, n_out, every, samples, of_sample, of_step, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Neurons without threshold: V at the start of every ``every``-th step, voltage [samples, batch, out], and x at the
+    end, final [batch, out, 3]."""
+    b = tl.program_id(0).to(tl.int64)
+    j = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = j < n_out
+    near = tl.minimum(j, n_out - 1)
+    of = column_of(neurons, near)
+    x0 = tl.zeros((BLOCK,), tl.float64)
+    x1, x2, held = x0, x0, tl.zeros((BLOCK,), tl.int32)
+    for n in range(steps):
+        sample = n // every
+        here = inside & (sample * every == n) & (sample < samples)
+        to = voltage + b * of_sample + tl.cast(sample, tl.int64) * of_step + j
+        tl.store(to, dot(of + TAYLOR * WIDTH, x0, x1, x2), here)
+        x0, x1, x2 = ahead(of, held, bucket + ((b * steps + n) * n_out + near) * MOMENTS, x0, x1, x2)
+    to = final + 3 * (b * n_out + j)
+    tl.store(to, x0, inside)
+    tl.store(to + 1, x1, inside)
+    tl.store(to + 2, x2, inside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from ...triton.spikes import with_room
 from ...triton.tables import Events, Synapses, by_unit, groups, joined, spike_lists
 from . import adjoint_kernels, constants_kernels, forward_kernels
 
-WORKSPACE = 1 << 28  # bytes that the buffers of a group of samples may take, where a sample takes less
+WORKSPACE = 1 << 28  # bytes that the buffers of a group of samples may take at least, where a sample takes less
 _NODES = 8  # spikes of a recurrent layer in a sample, per neuron, that there is room for at first
 _CELL, _CHAINED, _CELL_BACK, _CELL_STATES = 72, 4, 28, 24  # bytes of a step of a neuron
 _MOMENTS, _ROWS = 8, 7
@@ -133,6 +134,24 @@ def forward_pass(events: Events, synapses: Synapses, recurrent: Synapses | None,
     return Spikes(Events(times[:, 0], units, offsets), before, at_ready)
 
 
+@where_the_events_are
+def readout(events: Events, synapses: Synapses, layer, samples: int) -> tuple[Tensor, Tensor]:
+    """Of neurons without threshold: V at the start of every ``layer.steps / samples``-th step [samples, N, out], and x at
+    the end [N, out, 3]."""
+    device, n_out, n = events.times.device, synapses.shape[1], events.batch_size
+    neurons = Neurons.of(layer, device)
+    voltage = torch.empty((samples, n, n_out), dtype=torch.float64, device=device)
+    final = torch.empty((n, n_out, 3), dtype=torch.float64, device=device)
+    for lo, hi in groups(events, (_CELL + _CHAINED) * neurons.steps * n_out, 4 * n_out, WORKSPACE):
+        part, of_part = events.part(lo, hi), voltage[:, lo:hi]
+        buckets = Buckets(part, _ranges(part, 0), synapses, neurons, False)
+        forward_kernels.readout_kernel[hi - lo, blocks(n_out)](
+            buckets.moments, neurons.columns, of_part, final[lo:hi], neurons.steps, n_out, *_layout(of_part, neurons.steps),
+            LANES, num_warps=1,
+        )  # fmt: skip
+    return voltage, final
+
+
 def _spikes(
     part: Events, synapses: Synapses, recurrent: Synapses | None, neurons: Neurons, capacity: int, most: int
 ) -> _Found:
@@ -196,12 +215,36 @@ class Gradients:
     r: Tensor
 
 
+class Readout(NamedTuple):
+    """dL/dV at evenly spaced samples [samples or none, N, out], the first at 0, and dL/dx at the end [N, out, 3]."""
+
+    by_voltage: Tensor
+    by_final: Tensor
+
+    @classmethod
+    def none(cls, samples: int, n_out: int, like: Tensor) -> Readout:
+        return cls(like.new_empty(0, samples, n_out), like.new_zeros(samples, n_out, 3))
+
+    def part(self, lo: int, hi: int) -> Readout:
+        return Readout(self.by_voltage[:, lo:hi], self.by_final[lo:hi])
+
+    def layout(self, steps: int) -> tuple[int, int, int, int]:
+        """Steps of a sample, samples, and strides."""
+        return _layout(self.by_voltage, steps)
+
+
+def _layout(voltage: Tensor, steps: int) -> tuple[int, int, int, int]:
+    samples = voltage.shape[0]
+    return steps // max(samples, 1), samples, voltage.stride(1), voltage.stride(0)
+
+
 class _Adjoint:
     """p and its boundaries in a group of samples (:mod:`.adjoint_kernels`)."""
 
     def __init__(
-        self, spikes: Spikes, g_time: Tensor, g_jump: Tensor, neurons: Neurons, recurrent: Synapses | None
-    ) -> None:
+        self, spikes: Spikes, g_time: Tensor, g_jump: Tensor, readout: Readout, neurons: Neurons,
+        recurrent: Synapses | None,
+    ) -> None:  # fmt: skip
         events, n_out, device = spikes.events, neurons.rows.shape[1], spikes.before.device
         samples, steps, count = events.batch_size, neurons.steps, events.times.numel()
 
@@ -218,8 +261,6 @@ class _Adjoint:
         self.when, self.step, self.follow, self.above = floats(2 * count), *(numbers(2 * count) for _ in range(3))
         self.at, self.below = floats(2 * count, 3), floats(2 * count, 3)
         self.mu, self.plus, self.by_ready = floats(count), floats(count, 3), floats(count)
-        if not count:
-            return
         of_spikes = self.t, self.before, self.at_ready, g_time[order], g_jump[order]
         of_layer = neurons.columns, neurons.numbers
         out = (
@@ -228,8 +269,9 @@ class _Adjoint:
         )  # fmt: skip
         if recurrent is None:
             adjoint_kernels.adjoint_kernel[samples, blocks(n_out)](
-                self.start, *of_spikes, *of_layer, *out, steps, n_out, LANES, num_warps=1
-            )
+                self.start, *of_spikes, *readout, *of_layer, *out, steps, n_out, *readout.layout(steps),
+                len(readout.by_voltage) > 0, LANES, num_warps=1,
+            )  # fmt: skip
         else:
             adjoint_kernels.recurrent_adjoint_kernel[(samples,)](
                 events.offsets, events.units, events.times, *recurrent, self.start, *of_spikes, *of_layer, *out, steps,
@@ -346,9 +388,13 @@ def _merged(inputs: Events, spikes: Events, n_in: int) -> Events:
 @where_the_events_are
 def backward_pass(
     events: Events, synapses: Synapses, recurrent: Synapses | None, layer, out: Spikes, g_time: Tensor, g_jump: Tensor,
-    need_times: bool, need_constants: bool,
+    need_times: bool, need_constants: bool, readout: Readout | None = None,
 ) -> Gradients:  # fmt: skip
+    """
+    :param readout: of neurons whose V is read too, which are not recurrent.
+    """
     n_in, n_out = synapses.shape
+    nothing = Readout.none(events.batch_size, n_out, g_time)
     neurons = Neurons.of(layer, events.times.device)
     sums, sums_r = _Sums(synapses), None if recurrent is None else _Sums(recurrent)
     both = synapses if recurrent is None else joined(synapses, recurrent)
@@ -359,10 +405,11 @@ def backward_pass(
     for lo, hi in groups(events, per_cell * neurons.steps * n_out, 4 * n_out if need_constants else 0, WORKSPACE):
         inputs, of_group = events.part(lo, hi), out.events.part(lo, hi)
         here = slice(out.events.offsets[lo].item(), out.events.offsets[hi].item())
-        if not of_group.times.numel():
+        if readout is None and not of_group.times.numel():
             continue  # p is zero
         spikes = Spikes(of_group, out.before[here], out.at_ready[here])
-        adjoint = _Adjoint(spikes, g_time[here], g_jump[here], neurons, recurrent)
+        of_readout = (readout or nothing).part(lo, hi)
+        adjoint = _Adjoint(spikes, g_time[here], g_jump[here], of_readout, neurons, recurrent)
         sums.add(adjoint, inputs, neurons)
         if sums_r is not None:
             sums_r.add(adjoint, of_group, neurons)
@@ -385,3 +432,14 @@ def backward_pass(
         M = free + torch.from_numpy(layer.constants.kept).to(M.device)[:, None] * held
     of_recurrent = (None, None) if sums_r is None else sums_r.gradients(layer.h)
     return Gradients(*sums.gradients(layer.h), *of_recurrent, grad_t, theta[:, 0], rest[:, 0], M, J.reshape(n_out, 3, 3), r)
+
+
+def readout_backward(
+    events: Events, synapses: Synapses, layer, of_readout: Readout, need_times: bool, need_constants: bool
+) -> Gradients:
+    """Of :func:`readout`: as spiking neurons that do not spike."""
+    nothing = of_readout.by_final.new_empty(0)
+    nobody = Events(nothing, nothing.long(), torch.zeros_like(events.offsets))
+    states = nothing.new_empty(0, 3)
+    spikes = Spikes(nobody, states, states)
+    return backward_pass(events, synapses, None, layer, spikes, nothing, nothing, need_times, need_constants, of_readout)
