@@ -202,7 +202,7 @@ def test_audio_is_predicted_by_networks_of_audio(tmp_path, capsys):
     said = [
         "8000 Hz; expected 16000",
         "2 channels; expected mono",
-        "silent from beginning",
+        "silent in its first 1 s",
         "zero length",
         "damaged",
         "empty",
