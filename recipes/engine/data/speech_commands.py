@@ -173,7 +173,7 @@ class SpeechCommands(Source):
         )
 
     def of_run(self, settings: dict) -> "SpeechCommands":
-        return SpeechCommands(MelSpectrogram(**settings["features"]), self.rate)
+        return SpeechCommands(dataclasses.replace(self.features, **settings["features"]), self.rate)
 
     def recordings(self, path: Path, allow_silence: bool = False) -> Spectrograms:
         plain_files.checked(path)
