@@ -109,6 +109,7 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
     sigma: Tensor
     max_delay: int
     interpolation: Interpolation
+    learn_delay: bool
     learn_sigma: bool
     delay_rule: DelayRule
 
