@@ -65,7 +65,7 @@ def export(given: argparse.Namespace, recipe_of: "Mapping[str, TableRecipe]") ->
     """Raises :class:`DataError` for a run that cannot be used and :class:`OptionError` for a network or options that do not
     fit; nothing is written then."""
     _check(given)
-    out = given.out or given.run / "exported"
+    out = (given.out or given.run / "exported").absolute()
     run = trained.load(given.run, recipe_of)
     _check_place(out)
     measured = None if given.split == "none" else _measured(run, given)
