@@ -21,7 +21,8 @@ def test_the_lines_of_a_page_run(path, monkeypatch, tmp_path):
         if re.search(rf"\b{needed}\b|\bplot\b" if needed == "matplotlib" else rf"\b{needed}\b", code):
             pytest.importorskip(needed)
     if "import recipes" in code:
-        pytest.importorskip("lightning")
+        for needed in ("h5py", "lightning", "spikingjelly"):
+            pytest.importorskip(needed)
         monkeypatch.setenv("SNN_DELAY_PLUGINS_CACHE", str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "Agg")
     exec(compile(code, str(path), "exec"), {"__name__": "page"})
