@@ -37,7 +37,7 @@ def test_the_whole_script_runs_without_a_gpu(dry_run):
 
 def test_a_section_that_takes_too_long_is_said_and_nothing_else_is_lost(dry_run):
     status, results, table = dry_run("--minutes", "0.02", "--sections", "limits", "checks")
-    assert status == 1 and "stopped after" in table
+    assert status == 1 and "stopped: its time was over" in table
     assert results["checks"][-1]["incomplete"] == "checks"
 
 

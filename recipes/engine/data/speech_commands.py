@@ -30,7 +30,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..files import cache, downloads, plain_files
 from . import clip_lists
-from .sources import PROTOCOLS, Source, Splits
+from .sources import PROTOCOLS, UNKNOWN, Source, Splits
 
 _LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 _CACHE_FORMAT = 2  # raised whenever the meaning of a cached file changes
@@ -166,7 +166,19 @@ class SpeechCommands(Source):
             f"{_LISTS['valid']} ({len(parts['valid'])} clips)",
             digest.hexdigest()[:16],
             paper_criterion="valid_accuracy",
+            class_names=tuple(words),
         )
+
+    def of_run(self, settings: dict) -> "SpeechCommands":
+        return SpeechCommands(MelSpectrogram(**settings["features"]), self.rate)
+
+    def recordings(self, path: Path, allow_silence: bool = False) -> Spectrograms:
+        plain_files.checked(path)
+        clip = self._clip(path)
+        if not allow_silence and not clip.any():
+            raise DataError(f"{path}: silent from beginning to end; if that is meant, --allow-silence keeps it")
+        features = self.features.features(torch.from_numpy(clip[None]), self.rate)
+        return Spectrograms(features.numpy(), np.array([UNKNOWN]))
 
     def smoke(self) -> tuple["SpeechCommands", Path]:
         from . import miniature_speech
