@@ -60,7 +60,7 @@ def plot(rows: list[dict], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.1), layout="constrained")
     for mode, colour in (("grid", "tab:orange"), ("exact", "tab:blue")):
         for name, style in (("weights", "-o"), ("delays", "--s")):
             at = [[r for r in rows if r["mode"] == mode and r["dt"] == dt] for dt in STEPS]
@@ -71,8 +71,7 @@ def plot(rows: list[dict], path: Path) -> None:
             right.semilogx(STEPS, cosine, style, color=colour, ms=4, label=f"{mode}, {name}")
     left.set(xlabel="dt (ms)", ylabel="|g - g_true| / |g_true|", title="relative error (median, quartiles)")
     right.set(xlabel="dt (ms)", ylabel="cosine with the true gradient", title="direction (median)", ylim=(-0.1, 1.05))
-    left.legend(fontsize=8)
-    figure.tight_layout()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small", frameon=False)
     figure.savefig(path, dpi=150)
 
 

@@ -29,6 +29,7 @@ from snn_delay_plugins.functional.eventprop_linear_readout import eventprop_line
 from snn_delay_plugins.functional.eventprop_models import ADLIF
 from snn_delay_plugins.functional.linear import spike_linear
 from snn_delay_plugins.functional.linear_neuron import linear_neuron
+from snn_delay_plugins.functional.recurrent import Recurrence
 from snn_delay_plugins.functional.sparse_delay import sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
 from snn_delay_plugins.functional.windows import listed_convolution, windowed_linear
 from snn_delay_plugins.kernels.device import interpreted, runs_triton
@@ -122,6 +123,22 @@ def _model(model: LinearModel) -> Callable[[Draw, torch.dtype, bool], Case]:
         return Case(_rounded(leaves, dtype), run, _tolerance(dtype), "linear_neuron")
 
     return draw
+
+
+def _recurrent(d: Draw, dtype: torch.dtype, tiny: bool) -> Case:
+    steps, samples, features = (6, 2, 3) if tiny else d.shape
+    leaves = {"current": d.normal(steps, samples, features, mean=1.0, spread=3.0)}
+    leaves |= {"alpha": d.uniform(features, low=0.5, high=0.95), "beta": d.uniform(features, low=0.5, high=0.95)}
+    leaves |= {"a": d.uniform(features), "b": d.uniform(features)}
+    leaves |= {"weight": d.normal(features, features, spread=0.2), "delay": d.uniform(features, features, high=20.0)}
+    leaves |= {"history": d.spikes(22, samples, features, rate=0.3)}
+
+    def run(x: Values) -> Results:
+        of, p = ({name: x[name] for name in names.split()} for names in ("weight delay history", "alpha beta a b"))
+        spikes, state = adlif(x["current"], **p, recurrence=Recurrence(**of, rule=LINEAR, max_delay=20))
+        return {"spikes": spikes, "u": state.u}
+
+    return Case(_rounded(leaves, dtype), run, _tolerance(dtype), "recurrent_neuron")
 
 
 # ------------------------------------------------------------------------------------------------ delays
@@ -337,6 +354,7 @@ CHECKS: dict[str, Callable[[Draw, torch.dtype, bool], Case]] = {
     "AdLIF+": _adlif("adlif"),
     "SE-AdLIF": _adlif("symplectic"),
     **{f"neurons: {name}": _model(m) for name, m in MODELS.items() if isinstance(m, LinearModel)},
+    "recurrent delays": _recurrent,
     "delays of two taps": _delays(LINEAR),
     "delays of two taps, support": _delays(LINEAR, "full", masked=True),
     "whole delays": _delays(WHOLE),

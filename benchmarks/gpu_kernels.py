@@ -71,7 +71,7 @@ def launches(file: Path) -> list[dict]:
     for line in file.read_text().splitlines():
         launch = json.loads(line)
         constants = launch["constants"]
-        if "recurrent" in launch["kernel"]:  # a program owns the layer: as many lanes as neurons, of which tests have few
+        if "recurrent" in launch["kernel"] or constants.get("RECURRENT"):  # a program owns the layer, few in tests
             constants["BLOCK"], launch["num_warps"] = 256, 8
         found[json.dumps(launch, sort_keys=True)] = launch
     return list(found.values())

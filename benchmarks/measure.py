@@ -159,13 +159,21 @@ def plot(name: str, curves: dict[str, tuple[list, list]], x: str, y: str, title:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    rows = -(-len(curves) // 2)  # of the legend
+    figure, axes = pyplot.subplots(figsize=(6, 4 + 0.22 * rows), layout="constrained")
     for label, (xs, ys) in curves.items():
         axes.plot(xs, ys, "o-", label=label)
     axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y, title=title)
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize="small")
+    measured = sorted({value for xs, _ in curves.values() for value in xs})
+    axes.set_xticks(measured, [f"{value:g}" for value in measured])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
     RESULTS.mkdir(parents=True, exist_ok=True)
     figure.savefig(RESULTS / f"{name}.png", dpi=130)
     pyplot.close(figure)

@@ -1,5 +1,5 @@
 """``python docs/check_site.py SITE``: every public name is in the reference, every local link leads somewhere, no markup is
-left over. Prints what is not so, and ends with 1."""
+left over, no equation is broken. Prints what is not so, and ends with 1."""
 
 import importlib
 import re
@@ -89,8 +89,21 @@ def raw_markup(site: Path) -> list[str]:
     return found
 
 
+_EQUATION = re.compile(r'(?s)<div class="math[^"]*"[^>]*>(.*?)</div>')
+
+
+def broken_equations(site: Path) -> list[str]:
+    """Those that MathJax shows as an error: an & that aligns nothing."""
+    return [
+        f"{path.relative_to(site)}: an & in {' '.join(equation.split())[:60]}"
+        for path in site.rglob("*.html")
+        for equation in _EQUATION.findall(path.read_text(encoding="utf-8"))
+        if "&amp;" in equation and "\\begin{" not in equation
+    ]
+
+
 def main(site: Path) -> int:
-    faults = [*missing_names(site), *broken_links(site), *raw_markup(site)]
+    faults = [*missing_names(site), *broken_links(site), *raw_markup(site), *broken_equations(site)]
     for fault in sorted(set(faults)):
         print(fault)
     names = sum(map(len, reference_pages.public_modules().values()))

@@ -42,7 +42,7 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 nb_execution_mode = os.environ.get("SNN_DELAY_PLUGINS_NOTEBOOKS", "force")
-nb_execution_timeout = 300  # seconds a cell, the first compilation included, on a busy machine
+nb_execution_timeout = 900  # seconds a cell, the first compilation included, on a busy machine
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 

@@ -94,7 +94,7 @@ def _index(modules: dict[str, list[str]]) -> str:
 def _first_sentence(module: str) -> str:
     text = " ".join((importlib.import_module(module).__doc__ or "").split("\n\n")[0].split())
     text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text).replace("``", "`")
-    return text.partition(". ")[0].rstrip(".") + "."
+    return re.split(r"(?<!\bFig)(?<!\bEq)(?<!\bal)\. ", text, maxsplit=1)[0].rstrip(".") + "."
 
 
 _SHAPE = re.compile(r"(?<![`\w:])(?:\[[^\]\[`]*\*[^\]\[`]*\]|\([^()`]*, \*\w+\))(?!`)")
@@ -106,10 +106,15 @@ def plain_words(app, what: str, name: str, obj: object, options: object, lines: 
     that stand together in the source, ``:param a, b:`` or two in a line, are told apart."""
     if what == "data" and "\n".join(lines).strip() == inspect.cleandoc(type(obj).__doc__ or "").strip():
         lines.clear()  # a number or dict that says nothing of itself has the words of all numbers or dicts
-    told, example, indent, inside = [], False, "", False
-    for line in lines:
+    told, example, indent, inside, literal = [], False, "", False, None
+    for line in _equations_as_they_stand(lines):
         example = line.lstrip().startswith((">>>", "...")) or (example and bool(line.strip()))
-        if example or "math::" in line:
+        if literal is not None and line.strip() and _indent(line) <= literal:
+            literal = None
+        begins = line.rstrip().endswith("::")
+        if (literal is None and begins) or line.lstrip().startswith(".. code-block::"):
+            literal = _indent(line)
+        if example or "math::" in line or (literal is not None and not begins):
             told.append(line)
             continue
         parts = line.split("``")  # every second one is code already
@@ -123,6 +128,22 @@ def plain_words(app, what: str, name: str, obj: object, options: object, lines: 
             inside = True
         told += [fields[0], *(indent + field for field in fields[1:])]
     lines[:] = [_PARAMETERS.sub(lambda found: found[0].replace(", ", ","), line) for line in told]
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _equations_as_they_stand(lines: list[str]) -> list[str]:
+    """Lines that are set in below a paragraph are equations here: reST would run them together as a quotation."""
+    told, before = [], ""  # before: the last line that is not empty
+    for i, line in enumerate(lines):
+        below = line.startswith("  ") and i > 0 and not lines[i - 1].strip()
+        if below and before and not before.startswith((" ", "*", "-", "..", ":", ">>>")) and not before.endswith("::"):
+            told += [".. code-block:: text", ""]
+        told.append(line)
+        before = line if line.strip() else before
+    return told
 
 
 _FIELD = re.compile(r"(?<=\S) (?=:(?:param|raises|returns)\b[^:`]*: )|^ (?=:(?:param|raises|returns)\b)")

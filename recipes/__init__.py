@@ -5,13 +5,28 @@ any data. A recipe is a short script with the numbers of one experiment, in the 
 share is in :mod:`recipes.engine`.
 """
 
+import contextlib
 from os import PathLike
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
     from .engine.command.trained import Trained
 
-__all__ = ["load"]
+__all__ = ["load", "write_recordings"]
+
+
+@contextlib.contextmanager
+def _extra() -> "Iterator[None]":
+    """Imports from the extra ``recipes``, whose absence is said in one voice."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("", "snn_delay_plugins", __name__.partition(".")[0]):
+            raise
+        raise ImportError(f"recipes need {error.name}: pip install 'snn_delay_plugins[recipes]'") from error
 
 
 def load(run: "str | PathLike[str]") -> "Trained":
@@ -23,7 +38,17 @@ def load(run: "str | PathLike[str]") -> "Trained":
     """
     from pathlib import Path
 
-    from .engine.command.trained import load as load_run
-    from .tables import TABLES
+    with _extra():
+        from .engine.command.trained import load as load_run
+        from .tables import TABLES
 
     return load_run(Path(run), TABLES)
+
+
+def write_recordings(path: "str | PathLike[str]", dataset: "Iterable", **options) -> "Path":
+    """Write a data set of tonic, SpikingJelly, snnTorch or your own in SHD's format, for ``--data-dir``:
+    :func:`recipes.engine.data.shd_writing.write_recordings`, which has the ``options``."""
+    with _extra():
+        from .engine.data.shd_writing import write_recordings as write
+
+    return write(path, dataset, **options)

@@ -1,4 +1,5 @@
-"""``python -m recipes --list | run NAME | table NAME | plot NAME | tune NAME | predict RUN FILE | download DATA``."""
+"""``python -m recipes --list | run NAME | table NAME | plot NAME | tune NAME | predict RUN FILE | export RUN | download
+DATA``."""
 
 import argparse
 import ast
@@ -24,7 +25,7 @@ ACTIONS = {
     "plot": "draw what has been run",
     "tune": "compare settings by cross-validation over the speakers of the training set",
 }
-OF_RUN = ("accelerator", "devices", "tensorboard")  # what a finished run was trained on is in the table
+OF_RUN = ("accelerator", "devices", "num_nodes", "tensorboard")  # what a finished run was trained on is in the table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,22 +48,21 @@ def _main(arguments: list[str]) -> int:
     try:
         found = {name: here[name] for name in here if name in arguments}
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] == __package__.split(".")[0]:
-            raise
-        print(f"{PROGRAM}: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'", file=sys.stderr)
-        return 1
+        return _missing(error)
     parser = _parser(known, found, arguments)
     given = parser.parse_args(arguments)
     if given.list:
+        width = max(map(len, known)) + 2
         for name, title in known.items():
-            print(f"{name:20}{title}")
+            print(f"{name:{width}}{title}")
         return 0
     if given.action is None:
         parser.error(
-            "say what to do: --list, run NAME, table NAME, plot NAME, tune NAME, predict RUN FILE or download DATA"
+            "say what to do: --list, run NAME, table NAME, plot NAME, tune NAME, predict RUN FILE, export RUN or "
+            "download DATA"
         )
-    if given.action == "predict":
-        return _perform("", _PREDICT, given)
+    if given.action in _OF_RUNS:
+        return _perform("", _OF_RUNS[given.action], given)
     return _perform(given.name, _DOWNLOAD if given.action == "download" else found[given.name], given)
 
 
@@ -122,6 +122,8 @@ _DOWNLOAD = _Download()
 class _Predict:
     """What a trained network says of recordings."""
 
+    what = "say what recordings are, by a finished run or a model"
+
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         from .engine.command import predict
 
@@ -134,7 +136,24 @@ class _Predict:
         return predict.predict(given, TABLES)
 
 
-_PREDICT = _Predict()
+class _Export:
+    """A trained network for deployment."""
+
+    what = "write a finished run's weights, whole delays and synapses for deployment, or a model to hand on"
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        from .engine.command import export
+
+        export.add_options(parser)
+
+    def export(self, given: argparse.Namespace) -> int:
+        from .engine.command import export
+        from .tables import TABLES
+
+        return export.export(given, TABLES)
+
+
+_OF_RUNS = {"predict": _Predict(), "export": _Export()}
 
 
 def _perform(name: str, what, given: argparse.Namespace) -> int:
@@ -151,17 +170,28 @@ def _perform(name: str, what, given: argparse.Namespace) -> int:
     os.environ["MPLBACKEND"] = "Agg"  # pictures are files; one that does not exist would end every import of matplotlib
     for option in OF_RUN if given.action in ("table", "plot") else ():
         if getattr(given, option, None):
-            return refuse(f"--{option} is for training alone")
+            return refuse(f"--{option.replace('_', '-')} is for training alone")
     if getattr(given, "threads", None):
         torch.set_num_threads(given.threads)
     try:
         return getattr(what, given.action)(given)
     except (OptionError, DataError) as error:
         return refuse(error)
+    except ModuleNotFoundError as error:  # Lightning, matplotlib, ...: imported when they are needed
+        return _missing(error)
     except BrokenPipeError:
         raise
     except OSError as error:
         return refuse(reason(error))
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    """Say which package of the extra is not there; one of our own files is a fault of ours."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "snn_delay_plugins", __package__.partition(".")[0]):
+        raise error
+    print(f"{PROGRAM}: {error.name} is missing: pip install 'snn_delay_plugins[recipes]'", file=sys.stderr)
+    return 1
 
 
 @contextlib.contextmanager
@@ -186,7 +216,7 @@ def _parser(known: dict[str, str], found: dict, arguments: list[str]) -> argpars
     """Of all recipes by name; with the options of those that have been imported."""
     parser = _Parser(prog=PROGRAM, description=sys.modules[__package__].__doc__, allow_abbrev=False)
     parser.add_argument("--list", action="store_true", help="name the recipes")
-    actions = parser.add_subparsers(dest="action", metavar="run | table | plot | tune | predict | download")
+    actions = parser.add_subparsers(dest="action", metavar="run | table | plot | tune | predict | export | download")
     for action, what in ACTIONS.items():
         of_action = actions.add_parser(action, help=what, description=what, allow_abbrev=False)
         names = of_action.add_subparsers(dest="name", metavar="NAME", required=True)
@@ -199,10 +229,10 @@ def _parser(known: dict[str, str], found: dict, arguments: list[str]) -> argpars
     of_download = actions.add_parser("download", help=what, description=what, allow_abbrev=False)
     if "download" in arguments:
         _DOWNLOAD.add_options(of_download)
-    what = "say what recordings are, by a finished run"
-    of_predict = actions.add_parser("predict", help=what, description=what, allow_abbrev=False)
-    if "predict" in arguments:
-        _PREDICT.add_options(of_predict)
+    for action, command in _OF_RUNS.items():
+        of_runs = actions.add_parser(action, help=command.what, description=command.what, allow_abbrev=False)
+        if action in arguments:
+            command.add_options(of_runs)
     return parser
 
 
@@ -218,8 +248,12 @@ def _add_recipe(names, recipe, title: str, action: str) -> None:
         allow_abbrev=False,
     )
     recipe.add_options(of_recipe)
+    if action in ("run", "table") and getattr(recipe, "has_energy", False):
+        options.add_energy(of_recipe)
     if action == "tune":
         options.add_folds(of_recipe)
+    if action == "plot" and getattr(recipe, "redraws", False):
+        options.add_json(of_recipe)
 
 
 if __name__ == "__main__":

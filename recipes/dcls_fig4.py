@@ -80,8 +80,9 @@ def _is_moment(at: object, senders: int) -> bool:
     return kernels.shape == (2, senders) and bool(kernels.isfinite().all() and numbers.isfinite().all() and numbers[1] > 0)
 
 
-def pictures(run: dict, store: RunStore) -> list[Picture]:
-    longest, found = run["settings"]["network"]["max_delay"], moments(run, store)
+def pictures(found: list[dict], longest: int) -> list[Picture]:
+    """Of the moments, and of the last one's delays rounded; ``longest`` delay of the network."""
+    found = [at | {name: torch.as_tensor(at[name]) for name in ("weight", "delay")} for at in found]
     shown = [
         Picture(
             f"epoch {at['epoch']}, sigma = {at['sigma']:.2f}", gaussian(at["weight"], at["delay"], at["sigma"], longest)
@@ -109,10 +110,10 @@ def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
     return Sheet(view.name, view.title, headings, cells, remarks, facts([run], rows))
 
 
-def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
+def draw(view: View, facts: dict) -> "Figure":
     import matplotlib.pyplot as plt
 
-    shown = pictures(best_run(runs), store)
+    shown = pictures(facts["rows"], facts["settings"]["network"]["max_delay"])
     figure, panels = plt.subplots(1, len(shown), figsize=(3 * len(shown), 4), sharey=True, layout="constrained")
     for letter, axes, picture in zip("abcd", panels, shown, strict=True):
         taps, synapses = picture.kernels.shape

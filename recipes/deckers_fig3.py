@@ -205,7 +205,9 @@ def _draw(neuron: Neuron, a: Tensor, b: Tensor):
     image = plane.pcolormesh(
         a, b, counts.clip(min=1), norm=LogNorm(1, max(2, counts.max())), cmap="Greys", shading="nearest"
     )
-    figure.colorbar(image, ax=plane, label="output spikes", location="left")
+    bar = figure.colorbar(image, ax=plane, label="output spikes", location="left", ticks=(1, 2, 5, 10, 20, 50, 100))
+    bar.ax.minorticks_off()
+    bar.ax.yaxis.set_major_formatter("{x:.0f}")
     legend = []
     if unstable(counts).any():
         plane.contourf(a, b, unstable(counts), levels=[0.5, 1.5], colors="none", hatches=["//"])

@@ -35,25 +35,25 @@ def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
     return Sheet(view.name, view.title, headings, cells, remarks, facts(runs, rows))
 
 
-def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
+def draw(view: View, facts: dict) -> "Figure":
     """A box over the seeds of each network, every seed a point."""
     import matplotlib.pyplot as plt
 
-    from .engine.results import plots
+    from .engine.results import plots, styles
 
-    rows = measured(view.of, runs)
+    rows, looks = facts["rows"], styles.of_rows(view.of)
     figure, axes = plt.subplots(figsize=(1.5 * len(rows) + 1.5, 4.5), layout="constrained")
-    values = [row["test"]["values"] for row in rows]
-    axes.boxplot(values, positions=range(len(rows)), widths=0.5, showfliers=False, medianprops={"color": "tab:blue"})
-    for x, (row, of) in enumerate(zip(rows, values, strict=True)):
+    for x, row in enumerate(rows):
+        of, colour = row["test"]["values"], looks[row["key"]].colour
+        axes.boxplot(of, positions=[x], widths=0.5, showfliers=False, medianprops={"color": colour})
         aside = [0.08 * (i - (len(of) - 1) / 2) for i in range(len(of))]
-        axes.plot([x + d for d in aside], of, "o", color="tab:blue", ms=4, alpha=0.7)
+        axes.plot([x + d for d in aside], of, "o", color=colour, ms=4, alpha=0.7)
         for what, marker in (("mean", "s"), ("max", "^")):
             if what in row["paper"]:
                 label = f"paper: {what}, SHD" if x == 0 else None
                 axes.plot(x + 0.35, row["paper"][what], marker, color="tab:gray", mfc="none", label=label)
     axes.set_xticks(range(len(rows)), [plots.short_lines(row["name"]) for row in rows], fontsize="small")
-    data, protocol = runs[0]["data"]["name"], runs[0]["settings"]["protocol"]
+    data, protocol = facts["data"]["name"], facts["settings"]["protocol"]
     axes.set(ylabel=f"test accuracy (%), {data}, protocol {protocol}", title=view.title)
     axes.grid(axis="y", alpha=0.3)
     plots.legend_below(figure, axes)

@@ -46,6 +46,29 @@ class Recording:
     neuron: int
     label: int
 
+    def as_lists(self) -> dict:
+        """For JSON: of the two arrays of counts the size, and every place that is not 0 with its count."""
+        lists = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+        for name in ("inputs", "hidden"):
+            dense = getattr(self, name)
+            places = dense.nonzero()
+            lists[name] = {
+                "size": list(dense.shape),
+                "step": places[0].tolist(),
+                "unit": places[1].tolist(),
+                "count": dense[places].tolist(),
+            }
+        return lists
+
+    @classmethod
+    def of_lists(cls, lists: dict) -> "Recording":
+        arrays = {name: np.array(value) if isinstance(value, list) else value for name, value in lists.items()}
+        for name in ("inputs", "hidden"):
+            dense = np.zeros(lists[name]["size"])
+            dense[lists[name]["step"], lists[name]["unit"]] = lists[name]["count"]
+            arrays[name] = dense
+        return cls(**arrays)
+
 
 def record(network: DeckersNetwork, counts: torch.Tensor, label: int) -> Recording:
     """One sample, counts ``[T, channels]``, in evaluation."""
@@ -143,17 +166,17 @@ def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
         f"Test sample {SAMPLE} (class {seen.label}) of {run['data']['name']} in {which(run)}.",
         "Not a figure of the paper.",
     ]
-    return Sheet(view.name, view.title, ["", f"{run['data']['name']}"], cells, remarks, facts([run], rows))
+    shown = facts([run], rows) | {"recording": seen.as_lists()}
+    return Sheet(view.name, view.title, ["", f"{run['data']['name']}"], cells, remarks, shown)
 
 
-def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
+def draw(view: View, facts: dict) -> "Figure":
     """Input, hidden spikes, the same spikes as they arrive (red: inhibitory), and the neuron's membrane potential."""
     import matplotlib.pyplot as plt
 
     from snn_delay_plugins.plot import raster
 
-    run = best_run(runs)
-    seen = recorded(store, run)
+    seen = Recording.of_lists(facts["recording"])
     figure, (inputs, hidden, arrivals, membrane) = plt.subplots(
         4, 1, figsize=(8, 10), sharex=True, layout="constrained", height_ratios=(1, 1, 1.4, 0.8)
     )
@@ -173,7 +196,8 @@ def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
     membrane.axhline(1.0, color="black", lw=0.6, ls=":")
     membrane.plot(seen.spikes, seen.membrane[seen.spikes], "o", color="black", ms=3)
     membrane.set(ylabel=f"u of neuron {seen.neuron}", xlabel="time step of 10 ms")
-    figure.suptitle(f"{view.title}\ntest sample {SAMPLE}, class {seen.label}: {which(run)}", fontsize="small")
+    named = f"test sample {SAMPLE}, class {seen.label}: {facts['runs'][0]['chosen']}"
+    figure.suptitle(f"{view.title}\n{named}", fontsize="small")
     return figure
 
 

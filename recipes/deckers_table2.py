@@ -115,14 +115,13 @@ def tabulate(view: View, runs: list[dict], store: RunStore, *, literature: tuple
     return Sheet(view.name, view.title, headings, cells, remarks, facts(runs, rows))
 
 
-def draw(view: View, runs: list[dict], store: RunStore, *, literature: tuple[Published, ...]) -> "Figure":
+def draw(view: View, facts: dict, *, literature: tuple[Published, ...]) -> "Figure":
     """The published accuracies as bars, and below them ours, every seed a point."""
     import matplotlib.pyplot as plt
 
     from .engine.results import plots
 
-    rows = measured(view.of, runs)
-    data = runs[0]["data"]["name"]
+    rows, data = facts["rows"], facts["data"]["name"]
     published = [float(line.accuracy.partition(" ")[0]) for line in literature]
     names = [line.model for line in literature] + [f"ours, {data}: {row['name']}" for row in rows]
     figure, axes = plt.subplots(figsize=(9, 0.4 * len(names) + 1.4), layout="constrained")
@@ -132,7 +131,8 @@ def draw(view: View, runs: list[dict], store: RunStore, *, literature: tuple[Pub
         axes.plot(row["test"]["values"], [y] * row["runs"], "o", color="black", ms=3)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set(xlabel="accuracy (%)", title=view.title, xlim=(0, 100))
+    axes.set(xlabel="accuracy (%)", xlim=(0, 100))
+    figure.suptitle(view.title, fontsize="large")
     plots.legend_below(figure, axes)
     return figure
 

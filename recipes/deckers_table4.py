@@ -45,20 +45,20 @@ def tabulate(view: View, runs: list[dict], store: RunStore) -> Sheet:
     return Sheet(view.name, view.title, headings, cells, remarks, facts(runs, rows))
 
 
-def draw(view: View, runs: list[dict], store: RunStore) -> "Figure":
+def draw(view: View, facts: dict) -> "Figure":
     """Bars of ours beside the paper's, every seed a point."""
     import matplotlib.pyplot as plt
 
-    from .engine.results import plots
+    from .engine.results import plots, styles
 
-    rows = measured(view.of, runs)
+    rows, looks = facts["rows"], styles.of_rows(view.of)
     figure, axes = plt.subplots(figsize=(1.5 * len(rows) + 1.5, 4), layout="constrained")
     for x, row in enumerate(rows):
         axes.bar(x - 0.2, row["paper"].get("spikes", 0), 0.4, color="lightgray", label="paper, SHD" if not x else None)
-        label = f"ours, {runs[0]['data']['name']}" if not x else None
-        axes.bar(x + 0.2, row["spikes_per_neuron"]["mean"], 0.4, color="tab:blue", alpha=0.6, label=label)
+        axes.bar(x + 0.2, row["spikes_per_neuron"]["mean"], 0.4, color=looks[row["key"]].colour, alpha=0.6)
         values = row["spikes_per_neuron"]["values"]
         axes.plot([x + 0.2] * len(values), values, "o", color="black", ms=3)
+    axes.plot([], [], "o", color="black", ms=3, label=f"ours (coloured): each seed and mean, {facts['data']['name']}")
     axes.set_xticks(range(len(rows)), [plots.short_lines(row["name"]) for row in rows], fontsize="small")
     axes.set(ylabel="spikes per hidden neuron and sample", title=view.title)
     plots.legend_below(figure, axes)

@@ -224,7 +224,9 @@ def _draw(history: list[Encounter]):
     for output in (0, 1):
         for i in (0, 1):
             curve = [entry.delays[output][i] for entry in history]
-            delays.plot(curve, ["o-", "s--"][output], color=f"C{i}", label=f"$d_{{{output + 3}{i + 1}}}$")
+            # two and two are equal: small full circles in large hollow squares
+            style, size, face = (("o-", 4, f"C{i}"), ("s--", 9, "none"))[output]
+            delays.plot(curve, style, color=f"C{i}", ms=size, mfc=face, label=f"$d_{{{output + 3}{i + 1}}}$")
     delays.set(xlabel="encounters with both examples", ylabel="delay (ms)", title="delays")
     events, _ = examples()
     for label, entry in (("before", history[0]), ("after", history[-1])):

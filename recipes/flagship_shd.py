@@ -21,7 +21,7 @@ RECIPE = TableRecipe(
     rows=ROWS,
     network=FlagshipNetwork,
     network_settings={},
-    training=FlagshipTraining(epochs=150, batch_size=32, learning_rate=4e-3, weight_decay=0.01, average=0.997),
+    training=FlagshipTraining(epochs=50, batch_size=32, learning_rate=4e-3, weight_decay=0.01, average=0.997),
     objective=FlagshipObjective,
     source_of_data=AugmentedCounts(
         Binning(duration=1.0, steps=100, group=5),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ def times_and_units(rows: Any, unit_shape: Sequence[int], sample: int = 0) -> tu
     """The times of one recording as they stand there, and its units, counted through the shape.
 
     :param rows: an array ``(n, 2)`` of (time, unit), or a structured one with a field ``t`` and ``x``, ``y``, ``p``, as
-        tonic's. :param unit_shape: ``(units,)``, ``(channels, length)`` or ``(channels, height, width)``.
+        tonic's, or a dict of these, as SpikingJelly's.
+    :param unit_shape: ``(units,)``, ``(channels, length)`` or ``(channels, height, width)``.
     :param sample: its number, for messages.
     :raises TypeError: for what is neither. :raises ValueError: for units that are not whole or lie outside of the shape.
 
@@ -29,6 +30,8 @@ def times_and_units(rows: Any, unit_shape: Sequence[int], sample: int = 0) -> tu
         >>> times_and_units(rows, (2, 4, 4))
         (array([5]), array([22]))
     """
+    if isinstance(rows, Mapping):
+        rows = _records(rows, sample)
     if isinstance(rows, torch.Tensor):
         rows = rows.detach().cpu().numpy()
     rows = np.asarray(rows)
@@ -42,6 +45,17 @@ def times_and_units(rows: Any, unit_shape: Sequence[int], sample: int = 0) -> tu
             f"got shape {rows.shape} and {rows.dtype}"
         )
     return _plain(rows[:, 0]), _whole("units (the second column)", rows[:, 1], math.prod(unit_shape), sample)
+
+
+def _records(fields: Mapping[str, Any], sample: int) -> np.ndarray:
+    arrays = {name: np.asarray(values) for name, values in fields.items()}
+    if len({array.shape for array in arrays.values()}) != 1 or next(iter(arrays.values())).ndim != 1:
+        shapes = {name: array.shape for name, array in arrays.items()}
+        raise ValueError(f"sample {sample}: the fields must be arrays of one length, got {shapes}")
+    rows = np.zeros(len(next(iter(arrays.values()))), [(name, array.dtype) for name, array in arrays.items()])
+    for name, array in arrays.items():
+        rows[name] = array
+    return rows
 
 
 def _of_records(rows: np.ndarray, unit_shape: tuple[int, ...], sample: int) -> tuple[np.ndarray, np.ndarray]:

@@ -127,12 +127,22 @@ class DiscreteEventProp(nn.Module):
         self.register_buffer("rest", rest.to(weight.device, copy=True))
         self.register_buffer("weight", weight.detach().clone())
         self.register_buffer("delay", self._whole(layer, "delay", weight))
-        self._longest = int(self.delay.max())
         recurrent = getattr(layer, "recurrent_weight", None)
         self.register_buffer("recurrent_weight", None if recurrent is None else recurrent.detach().clone())
         self.register_buffer(
             "recurrent_delay", None if recurrent is None else self._whole(layer, "recurrent_delay", recurrent)
         )
+        self._look_at_delays()
+
+    def _look_at_delays(self) -> None:
+        """Keep what the loops need of the values: a program that is exported sees none."""
+        if values_known(self.delay):
+            self._longest = int(self.delay.max())
+            self._lags = [] if self.recurrent_weight is None else self.recurrent_delay.unique().tolist()
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._look_at_delays()
 
     def _whole(self, layer: EventPropSpiking, name: str, weight: Tensor) -> Tensor:
         delay = layer._delay(name)
@@ -154,9 +164,8 @@ class DiscreteEventProp(nn.Module):
     def _currents(self, dense: Tensor) -> Tensor:
         """[T, N, out, *space]"""
         delay = self.delay.to(dense.dtype)
-        if values_known(self.delay):
-            self._longest = int(self.delay.max())
-        longest = self._longest  # of the values that there were: a program that is exported sees none
+        self._look_at_delays()
+        longest = self._longest
         if self._axes:
             return delayed_convolution(
                 dense, self.weight, delay, max_delay=longest, interpolation="round", **self._geometry
@@ -174,8 +183,7 @@ class DiscreteEventProp(nn.Module):
         ready = torch.zeros(samples, units, places, dtype=torch.int64, device=current.device)
         below = torch.ones_like(ready, dtype=torch.bool)
         recurrent = self.recurrent_weight
-        lags = [] if recurrent is None else self.recurrent_delay.unique().tolist()
-        echo = [] if recurrent is None else [recurrent * (self.recurrent_delay == lag) for lag in lags]
+        echo = [] if recurrent is None else [recurrent * (self.recurrent_delay == lag) for lag in self._lags]
         out = torch.zeros_like(current)
         for n in range(steps):
             held = n < ready
@@ -190,7 +198,7 @@ class DiscreteEventProp(nn.Module):
             ready = torch.where(fires, n + 1 + rest, ready)
             # a model that does not reset V spikes again after V has fallen
             below = (x @ self.c <= theta) | (fires & (jump @ self.c < 0)) | (below & ~fires)
-            for lag, weight in zip(lags, echo, strict=True):
+            for lag, weight in zip(self._lags, echo, strict=True):
                 received = torch.einsum("ji,nip->njp", weight, out[n])
                 if lag == 0:
                     x = x + received[..., None] * self.B

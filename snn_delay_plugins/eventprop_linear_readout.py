@@ -40,7 +40,7 @@ class EventPropLinearLI(ModelConstants):
     delay, max_delay, delay_type, learn_delay, weight_init, dt
         As in :class:`~snn_delay_plugins.eventprop.EventPropLI`.
     readout : str
-        ``"voltage"`` [T, N, out]; ``"integral"`` or ``"weighted_integral"`` [N, out]: see
+        ``"voltage"`` [T, N, out]; ``"integral"``, ``"weighted_integral"`` or ``"maximum"`` [N, out]: see
         :func:`snn_delay_plugins.functional.eventprop_linear_readout.eventprop_linear_li`.
 
     Raises

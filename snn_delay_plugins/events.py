@@ -394,7 +394,8 @@ class SpikeEvents:
         device: Device = None,
     ) -> SpikeEvents:
         """From arrays of rows (time, unit), one array ``(n, 2)`` per sample, or from structured arrays with the fields
-        ``t`` and ``x`` (``y``, ``p``), as tonic's. One array alone is a batch of one sample.
+        ``t`` and ``x`` (``y``, ``p``), as tonic's, or dicts of these, as SpikingJelly's. One array alone is a batch of one
+        sample.
 
         ``num_units``: how many units there are; of a camera ``unit_shape`` (channels, height, width) instead: p is the
         channel, y the row, x the column, and the events have that shape. ``scale`` turns the times into the network's unit:

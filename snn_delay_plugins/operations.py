@@ -74,6 +74,15 @@ class Operations:
         """Multiplications and additions of the same network on graded inputs."""
         return sum(layer.dense for layer in self.layers.values())
 
+    def __add__(self, other: Operations) -> Operations:
+        """Of both batches together, by the same network."""
+        layers = {
+            name: LayerOperations(*(one + two for one, two in zip(vars(of).values(), vars(other.layers[name]).values(),
+                                                                  strict=True)))
+            for name, of in self.layers.items()
+        }  # fmt: skip
+        return Operations(self.samples + other.samples, layers)
+
     def energy(
         self, addition: float = ADDITION, multiplication_and_addition: float = MULTIPLICATION_AND_ADDITION
     ) -> float:  # fmt: skip
@@ -92,11 +101,15 @@ class Operations:
         return "\n".join([*lines, f"{self.samples} samples, {self.energy() * 1e9:.4g} nJ each (45 nm)"])
 
 
-def synaptic_operations(net: nn.Module, batch: Tensor | SpikeEvents, *, steps: bool = False) -> Operations:
+def synaptic_operations(
+    net: nn.Module, batch: Tensor | SpikeEvents, *, steps: bool = False, binned: bool = False
+) -> Operations:  # fmt: skip
     """Run a network of either framework on a batch, in evaluation and without gradients, and count.
 
     :param batch: ``[T, N, *]``, or events.
     :param steps: the network takes one step ``[N, *]`` per call; states are the network's, reset them before and after.
+    :param binned: whole numbers are so many spikes of a sender in a step, as where recordings or neurons are summed; else
+        input with other numbers than 0 and 1 is graded.
     :raises TypeError: if ``net`` or ``batch`` is of another kind.
 
     Example::
@@ -116,7 +129,7 @@ def synaptic_operations(net: nn.Module, batch: Tensor | SpikeEvents, *, steps: b
     samples = batch.batch_size if isinstance(batch, SpikeEvents) else batch.shape[1]
     counted = Operations(samples)
     modes = {module: module.training for module in net.modules()}
-    hooks = [hook for name, module in _counted(net) for hook in _watch(counted, name, module)]
+    hooks = [hook for name, module in _counted(net) for hook in _watch(counted, name, module, binned)]
     try:
         net.eval()
         with torch.no_grad():
@@ -146,7 +159,7 @@ def _counted(net: nn.Module) -> list[tuple[str, nn.Module]]:
     return found
 
 
-def _watch(counted: Operations, name: str, module: nn.Module) -> list[Any]:
+def _watch(counted: Operations, name: str, module: nn.Module, binned: bool) -> list[Any]:
     of = counted.layers.setdefault(name, LayerOperations())
     taps = _taps_of(module)
     assert taps is not None
@@ -154,9 +167,9 @@ def _watch(counted: Operations, name: str, module: nn.Module) -> list[Any]:
 
     def after(_: nn.Module, args: tuple, out: Any) -> None:
         if isinstance(module, RecurrentDelays):  # whose input are currents; its synapses carry what it emits
-            _count(of, spread, 1, out[0] if isinstance(out, tuple | list) else out)
+            _count(of, spread, 1, out[0] if isinstance(out, tuple | list) else out, binned)
             return
-        _count(of, spread, taps.dim() - 1, args[0])
+        _count(of, spread, taps.dim() - 1, args[0], binned)
         recurrent = getattr(module, "recurrent_weight", None)
         if isinstance(recurrent, Tensor):
             _count_recurrent(of, recurrent, out)
@@ -165,7 +178,7 @@ def _watch(counted: Operations, name: str, module: nn.Module) -> list[Any]:
 
 
 def _count(
-    of: LayerOperations, spread: Callable[[Tensor], float], places: int, given: Tensor | SpikeEvents
+    of: LayerOperations, spread: Callable[[Tensor], float], places: int, given: Tensor | SpikeEvents, binned: bool
 ) -> None:  # fmt: skip
     """:param places: axes of a sender: a neuron, or channel and space."""
     if isinstance(given, SpikeEvents):
@@ -178,7 +191,8 @@ def _count(
     rows = given.detach().reshape(-1, *given.shape[given.dim() - places :])
     dense = int(spread(torch.full_like(rows[:1], len(rows), dtype=torch.float64)[0])) if len(rows) else 0
     of.dense += dense
-    if not bool(((rows == 0) | (rows == 1)).all()):
+    spikes = (rows == rows.round()) & (rows >= 0) if binned else (rows == 0) | (rows == 1)
+    if not bool(spikes.all()):
         of.multiply_accumulates += dense
         return
     counts = rows.double().sum(0)

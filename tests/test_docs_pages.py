@@ -15,11 +15,14 @@ NEEDS = ("snntorch", "spikingjelly", "h5py", "matplotlib", "nir")
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("path", sorted(path for path in PAGES if BLOCK.search(PAGES[path])), ids=lambda path: path.stem)
-def test_the_lines_of_a_page_run(path, monkeypatch):
+def test_the_lines_of_a_page_run(path, monkeypatch, tmp_path):
     code = "\n".join(BLOCK.findall(PAGES[path]))
     for needed in NEEDS:
         if re.search(rf"\b{needed}\b|\bplot\b" if needed == "matplotlib" else rf"\b{needed}\b", code):
             pytest.importorskip(needed)
+    if "import recipes" in code:
+        pytest.importorskip("lightning")
+        monkeypatch.setenv("SNN_DELAY_PLUGINS_CACHE", str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "Agg")
     exec(compile(code, str(path), "exec"), {"__name__": "page"})
 

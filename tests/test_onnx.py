@@ -96,9 +96,12 @@ def test_eventprop_is_refused_with_the_reason(make):
         in_onnxruntime(make(IN, OUT).eval(), spikes())
 
 
-def test_the_discrete_form_of_eventprop_is_equal_in_onnxruntime():
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_the_discrete_form_of_eventprop_is_equal_in_onnxruntime(recurrent):
     torch.manual_seed(0)
-    made = EventPropLIF(IN, OUT, max_delay=3.0, weight_init=(4.0, 1.0), output="dense").eval().discretize(dt=1.0)
+    synapses = {"recurrent": True, "recurrent_weight_init": (4.0, 2.0)} if recurrent else {}
+    layer_ = EventPropLIF(IN, OUT, max_delay=3.0, delay="uniform", weight_init=(4.0, 1.0), output="dense", **synapses)
+    made = layer_.eval().discretize(dt=1.0)
     x = spikes()
     wanted = made(x).detach()
     assert wanted.count_nonzero() > 0

@@ -48,7 +48,7 @@ def main() -> None:
     plot.delay_histogram(net[0], axes[1], bins=25, title="delays learned")
     plot.neuron_trace(
         states["mem"], states["spikes"], axes[2], w=states["w"], v_threshold=states["threshold"], neuron=neuron,
-        title=f"AdLIF+ neuron {neuron}",
+        ylabel=f"states of AdLIF+ neuron {neuron}",
     )  # fmt: skip
     figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
 

@@ -46,6 +46,10 @@ class Distribution:
             "distance_from_uniform": self._distance_from_uniform(values),
         }
 
+    def histogram(self) -> list[int]:
+        """How many values lie in each of :data:`BINS` equal parts of the interval."""
+        return torch.histc(self.values.float().flatten(), BINS, self.low, self.high).int().tolist()
+
     def _distance_from_uniform(self, values: Tensor) -> float:
         expected = ((values.sort().values - self.low) / (self.high - self.low)).clamp(0, 1)
         steps = torch.arange(len(values) + 1, dtype=torch.float64) / len(values)
@@ -65,7 +69,7 @@ def table_of_neurons(view: View, runs: list[dict], store: RunStore, *, layer: in
     """One row per parameter; ``paper`` says in words what the paper's figure shows of it."""
     run = best_run(runs)
     found = neuron_parameters(run, weights(view.of, store, run), layer)
-    rows = {of.name: of.summary() | {"low": of.low, "high": of.high} for of in found}
+    rows = {of.name: of.summary() | {"low": of.low, "high": of.high, "histogram": of.histogram()} for of in found}
     cells = [
         [
             name,
@@ -97,20 +101,34 @@ def table_of_neurons(view: View, runs: list[dict], store: RunStore, *, layer: in
     return Sheet(view.name, view.title, headings, cells, remarks, facts([run], rows))
 
 
-def draw_neurons(view: View, runs: list[dict], store: RunStore, *, layer: int) -> "Figure":
+def draw_neurons(view: View, facts: dict, *, layer: int) -> "Figure":
     """A histogram per parameter; dashed: the uniform distribution that they started from."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
-    run = best_run(runs)
-    found = neuron_parameters(run, weights(view.of, store, run), layer)
-    figure, panels = plt.subplots(1, len(found), figsize=(3.2 * len(found), 3.2), squeeze=False, layout="constrained")
-    for axes, of in zip(panels[0], found, strict=True):
-        axes.hist(of.values.numpy(), bins=BINS, range=(of.low, of.high), color="tab:blue")
-        axes.axhline(len(of.values) / BINS, color="black", ls="--", lw=0.8)
-        axes.set(xlabel=of.name, xlim=(of.low, of.high))
+    from ..engine.results import plots
+
+    rows, colour = facts["rows"], _colour(view, facts)
+    figure, panels = plt.subplots(1, len(rows), figsize=(2.6 * len(rows) + 0.4, 3.4), squeeze=False, layout="constrained")
+    for axes, (name, row) in zip(panels[0], rows.items(), strict=True):
+        counts = row["histogram"]
+        width = (row["high"] - row["low"]) / len(counts)
+        places = [row["low"] + i * width for i in range(len(counts))]
+        axes.bar(places, counts, width, align="edge", color=colour)
+        axes.axhline(sum(counts) / len(counts), color="black", ls="--", lw=0.8, label="at the start of the training")
+        axes.set(xlabel=name, xlim=(row["low"], row["high"]))
+        axes.xaxis.set_major_locator(MaxNLocator(3))
     panels[0][0].set_ylabel(f"neurons of hidden layer {layer + 1}")
-    figure.suptitle(f"{view.title}\n{which(run)}", fontsize="medium")
+    figure.suptitle(f"{view.title}\n{facts['runs'][0]['chosen']}", fontsize="small")
+    plots.legend_below(figure, *panels[0])
     return figure
+
+
+def _colour(view: View, facts: dict) -> tuple[float, float, float]:
+    """Of the network that is shown, as in every picture of its table."""
+    from ..engine.results import styles
+
+    return styles.of_rows(view.of)[facts["runs"][0]["network"]].colour
 
 
 # ----------------------------------------------------------------------------------------------------- delays
@@ -176,16 +194,16 @@ def table_of_delays(view: View, runs: list[dict], store: RunStore, *, paper: tup
     return Sheet(view.name, view.title, headings, cells, remarks, facts([run], rows))
 
 
-def draw_delays(view: View, runs: list[dict], store: RunStore) -> "Figure":
+def draw_delays(view: View, facts: dict) -> "Figure":
     """A histogram per connection, one bar per whole delay."""
     import matplotlib.pyplot as plt
 
-    run = best_run(runs)
-    found = delays(store, run, weights(view.of, store, run))
-    figure, panels = plt.subplots(1, len(found), figsize=(4 * len(found), 3.4), squeeze=False, layout="constrained")
-    for axes, of in zip(panels[0], found, strict=True):
-        axes.hist(of.values.numpy(), bins=int(of.high) + 1, range=(-0.5, of.high + 0.5), color="tab:blue", rwidth=0.9)
-        axes.set(title=of.name, xlabel="delay (time steps of 10 ms)")
+    rows, colour = facts["rows"], _colour(view, facts)
+    figure, panels = plt.subplots(1, len(rows), figsize=(3.4 * len(rows) + 0.4, 3.4), squeeze=False, layout="constrained")
+    for axes, row in zip(panels[0], rows, strict=True):
+        counts = row["synapses_by_whole_delay"]
+        axes.bar(range(len(counts)), counts, 0.9, color=colour)
+        axes.set(title=row["connection"], xlabel="delay (time steps of 10 ms)", xlim=(-0.7, len(counts) - 0.3))
     panels[0][0].set_ylabel("synapses")
-    figure.suptitle(f"{view.title}\n{which(run)}", fontsize="medium")
+    figure.suptitle(f"{view.title}\n{facts['runs'][0]['chosen']}", fontsize="small")
     return figure

@@ -10,6 +10,9 @@ and integrals are functions of the final state: with y = int_0^T exp(-r t) x dt,
 
     (r - M) y = B sum w exp(-r (t_i + d)) - exp(-r T) x(T)                          (sum over arrivals before T)
 
+The largest V lies between two arrivals, where V' = 0, or in a kink, where an arrival bends V down; its derivatives are
+those of V at that time, and in a kink dV/ds = V' before the arrival s.
+
 Here are the public function and its plain PyTorch form (:func:`eventprop_linear_li_reference`).
 """
 
@@ -35,8 +38,8 @@ from .eventprop_models import ContinuousModel, system_of
 
 __all__ = ["LINEAR_READOUTS", "eventprop_linear_li", "eventprop_linear_li_reference"]
 
-LinearReadout = Literal["voltage", "integral", "weighted_integral"]
-LINEAR_READOUTS = ("voltage", "integral", "weighted_integral")
+LinearReadout = Literal["voltage", "integral", "weighted_integral", "maximum"]
+LINEAR_READOUTS = ("voltage", "integral", "weighted_integral", "maximum")
 
 
 def eventprop_linear_li(
@@ -62,7 +65,7 @@ def eventprop_linear_li(
         Sampling interval of ``readout="voltage"``.
     readout : str
         ``"voltage"``: V(n dt) [steps, N, out]; ``"integral"``: int_0^T V dt, ``"weighted_integral"``:
-        int_0^T exp(-t / T) V dt, both [N, out] and exact.
+        int_0^T exp(-t / T) V dt, ``"maximum"``: the largest V on [0, T], all [N, out] and exact.
 
     Returns
     -------
@@ -103,8 +106,8 @@ def eventprop_linear_li(
         )
     arguments = events.times, events.units, events.offsets, syn.weight, syn.delay
     M, B, c = (x.to(weight.device) for x in (s.M, s.B, s.c))
-    if readout == "voltage":
-        return operator(*arguments, M, B, c, events.duration, float(dt), "voltage").to(dtype)
+    if readout in ("voltage", "maximum"):
+        return operator(*arguments, M, B, c, events.duration, float(dt), readout).to(dtype)
     rate = 1.0 / events.duration if readout == "weighted_integral" else 0.0
     final = operator(*arguments, M, B, c, events.duration, float(dt), "final")
     arrived = eventprop_arrivals(*arguments, rate, events.duration).to(final)
@@ -124,7 +127,8 @@ def eventprop_linear_li_reference(
     readout: LinearReadout = "voltage",
 ) -> Tensor:
     """:func:`eventprop_linear_li` in plain PyTorch, slow and short: V(t) = sum w c . exp(M (t - s)) B over the arrivals s,
-    integrals of it by the exponential of a matrix with one row more; differentiated by autograd."""
+    integrals of it by the exponential of a matrix with one row more; the maximum is the largest V at the arrivals, at T and
+    where V' = 0, bracketed by 64 points between two arrivals. Differentiated by autograd."""
     syn = _Checked(events, weight, delay, None, None, 1.0, 1.0, 1.0, dt, "exact")
     syn.check_values()
     s = system_of(model, constants or {}, 1.0, weight.shape[0])
@@ -140,9 +144,10 @@ def eventprop_linear_li_reference(
                 of_neurons.append(0 * at if readout == "voltage" else at.new_zeros(()))
                 continue
             if readout == "voltage":
-                since = at[:, None] - arrivals
-                response = exponential(s.M[j] * since.clamp(min=0)[..., None, None]) @ s.B @ s.c
-                of_neurons.append(response * (since > 0) @ weights)
+                of_neurons.append(_potential(at, arrivals, weights, s.M[j], s.B, s.c))
+                continue
+            if readout == "maximum":
+                of_neurons.append(_maximum(arrivals, weights, s.M[j], s.B, s.c, events.duration))
                 continue
             rate = 1.0 / events.duration if readout == "weighted_integral" else 0.0
             left = (events.duration - arrivals).clamp(min=0)
@@ -153,3 +158,26 @@ def eventprop_linear_li_reference(
         samples.append(torch.stack(of_neurons, -1))
     voltage = torch.stack(samples, -2)
     return voltage.to(torch.promote_types(events.dtype, weight.dtype))
+
+
+def _potential(at: Tensor, arrivals: Tensor, weights: Tensor, M: Tensor, B: Tensor, c: Tensor) -> Tensor:
+    since = at[:, None] - arrivals
+    return exponential(M * since.clamp(min=0)[..., None, None]) @ B @ c * (since > 0) @ weights
+
+
+def _maximum(arrivals: Tensor, weights: Tensor, M: Tensor, B: Tensor, c: Tensor, duration: float) -> Tensor:
+    of = [x.detach() for x in (arrivals, weights, M, B)]
+    slope = c @ of[2]
+    within = of[0][of[0] < duration].sort().values
+    cuts = torch.cat([within.new_tensor([0.0]), within, within.new_tensor([duration])])
+    inside = torch.linspace(1e-9, 1 - 1e-9, 65, dtype=torch.float64)
+    at = cuts[:-1, None] + (cuts[1:] - cuts[:-1])[:, None] * inside
+    rising = _potential(at.ravel(), *of, slope).view_as(at) > 0
+    top = rising[:, :-1] & ~rising[:, 1:]
+    lo, hi = at[:, :-1][top], at[:, 1:][top]
+    for _ in range(60 if len(lo) else 0):
+        middle = 0.5 * (lo + hi)
+        rises = _potential(middle, *of, slope) > 0
+        lo, hi = torch.where(rises, middle, lo), torch.where(rises, hi, middle)
+    times = torch.cat([0.5 * (lo + hi), arrivals[arrivals < duration], lo.new_tensor([0.0, duration])])
+    return _potential(times, arrivals, weights, M, B, c).max()

@@ -14,9 +14,11 @@ from __future__ import annotations
 import hashlib
 import inspect
 import pickle
+import sys
 import warnings
 from collections.abc import Callable
-from types import CodeType, FunctionType
+from functools import cache
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numba
@@ -73,7 +75,7 @@ def _description(value: Any, within: tuple[FunctionType, ...] = ()) -> Any:
     if isinstance(value, np.ndarray):  # whose ``repr`` leaves out most of a long one
         return value.dtype.str, value.shape, value.tobytes().hex()
     if isinstance(value, _Intrinsic):  # writes instructions of its own, with help from all around it
-        return inspect.getsource(inspect.getmodule(value._defn))  # pyright: ignore[reportArgumentType]
+        return _sources(value._defn.__module__)
     function = getattr(value, "py_func", value)
     if not isinstance(function, FunctionType):
         return repr(value)
@@ -84,6 +86,22 @@ def _description(value: Any, within: tuple[FunctionType, ...] = ()) -> Any:
     used = [x for x in names if hasattr(x, "py_func") or isinstance(x, (*_PLAIN, _Intrinsic))]
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     return _instructions(function.__code__), [_description(x, within) for x in (*cells, *used)]
+
+
+@cache
+def _sources(module: str) -> list:
+    """Of a module and of those of its package that it takes functions from, and the numbers that they have."""
+    package, found, ahead = module.partition(".")[0], {}, [module]
+    while ahead:
+        name = ahead.pop()
+        if name in found or name.partition(".")[0] != package:
+            continue
+        inside = {key: x for key, x in vars(sys.modules[name]).items() if not key.startswith("__")}
+        numbers = [(key, repr(x)) for key, x in sorted(inside.items()) if isinstance(x, (bool, int, float))]
+        found[name] = inspect.getsource(sys.modules[name]), numbers
+        ahead += [x.__name__ for x in inside.values() if isinstance(x, ModuleType)]
+        ahead += [x.__module__ for x in inside.values() if isinstance(x, FunctionType)]
+    return sorted(found.items())
 
 
 def _instructions(code: CodeType) -> Any:

@@ -90,7 +90,9 @@ def document(model: NeuronModel, use: str, call: str, options: Sequence[str], ex
     source = f" ({model.source})" if model.source else ""
     lines = [f"{model.title or model.name}{source}, {use}.", ""]
     if model.equations:
-        lines += [".. math::", *(f"    {line.strip()}" for line in model.equations.splitlines()), ""]
+        # an equation alone has nothing to be aligned with, and no renderer takes its &
+        equations = model.equations if r"\\" in model.equations else model.equations.replace("&", "")
+        lines += [".. math::", *(f"    {line.strip()}" for line in equations.splitlines()), ""]
     if model.notes:
         lines += [model.notes, ""]
     lines += [call, ""]

@@ -78,6 +78,14 @@ class _Building:
         self.done.add(node)
 
     def add(self, name: str, node: nir.NIRNode) -> None:
+        try:
+            self._add(name, node)
+        except NIRError:
+            raise
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
+            raise NIRError(f"node {name!r}: {error}") from error
+
+    def _add(self, name: str, node: nir.NIRNode) -> None:
         path = self._path(name)
         if path is not None:
             self._add_synapses(path)
@@ -87,17 +95,12 @@ class _Building:
             return
         said = said_by(node)
         if said is not None:
-            self.put(name, self._said(name, said), self.sources(name))
+            self.put(name, self.target.neuron(said), self.sources(name))
             return
         build = _OF_NODES.get(type(node))
         if build is None:
             refuse(f"node {name!r}", f"no layer or neuron here is a {type(node).__name__}")
-        try:
-            build(self, name, node)
-        except NIRError:
-            raise
-        except (TypeError, ValueError, AttributeError, IndexError) as error:
-            raise NIRError(f"node {name!r}: {error}") from error
+        build(self, name, node)
 
     def _add_recurrent(self, name: str, node: Any) -> None:
         """Neurons whose spikes come back to them over synapses with delays."""
@@ -240,12 +243,6 @@ class _Building:
 
     # ------------------------------------------------------------------------------------------------- neurons
 
-    def _said(self, name: str, said: SaidNeuron) -> nn.Module:
-        try:
-            return self.target.neuron(said)
-        except (TypeError, ValueError, KeyError) as error:
-            raise NIRError(f"node {name!r}: {error}") from error
-
     def add_lif(self, name: str, node: Any, potential: bool = False) -> None:
         self._neuron(name, node, LIF.name, {"alpha": self._leak(name, node.tau, "tau")}, potential)
 
@@ -343,7 +340,7 @@ def _geometry(node: Any) -> Geometry | None:
     if isinstance(padding, str):
         reach = [d * (n - 1) for d, n in zip(per_axis(node.dilation), node.weight.shape[2:], strict=True)]
         if padding == "same" and any(n % 2 for n in reach):
-            raise NIRError("padding 'same' with an even kernel is not the same on both sides")
+            raise ValueError("padding 'same' with an even kernel is not the same on both sides")
         padding = [n // 2 for n in reach] if padding == "same" else 0
     return Geometry(per_axis(node.stride), per_axis(padding), per_axis(node.dilation), int(node.groups))
 

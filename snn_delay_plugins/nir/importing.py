@@ -52,7 +52,7 @@ def import_nir(
     """
     check_choice("framework", framework, tuple(TARGETS))
     checked = graph_of(graph)
-    seconds = check_dt(_dt_of(checked) if dt is None else dt)
+    seconds = _dt_of(checked) if dt is None else check_dt(dt)
     known = {**MODELS, **{model.name: model for model in models}}
     target = TARGETS[framework](check_flag("sequences", sequences), known)
     parts = ours_of(checked, target, seconds, dtype)
@@ -65,6 +65,6 @@ def import_nir(
 def _dt_of(graph: Graph) -> float:
     written = graph.metadata.get("dt", DT)
     try:
-        return float(np.asarray(written).item())
+        return check_dt(float(np.asarray(written).item()))
     except (TypeError, ValueError) as error:
-        raise NIRError(f"the graph: its metadata has dt={written!r}, no number of seconds") from error
+        raise NIRError(f"the graph: its metadata has dt={written!r}, no positive number of seconds") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .checking import check_sizes, check_values
 from .needed import NIRError, nir, refuse
 from .said import CustomNeuron, is_recurrent, said_by
 
@@ -45,6 +46,7 @@ class Graph:
         lost = [name for name in nodes if name not in reached]
         if lost:
             refuse("the graph", f"its input does not reach {lost[0]!r}")
+        check_sizes(nodes, edges)
         self.nodes = {name: nodes[name] for name in order if name != self.output}
 
 
@@ -71,6 +73,7 @@ def graph_of(given: nir.NIRGraph | str | Path) -> Graph:
     whole = _read(Path(given)) if isinstance(given, str | Path) else given
     if not isinstance(whole, nir.NIRGraph):
         raise TypeError(f"graph must be a nir.NIRGraph or the path of a file, got {type(whole).__name__}")
+    check_values(whole.nodes)
     nodes, edges = _flat(whole, "")
     return Graph(nodes, edges, whole.metadata if isinstance(whole.metadata, dict) else {})
 
@@ -83,7 +86,7 @@ def _read(path: Path) -> nir.NIRGraph:
     try:
         with h5py.File(path, "r") as file:
             written = nir.serialization.hdf2dict(file["node"])
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise NIRError(f"{path} is damaged or no NIR file: {error}") from error
     node = _node(str(path), written)
     if not isinstance(node, nir.NIRGraph):
@@ -113,12 +116,23 @@ def _nested(where: str, written: dict) -> nir.NIRGraph:
     if not isinstance(inner, dict) or edges is None:
         refuse(where, "is a graph without nodes or edges")
     nodes = {name: _node(f"{where}, node {name!r}", value) for name, value in inner.items()}
-    pairs = [(_text(source), _text(target)) for source, target in np.asarray(edges, dtype=object).reshape(-1, 2)]
-    return nir.NIRGraph(nodes, pairs, written.get("metadata", {}), type_check=False)
+    pairs = np.asarray(edges, dtype=object)
+    if pairs.size and pairs.shape[1:] != (2,):
+        refuse(where, f"its edges are no pairs of nodes but of shape {pairs.shape}")
+    named = [(_text(source), _text(target)) for source, target in pairs.reshape(-1, 2)]
+    return nir.NIRGraph(nodes, named, written.get("metadata", {}), type_check=False)
 
 
 def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _is_ours(name: str, node: nir.NIRNode) -> bool:
+    """Whether a graph is one of our neurons."""
+    try:
+        return is_recurrent(node) or said_by(node) is not None
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise NIRError(f"node {name!r}: its metadata is damaged, it names no neuron: {error!r}") from error
 
 
 def _flat(graph: nir.NIRGraph, prefix: str) -> tuple[dict[str, nir.NIRNode], list[tuple[str, str]]]:
@@ -127,7 +141,7 @@ def _flat(graph: nir.NIRGraph, prefix: str) -> tuple[dict[str, nir.NIRNode], lis
     edges = [(prefix + source, prefix + target) for source, target in graph.edges]
     for name, node in graph.nodes.items():
         full = prefix + name
-        if not isinstance(node, nir.NIRGraph) or is_recurrent(node) or said_by(node) is not None:
+        if _is_ours(full, node) or not isinstance(node, nir.NIRGraph):
             nodes[full] = node
             continue
         inner, joints = _flat(node, f"{full}_")

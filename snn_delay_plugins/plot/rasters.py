@@ -145,5 +145,6 @@ def arrivals(
     ax.scatter(sent.numpy(), rows.numpy(), s=18.0, marker="|", c="black", linewidths=0.8)
     ax.scatter(there.numpy(), rows.numpy(), s=7.0, c=colours)
     ax.set_yticks(range(len(order)), list(map(str, order)), fontsize="x-small")
-    ax.set(xlim=(0.0, max([spikes.end, *there.tolist()])), ylim=(len(order) - 0.5, -0.5))
+    last = 1.02 * max([0.0, *there.tolist()])  # a whole dot
+    ax.set(xlim=(0.0, max(spikes.end, last)), ylim=(len(order) - 0.5, -0.5))
     return ax

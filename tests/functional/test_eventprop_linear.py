@@ -547,7 +547,7 @@ def test_a_refractory_period_that_cannot_be_is_refused(value):
 
 def test_only_a_recurrent_layer_needs_room_for_what_every_spike_sends_to_all_neurons(monkeypatch):
     room = {0: 1 << 20, 64: 1}  # spikes, by neurons that each of them is sent to
-    monkeypatch.setattr(cpu, "_room_for", lambda n_out: room[n_out])
+    monkeypatch.setattr(cpu, "most_spikes", lambda _numbers, targets: room[targets])
     events = SpikeEvents.from_lists([[float(t) for t in range(0, 200, 2)]], [[0] * 100], num_units=1, duration=200.0)
     weight = torch.full((64, 1), 8.0, dtype=torch.float64)
     assert len(eventprop_linear(events, weight, model=ADLIF)) > 1024  # beyond the room that a search begins with

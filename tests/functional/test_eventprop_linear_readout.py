@@ -70,6 +70,38 @@ def test_an_integrator_without_adaptation_is_that_of_lif_networks(readout):
         assert (got - wanted).abs().max() <= 1e-12 * wanted.abs().max()
 
 
+@pytest.mark.parametrize("name", ["oscillating", "resonator"])
+def test_the_maximum_is_beyond_all_samples_and_close_to_the_largest(name):
+    events, weight, delay, model, constants = problem(name)
+    voltage = eventprop_linear_li(events, weight, delay, model=model, constants=constants, dt=1e-2)
+    largest = voltage.amax(0)
+    more = eventprop_linear_li(events, weight, delay, model=model, constants=constants, readout="maximum") - largest
+    behind_the_last = 1.1 * (voltage[-1] - voltage[-2]).clamp(min=0)  # what rises until the end does so for one step more
+    assert more.min() >= -1e-13
+    assert torch.all(more <= 1e-4 * largest.max() + behind_the_last)
+
+
+@pytest.mark.parametrize("late", [3.0, 20.0])  # in the rise, where V has a kink; behind the top
+def test_a_maximum_in_a_kink_moves_with_the_arrival_that_bends_the_potential_down(late):
+    start = [torch.tensor(x, dtype=torch.float64) for x in ([[1.0, -3.0]], [[0.5, 0.25]], [1.0, late])]
+
+    def run(weight, delay, times):
+        events = SpikeEvents(times, torch.tensor([0, 1]), torch.tensor([0, 2]), num_units=2, duration=40.0)
+        return eventprop_linear_li(
+            events, weight, delay, model=ADAPTIVE_LI, constants={"tau_mem": 20.0, "a": 2.0}, readout="maximum"
+        ).sum()
+
+    leaves = [x.clone().requires_grad_() for x in start]
+    for k, grad in enumerate(torch.autograd.grad(run(*leaves), leaves)):
+        for place in range(2):
+            shifted = [[x.clone() for x in start] for _ in range(2)]
+            shifted[0][k].view(-1)[place] += 1e-5
+            shifted[1][k].view(-1)[place] -= 1e-5
+            wanted = (run(*shifted[0]) - run(*shifted[1])) / 2e-5
+            assert abs(grad.view(-1)[place] - wanted) <= 1e-8
+    assert (grad[1] != 0) == (late < 10)
+
+
 def test_the_voltage_is_that_of_small_steps_of_the_equations():
     events, weight, delay, _, k = problem("oscillating")
     voltage = eventprop_linear_li(events, weight, delay, model=ADAPTIVE_LI, constants=k)[:, 0]
@@ -169,7 +201,7 @@ def test_both_front_doors_hand_the_readouts_out(framework):
 def test_what_cannot_be_is_refused_by_name():
     events, weight, delay, _, _ = problem("LI")
     with pytest.raises(ValueError, match="readout must be one of"):
-        EventPropAdaptiveLI(4, 3, readout="maximum")
+        EventPropAdaptiveLI(4, 3, readout="peak")
     with pytest.raises(ValueError, match="AdaptiveLI has no constant 'b'"):
         EventPropLinearLI(4, 3, ADAPTIVE_LI, constants={"b": 1.0})
     with pytest.raises(TypeError, match="model must be a ContinuousModel"):
@@ -177,4 +209,4 @@ def test_what_cannot_be_is_refused_by_name():
     with pytest.raises(ValueError, match="kind must be one of"):
         s = system_of(LI, {}, 1.0, N_OUT)
         of = events.times, events.units, events.offsets, weight, delay, s.M, s.B, s.c
-        operators.eventprop_linear_li(*of, DURATION, 1.0, "maximum")
+        operators.eventprop_linear_li(*of, DURATION, 1.0, "peak")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-_FILES = [f"{name}in_triton_interpreter.py" for name in ("", "eventprop_", "eventprop_linear_", "linear_neuron_")]
+_KINDS = ("", "eventprop_", "eventprop_linear_", "linear_neuron_", "recurrent_neuron_")
+_FILES = [f"{name}in_triton_interpreter.py" for name in _KINDS]
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 collect_ignore = [] if _INTERPRETED else _FILES
 

@@ -19,9 +19,14 @@ def test_linear_neurons_of_any_structure_equal_the_plain_form(passes_in_the_inte
     passes_in_the_interpreter("linear_neuron_in_triton_interpreter.py", NUMBA_DISABLE_JIT="1")
 
 
+def test_recurrent_neurons_equal_the_plain_form(passes_in_the_interpreter):
+    passes_in_the_interpreter("recurrent_neuron_in_triton_interpreter.py")
+
+
 def signature(function, constants, numbers, pointer):
     kinds = {"width": "fp32", "height": "fp32", "lag": "*i32", "met_now": "*fp64", "met_later": "*fp64"}
-    kinds |= {"delays": "*i32"} | dict.fromkeys(("order", "starts", "senders", "receivers", "other"), "*i64")
+    kinds |= dict.fromkeys(("delays", "lags"), "*i32")
+    kinds |= dict.fromkeys(("order", "starts", "senders", "receivers", "other"), "*i64")
     kinds |= dict.fromkeys(numbers, "i32") | dict.fromkeys(constants, "constexpr")
     return {name: kinds.get(name, pointer) for name in function.arg_names}
 
@@ -39,9 +44,10 @@ def test_they_compile_for_a_gpu_that_is_not_here_and_use_no_atomics(pointer):
     adlif = Structure(("A00", "A10", "A11", "r0", "r1", "B0", "theta"), subtracted=True)
     symplectic = Structure(("A00", "A10", "A11", "J00", "r1", "B0", "theta"), subtracted=True, symplectic=True)
     everything = Structure(NAMES)
+    neuron_numbers = ("steps", "columns", "features", "layers", "width_of_taps")
     neurons = [
-        (function, neuron_triton._constants(structure.code) | of_function, ("steps", "columns", "features"))
-        for structure in (adlif, symplectic, everything)
+        (function, neuron_triton._constants(structure.code, recurrent) | of_function, neuron_numbers)
+        for structure, recurrent in ((adlif, None), (symplectic, None), (everything, None), (adlif, 200), (everything, 5))
         for function, of_function in (
             (neuron_triton._forward_kernel, {}),
             (neuron_triton._backward_kernel, neuron_triton._constants_of_backward(structure.code, True, True)),

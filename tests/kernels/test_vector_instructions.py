@@ -7,8 +7,9 @@ import pytest
 
 numba = pytest.importorskip("numba")
 
+from snn_delay_plugins.kernels import compiled  # noqa: E402
 from snn_delay_plugins.kernels.eventprop.linear import powers  # noqa: E402
-from snn_delay_plugins.kernels.eventprop.numba import lanes  # noqa: E402
+from snn_delay_plugins.kernels.eventprop.numba import lanes, tables  # noqa: E402
 
 
 @pytest.fixture
@@ -25,11 +26,11 @@ def test_arrivals_of_eight_lanes_are_added_and_chained(arrivals):
 
     @numba.njit
     def run(bucket, head, links):
-        lanes.add_pairs(bucket, head, x, where, pairs, 0.5, -2.0, 0.25, links, np.int32(77))
+        lanes.scatter_pairs(bucket, head, x, where, pairs, 0.5, -2.0, 0.25, links, np.int32(77))
 
     got, expected = ((start.copy(), heads.copy(), np.zeros(8, np.int32)) for _ in range(2))
     run(*got)
-    lanes._add_pairs_plain(expected[0], expected[1], x, where, pairs, 0.5, -2.0, 0.25, expected[2], np.int32(77))
+    lanes._scatter_pairs_plain(expected[0], expected[1], x, where, pairs, 0.5, -2.0, 0.25, expected[2], np.int32(77))
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-14)
     assert (got[1] == 77).sum() == 8
@@ -63,3 +64,8 @@ def test_the_moments_of_an_arrival_are_its_weight_times_powers():
     np.testing.assert_allclose(bucket[8:16], 1 + 3 * (-0.7) ** np.arange(8), rtol=1e-14)
     assert (bucket[:8] == 1).all()
     assert (bucket[16:] == 1).all()
+
+
+def test_a_loop_with_vector_instructions_is_described_by_the_pieces_that_they_are_built_of():
+    assert "llvm.fmuladd" in repr(compiled._description(tables.scatter))
+    assert "('LANES', '8')" in repr(compiled._description(tables.scatter))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -400,16 +401,37 @@ def test_heterogeneous_thresholds_are_scaled_into_one_where_the_framework_has_on
     assert torch.equal(import_nir(graph)(x), net(x)) and torch.equal(import_nir(graph, "spikingjelly")(x), net(x))
 
 
-NODES = {"HeterogeneousLIF": 3, "CubaLIF": 4, "AdLIFPlus": 8, "SEAdLIF": 7, "ALIF": 5, "ResonateAndFire": 8, "SiLIF": 9,
-         "CSiLIF": 9}  # fmt: skip
-
-
-def test_neurons_with_a_reset_by_subtraction_take_as_many_nodes_as_the_docs_say():
+def documented() -> dict[str, tuple[int, str, str]]:
+    """By neuron, its row in the table of docs/nir.md: its place there, and what it becomes by reset."""
+    lines = (
+        (Path(__file__).resolve().parents[2] / "docs" / "nir.md").read_text().partition("| neuron |")[2].splitlines()[2:]
+    )
     found = {}
-    for name in NODES:
-        neurons = getattr(in_snntorch, f"State{name}")(features=OUT, reset_mechanism="subtract")
-        found[name] = len(export_nir(nn.Sequential(neurons), spikes(OUT)).nodes["0"].nodes) - 2
-    assert found == NODES
+    for line in lines[: lines.index("")]:
+        neurons, kept, zero = (cell.strip() for cell in line.strip("|").split(" | ")[:3])
+        found |= {name: (place, kept, zero.strip(" |")) for place, name in enumerate(neurons.split(", "))}
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_neurons_become_what_the_table_of_the_docs_says(name):
+    place, kept, zero = documented()[name]
+
+    def node(reset, **options):
+        made = getattr(in_snntorch, f"State{name}")(features=OUT, reset_mechanism=reset)
+        return export_nir(nn.Sequential(made), spikes(OUT), **options).nodes["0"]
+
+    counts = re.findall(r"(\d+) \((\d+)", kept)
+    if counts:
+        subtracted, none = counts[min(place, len(counts) - 1)]
+        assert [len(node(reset).nodes) - 2 for reset in ("subtract", "none")] == [int(subtracted), int(none)]
+    for reset, said in (("zero", zero), *(() if counts else [(MODELS[name].resets[0], kept)])):
+        if said.startswith("custom"):
+            with pytest.raises(NIRError, match=r"^0: "):
+                node(reset)
+            assert type(node(reset, custom_nodes=True)).__name__ == "CustomNeuron"
+        elif said:
+            assert f"`{type(node(reset)).__name__}`" == said
 
 
 RECURRENT = {

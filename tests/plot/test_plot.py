@@ -152,7 +152,7 @@ def test_arrivals_of_dense_spikes_at_an_eventprop_layer_are_in_ms():
     layer = EventPropLIF(2, 1, delay=torch.tensor([[4.0, 1.0]]), dt=2.0)
     ax = plot.arrivals(torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]), layer, 0)
     assert sorted(x for x, _ in points(ax.collections[2])) == [3.0, 6.0]
-    assert ax.get_xlim() == (0, 6)
+    assert ax.get_xlim()[0] == 0 and 6 < ax.get_xlim()[1] < 6.2  # the whole last dot
 
 
 def test_synapses_that_do_not_exist_bring_nothing(layers):

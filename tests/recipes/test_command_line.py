@@ -1,5 +1,6 @@
 """``python -m recipes``: options, their errors, and the smoke run of every recipe."""
 
+import argparse
 import errno
 import json
 import os
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from recipes.__main__ import find_recipes, main
+import recipes
+from recipes.__main__ import _perform, find_recipes, main
 from recipes.deckers_table1 import RECIPE
 from recipes.engine.command import options
 from recipes.engine.errors import Diverged
@@ -193,6 +195,34 @@ def test_a_missing_extra_is_one_line_that_names_it(tmp_path):
         done.returncode == 1
         and done.stderr.strip() == "python -m recipes: h5py is missing: pip install 'snn_delay_plugins[recipes]'"
     )
+
+
+@pytest.mark.parametrize("name", ["lightning", "matplotlib.figure"])
+def test_what_is_missing_when_it_is_first_needed_is_one_line_that_names_it(name, capsys):
+    class Recipe:
+        def run(self, given):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    assert _perform("deckers_table1", Recipe(), argparse.Namespace(action="run")) == 1
+    assert capsys.readouterr().err == f"python -m recipes: {name} is missing: pip install 'snn_delay_plugins[recipes]'\n"
+
+
+@pytest.mark.parametrize("name", ["recipes.engine.lost", "snn_delay_plugins.lost", None])
+def test_a_lost_file_of_our_own_is_no_missing_extra(name):
+    class Recipe:
+        def run(self, given):
+            raise ModuleNotFoundError("lost", name=name)
+
+    with pytest.raises(ModuleNotFoundError, match="lost"):
+        _perform("deckers_table1", Recipe(), argparse.Namespace(action="run"))
+    with pytest.raises(ModuleNotFoundError, match="lost"), recipes._extra():
+        raise ModuleNotFoundError("lost", name=name)
+
+
+def test_loading_a_run_without_the_extra_says_what_to_install():
+    needed = r"recipes need h5py: pip install 'snn_delay_plugins\[recipes\]'"
+    with pytest.raises(ImportError, match=needed), recipes._extra():
+        raise ModuleNotFoundError("No module named 'h5py'", name="h5py")
 
 
 # ------------------------------------------------------------------------------------------------------ smoke

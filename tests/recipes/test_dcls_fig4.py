@@ -33,7 +33,7 @@ def test_the_figure_is_drawn_of_the_runs_of_table_2(out, capsys):
 def test_kernels_narrow_and_the_last_has_one_tap_per_synapse_at_the_rounded_delay(out):
     store = RunStore(out)
     (run,) = store.results(dcls_table2.SHD.name)
-    found = dcls_fig4.pictures(run, store)
+    found = dcls_fig4.pictures(dcls_fig4.moments(run, store), run["settings"]["network"]["max_delay"])
     widths = [(np.abs(p.kernels) > 0.01 * np.abs(p.kernels).max(0)).sum(0).mean() for p in found]
     assert sorted(widths, reverse=True) == widths and widths[-1] == 1
     last = dcls_fig4.moments(run, store)[-1]

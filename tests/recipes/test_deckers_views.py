@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from recipes import deckers_table1, deckers_table2
 from recipes.__main__ import main
@@ -151,3 +153,56 @@ def test_the_distance_from_uniform(values, distance):
 def test_values_at_the_bounds_are_counted():
     summary = Distribution("b", torch.tensor([0.0, 0.01, 1.0, 2.0]), 0.0, 2.0).summary()
     assert summary["at_low"] == 0.5 and summary["at_high"] == 0.25 and summary["count"] == 4
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"), dtype=float)
+
+
+@pytest.mark.parametrize("name", (*VIEWS, "deckers_table1"))
+def test_every_picture_is_drawn_again_from_its_json_alone(out, name, tmp_path):
+    assert main(["table", name, "--out", str(out)]) == 0 and main(["plot", name, "--out", str(out)]) == 0
+    assert main(["plot", name, "--json", str(out / f"{name}.json"), "--out", str(tmp_path)]) == 0
+    drawn = sorted(tmp_path.glob("*.png"))
+    assert [path.name for path in drawn] == sorted(path.name for path in out.glob(f"{name}*.png"))
+    for path in drawn:  # accuracies in the JSON are rounded
+        assert np.abs(pixels(path) - pixels(out / path.name)).mean() < 0.1
+
+
+def test_a_table_of_a_version_without_curves_is_drawn_but_for_them(out, tmp_path, capsys):
+    main(["table", "deckers_table1", "--out", str(out)])
+    stored = of_kind(out, "deckers_table1")
+    stored["rows"] = [{name: value for name, value in row.items() if name != "curves"} for row in stored["rows"]]
+    (tmp_path / "old.json").write_text(json.dumps(stored))
+    assert main(["plot", "deckers_table1", "--json", str(tmp_path / "old.json"), "--out", str(tmp_path)]) == 0
+    assert "kept no curves; learning_curves not drawn" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.glob("*.png")] == ["deckers_table1_accuracy.png"]
+
+
+@pytest.mark.parametrize(
+    "name, text, why",
+    [
+        ("deckers_table1", None, "no such file"),
+        ("deckers_table1", "{", "no JSON"),
+        ("deckers_table1", "[1]", "not the deckers_table1.json"),
+        ("deckers_fig8", '{"recipe": "deckers_fig6"}', "but deckers_fig6's"),
+        ("deckers_fig8", '{"recipe": "deckers_fig8", "rows": [{}]}', "not the JSON of this table"),
+        ("deckers_table1", '{"recipe": "deckers_table1", "rows": 3}', "not a table's JSON"),
+    ],
+)
+def test_a_json_that_is_no_table_is_one_clear_line(name, text, why, tmp_path, capsys):
+    path = tmp_path / "given.json"
+    if text is not None:
+        path.write_text(text)
+    assert main(["plot", name, "--json", str(path), "--out", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--json {path}: " in line and why in line
+    assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize("name", ["deckers_table1", "deckers_fig5"])
+@pytest.mark.parametrize("option", [("--only", "lif"), ("--seeds", "1"), ("--set", "dropout=0.1"), ("--data-dir", "x")])
+def test_a_json_is_drawn_as_a_whole(name, option, tmp_path, capsys):
+    assert main(["plot", name, "--json", "x.json", *option, "--out", str(tmp_path)]) == 2
+    assert f"--json draws all that its file holds; leave out {option[0]}" in capsys.readouterr().err

@@ -18,7 +18,7 @@ class OnProcessor(Objective):
 
 
 def chosen(objective=Objective, **options):
-    given = dict.fromkeys(("accelerator", "devices", "precision"))
+    given = dict.fromkeys(("accelerator", "devices", "num_nodes", "precision"))
     return Hardware.chosen(argparse.Namespace(**given | options), objective)
 
 

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from recipes.engine.files import places
+
 ROOT = Path(__file__).parents[2]
 COMMAND = ["-m", "recipes", "run", "deckers_table1", "--smoke", "--only", "lif,adlif", "--epochs", "1", "--threads", "1"]
 
@@ -82,3 +86,23 @@ def test_without_fcntl_a_lock_is_held_by_one_and_let_go_by_a_killed_process(tmp_
     process = python("-W", "ignore", "-c", code, str(tmp_path))
     printed, errors = (text.decode() for text in process.communicate(timeout=120))
     assert printed.split() == ["False", "True", "locked", "True"], errors
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the places of other systems are platformdirs'")
+def test_the_cache_lies_where_the_system_keeps_caches_and_can_be_written(monkeypatch, tmp_path):
+    monkeypatch.delenv("SNN_DELAY_PLUGINS_CACHE")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "file").touch()
+    places_of = {
+        ("home", "elsewhere"): tmp_path / "elsewhere" / "snn_delay_plugins",
+        ("home", None): tmp_path / "home" / ".cache" / "snn_delay_plugins",
+        ("file", "elsewhere"): tmp_path / "elsewhere" / "snn_delay_plugins",
+        ("file", "file"): tmp_path / "temporary" / f"snn_delay_plugins-{os.getuid()}",
+        ("file", None): tmp_path / "temporary" / f"snn_delay_plugins-{os.getuid()}",
+    }
+    (tmp_path / "home").mkdir()
+    for (home, caches), expected in places_of.items():
+        monkeypatch.setenv("HOME", str(tmp_path / home))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / caches)) if caches else monkeypatch.delenv("XDG_CACHE_HOME")
+        assert places.cache() == expected and not expected.exists()

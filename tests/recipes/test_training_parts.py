@@ -1,6 +1,7 @@
 """Schedules, averages of weights, and what else the flagship's training is made of."""
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -8,13 +9,16 @@ import torch
 from stopping import Stop, stop_at, timeless
 from torch import nn
 
+from recipes import flagship_ladder, flagship_shd
 from recipes.engine.data.augmented_counts import AugmentedCounts
 from recipes.engine.data.binned import Binning
+from recipes.engine.results import comparison
 from recipes.engine.training import trainer
 from recipes.engine.training.averages import WeightAverage
 from recipes.engine.training.losses import rates_above
 from recipes.engine.training.objectives import Moment
 from recipes.engine.training.schedules import cosine, one_cycle, share_done
+from recipes.flagship.ladder import network_of_rung
 from recipes.flagship.network import FlagshipNetwork, LeakyReadout
 from recipes.flagship.training import FlagshipObjective, FlagshipTraining
 
@@ -151,3 +155,38 @@ def test_a_stopped_run_with_augmentations_and_an_average_ends_where_the_uninterr
     last = torch.load(tmp_path / "whole" / "last.ckpt", weights_only=True)
     average, own = last["objective"]["average"]["average"], last["state_dict"]
     assert not average["readout.0.weight"].equal(own["network.readout.0.weight"])
+
+
+def test_every_rung_of_the_ladder_changes_one_thing_and_the_last_is_the_flagship():
+    settings = [comparison.flat(flagship_ladder.RECIPE.settings_of(row)) for row in flagship_ladder.RECIPE.rows]
+    changed = [comparison.differing(pair) for pair in itertools.pairwise(settings)]
+    told = [{name.partition(" ")[0] for name in names} for names in changed]
+    assert all(len(kinds) == 1 for kinds in told), told
+    together = {"network learned_step", "network neuron"}, {"network dropout", "network hidden"}
+    assert all(len(names) == 1 or set(names) in together or "augmentation" in names[0] for names in changed), changed
+    flagship = flagship_shd.RECIPE
+    ours = flagship_ladder.RECIPE.settings_of(flagship_ladder.RECIPE.rows[-1])
+    theirs = flagship.settings_of(next(row for row in flagship.rows if row.key == "75k"))
+    assert ours["training"] == theirs["training"] | {"epochs": 20} and ours["augmentation"] == theirs["augmentation"]
+    torch.manual_seed(0)
+    here = flagship_ladder.RECIPE.build(140, 20, ours).network
+    torch.manual_seed(0)
+    there = flagship.build(140, 20, theirs).network
+    for (name, ours), (other, theirs) in zip(here.state_dict().items(), there.state_dict().items(), strict=True):
+        assert name == other and torch.equal(ours, theirs)
+
+
+def test_a_time_step_that_is_not_learned_stays_as_it_was_drawn():
+    rung = next(row for row in flagship_ladder.RECIPE.rows if row.key == "c-silif")
+    network = flagship_ladder.RECIPE.build(20, 3, flagship_ladder.RECIPE.settings_of(rung)).network
+    fixed = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert fixed == {"hidden.0.neuron.log_dt", "hidden.1.neuron.log_dt"}
+
+
+@pytest.mark.parametrize(
+    "asked, said",
+    [({"start": "nowhere"}, "Deckers or here"), ({"start": "Deckers", "neuron": "LIF"}, "not LIF, memoryless")],
+)
+def test_a_start_of_the_ladder_that_is_none_is_refused(asked, said):
+    with pytest.raises(ValueError, match=said):
+        network_of_rung(10, 2, **asked)

@@ -1,5 +1,6 @@
 """``python -m recipes tune``: cross-validation over the speakers of the training set."""
 
+import argparse
 import functools
 import gzip
 import json
@@ -13,6 +14,7 @@ import pytest
 
 from recipes.__main__ import main
 from recipes.deckers_table1 import RECIPE as DECKERS
+from recipes.engine.command import options
 from recipes.engine.data import binned, shd_folder
 from recipes.engine.errors import DataError
 from recipes.eventprop_shd import RECIPE as EVENTPROP
@@ -48,6 +50,13 @@ def test_every_speaker_is_left_out_once(source, folder, count):
     assert sorted(who for fold in folds for who in fold) == list(SPEAKERS)
     assert max(map(len, folds)) - min(map(len, folds)) <= 1
     assert folds == source.folds(folder, count)
+
+
+def test_every_speaker_can_be_left_out_alone(source, folder):
+    parser = argparse.ArgumentParser()
+    options.add_folds(parser)
+    folds = source.folds(folder, parser.parse_args(["--folds", "speakers"]).folds)
+    assert sorted(folds) == [(who,) for who in SPEAKERS]
 
 
 def test_nobody_who_is_left_out_is_trained_on_and_no_other_file_is_read(source, folder):

@@ -39,9 +39,10 @@ def find(recipe: "TableRecipe", request: Request) -> tuple[list[dict], list[Fail
 def _matches(request: Request, run: dict, defaults: dict) -> bool:
     """``defaults``: the recipe's settings, which runs from before a setting was there had."""
     settings = run["settings"]
-    if run["network"] not in {row.key for row in request.rows} or settings["protocol"] == CROSS_VALIDATION:
+    row = next((row for row in request.rows if row.key == run["network"]), None)
+    if row is None or settings["protocol"] == CROSS_VALIDATION:
         return False
-    if not request.source.matches(request.source_options, settings):
+    if not request.source.changed(row.data).matches(request.source_options, settings):
         return False
     for part, changes in request.changes.items():
         for name, value in changes.items():

@@ -151,6 +151,12 @@ def add_training(parser: argparse.ArgumentParser, epochs: str, batch_size: str, 
         metavar="N",
         help="GPUs, or processes on the processor, among which every batch is divided (default 1)",
     )
+    parser.add_argument(
+        "--num-nodes",
+        type=_few,
+        metavar="N",
+        help="machines with --devices each; torchrun or srun starts this command on all of them (default 1)",
+    )
     parser.add_argument("--precision", choices=PRECISIONS, help="(default 32)")
     parser.add_argument(
         "--tensorboard", action="store_true", help="also log every epoch for TensorBoard, beside each run's metrics.csv"
@@ -171,16 +177,47 @@ def add_training(parser: argparse.ArgumentParser, epochs: str, batch_size: str, 
     )
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option of pictures that are drawn again without their runs."""
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="draw what this file of `table` or `run` holds, not the runs of a folder"
+    )
+
+
+CHOICES = ("only", "seeds", "epochs", "batch_size", "set", "protocol", "precision", "data_dir", "smoke")
+
+
+def check_json(given: argparse.Namespace) -> None:
+    """Raises :class:`OptionError` for what chooses among runs: a file is drawn as a whole."""
+    for name in CHOICES:
+        if given.json and getattr(given, name, None):
+            raise OptionError(f"--json draws all that its file holds; leave out --{name.replace('_', '-')}")
+
+
+def add_energy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--energy",
+        action="store_true",
+        help="also show the synaptic operations of a test sample, and their energy by the usual figures of 45 nm; run "
+        "measures what has not been measured yet",
+    )
+
+
 def add_folds(parser: argparse.ArgumentParser) -> None:
     """The option of cross-validation alone."""
     parser.add_argument(
         "--folds",
-        type=positive,
+        type=_groups,
         default=10,
-        metavar="N",
+        metavar="N|speakers",
         help="groups of training speakers, each left out once (default 10, as the EventProp paper: with ten speakers one "
-        "each)",
+        'each); "speakers": every one alone',
     )
+
+
+def _groups(text: str) -> int:
+    """How many; where there are fewer speakers, each is alone."""
+    return 1_000_000 if text == "speakers" else positive(text)
 
 
 def of_source(source: Source) -> dict[str, Any]:

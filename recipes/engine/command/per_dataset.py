@@ -15,10 +15,15 @@ class PerDataset:
     name: str
     title: str
     parts: dict[str, Any]
+    redraws = True  # `plot --json`
 
     @property
     def paper_used(self) -> str:
         return "\n\n".join(f"--dataset {name}\n{part.paper_used}" for name, part in self.parts.items())
+
+    @property
+    def has_energy(self) -> bool:
+        return all(getattr(part, "has_energy", False) for part in self.parts.values())
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         first, *others = self.parts.values()

@@ -38,6 +38,19 @@ class Plan:
         return self.request.rows
 
     @property
+    def by_data(self) -> list["Plan"]:
+        """This plan in parts whose rows have the same samples."""
+        parts: dict[str, list[Row]] = {}
+        for row in self.rows:
+            parts.setdefault(json.dumps(row.data, sort_keys=True), []).append(row)
+        return [
+            dataclasses.replace(
+                self, request=dataclasses.replace(self.request, rows=tuple(rows)), source=self.source.changed(rows[0].data)
+            )
+            for rows in parts.values()
+        ]
+
+    @property
     def load(self) -> Callable[[], Splits]:
         """Loads the data that were asked for; what is not there is downloaded now."""
         folder = self.data_dir or self.source.download(self.request.offline)
@@ -94,8 +107,8 @@ def make(recipe: "TableRecipe", request: Request, seeds: int) -> Plan:
     hardware = Hardware.chosen(request, recipe.objective)
     options.check_tensorboard(request.tensorboard)
     smallest = min(hyper(recipe, request, row).batch_size for row in request.rows)
-    if smallest < hardware.devices:
-        raise OptionError(f"--devices {hardware.devices}: batches of {smallest} samples are too small to divide")
+    if smallest < hardware.processes:
+        raise OptionError(f"{hardware.asked}: batches of {smallest} samples are too small to divide")
     numbers = request.seeds or tuple(range(smoke.get("seeds", seeds)))
     store = RunStore(options.writable_folder(request.out))
     return Plan(recipe, request, source, data_dir, numbers, hardware, store)

@@ -17,15 +17,16 @@ from . import finished, options, plan, request, work
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One network of a table: what sets it apart from the others in its build (``settings``) and in its
-    training (``training``), and the paper's figures for it ({}: none; else any of mean, std, max, parameters,
-    spikes)."""
+    """One network of a table: what sets it apart from the others in its build (``settings``), in its training
+    (``training``) and in its samples (``data``: changes of the source's ``settings``, part by part), and the paper's
+    figures for it ({}: none; else any of mean, std, max, parameters, spikes)."""
 
     key: str
     name: str
     settings: dict
     paper: dict
     training: dict = dataclasses.field(default_factory=dict)
+    data: dict[str, dict] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,8 @@ class TableRecipe:
     figures: tuple[str, ...] = ("accuracy", "learning_curves")
     paper_instead: dict[str, str] = dataclasses.field(default_factory=dict)
 
+    redraws = True  # `plot --json`
+
     # ------------------------------------------------------------------------------------------- command line
 
     @property
@@ -75,6 +78,11 @@ class TableRecipe:
         width = max(len(row.key) for row in self.rows) + 2
         lines += ["Networks (--only):"] + [f"  {row.key:{width}}{row.name}" for row in self.rows]
         return "\n".join(lines)
+
+    @property
+    def has_energy(self) -> bool:
+        """Whether ``run`` and ``table`` have the option ``--energy``."""
+        return True
 
     @property
     def default_out(self) -> str:
@@ -118,7 +126,7 @@ class TableRecipe:
     def settings_of(self, row: Row) -> dict[str, dict]:
         """All settings of a row, and of the data, as the recipe has them: without ``--smoke`` or any other option."""
         values = {part: {name: value for name, (value, _) in of.items()} for part, of in self.numbers.items()}
-        return self.source_of_data.settings | {
+        return self.source_of_data.changed(row.data).settings | {
             "network": values["network"] | row.settings,
             "training": values["training"] | row.training,
         }
@@ -134,10 +142,19 @@ class TableRecipe:
         """Train what is not finished yet, then show and write the table and its plots; 1 if a run failed. Runs that other
         processes are training are left to them."""
         asked = request.parse(self, given)
-        runs, failed = work.finish(plan.make(self, asked, self.seeds))
+        planned = plan.make(self, asked, self.seeds)
+        runs, failed = work.finish(planned)
         if runs:
+            if given.energy:
+                runs = self._measured(runs, planned)
             finished.show(self, runs, failed, asked.out, plot=True)
         return 1 if failed else 0
+
+    def _measured(self, runs: list[dict], planned: plan.Plan) -> list[dict]:
+        from . import energy  # neurons of the package: seconds that a table need not pay
+
+        energy.measure(planned, runs)
+        return energy.with_operations(runs, planned.request.out)
 
     def tune(self, given: argparse.Namespace) -> int:
         """Cross-validation over the training speakers: :mod:`recipes.engine.command.tuning`."""
@@ -149,14 +166,22 @@ class TableRecipe:
         """Show and write the table of the finished runs; 1 if some could not be read."""
         asked = request.parse(self, given)
         runs, failed = finished.find(self, asked)
+        if given.energy:
+            from . import energy
+
+            runs = energy.with_operations(runs, asked.out)
         finished.show(self, runs, failed, asked.out, plot=False)
         return 1 if failed else 0
 
     def plot(self, given: argparse.Namespace) -> int:
-        """Draw the finished runs; 1 if some could not be read."""
+        """Draw the finished runs, or a table's JSON; 1 if some runs could not be read."""
         from ..results import plots
 
+        options.check_json(given)
         asked = request.parse(self, given)
+        if given.json:
+            tables.announce(plots.rewrite(self, given.json, asked.out))
+            return 0
         runs, failed = finished.find(self, asked)
         tables.announce(plots.write(self, runs, asked.out))
         return 1 if failed else 0

@@ -47,6 +47,7 @@ class Request:
     changed: str
     accelerator: Literal["auto", "cpu", "gpu"] | None
     devices: int | None
+    num_nodes: int | None
     precision: Literal["32", "bf16-mixed", "16-mixed"] | None
     threads: int | None
     tensorboard: bool
@@ -73,6 +74,7 @@ def parse(recipe: "TableRecipe", given: argparse.Namespace, networks: tuple[str,
         changed=" ".join(f"--set {name}={json.dumps(value)}" for name, value in given.set),
         accelerator=given.accelerator,
         devices=given.devices,
+        num_nodes=given.num_nodes,
         precision=given.precision,
         threads=given.threads,
         tensorboard=given.tensorboard,

@@ -9,8 +9,10 @@ import argparse
 import functools
 import json
 import statistics
+from collections.abc import Callable
+from pathlib import Path
 
-from ..data.sources import CROSS_VALIDATION
+from ..data.sources import CROSS_VALIDATION, Splits
 from ..errors import OptionError, RunError
 from ..results import comparison, tables
 from . import plan, request, work
@@ -38,8 +40,11 @@ def tune(recipe, given: argparse.Namespace) -> int:
     folds = planned.source.folds(data_dir, given.folds)
     failed = []
     for number, left_out in enumerate(folds, 1):
-        print(f"Fold {number} of {len(folds)}: without speaker{'s'[: len(left_out) > 1]} {_names(left_out)}")
-        failed += work.train(planned, functools.partial(planned.source.load_fold, data_dir, left_out))[1]
+        if planned.hardware.leads:
+            print(f"Fold {number} of {len(folds)}: without speaker{'s'[: len(left_out) > 1]} {_names(left_out)}")
+        failed += work.train(planned, functools.partial(_loads, data_dir, left_out))[1]
+    if not planned.hardware.leads:
+        return 0
     keys = [row.key for row in planned.rows]
     damaged: list[RunError] = []
     runs = [run for run in planned.store.results(recipe.name, damaged) if run["network"] in keys]
@@ -53,6 +58,10 @@ def tune(recipe, given: argparse.Namespace) -> int:
     tables.show(found)
     tables.announce(found.write(asked.out))
     return 1 if failed else 0
+
+
+def _loads(data_dir: Path | None, left_out: tuple[int, ...], part: plan.Plan) -> Callable[[], Splits]:
+    return functools.partial(part.source.load_fold, data_dir, left_out)
 
 
 def sheet(recipe, runs: list[dict], folds: list[tuple[int, ...]]) -> tables.Sheet:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from ..data.sources import Source
 from ..errors import OptionError, RunError, one_line
+from ..results import redrawing
 from ..results.runs import Run, RunStore
 from ..results.tables import Sheet, announce, other_settings, show
 from ..training.kept import check_weights, load_kept
-from . import finished, plan, request, work
+from . import finished, options, plan, request, work
 from .plan import Plan
 from .recipe import TableRecipe
 from .request import Request
@@ -25,7 +26,8 @@ class View:
     """A table or figure of the runs of another recipe, kept in that recipe's folder.
 
     ``run`` trains those of ``networks`` that are not finished, exactly as ``of`` would. ``tabulate`` makes the table of
-    the finished runs, ``draw`` its picture; both are called with (view, runs, store).
+    the finished runs, called with (view, runs, store); ``draw`` its picture, called with (view, facts), where ``facts`` is
+    what the table's JSON holds.
     """
 
     name: str
@@ -34,7 +36,9 @@ class View:
     of: TableRecipe
     networks: tuple[str, ...]
     tabulate: Callable[["View", list[dict], RunStore], Sheet]
-    draw: Callable[["View", list[dict], RunStore], Any]
+    draw: Callable[["View", dict], Any]
+
+    redraws = True  # `plot --json`
 
     @property
     def paper_used(self) -> str:
@@ -75,8 +79,12 @@ class View:
         return 1 if failed else 0
 
     def plot(self, given: argparse.Namespace) -> int:
-        """Draw the finished runs; 1 if some could not be read."""
+        """Draw the finished runs, or a table's JSON; 1 if some runs could not be read."""
+        options.check_json(given)
         asked = self._asked(given)
+        if given.json:
+            announce(self._draw(redrawing.read(self.name, given.json), asked.out, of=given.json))
+            return 0
         runs, failed = finished.find(self.of, asked)
         announce(self._plot(runs, asked.out))
         return 1 if failed else 0
@@ -91,9 +99,18 @@ class View:
         return sheet.write(out)
 
     def _plot(self, runs: list[dict], out: Path) -> list[Path]:
+        return self._draw(self.tabulate(self, runs, RunStore(out)).facts, out)
+
+    def _draw(self, facts: dict, out: Path, of: Path | None = None) -> list[Path]:
+        """``of``: the file that the facts come from. Raises :class:`OptionError` where it holds others."""
         from ..results import plots
 
-        figure = self.draw(self, runs, RunStore(out))
+        try:
+            figure = self.draw(self, facts)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            if of is None:
+                raise
+            raise OptionError(f"--json {of}: not the JSON of this table ({one_line(error, 100)})") from error
         return plots.save(figure, out / f"{self.name}.png")
 
 

@@ -19,6 +19,7 @@ import dataclasses
 import functools
 import hashlib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..files import cache, downloads, plain_files
 from . import clip_lists
-from .sources import PROTOCOLS, Source, Splits
+from .sources import PROTOCOLS, UNKNOWN, Source, Splits
 
 _LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 _CACHE_FORMAT = 2  # raised whenever the meaning of a cached file changes
@@ -71,18 +72,37 @@ class MelSpectrogram:
 
     def features(self, clips: Tensor, rate: int) -> Tensor:
         """Clips ``[N, samples]`` recorded at ``rate`` -> decibels ``[N, T, bands]``."""
-        from torchaudio import functional, transforms  # a second that --help need not pay
+        from torchaudio import functional  # a second that --help need not pay
 
         samples = round(self.duration * rate)
         clips = torch.nn.functional.pad(clips[:, :samples], (0, samples - min(samples, clips.shape[1])))
-        clips = functional.resample(clips, rate, self.rate)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
-            mel = transforms.MelSpectrogram(
-                self.rate, n_fft=self.window, hop_length=self.hop, n_mels=self.bands, f_min=self.lowest,
-                f_max=self.highest, power=2.0,
-            )  # fmt: skip
-        return transforms.AmplitudeToDB()(mel(clips)).transpose(1, 2)
+        return _decibels_of_bands(self)(functional.resample(clips, rate, self.rate)).transpose(1, 2)
+
+
+@functools.lru_cache(maxsize=4)
+def _decibels_of_bands(of: MelSpectrogram) -> torch.nn.Module:
+    """Clips ``[N, samples]`` at ``of.rate`` -> decibels ``[N, bands, T]``."""
+    from torchaudio import transforms
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
+        mel = transforms.MelSpectrogram(
+            of.rate, n_fft=of.window, hop_length=of.hop, n_mels=of.bands, f_min=of.lowest, f_max=of.highest, power=2.0
+        )
+    return torch.nn.Sequential(mel, transforms.AmplitudeToDB())
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelledMelSpectrogram(MelSpectrogram):
+    """The same, with the loudness of a clip taken out: in tens of decibels above the clip's mean, nothing more than
+    ``floor`` decibels below its loudest place."""
+
+    floor: float = 60.0
+
+    def features(self, clips: Tensor, rate: int) -> Tensor:
+        decibels = super().features(clips, rate)
+        decibels = decibels.maximum(decibels.amax((1, 2), keepdim=True) - self.floor)
+        return (decibels - decibels.mean((1, 2), keepdim=True)) / 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +118,10 @@ class Spectrograms:
     def batch(self, which: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Features [N, T, bands] and labels [N]; nothing random."""
         return torch.from_numpy(self.features[which]), torch.from_numpy(self.labels[which])
+
+    def add_to(self, digest) -> None:
+        cache.update(digest, self.features)
+        digest.update(self.labels)
 
 
 class SpeechCommands(Source):
@@ -129,9 +153,8 @@ class SpeechCommands(Source):
         digest, parts = hashlib.sha256(), {}
         for split, paths in files.items():
             labels = np.array([words.index(path.parent.name) for path in paths], np.int64)
-            parts[split] = Spectrograms(self._read(data_dir, split, paths), labels)
-            cache.update(digest, parts[split].features)
-            digest.update(labels)
+            parts[split] = self._part(data_dir, split, paths, labels)
+            parts[split].add_to(digest)
         return Splits(
             _name(words),
             protocol,
@@ -143,22 +166,40 @@ class SpeechCommands(Source):
             f"{_LISTS['valid']} ({len(parts['valid'])} clips)",
             digest.hexdigest()[:16],
             paper_criterion="valid_accuracy",
+            class_names=tuple(words),
         )
+
+    def of_run(self, settings: dict) -> "SpeechCommands":
+        return SpeechCommands(MelSpectrogram(**settings["features"]), self.rate)
+
+    def recordings(self, path: Path, allow_silence: bool = False) -> Spectrograms:
+        plain_files.checked(path)
+        clip = self._clip(path)
+        if not allow_silence and not clip.any():
+            raise DataError(f"{path}: silent from beginning to end; if that is meant, --allow-silence keeps it")
+        features = self.features.features(torch.from_numpy(clip[None]), self.rate)
+        return Spectrograms(features.numpy(), np.array([UNKNOWN]))
 
     def smoke(self) -> tuple["SpeechCommands", Path]:
         from . import miniature_speech
 
         return self, miniature_speech.make()
 
-    def _read(self, data_dir: Path, split: str, paths: list[Path]) -> cache.OnDisk:
+    def _part(self, data_dir: Path, split: str, paths: list[Path], labels: np.ndarray) -> "Spectrograms":
+        append = functools.partial(self._append_spectrograms, paths=paths)
+        key = [{"features": dataclasses.asdict(self.features)}, split]
+        return Spectrograms(self._kept("mel", data_dir, paths, key, "features", append), labels)
+
+    def _kept(
+        self, kind: str, data_dir: Path, paths: list[Path], key: list, name: str, append: Callable[[cache.Sink], None]
+    ) -> cache.OnDisk:
+        """What ``append`` makes of these clips, from the cache where it is there already."""
         listing = hashlib.sha256()
         for path in paths:
             stat = plain_files.checked(path)
             listing.update(f"{path.relative_to(data_dir)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-        key = [_CACHE_FORMAT, self.settings, split, listing.hexdigest()]
-        kept = cache.entry("mel", data_dir, key)
-        names = ("features",)
-        return cache.cached(data_dir, kept, lambda sink: self._append_spectrograms(sink, paths), names)["features"]
+        kept = cache.entry(kind, data_dir, [_CACHE_FORMAT, *key, listing.hexdigest()])
+        return cache.cached(data_dir, kept, append, (name,))[name]
 
     def _append_spectrograms(self, sink: cache.Sink, paths: list[Path]) -> None:
         for start in range(0, len(paths), _CHUNK):

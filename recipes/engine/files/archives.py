@@ -32,13 +32,20 @@ def unpack(archive: Path, folder: Path) -> None:
 
 def unpack_file(archive: Path, name: str, into: Path) -> None:
     """The one file called ``name``, in whichever folder of the archive, as ``into``. Raises :class:`DataError`."""
+    with atomic.replacing(into) as part, open(part, "wb") as file:
+        copy_file(archive, name, file)
+
+
+def copy_file(archive: Path, name: str, into: BinaryIO) -> None:
+    """Likewise into an open file."""
     found, left = [], bounded.most(plain_files.checked(archive).st_size)
     with _explained(archive):
         for inside, content in _files(archive):
             found.append(inside)
             if inside.name == name:
-                with atomic.replacing(into) as part, open(part, "wb") as file:
-                    left = bounded.copy(content, file, left, archive)
+                into.seek(0)
+                into.truncate()
+                left = bounded.copy(content, into, left, archive)
     if name not in [inside.name for inside in found]:
         held = ", ".join(map(str, found[:10])) or "nothing"
         raise DataError(f"{archive}: no file {name} in this archive; it holds {held}")

@@ -1,9 +1,9 @@
-"""HDF5 files from anywhere, gzipped or not: read without following what they say about other files, and without taking
-more memory than their size accounts for.
+"""HDF5 files from anywhere, packed (.gz, .zip) or not: read without following what they say about other files, and without
+taking more memory than their size accounts for.
 
 An HDF5 file may name others: by external links, by virtual data sets and by external storage of a data set. It may declare
 any shape without storing it, and a list of any length in 16 bytes. All of that is refused here, with the name of the file
-and of the data set. Limits: a gzipped file unpacks to at most 100 times its size (or 256 MiB), a data set has at most 2^24
+and of the data set. Limits: a packed file unpacks to at most 100 times its size (or 256 MiB), a data set has at most 2^24
 rows, a chunk at most 64 MiB (compressed, at most 1 MiB, and no more than what it holds), and the lists of a
 data set together are no longer than the file.
 """
@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from ..errors import DataError
-from . import bounded, cache, plain_files
+from . import archives, bounded, cache, plain_files
 
 _MOST_ROWS = 1 << 24
 _MOST_OF_A_CHUNK = 64 << 20
@@ -43,7 +43,7 @@ def opened(path: Path) -> Iterator["Hdf5File"]:
     # Nameless: gone with the process, however it ends. Not in /tmp, which may be small, or memory.
     with open(path, "rb") as packed, tempfile.TemporaryFile(dir=cache.folder()) as plain:
         raw: BinaryIO = packed
-        if path.suffix == ".gz":
+        if path.suffix in (".gz", ".zip"):
             _unpack(path, plain)
             raw = plain
         try:
@@ -55,6 +55,9 @@ def opened(path: Path) -> Iterator["Hdf5File"]:
 
 
 def _unpack(path: Path, plain: BinaryIO) -> None:
+    if path.suffix == ".zip":
+        archives.copy_file(path, path.stem, plain)
+        return
     try:
         with gzip.open(path, "rb") as packed:
             bounded.copy(packed, plain, bounded.most(path.stat().st_size), path)

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import platformdirs
+
 log = logging.getLogger(__name__)
 
 _NAME = "snn_delay_plugins"
@@ -13,13 +15,15 @@ _said: set[Path] = set()
 
 
 def cache() -> Path:
-    """$SNN_DELAY_PLUGINS_CACHE, else ~/.cache/snn_delay_plugins. Without a home folder that can be written,
-    $XDG_CACHE_HOME or the folder for temporary files, after saying so once. Nothing is made here."""
+    """$SNN_DELAY_PLUGINS_CACHE, else the system's folder for caches (on Linux $XDG_CACHE_HOME or ~/.cache). Where that
+    cannot be written, the folder for temporary files, after saying so once. Nothing is made here."""
     if named := os.environ.get("SNN_DELAY_PLUGINS_CACHE"):
         return Path(named)
     home = _home()
-    if home and _writable(home / ".cache" / _NAME):
-        return home / ".cache" / _NAME
+    if home or os.environ.get("XDG_CACHE_HOME"):
+        usual = Path(platformdirs.user_cache_dir(_NAME, appauthor=False))
+        if usual.is_absolute() and _writable(usual):
+            return usual
     instead = _without_home()
     if instead not in _said:
         _said.add(instead)
@@ -39,9 +43,6 @@ def _home() -> Path | None:
 
 
 def _without_home() -> Path:
-    named = os.environ.get("XDG_CACHE_HOME")
-    if named and os.path.isabs(named) and _writable(Path(named) / _NAME):
-        return Path(named) / _NAME
     user = os.getuid() if hasattr(os, "getuid") else 0
     try:
         shared = Path(tempfile.gettempdir()) / f"{_NAME}-{user}"

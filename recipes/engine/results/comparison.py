@@ -10,8 +10,11 @@ def without_row(recipe, run: dict) -> dict:
         "network": {name for row in recipe.rows for name in row.settings},
         "training": {name for row in recipe.rows for name in row.training},
     }
+    for row in recipe.rows:
+        for part, values in row.data.items():
+            varied.setdefault(part, set()).update(values)
     return run["settings"] | {
-        part: {name: value for name, value in run["settings"][part].items() if name not in names}
+        part: {name: value for name, value in run["settings"].get(part, {}).items() if name not in names}
         for part, names in varied.items()
     }
 

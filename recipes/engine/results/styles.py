@@ -24,7 +24,7 @@ class Style:
 def has_delays(settings: dict) -> bool:
     """Whether the network that ``settings`` build has delays."""
     if "delays" in settings:
-        return bool(settings["delays"])
+        return settings["delays"] not in (False, None, "none")
     return settings.get("connections") != "no delays" and bool(settings.get("max_delay"))
 
 
@@ -66,7 +66,7 @@ def _architecture(row) -> str:
     """What a row is but for its size and its delays."""
     settings = {
         name: value
-        for name, value in {**row.training, **row.settings}.items()
+        for name, value in {**row.data, **row.training, **row.settings}.items()
         if name not in OF_DELAYS and not (name == "hidden" and isinstance(value, int)) and value != "no delays"
     }
     return json.dumps(settings, sort_keys=True, default=str)

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ..files import atomic
-from . import comparison
+from . import comparison, redrawing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +51,10 @@ def summarise(recipe, runs: list[dict]) -> list[dict]:
             gpu = [run["peak_gpu_memory_mib"] for run in ours if run.get("peak_gpu_memory_mib")]
             if gpu:
                 entry["peak_gpu_memory_mib"] = max(gpu)
+            if measured_ := [run["operations"] for run in ours if run.get("operations")]:
+                for name in ("synaptic_operations", "multiply_accumulates"):
+                    entry[name] = statistics_of([found[name] / found["samples"] for found in measured_])
+                entry["nanojoules"] = statistics_of([found["energy"] * 1e9 for found in measured_])
             if protocol == "clean":
                 entry["valid"] = statistics_of([epoch["valid_accuracy"] for epoch in chosen])
         rows.append(entry)
@@ -80,7 +84,10 @@ def columns(recipe, runs: list[dict]) -> list[Column]:
         second, form = ("max", "{mean:.2f} / {max:.2f}") if "max" in known else ("std", "{mean:.2f} ± {std:.2f}")
         heading = f"paper, {recipe.paper_data}: mean {'/' if second == 'max' else '±'} {second} (%)"
         paper = [Column(heading, lambda row: _paper(row, form, "mean"))]
-    best = [Column(f"{data}: best test epoch (%)", _ours("best_test", spread, 1))]
+    chosen_by = [
+        Column(f"{data}: validation (%)", _ours("valid", spread, 1)),
+        Column(f"{data}: best test epoch (%)", _ours("best_test", spread, 1)),
+    ]
     gpu = Column("peak GPU MiB", lambda row: _number(row, "peak_gpu_memory_mib", ".0f"))
     return [
         Column("network", lambda row: row["name"]),
@@ -88,12 +95,26 @@ def columns(recipe, runs: list[dict]) -> list[Column]:
         Column(f"{data}: mean ± std (%)", _ours("test", spread, 1)),
         Column("max (%)", _ours("test", lambda values, digits: f"{values['max']:.{digits}f}", 1)),
         Column("seeds", lambda row: str(row["runs"])),
-        *(best if protocol == "clean" else []),
+        *(chosen_by if protocol == "clean" else []),
         _beside_paper("parameters", known, "parameters", lambda row: _number(row, "parameters", ",d"), "{parameters}"),
         _beside_paper("spikes/neuron", known, "spikes", _ours("spikes_per_neuron", spread, 2), "{spikes:g}"),
         Column("s/epoch", lambda row: _number(row, "seconds_per_epoch", ".2f")),
         Column("peak MiB", lambda row: _number(row, "peak_memory_mib", ".0f")),
         *([gpu] if any(run.get("peak_gpu_memory_mib") for run in runs) else []),
+        *_of_operations(runs),
+    ]
+
+
+def _of_operations(runs: list[dict]) -> list[Column]:
+    """Where ``--energy`` asks for them."""
+    if not any("operations" in run for run in runs):
+        return []
+    multiplied = any(run["operations"] and run["operations"]["multiply_accumulates"] for run in runs)
+    macs = Column("MACs/sample", _ours("multiply_accumulates", spread, 0))
+    return [
+        Column("SynOps/sample", _ours("synaptic_operations", spread, 0)),
+        *([macs] if multiplied else []),
+        Column("nJ/sample", _ours("nanojoules", spread, 1)),
     ]
 
 
@@ -150,7 +171,21 @@ def notes(recipe, runs: list[dict]) -> list[str]:
         "the chosen epoch.",
         "Time: median training epoch, evaluation excluded; memory: peak resident memory of the process, "
         f"libraries and data included; {machines}.",
+        *_notes_on_operations(runs),
         *(f"Versions: {text}." for text in versions),
+    ]
+
+
+def _notes_on_operations(runs: list[dict]) -> list[str]:
+    if not any("operations" in run for run in runs):
+        return []
+    absent = sorted({run["network"] for run in runs if not run["operations"]})
+    return [
+        "SynOps: additions of a weight to a neuron, one for each spike and synapse (each tap of a delay between two "
+        "steps); MACs: multiplications and additions on graded input; both of the test samples at the chosen epoch. "
+        "Energy: 0.9 pJ an addition, 4.6 pJ a MAC (45 nm, 32-bit floating point; Horowitz, ISSCC 2014); the neurons' own "
+        "updates and memory are not in it.",
+        *([f"Not measured: {', '.join(absent)}; run with --energy does."] if absent else []),
     ]
 
 
@@ -163,12 +198,14 @@ def other_settings(recipe, runs: list[dict], shown: Collection[str] = ()) -> lis
 def _where(run: dict) -> str:
     """What a run was trained on; results of earlier versions say nothing and were trained by one process."""
     hardware = run.get("hardware", {})
-    devices, precision = hardware.get("devices", 1), hardware.get("precision", "32")
+    devices, nodes = hardware.get("devices", 1), hardware.get("nodes", 1)
+    precision = hardware.get("precision", "32")
     if "gpu" in hardware:
         where = f"{devices} {hardware['gpu']}"
     else:
         threads = f"{counted(run['threads'], 'thread')} of {run['machine']['processor']}"
-        where = threads if devices == 1 else f"{devices} processes, each {threads}"
+        where = threads if devices * nodes == 1 else f"{devices} process{'es' * (devices > 1)}, each {threads}"
+    where = where if nodes == 1 else f"{nodes} nodes with {where}"
     return where if precision == "32" else f"{where}, precision {precision}"
 
 
@@ -224,7 +261,12 @@ def sheet(recipe, runs: list[dict], failed: Collection[str] = ()) -> Sheet:
     cells = [[column.cell(row) for column in shown] for row in rows if row["runs"] or row["paper"]]
     if absent := [row["key"] for row in rows if not row["runs"] and row["key"] not in failed]:
         remarks = [*remarks, f"Not run: {', '.join(absent)}."]
-    facts = {"settings": runs[0]["settings"], "data": runs[0]["data"], "notes": remarks, "rows": rows}
+    facts = {
+        "settings": runs[0]["settings"],
+        "data": runs[0]["data"],
+        "notes": remarks,
+        "rows": [row | redrawing.curves_of(row, runs) for row in rows],
+    }
     return Sheet(recipe.name, recipe.title, [column.heading for column in shown], cells, remarks, facts)
 
 

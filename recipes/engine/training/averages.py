@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from snn_delay_plugins.parameters import project_
+
 
 class WeightAverage:
     r"""The exponential moving average of all parameters and floating-point buffers of a network.
@@ -29,6 +31,7 @@ class WeightAverage:
         if self._own is not None:
             raise RuntimeError("the network holds its average: swap it back before the training goes on")
         self.steps += 1
+        project_(self.network)  # an optimizer's own hooks, this one's caller, run before that of the bounds
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.decay else 0.0
         for name, value in self._tensors():
             self._average[name] = self._average[name].to(value.device).lerp_(value, 1 - decay)

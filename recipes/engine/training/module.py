@@ -7,7 +7,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from ..errors import Diverged
+from ..errors import Diverged, RunError
 from . import parallel
 from .batches import Batch, seed_everything
 from .checkpoints import check_optimizer
@@ -51,6 +51,10 @@ class Training(lightning.LightningModule):
             check_optimizer(self.optimizers().optimizer)
             if self.current_epoch != len(self.history):
                 raise ValueError(f"it would go on with epoch {self.current_epoch + 1} after {len(self.history)}")
+        epochs = torch.tensor([1, self.current_epoch], device=self.device)
+        processes, altogether = parallel.total(epochs).tolist()
+        if altogether != processes * self.current_epoch:
+            raise RunError("the processes have read different checkpoints: --out must lie on a disk that all nodes share")
         self.begun = True
 
     def on_train_epoch_start(self) -> None:

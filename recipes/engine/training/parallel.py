@@ -17,11 +17,8 @@ With one process all of these do nothing.
 import contextlib
 import multiprocessing
 import os
-import pickle
 import signal
-import socket
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
@@ -32,6 +29,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 from .. import stopping
+from .launcher import PERIOD, Group, free_port, sendable
 
 
 class Share(NamedTuple):
@@ -138,26 +136,36 @@ def _several() -> bool:
 # ------------------------------------------------------------------------------------------------- processes
 
 
-def run(work: Callable[..., Any], arguments: tuple, processes: int, report: Callable[..., None]) -> Any:
+def run(
+    work: Callable[..., Any], arguments: tuple, processes: int, report: Callable[..., None], group: Group | None = None
+) -> Any:
     """``work(report, *arguments)`` in ``processes`` new processes that find each other as torchrun's do; the result of
-    the first. ``report`` is called here with what the first one reports.
+    the first. ``report`` is called here with what the first one reports. Of a ``group`` every member starts one of them,
+    whose result it gets.
 
     An error in any of them ends them all and is raised here; so does their end when this process dies.
     """
     context = torch.multiprocessing.get_context("spawn")
-    ends = [context.Pipe(duplex=False) for _ in range(processes)]
-    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(processes)}
-    threads = max(1, torch.get_num_threads() // processes)
+    ranks = [(rank, rank) for rank in range(processes)] if group is None else [(group.rank, group.local)]
+    ends = [context.Pipe(duplex=False) for _ in ranks]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())} if group is None else group.meeting_point()
+    environment = place | {"WORLD_SIZE": str(processes)}
+    threads = max(1, torch.get_num_threads() // len(ranks))
     workers = [
-        context.Process(target=_process, args=(rank, environment, threads, sender, work, arguments), daemon=True)
-        for rank, (_, sender) in enumerate(ends)
+        context.Process(
+            target=_process,
+            args=(rank, environment | {"RANK": str(rank), "LOCAL_RANK": str(local)}, threads, sender, work, arguments),
+            name=f"process {rank} of {processes}",
+            daemon=True,
+        )
+        for (rank, local), (_, sender) in zip(ranks, ends, strict=True)
     ]
     receivers = [receiver for receiver, _ in ends]
     try:
         for worker, (_, sender) in zip(workers, ends, strict=True):
             worker.start()
             sender.close()  # the worker's now: its end closes the pipe
-        return _listen(receivers, workers, report)
+        return _listen(receivers, workers, report, group)
     finally:
         for worker in workers:
             if worker.pid is not None:
@@ -165,17 +173,17 @@ def run(work: Callable[..., Any], arguments: tuple, processes: int, report: Call
                 worker.join()
 
 
-def _listen(receivers: list[Connection], workers: list, report: Callable[..., None]) -> Any:
+def _listen(receivers: list[Connection], workers: list, report: Callable[..., None], group: Group | None) -> Any:
     """Until all are done: pass reports on, raise the first error; the first one's result."""
     result, open_ = None, list(receivers)
     while open_:
-        for receiver in wait(open_):
+        for receiver in wait(open_, timeout=None if group is None else PERIOD):
             try:
                 kind, value = receiver.recv()
             except EOFError:
-                rank = receivers.index(receiver)
-                workers[rank].join(10)
-                raise RuntimeError(f"process {rank} of {len(workers)} ended ({_ending(workers[rank])})") from None
+                worker = workers[receivers.index(receiver)]
+                worker.join(10)
+                raise RuntimeError(f"{worker.name} ended ({_ending(worker)})") from None
             if kind == "report":
                 report(*value)
             elif kind == "error":
@@ -183,6 +191,8 @@ def _listen(receivers: list[Connection], workers: list, report: Callable[..., No
             else:
                 open_.remove(receiver)
                 result = value if receiver is receivers[0] else result
+        if open_ and group and (failed := group.failure()):
+            raise failed
     return result
 
 
@@ -195,7 +205,9 @@ def _process(rank: int, environment: dict, threads: int, sender: Connection, wor
     """One of the processes."""
     stopping.leave_to_parent()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ |= environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= environment
+    os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)  # these processes meet elsewhere
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # where it is not set Lightning takes the whole machine
     torch.set_num_threads(threads)
 
     def report(*value) -> None:
@@ -205,30 +217,13 @@ def _process(rank: int, environment: dict, threads: int, sender: Connection, wor
     try:
         sender.send(("result", work(report, *arguments)))
     except BaseException as error:
-        sender.send(("error", _sendable(error)))
+        sender.send(("error", sendable(error)))
         threading.Event().wait()  # for the end: to leave now would be an error of its own in the other processes
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def _sendable(error: BaseException) -> BaseException:
-    """The error itself where it can be sent, else its traceback."""
-    text = "".join(traceback.format_exception(error))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(text)
-    error.add_note(text)
-    return error
 
 
 def _end_with_parent() -> None:
     """A run whose owner was killed must not be trained on: another command may take it over."""
     wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import lightning
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from snn_delay_plugins.functional.adlif import NotFiniteError
 from snn_delay_plugins.kernels.eventprop.neuron import TooManySpikes
@@ -50,18 +51,18 @@ def train(
     JSON values.
 
     ``build`` makes the network and its objective after the seed has been set; the objective's ``hyper`` says
-    how many ``epochs`` and of which ``batch_size``, which is divided among ``hardware.devices``. ``report`` is
+    how many ``epochs`` and of which ``batch_size``, which is divided among ``hardware.processes``. ``report`` is
     told of the progress. Several processes get ``build`` and ``reload`` (which loads the splits anew; default:
     ``splits`` itself) by pickle. Raises :class:`Diverged`, :class:`RunError` for a checkpoint that cannot be continued, and
     what :meth:`Hardware.check` raises.
     """
-    if hardware.devices == 1:
+    if hardware.processes == 1:
         return _train(report, build, lambda: splits, seed, folder, hardware, tensorboard)
     objective = build()
     check_network(objective.network)
     hardware.check(splits, objective.hyper.batch_size)
     arguments = (build, reload or functools.partial(_same, splits), seed, folder, hardware, tensorboard)
-    return parallel.run(_train, arguments, hardware.devices, report)
+    return parallel.run(_train, arguments, hardware.processes, report, hardware.group)
 
 
 def _same(splits: Splits) -> Splits:
@@ -95,7 +96,9 @@ def _train(
         trainer = lightning.Trainer(
             accelerator=hardware.accelerator,
             devices=hardware.devices,
-            strategy="ddp" if hardware.devices > 1 else "auto",
+            num_nodes=hardware.nodes,
+            strategy="ddp" if hardware.processes > 1 else "auto",
+            plugins=LightningEnvironment(),  # processes are ours, also within a job of SLURM's
             use_distributed_sampler=False,  # ours divides each batch
             precision={"32": "32-true"}.get(hardware.precision, hardware.precision),
             max_epochs=hyper.epochs,
@@ -107,7 +110,7 @@ def _train(
         )
         device = trainer.strategy.root_device
         machine.reset_peak_gpu_memory(device)
-        share = {"process": trainer.global_rank, "processes": hardware.devices}
+        share = {"process": trainer.global_rank, "processes": hardware.processes}
         if history and objective.finished(history, splits.criterion):
             module.history = history  # stopped early, and then killed before its result was written
         else:
@@ -115,7 +118,7 @@ def _train(
                 module,
                 # Lightning tells the sampler the epoch too late on a resume: it has drawn the first batches by then.
                 batches(splits.train, hyper.batch_size, shuffle_seed=seed, epoch=len(history), **share),
-                [batches(part, evaluation_batch(len(part), hardware.devices), **share) for part in evaluated.values()],
+                [batches(part, evaluation_batch(len(part), hardware.processes), **share) for part in evaluated.values()],
                 ckpt_path=checkpoint if resumed else None,
                 weights_only=True,
             )

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from ...bins import FLOAT32, FLOAT64
-from ..checks import memory
 from ..threads import pool
 from . import numba as loops
-from .neuron import Neuron, TooManySpikes, refuse_endless
+from .neuron import Neuron, TooManySpikes, most_spikes, refuse_endless
 
 _TIME_CHUNKS = 8  # neurons are split into this many runs when derivatives by event times are summed over them
 _GROUP_EVENTS = 1 << 18  # and samples into groups of about this many events, which bounds the memory of that sum
 _GROUP_POINTERS = 1 << 22
+_NUMBERS = 8  # kept of a spike: the columns of the loops, twice as long while they grow
 _NOTHING = np.empty(0)
 
 
@@ -163,7 +163,7 @@ def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads
             if grid:
                 return loops.lif_grid_forward(*events, *layer, first, last, *constants, max_spikes)
             return loops.lif_exact_forward(
-                *events, *layer, first, last, *constants, rows, neuron.duration, max_spikes, _room_for(0)
+                *events, *layer, first, last, *constants, rows, neuron.duration, max_spikes, most_spikes(_NUMBERS, 0)
             )
 
         for columns, status, sample, unit in _run([partial(task, *blocks) for blocks in ranges], threads):
@@ -201,7 +201,7 @@ def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, th
             rows,
             neuron.duration,
             max_spikes,
-            _room_for(recurrent.weight.shape[0]),
+            most_spikes(_NUMBERS, recurrent.weight.shape[0]),
         )
 
     ranges = _ranges(spikes.batch_size, _pieces(threads, spikes.batch_size))
@@ -226,11 +226,6 @@ def _check_spikes(outcome: tuple[int, int, int], neuron: Neuron, max_spikes: int
         raise TooManySpikes(sample, unit, neuron.duration, max_spikes)
     if status == loops.ENDLESS:
         refuse_endless(sample, unit, max_spikes)
-
-
-def _room_for(n_out: int) -> int:
-    """Spikes that fit into an eighth of the memory, with their chains to the ``n_out`` neurons of a recurrent layer."""
-    return memory() // (8 * (64 + 4 * n_out))
 
 
 @dataclass

@@ -7,8 +7,18 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from ...bins import steps_in
+from ..checks import memory
 
-__all__ = ["Neuron", "TooManySpikes", "exact_neuron", "grid_neuron", "num_steps", "refuse_endless", "refuse_overflow"]
+__all__ = [
+    "Neuron",
+    "TooManySpikes",
+    "exact_neuron",
+    "grid_neuron",
+    "most_spikes",
+    "num_steps",
+    "refuse_endless",
+    "refuse_overflow",
+]
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,11 @@ def grid_neuron(theta: float, tau_mem: float, tau_syn: float, dt: float, duratio
 def num_steps(duration: float, dt: float) -> int:
     """Steps of length dt that cover the duration, at least one."""
     return max(1, steps_in(duration, dt))
+
+
+def most_spikes(numbers: int, targets: int) -> int:
+    """That fit into an eighth of the memory: ``numbers`` float64 each, and links to ``targets`` of a recurrent layer."""
+    return memory() // (8 * (8 * numbers + 4 * targets))
 
 
 class TooManySpikes(RuntimeError):

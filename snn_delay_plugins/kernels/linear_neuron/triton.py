@@ -1,21 +1,37 @@
 """Linear neurons over sequences on CUDA: the recursions of :mod:`.numba`, whose functions and arguments these are.
 
 A program owns a block of columns (samples x neurons) and runs them through time with their states in registers; no two
-programs touch the same element, so that results repeat. Products and sums are not fused, as in the plain form.
+programs touch the same element, so that results repeat. Products and sums are not fused, as in the plain form. RECURRENT
+neurons (:mod:`..recurrent_neuron.triton`) are all those of a sample, whose spikes change the currents of later steps.
 
 The constants that bear the names of coefficients are their rows in the tensor of coefficients, -1 for one that is zero.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from .recurrent_triton import met, send
 from .structure import Structure
 
 _BLOCK = 64
+
+
+@triton.jit
+def _columns(columns, features, BLOCK: tl.constexpr, RECURRENT: tl.constexpr):
+    """The columns of this program, which of them there are, and their neurons."""
+    lane = tl.arange(0, BLOCK)
+    col = tl.program_id(0).to(tl.int64) * BLOCK + lane
+    inside, f = col < columns, col % features
+    if RECURRENT:
+        col = tl.program_id(0).to(tl.int64) * features + lane
+        inside, f = lane < features, lane.to(tl.int64)
+    return col, inside, f
 
 
 @triton.jit
@@ -39,15 +55,14 @@ def _after(x0, s, j00, r0, J00: tl.constexpr, R0: tl.constexpr):
 
 @triton.jit
 def _forward_kernel(
-    current, x0_0, x1_0, s_0, k, spikes, x0_seq, x1_seq, x0_T, x1_T, s_T, steps, columns, features,
+    current, x0_0, x1_0, s_0, k, spikes, x0_seq, x1_seq, x0_T, x1_T, s_T, steps, columns, features, taps, lags, senders,
+    layers, width_of_taps,
     A00: tl.constexpr, A01: tl.constexpr, A10: tl.constexpr, A11: tl.constexpr, J00: tl.constexpr, J01: tl.constexpr,
     J10: tl.constexpr, J11: tl.constexpr, R0: tl.constexpr, R1: tl.constexpr, B0: tl.constexpr, B1: tl.constexpr,
     C: tl.constexpr, THETA: tl.constexpr, Q0: tl.constexpr, Q1: tl.constexpr,
-    TWO: tl.constexpr, SUBTRACTED: tl.constexpr, SYMPLECTIC: tl.constexpr, BLOCK: tl.constexpr,
+    TWO: tl.constexpr, SUBTRACTED: tl.constexpr, SYMPLECTIC: tl.constexpr, RECURRENT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    col = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = col < columns
-    f = col % features
+    col, inside, f = _columns(columns, features, BLOCK, RECURRENT)
     a00 = _row(k, A00, features, f, inside)
     a01 = _row(k, A01, features, f, inside)
     a10 = _row(k, A10, features, f, inside)
@@ -67,7 +82,7 @@ def _forward_kernel(
     if TWO:
         x1 = tl.load(x1_0 + col, inside, 0)
     at = col
-    for _ in range(steps):
+    for t in range(steps):
         i = tl.load(current + at, inside, 0)
         y0, y1 = tl.zeros_like(x0), tl.zeros_like(x0)
         if SYMPLECTIC:
@@ -122,6 +137,9 @@ def _forward_kernel(
         tl.store(x0_seq + at, x0, inside)
         if TWO:
             tl.store(x1_seq + at, x1, inside)
+        if RECURRENT:
+            n = tl.program_id(0).to(tl.int64)
+            send(s, current, taps, lags, senders, n, f, inside, t, steps, columns, features, layers, width_of_taps)
         at += columns
     tl.store(x0_T + col, x0, inside)
     tl.store(s_T + col, s, inside)
@@ -132,16 +150,14 @@ def _forward_kernel(
 @triton.jit
 def _backward_kernel(
     g_s, g_x0, g_x1, g_x0T, g_x1T, g_sT, phi, current, x0_seq, x1_seq, x0_0, x1_0, s_0, k, g_current, g_x0_0, g_x1_0,
-    g_s_0, g_k, steps, columns, features, width, height,
+    g_s_0, g_k, steps, columns, features, width, height, taps, lags, layers, width_of_taps,
     A00: tl.constexpr, A01: tl.constexpr, A10: tl.constexpr, A11: tl.constexpr, J00: tl.constexpr, J01: tl.constexpr,
     J10: tl.constexpr, J11: tl.constexpr, R0: tl.constexpr, R1: tl.constexpr, B0: tl.constexpr, B1: tl.constexpr,
     C: tl.constexpr, THETA: tl.constexpr, Q0: tl.constexpr, Q1: tl.constexpr,
-    TWO: tl.constexpr, SUBTRACTED: tl.constexpr, SYMPLECTIC: tl.constexpr, THROUGH_J: tl.constexpr,
-    THROUGH_R0: tl.constexpr, THROUGH_R1: tl.constexpr, TRACED: tl.constexpr, BOXCAR: tl.constexpr, BLOCK: tl.constexpr,
+    TWO: tl.constexpr, SUBTRACTED: tl.constexpr, SYMPLECTIC: tl.constexpr, RECURRENT: tl.constexpr, BLOCK: tl.constexpr,
+    THROUGH_J: tl.constexpr, THROUGH_R0: tl.constexpr, THROUGH_R1: tl.constexpr, TRACED: tl.constexpr, BOXCAR: tl.constexpr,
 ):  # fmt: skip
-    col = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = col < columns
-    f = col % features
+    col, inside, f = _columns(columns, features, BLOCK, RECURRENT)
     a00 = _row(k, A00, features, f, inside)
     a01 = _row(k, A01, features, f, inside)
     a10 = _row(k, A10, features, f, inside)
@@ -203,6 +219,9 @@ def _backward_kernel(
             slope = tl.where(tl.abs(above - theta) <= width, zero + height, zero)
         else:
             slope = tl.load(phi + at, inside, 0)
+        if RECURRENT:
+            n_64, wanted = tl.program_id(0).to(tl.int64), inside & (slope != 0)
+            ds += met(g_current, taps, lags, n_64, f, wanted, t, steps, columns, features, layers, width_of_taps)
         if SYMPLECTIC:  # noqa: SIM102 - constants of the compilation
             if TWO:
                 s_new = (x0_new - theta >= 0).to(theta.dtype)
@@ -307,6 +326,8 @@ def _backward_kernel(
                 ds += q1 * d1
         d0, d1 = e0, e1
         tl.store(g_current + at, d_i, inside)
+        if RECURRENT:
+            tl.debug_barrier()  # what the neurons of the step before will meet is there
         x0_new, x1_new = x0, x1
         at -= columns
     tl.store(g_x0_0 + col, d0, inside)
@@ -343,11 +364,28 @@ def _backward_kernel(
         tl.store(g_k + THETA * columns + col, g_theta, inside)
 
 
-def _constants(code: int) -> dict[str, int]:
+class Synapses(NamedTuple):
+    """From each neuron of a sample to each, in planes (:mod:`.recurrent_triton`)."""
+
+    to_receivers: Tensor
+    """Taps ``[layers, width, senders, receivers]``."""
+    lags_to_receivers: Tensor
+    to_senders: Tensor
+    """Taps ``[layers, width, receivers, senders]``."""
+    lags_to_senders: Tensor
+
+    @property
+    def layers_and_width(self) -> tuple[int, ...]:
+        return tuple(self.to_receivers.shape[:2])
+
+
+def _constants(code: int, features: int | None = None) -> dict[str, int]:
+    """:param features: neurons of a sample, where they are RECURRENT."""
     structure = Structure.of(code)
     rows = {name.upper(): row for name, row in structure.rows().items()}
     flags = {"TWO": structure.two, "SUBTRACTED": structure.subtracted, "SYMPLECTIC": structure.symplectic}
-    return {**rows, **flags, "BLOCK": _BLOCK}
+    block = _BLOCK if features is None else max(32, triton.next_power_of_2(features))
+    return {**rows, **flags, "RECURRENT": features is not None, "BLOCK": block}
 
 
 def _constants_of_backward(code: int, traced: bool, boxcar: bool) -> dict[str, bool]:
@@ -355,23 +393,41 @@ def _constants_of_backward(code: int, traced: bool, boxcar: bool) -> dict[str, b
     return {**through, "TRACED": traced, "BOXCAR": boxcar}
 
 
+def _programs(columns: int, features: int, recurrent: bool) -> tuple[int]:
+    """One a block of columns, or a sample."""
+    return (columns // features if recurrent else triton.cdiv(columns, _BLOCK),)
+
+
+def _options(code: int, features: int, recurrent: bool) -> dict[str, int]:
+    constants = _constants(code, features if recurrent else None)
+    return {**constants, "num_warps": min(16, constants["BLOCK"] // 32), "enable_fp_fusion": False}
+
+
 def forward(
     current: Tensor, state: tuple[Tensor, ...], coefficients: Tensor, code: int, every: int = 1,
-    support: Tensor | None = None, width: float = 0.0,
+    support: Tensor | None = None, width: float = 0.0, synapses: Synapses | None = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """See :func:`.numba.forward`; the traces are always whole."""
+    """See :func:`.numba.forward`; the traces are always whole.
+
+    :param synapses: of the neurons to each other; what they carry is added to ``current``, in place.
+    """
     current, *inputs = (x.detach().contiguous() for x in (current, *state, coefficients))
-    steps, columns = current.shape
+    (steps, columns), features = current.shape, coefficients.shape[1]
     structure = Structure.of(code)
     spikes, x0_seq = torch.empty_like(current), torch.empty_like(current)
     x1_seq = torch.empty_like(current) if structure.two else current.new_empty(0, 0)
     final = [torch.empty_like(x) for x in inputs[:3]]
-    _forward_kernel[(triton.cdiv(columns, _BLOCK),)](
-        current, *inputs, spikes, x0_seq, x1_seq, *final, steps, columns, coefficients.shape[1], **_constants(code),
-        num_warps=2, enable_fp_fusion=False,
+    wires = [None, None, None, 0, 0]
+    if synapses is not None:
+        senders = torch.empty(columns, dtype=torch.int32, device=current.device)
+        wires = [synapses.to_receivers, synapses.lags_to_receivers, senders, *synapses.layers_and_width]
+    recurrent = synapses is not None
+    _forward_kernel[_programs(columns, features, recurrent)](
+        current, *inputs, spikes, x0_seq, x1_seq, *final, steps, columns, features, *wires,
+        **_options(code, features, recurrent),
     )  # fmt: skip
     if support is not None:
-        rows, features = structure.rows(), coefficients.shape[1]
+        rows = structure.rows()
         z = x0_seq.view(-1, features)
         if rows["c"] >= 0:
             z = z + coefficients[rows["c"]] * x1_seq.view(-1, features)
@@ -382,9 +438,13 @@ def forward(
 def backward(
     gradients: tuple[Tensor | None, ...], phi: Tensor | None, boxcar: tuple[float, float], current: Tensor,
     traces: tuple[Tensor, Tensor], state: tuple[Tensor, ...], coefficients: Tensor, code: int, every: int = 1,
+    synapses: Synapses | None = None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """See :func:`.numba.backward`."""
-    steps, columns = current.shape
+    """See :func:`.numba.backward`.
+
+    :param current: with what the ``synapses`` carried.
+    """
+    (steps, columns), features = current.shape, coefficients.shape[1]
     g_s, g_x0, g_x1, *g_final = gradients
     traced = g_x0 is not None or g_x1 is not None
     nothing = current.new_empty(0)
@@ -400,9 +460,13 @@ def backward(
         *(torch.empty_like(x) for x in inputs[3:6]),
         current.new_zeros(len(coefficients), columns),
     ]
-    _backward_kernel[(triton.cdiv(columns, _BLOCK),)](
+    wires = [None, None, 0, 0]
+    if synapses is not None:
+        wires = [synapses.to_senders, synapses.lags_to_senders, *synapses.layers_and_width]
+    recurrent = synapses is not None
+    _backward_kernel[_programs(columns, features, recurrent)](
         g_s, g_x0, g_x1, *(given(g, (columns,)) for g in g_final), nothing if phi is None else phi.contiguous(),
-        *inputs, *out, steps, columns, coefficients.shape[1], *boxcar, **_constants(code),
-        **_constants_of_backward(code, traced, phi is None), num_warps=2, enable_fp_fusion=False,
+        *inputs, *out, steps, columns, features, *boxcar, *wires, **_options(code, features, recurrent),
+        **_constants_of_backward(code, traced, phi is None),
     )  # fmt: skip
     return tuple(out)

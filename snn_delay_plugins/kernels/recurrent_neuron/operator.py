@@ -2,7 +2,8 @@ r"""Linear neurons with delayed recurrent synapses over sequences as a torch ope
 :mod:`snn_delay_plugins.functional.recurrent`).
 
 ``snn_delay_plugins::recurrent_neuron`` and its adjoint serve ``torch.compile`` and whatever looks at operators as they run;
-in eager mode an autograd function calls the same kernels without the operator's cost. :mod:`.numba` runs them on the CPU.
+in eager mode an autograd function calls the same kernels without the operator's cost. :mod:`.numba` runs them on the CPU,
+:mod:`.triton` on CUDA.
 Shapes: current ``[T, N, F]``, states ``[N, F]`` (the second empty where there is none),
 coefficients ``[K, F]``, taps ``[width, synapses]``, lags int64 ``[synapses]``, ends int64 ``[2, synapses]`` (receivers,
 senders; None: all to all, F x F), past ``[H, N, F]``, oldest first.
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ..checks import FLOATS, check_indices, check_room, check_tensor
+from ..device import runs_triton
 from ..first_order import PLAIN_FORM, first_order_only, reverse_mode_only
-from ..linear_neuron.operator import EVERY, _looked_at, _slopes
+from ..linear_neuron.operator import EVERY, _every, _looked_at, _slopes
 from ..linear_neuron.structure import Structure
 
 __all__ = ["recurrent_neuron"]
@@ -33,12 +35,23 @@ def recurrent_neuron(
     return out[0], *out[2:]
 
 
+def _kernels(current: Tensor):
+    """The module of the device; numba and triton are imported when the first kernel runs."""
+    if runs_triton(current):
+        from . import triton
+
+        return triton
+    from . import numba
+
+    return numba
+
+
 def _check(
     current: Tensor, state: tuple[Tensor, ...], coefficients: Tensor, taps: Tensor, lags: Tensor, ends: Tensor | None,
     past: Tensor, structure: Structure,
 ) -> None:  # fmt: skip
     """Refuse whatever the loops, which know no bounds, could not read: an operator can be called by anybody."""
-    check_tensor("current", current, (None, None, None), FLOATS, torch.device("cpu"))
+    check_tensor("current", current, (None, None, None), FLOATS, current.device)
     like, device = (current.dtype,), current.device
     steps, samples, features = current.shape
     if not current.numel():
@@ -68,11 +81,11 @@ def _check(
 
 
 def _check_backward(gradients, phi, spikes: Tensor, total: Tensor, traces: tuple[Tensor, Tensor], structure) -> None:
-    """Traces are whole or hold one of :data:`EVERY` steps; those that are no outputs have empty gradients."""
+    """Traces are whole or, on the CPU, hold one of :data:`EVERY` steps; those that are no outputs have empty gradients."""
     whole, one = tuple(total.shape), tuple(total.shape[1:])
     like = (total.dtype,), total.device
     check_tensor("spikes", spikes, whole, *like)
-    steps = whole[0] if traces[0].shape[:1] == whole[:1] else (whole[0] - 1) // EVERY
+    steps = whole[0] if runs_triton(total) or traces[0].shape[:1] == whole[:1] else (whole[0] - 1) // EVERY
     check_tensor("x0_seq", traces[0], (steps, *one), *like)
     check_tensor("x1_seq", traces[1], (steps, *one) if structure.two else (0, 0, 0), *like)
     names = ("g_spikes", "g_x0", "g_x1", "g_x0T", "g_x1T", "g_sT", "phi")
@@ -89,9 +102,11 @@ def _forward(
     """Spikes, the whole current of the neurons, traces of x0 and x1, last x0, x1 and s."""
     reverse_mode_only("recurrent_neuron")
     _check(current, (x0, x1, s), coefficients, taps, lags, ends, past, Structure.of(code))
-    from .numba import forward  # when the first kernel runs
-
-    return forward(current, (x0, x1, s), coefficients, taps, lags, ends, past, code, 1 if traces else EVERY)
+    every = _every(current, traces)
+    spikes, total, x0_seq, x1_seq, x0_last, x1_last, s_last = _kernels(current).forward(
+        current, (x0, x1, s), coefficients, taps, lags, ends, past, code, every
+    )
+    return spikes, total, x0_seq, x1_seq, x0_last, x1_last, s_last
 
 
 def _backward(
@@ -106,9 +121,7 @@ def _backward(
     _check(total, state, coefficients, taps, lags, ends, past, structure)
     _check_backward(gradients, phi, spikes, total, traces, structure)
     every = 1 if len(x0_seq) == len(total) else EVERY
-    from .numba import backward
-
-    g_current, g_x0, g_x1, g_s, g_coefficients, g_taps, g_past = backward(
+    g_current, g_x0, g_x1, g_s, g_coefficients, g_taps, g_past = _kernels(total).backward(
         gradients, phi, (width, height), spikes, total, traces, state, coefficients, taps, lags, ends, past, code, every,
         wants_past,
     )  # fmt: skip
@@ -125,7 +138,7 @@ def _like(x: Tensor) -> Tensor:
 
 @_operator.register_fake
 def _(current, x0, x1, s, coefficients, taps, lags, ends, past, code, traces, width, height):
-    steps = current.shape[0] if traces else (current.shape[0] - 1) // EVERY
+    steps = current.shape[0] if _every(current, traces) == 1 else (current.shape[0] - 1) // EVERY
     x0_seq = current.new_empty(steps, *current.shape[1:])
     x1_seq = torch.empty_like(x0_seq) if Structure.of(code).two else current.new_empty(0, 0, 0)
     return _like(current), _like(current), x0_seq, x1_seq, *(_like(x) for x in (x0, x1, s))

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import memory
 from ...threads import pool
-from ..neuron import TooManySpikes, refuse_endless, refuse_overflow
+from ..neuron import TooManySpikes, most_spikes, refuse_endless, refuse_overflow
 from . import adjoint, forward
 from .flow import ENDLESS, LANES, MOMENTS, MOST_IN_STEP, OVERFLOW, STATES, TOO_MANY_SPIKES
 from .tables import Layer
@@ -76,7 +75,7 @@ def forward_pass(
         layer.steps,
         layer.duration,
         max_spikes,
-        _room_for(0 if recurrent is None else synapses[0].shape[0]),
+        most_spikes(forward.COLUMN, 0 if recurrent is None else synapses[0].shape[0]),
     )
     if recurrent is None:
         run, size = partial(forward.feedforward, *of_events, *synapses), -(-synapses[0].shape[0] // LANES)
@@ -104,11 +103,6 @@ def forward_pass(
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(per_sample)])
     before, at_ready = (np.ascontiguousarray(columns[k : k + STATES].T) for k in (3, 3 + STATES))
     return Spikes(columns[0].copy(), columns[1].astype(np.int64), offsets, before, at_ready)
-
-
-def _room_for(n_out: int) -> int:
-    """Spikes that fit into an eighth of the memory, with what a recurrent layer keeps of each."""
-    return memory() // (8 * (8 * forward.COLUMN + 4 * n_out))
 
 
 @dataclass

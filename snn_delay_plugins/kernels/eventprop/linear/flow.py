@@ -9,7 +9,7 @@ from .sizes import LANES, MOMENTS, STATES, TERMS
 
 __all__ = [
     "ENDLESS", "LANES", "MOMENTS", "MOST_IN_STEP", "OK", "OPTIONS", "OVERFLOW", "STATES", "TERMS", "TOO_MANY_SPIKES",
-    "expanded", "first_rise", "moved", "moved_back", "state_at",
+    "expanded", "first_rise", "highest", "moved", "moved_back", "state_at",
 ]  # fmt: skip
 
 OK, TOO_MANY_SPIKES, OVERFLOW, ENDLESS = 0, 1, 2, 3
@@ -146,3 +146,72 @@ def _root(v, lo, hi):
                 break
         u = new
     return u
+
+
+@njit(**OPTIONS)
+def highest(v, bend, length, best):
+    """The largest V(u) in [0, length] beyond ``best``, where it is, and V' there if that is the end, else 0; (best, -1, 0)
+    where there is none.
+
+    v: coefficients of V(u) in u; |V''| <= bend. Interval by interval: where V' has one sign, V is largest at an end; where
+    the bound on V'' keeps V below the best, there is nothing; any other is halved, once the top between a rise and a fall
+    is known.
+    """
+    found, rate = -1.0, 0.0
+    if not (bend < np.inf and abs(v[0]) + abs(v[1]) < np.inf):
+        return best, found, rate
+    if v[0] > best:
+        best, found = v[0], 0.0
+    falling = -v
+    a, width, va, da = 0.0, length, v[0], v[1]
+    while True:
+        last = a + width >= length
+        if last:
+            width = length - a
+        b = length if last else a + width
+        vb, db = _value(v, b), _slope(v, b)
+        if da > 0 > db:
+            u = _turn(falling, a, b)
+            top = _value(v, u)
+            if top > best:
+                best, found, rate = top, u, 0.0
+        if vb > best:
+            best, found, rate = vb, b, db if last else 0.0
+        clear = abs(da) >= bend * width or width <= 1e-8 * length
+        clear = clear or max(va, vb) + 0.125 * bend * width * width <= best + 1e-15 * abs(best)
+        if not clear:
+            width *= 0.5
+            continue
+        if last:
+            return best, found, rate
+        a, va, da = b, vb, db
+        width *= 2
+
+
+@njit(**OPTIONS)
+def _turn(v, lo, hi):
+    """Where the slope of the series v, which rises from lo to hi, is zero: Newton's method between bounds."""
+    u = 0.5 * (lo + hi)
+    for _ in range(100):
+        y, bend = _slope(v, u), _bend(v, u)
+        if y < 0:
+            lo = u
+        else:
+            hi = u
+        new = u - y / bend if bend > 0 else lo
+        if abs(new - u) <= 2e-16 * hi:
+            return min(max(new, lo), hi)
+        if not lo < new < hi:
+            new = 0.5 * (lo + hi)
+            if not lo < new < hi:
+                break
+        u = new
+    return u
+
+
+@njit(**OPTIONS)
+def _bend(v, u):
+    y = (TERMS - 1) * (TERMS - 2) * v[TERMS - 1]
+    for k in range(TERMS - 2, 1, -1):
+        y = y * u + k * (k - 1) * v[k]
+    return y

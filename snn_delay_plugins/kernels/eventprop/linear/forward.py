@@ -42,20 +42,36 @@ COLUMN = 3 + 2 * STATES
 
 
 @njit(**OPTIONS)
-def _derivatives(m, c, slope, curvature, h, x0, x1, x2):
-    """V' and how far it may rise and fall within a time h of free evolution from x: V'' stays within h curvature . |M x|
-    of what it is at the start."""
+def slopes(m, c, slope, curvature, kicks, h, x0, x1, x2, positive, negative):
+    """(up, down), -down <= V' <= up and neither negative, over a time h from x with arrivals whose positive and negative
+    weights sum to ``positive`` and -``negative``; kicks: kicks_of h. V'' stays within h curvature . |M x| of what it is at
+    the start.
+    """
+    raises, lowers = kicks
     y0 = m[0, 0] * x0 + m[0, 1] * x1 + m[0, 2] * x2
     y1 = m[1, 0] * x0 + m[1, 1] * x1 + m[1, 2] * x2
     y2 = m[2, 0] * x0 + m[2, 1] * x1 + m[2, 2] * x2
     rate = c[0] * y0 + c[1] * y1 + c[2] * y2
     bend = slope[0] * y0 + slope[1] * y1 + slope[2] * y2
     spread = h * (curvature[0] * abs(y0) + curvature[1] * abs(y1) + curvature[2] * abs(y2))
-    return rate, h * max(bend + spread, 0.0), h * max(spread - bend, 0.0)
+    up = rate + h * max(bend + spread, 0.0) + positive * raises + negative * lowers
+    down = h * max(spread - bend, 0.0) - rate + positive * lowers + negative * raises
+    return max(up, 0.0), max(down, 0.0)
 
 
 @njit(**OPTIONS)
-def _kicks(b, slope, curvature, h):
+def _weights(s, w, first, count, end):
+    """Of the arrivals first..count-1 before ``end``: the sum of positive weights, and minus that of negative ones."""
+    positive, negative = 0.0, 0.0
+    for a in range(first, count):
+        if s[a] < end:
+            positive += max(w[a], 0.0)
+            negative += max(-w[a], 0.0)
+    return positive, negative
+
+
+@njit(**OPTIONS)
+def kicks_of(b, slope, curvature, h):
     """How far an arrival of weight one may raise and lower V' within a step."""
     kick = slope[0] * b[0] + slope[1] * b[1] + slope[2] * b[2]
     spread = h * (curvature[0] * abs(b[0]) + curvature[1] * abs(b[1]) + curvature[2] * abs(b[2]))
@@ -79,18 +95,16 @@ def quiet_steps(n, until, x, y, bucket, inhibition, base, m, p, c, slope, curvat
     with x at its start and y what x becomes in it without a spike. window: the times in that step, counted from its start,
     between which a first crossing must lie.
     """
-    raises, lowers = _kicks(b, slope, curvature, h)
+    kicks = kicks_of(b, slope, curvature, h)
     low = theta * (1 - 1e-9)
     x0, x1, x2 = x[0], x[1], x[2]
     v = potential[0] * x0 + potential[1] * x1 + potential[2] * x2
     while n < until:
         y0, y1, y2 = ahead(p, c, bucket, base + n, (x0, x1, x2))
         v2 = potential[0] * y0 + potential[1] * y1 + potential[2] * y2
-        rate, rise, fall = _derivatives(m, potential, slope, curvature, h, x0, x1, x2)
         negative = inhibition[base + n]
         positive = bucket[MOMENTS * (base + n)] + negative
-        up = max(rate + rise + positive * raises + negative * lowers, 0.0)
-        down = max(fall - rate + positive * lowers + negative * raises, 0.0)
+        up, down = slopes(m, potential, slope, curvature, kicks, h, x0, x1, x2, positive, negative)
         if not _stays_below(low, v, v2, up, down, h):
             y[0], y[1], y[2] = y0, y1, y2
             window[0] = min((low - v) / up, h) if low > v and up > 0 else 0.0
@@ -103,17 +117,11 @@ def quiet_steps(n, until, x, y, bucket, inhibition, base, m, p, c, slope, curvat
 
 
 @njit(**OPTIONS)
-def quiet_after(m, b, c, slope, curvature, theta, x, end, u, w, first, count):
+def quiet_after(m, b, c, slope, curvature, theta, x, end, u, s, w, first, count):
     """Whether a neuron in state x, a time u before the step's end, where it is in ``end`` without a further spike, cannot
     reach the threshold on the way, with the arrivals first..count-1."""
-    raises, lowers = _kicks(b, slope, curvature, u)
-    positive, negative = 0.0, 0.0
-    for a in range(first, count):
-        positive += max(w[a], 0.0)
-        negative += max(-w[a], 0.0)
-    rate, rise, fall = _derivatives(m, c, slope, curvature, u, x[0], x[1], x[2])
-    up = max(rate + rise + positive * raises + negative * lowers, 0.0)
-    down = max(fall - rate + positive * lowers + negative * raises, 0.0)
+    arriving = _weights(s, w, first, count, np.inf)
+    up, down = slopes(m, c, slope, curvature, kicks_of(b, slope, curvature, u), u, x[0], x[1], x[2], *arriving)
     v, v2 = c[0] * x[0] + c[1] * x[1] + c[2] * x[2], c[0] * end[0] + c[1] * end[1] + c[2] * end[2]
     return _stays_below(theta * (1 - 1e-9), v, v2, up, down, u)
 
@@ -121,13 +129,8 @@ def quiet_after(m, b, c, slope, curvature, theta, x, end, u, w, first, count):
 @njit(**OPTIONS)
 def steepest(m, b, c, slope, curvature, x, length, s, w, count, end):
     """A bound from above on V', and zero, over a time ``length`` from state x with the arrivals before ``end``."""
-    raises, lowers = _kicks(b, slope, curvature, length)
-    rate, rise, _fall = _derivatives(m, c, slope, curvature, length, x[0], x[1], x[2])
-    up = rate + rise
-    for a in range(count):
-        if s[a] < end:
-            up += w[a] * raises if w[a] > 0 else -w[a] * lowers
-    return max(up, 0.0)
+    kicks, arriving = kicks_of(b, slope, curvature, length), _weights(s, w, 0, count, end)
+    return slopes(m, c, slope, curvature, kicks, length, x[0], x[1], x[2], *arriving)[0]
 
 
 @njit(**OPTIONS)
@@ -327,7 +330,7 @@ def feedforward(
                             continue
                         b0, b1, b2 = moved(m_free, end - t, z[0] - b0, z[1] - b1, z[2] - b2)
                         y[0], y[1], y[2] = y[0] + b0, y[1] + b1, y[2] + b2
-                        if below and quiet_after(m_free, b, c, of_slope, of_bend, theta[j], z, y, end - t, w, a, m):
+                        if below and quiet_after(m_free, b, c, of_slope, of_bend, theta[j], z, y, end - t, s, w, a, m):
                             break
                     # y holds all jumps of the step where none is followed by a refractory period
                     x[:] = z if (fired and rest[j] > 0) or waking or z[0] != z[0] else y

@@ -1,7 +1,4 @@
-"""The eight moments of an arrival, added as one vector of the processor: the compiler takes them one by one.
-
-These are LLVM's own vector operations, which it breaks up where a processor's vectors are shorter.
-"""
+"""The eight moments of an arrival, added as one vector of the processor: the compiler takes them one by one."""
 
 from __future__ import annotations
 
@@ -11,26 +8,20 @@ from numba import types
 from numba.core import config
 from numba.extending import intrinsic
 
+from ... import vectors
 from .flow import MOMENTS
 
 __all__ = ["add_powers"]
 
-_DOUBLE = ir.DoubleType()
-_VECTOR = ir.VectorType(_DOUBLE, MOMENTS)
-_INDEX = ir.IntType(32)
+_VECTOR = vectors.vector(ir.DoubleType(), MOMENTS)
 _FLAGS = ("contract",)
-
-
-def _row(context, builder, array_type, array, first):
-    """Pointer to the eight numbers that begin at ``first``."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [first]), _VECTOR.as_pointer())
 
 
 def _picked(builder, value, which):
     """A vector of ones and, where ``which`` is 1, of the value."""
-    both = builder.insert_element(ir.Constant(ir.VectorType(_DOUBLE, 2), [1.0, 1.0]), value, ir.Constant(_INDEX, 1))
-    return builder.shuffle_vector(both, both, ir.Constant(ir.VectorType(_INDEX, MOMENTS), which))
+    ones = ir.Constant(vectors.vector(ir.DoubleType(), 2), [1.0, 1.0])
+    both = builder.insert_element(ones, value, ir.Constant(vectors.NARROW, 1))
+    return vectors.shuffle(builder, both, both, which)
 
 
 def _powers(builder, f):
@@ -49,10 +40,9 @@ def _add_powers(_context, array, first, w, f):
 
     def codegen(context, builder, signature, arguments):
         array, first, w, f = arguments
-        row = _row(context, builder, signature.args[0], array, first)
-        added = builder.fmul(_picked(builder, w, [1] * MOMENTS), _powers(builder, f), flags=_FLAGS)
-        total = builder.fadd(builder.load(row, align=8), added, flags=_FLAGS)
-        builder.store(total, row, align=8)
+        row = vectors.pointer(builder, vectors.data(context, builder, signature.args[0], array), first, _VECTOR)
+        weight = vectors.spread(builder, w, MOMENTS)
+        vectors.store(builder, vectors.fused(builder, weight, _powers(builder, f), vectors.load(builder, row)), row)
         return context.get_dummy_value()
 
     return types.void(array, types.uint64, types.float64, types.float64), codegen

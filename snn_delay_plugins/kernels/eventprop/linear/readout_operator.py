@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ....bins import steps_in
 from ...checks import FLOATS, check_room, check_tensor
+from ...dispatch import warn_once
 from ...first_order import first_order_only, reverse_mode_only
 from ..operator import _REVERSE, _array, _empty_gradient, _finite, _like, _not_a_number
 from .operator import _checked, _device_kernels, _events, _events_on_device, _layer, _on_device, _synapses
@@ -18,7 +19,11 @@ from .tables import steps_at_least
 
 __all__ = ["KINDS", "eventprop_linear_li"]
 
-KINDS = ("voltage", "final")
+KINDS = ("voltage", "final", "maximum")
+_MAXIMUM_ON_CPU = (
+    "the maximum of a linear readout (EventPropLinearLI, EventPropAdaptiveLI) is searched on the CPU: events and weights "
+    "are copied there and back at every call"
+)
 
 
 def _loops():
@@ -27,11 +32,17 @@ def _loops():
     return readout
 
 
+def _search():
+    from . import peaks
+
+    return peaks
+
+
 def _shape(kind: str, M: Tensor, offsets: Tensor, duration: float, dt: float) -> tuple[int, ...]:
     n_out, n = M.shape[:2]
     if kind == "voltage":
         return max(1, steps_in(duration, dt)), offsets.shape[0] - 1, n_out
-    return offsets.shape[0] - 1, n_out, n
+    return (offsets.shape[0] - 1, n_out, n) if kind == "final" else (offsets.shape[0] - 1, n_out)
 
 
 def _prepared(times, units, offsets, weight, delay, M, B, c, duration, dt, kind):
@@ -42,7 +53,9 @@ def _prepared(times, units, offsets, weight, delay, M, B, c, duration, dt, kind)
     nothing = M.new_zeros(n_out, n)
     neurons = M, B, c, torch.zeros_like(M), nothing, M.new_ones(n_out), M.new_zeros(n_out), torch.ones_like(B)
     times = _checked(times, units, offsets, weight, delay, None, None, duration, neurons)
-    if kind == "final":
+    if kind == "maximum" and float(B @ c) != 0:
+        raise ValueError("V must not jump at arrivals, where its maximum is wanted: c . B must be zero")
+    if kind != "voltage":
         return times, _layer(neurons, duration, dt, False), 0
     samples = max(1, steps_in(duration, dt))
     check_room("the voltage", 8 * samples * (offsets.shape[0] - 1) * n_out)
@@ -64,18 +77,22 @@ def eventprop_linear_li(
     dt: float,
     kind: str,
 ) -> Tensor:
-    """``"voltage"``: c . x at n dt [steps, N, out]; ``"final"``: x at the end [N, out, n]; float64."""
+    """``"voltage"``: c . x at n dt [steps, N, out]; ``"final"``: x at the end [N, out, n]; ``"maximum"``: the largest V
+    [N, out]; float64."""
     reverse_mode_only("eventprop_linear_li", _REVERSE)
     times, layer, samples = _prepared(times, units, offsets, weight, delay, M, B, c, duration, dt, kind)
-    kernels = _device_kernels(times)
-    if kernels:
-        on_device = _events_on_device(kernels, times, units, offsets)
-        voltage, final = kernels.readout(on_device, _on_device(kernels, weight, delay), layer, samples)
-        return voltage if kind == "voltage" else final[..., : B.shape[0]].clone()
-    voltage, final = _loops().readout(
-        _events(times, units, offsets), _synapses(weight, delay), layer, samples, torch.get_num_threads()
-    )
-    return torch.from_numpy(voltage if kind == "voltage" else final[..., : B.shape[0]].copy()).to(times.device)
+    n, threads, kernels = B.shape[0], torch.get_num_threads(), _device_kernels(times)
+    if kernels and kind != "maximum":
+        on_device = _events_on_device(kernels, times, units, offsets), _on_device(kernels, weight, delay)
+        voltage, final = kernels.readout(*on_device, layer, samples)
+        return voltage if kind == "voltage" else final[..., :n].clone()
+    of = _events(times, units, offsets), _synapses(weight, delay), layer
+    if kind == "maximum":
+        if kernels:
+            warn_once(_MAXIMUM_ON_CPU)
+        return torch.from_numpy(_search().peaks(*of, threads).value).to(times.device)
+    voltage, final = _loops().readout(*of, samples, threads)
+    return torch.from_numpy(voltage if kind == "voltage" else final[..., :n].copy()).to(times.device)
 
 
 @eventprop_linear_li.register_fake
@@ -106,29 +123,13 @@ def eventprop_linear_li_backward(
     empty = _empty_gradients(times, weight, delay, M, for_times, for_constants)
     if not _finite(grad, None):
         return _not_a_number(empty)
-    n, kernels = B.shape[0], _device_kernels(times)
-    if kernels:
-        g, states = grad.detach().double().contiguous(), (offsets.numel() - 1, weight.shape[0])
-        of_readout = kernels.Readout.none(*states, g)
-        if samples:
-            of_readout = of_readout._replace(by_voltage=g)
-        else:
-            of_readout = of_readout._replace(by_final=torch.nn.functional.pad(g, (0, 3 - n)).contiguous())
-        grads = kernels.readout_backward(
-            _events_on_device(kernels, times, units, offsets), _on_device(kernels, weight, delay), layer, of_readout,
-            for_times, for_constants,
-        )  # fmt: skip
+    layer_and_grad, wanted = (layer, grad.detach(), B.shape[0], samples), (for_times, for_constants)
+    kernels = _device_kernels(times)
+    if kernels and kind != "maximum":
+        on_device = _events_on_device(kernels, times, units, offsets), _on_device(kernels, weight, delay)
+        arrays = _gradients_on_device(kernels, on_device, *layer_and_grad, wanted)
     else:
-        by_voltage, by_final = np.empty((0, 0, 0)), np.empty((0, 0, 0))
-        if samples:
-            by_voltage = _array(grad)
-        else:
-            by_final = np.pad(_array(grad), ((0, 0), (0, 0), (0, 3 - n)))
-        grads = _loops().readout_backward(
-            _events(times, units, offsets), _synapses(weight, delay), layer, by_voltage, by_final, for_times, for_constants,
-            torch.get_num_threads(),
-        )  # fmt: skip
-    arrays = [torch.as_tensor(x) for x in (grads.times, grads.weight, grads.delay, grads.M[:, :n, :n])]
+        arrays = _gradients(_events(times, units, offsets), _synapses(weight, delay), *layer_and_grad, kind, wanted)
     return tuple(  # pyright: ignore[reportReturnType] - as many as the signature says
         _like(array.clone(), tensor) if place.numel() else place
         for array, tensor, place in zip(arrays, (times, weight, delay, M), empty, strict=True)
@@ -140,6 +141,29 @@ def _empty_gradients(times, weight, delay, M, for_times, for_constants):
         _empty_gradient(for_times, times), torch.empty_like(weight), torch.empty_like(delay),
         _empty_gradient(for_constants, M),
     )  # fmt: skip
+
+
+def _gradients_on_device(kernels, of, layer, grad, n, samples, wanted) -> tuple[Tensor, ...]:
+    events, synapses = of
+    grad = grad.double().contiguous()
+    by = kernels.Readout.none(*(grad.shape[1:] if samples else grad.shape[:2]), grad)
+    if samples:
+        by = by._replace(by_voltage=grad)
+    else:
+        by = by._replace(by_final=torch.nn.functional.pad(grad, (0, 3 - n)).contiguous())
+    found = kernels.readout_backward(events, synapses, layer, by, *wanted)
+    return found.times, found.weight, found.delay, found.M[:, :n, :n]
+
+
+def _gradients(events, synapses, layer, grad, n, samples, kind, wanted) -> tuple[Tensor, ...]:
+    of, grad, threads = (events, synapses, layer), _array(grad), torch.get_num_threads()
+    if kind == "maximum":
+        found = _search().peaks_backward(*of, _search().peaks(*of, threads), grad, *wanted, threads)
+    else:
+        none = np.empty((0, 0, 0))
+        by_final = none if samples else np.pad(grad, ((0, 0), (0, 0), (0, 3 - n)))
+        found = _loops().readout_backward(*of, grad if samples else none, by_final, *wanted, threads)
+    return tuple(map(torch.from_numpy, (found.times, found.weight, found.delay, found.M[:, :n, :n])))
 
 
 @eventprop_linear_li_backward.register_fake

@@ -1,7 +1,4 @@
-"""One event and the eight neurons of a block: the polynomials at its eight arrivals, in vector instructions.
-
-LLVM's vectoriser of straight-line code is off in numba: compiled loops would take one number after the other.
-"""
+"""One event and the eight neurons of a block: the polynomials at its eight arrivals, in vector instructions."""
 
 from __future__ import annotations
 
@@ -13,15 +10,13 @@ from numba import types
 from numba.core import config
 from numba.extending import intrinsic
 
+from ... import vectors
+from ...vectors import WIDE, data, fused, index, load, pointer, shuffle, store
+
 __all__ = ["evaluate_rows"]
 
 _SIZE = 8  # of a row, and rows: flow.MOMENTS, flow.LANES
-_DOUBLES = ir.VectorType(ir.DoubleType(), _SIZE)
-_WIDE, _NARROW = ir.IntType(64), ir.IntType(32)
-
-
-def _shuffle(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_NARROW, _SIZE), order))
+_DOUBLES = vectors.vector(ir.DoubleType(), _SIZE)
 
 
 def _turned(builder: Any, rows: list) -> list:
@@ -30,42 +25,18 @@ def _turned(builder: Any, rows: list) -> list:
         for a in range(_SIZE):
             if not a & bit:
                 x, y = rows[a], rows[a | bit]
-                rows[a] = _shuffle(builder, x, y, [i if not i & bit else _SIZE + i - bit for i in range(_SIZE)])
-                rows[a | bit] = _shuffle(builder, x, y, [i + bit if not i & bit else _SIZE + i for i in range(_SIZE)])
+                rows[a] = shuffle(builder, x, y, [i if not i & bit else _SIZE + i - bit for i in range(_SIZE)])
+                rows[a | bit] = shuffle(builder, x, y, [i + bit if not i & bit else _SIZE + i for i in range(_SIZE)])
     return rows
-
-
-def _vector_at(context: Any, builder: Any, kind: Any, array: Any) -> Any:
-    return builder.bitcast(context.make_array(kind)(context, builder, array).data, _DOUBLES.as_pointer())
-
-
-def _load(builder: Any, pointer: Any) -> Any:
-    value = builder.load(pointer)
-    value.align = 8
-    return value
-
-
-def _store(builder: Any, value: Any, pointer: Any) -> None:
-    builder.store(value, pointer).align = 8
-
-
-def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    of_three = ir.FunctionType(_DOUBLES, [_DOUBLES] * 3)
-    return builder.call(builder.module.declare_intrinsic(f"llvm.fmuladd.v{_SIZE}f64", (), of_three), [a, b, c])
-
-
-def _element_pointers(context: Any, builder: Any, kind: Any, array: Any) -> list:
-    data = context.make_array(kind)(context, builder, array).data
-    return [builder.gep(data, [ir.Constant(_WIDE, lane)]) for lane in range(_SIZE)]
 
 
 def _row_pointers(context: Any, builder: Any, kinds: tuple, rows: Any, places: Any) -> list:
     """To row places[lane] of each lane."""
-    data = context.make_array(kinds[0])(context, builder, rows).data
+    of_rows, of_places = data(context, builder, kinds[0], rows), data(context, builder, kinds[1], places)
     found = []
-    for of_lane in _element_pointers(context, builder, kinds[1], places):
-        first = builder.mul(builder.zext(builder.load(of_lane), _WIDE), ir.Constant(_WIDE, _SIZE))
-        found.append(builder.bitcast(builder.gep(data, [first]), _DOUBLES.as_pointer()))
+    for lane in range(_SIZE):
+        place = builder.zext(builder.load(builder.gep(of_places, [index(lane)])), WIDE)
+        found.append(pointer(builder, of_rows, builder.mul(place, index(_SIZE)), _DOUBLES))
     return found
 
 
@@ -73,22 +44,23 @@ def _row_pointers(context: Any, builder: Any, kinds: tuple, rows: Any, places: A
 def _evaluate_rows(_typing, rows, places, fractions, values, slopes, by_value, by_slope):
     def code(context, builder, signature, arguments):
         pointers = _row_pointers(context, builder, signature.args, *arguments[:2])
-        at, *out = (
-            _vector_at(context, builder, kind, array) for kind, array in zip(signature.args[2:], arguments[2:], strict=True)
+        f, *out = (
+            pointer(builder, data(context, builder, kind, array), 0, _DOUBLES)
+            for kind, array in zip(signature.args[2:], arguments[2:], strict=True)
         )
-        f = _load(builder, at)
-        coefficients = _turned(builder, [_load(builder, pointer) for pointer in pointers])
+        f = load(builder, f)
+        coefficients = _turned(builder, [load(builder, row) for row in pointers])
         value = slope = coefficients[-1]
         for c in coefficients[-2:0:-1]:
-            value = _fused(builder, value, f, c)
-            slope = _fused(builder, slope, f, value)
-        value = _fused(builder, value, f, coefficients[0])
+            value = fused(builder, value, f, c)
+            slope = fused(builder, slope, f, value)
+        value = fused(builder, value, f, coefficients[0])
         missing = builder.fcmp_unordered("uno", value, value)
-        zero = ir.Constant(_DOUBLES, [0.0] * _SIZE)
-        for x, pointer, total in zip((value, slope), out[:2], out[2:], strict=True):
-            _store(builder, x, pointer)
-            _store(builder, builder.fadd(_load(builder, total), builder.select(missing, zero, x)), total)
-        return builder.zext(builder.bitcast(missing, ir.IntType(_SIZE)), _WIDE)
+        zero = vectors.zeros(_DOUBLES)
+        for x, here, total in zip((value, slope), out[:2], out[2:], strict=True):
+            store(builder, x, here)
+            store(builder, builder.fadd(load(builder, total), builder.select(missing, zero, x)), total)
+        return builder.zext(builder.bitcast(missing, ir.IntType(_SIZE)), WIDE)
 
     return types.int64(rows, places, fractions, values, slopes, by_value, by_slope), code
 

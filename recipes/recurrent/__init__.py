@@ -1,0 +1,1 @@
+"""Recurrent delays beside feed-forward ones."""
