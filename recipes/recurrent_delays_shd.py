@@ -4,7 +4,7 @@ from .engine.command.recipe import Row, TableRecipe
 from .engine.data.augmented_counts import AugmentedCounts
 from .engine.data.binned import Binning
 from .flagship.training import FlagshipObjective, FlagshipTraining
-from .recurrent.network import RecurrentNetwork
+from .flagship.recurrent import RecurrentNetwork
 
 ROWS = (
     Row("one-step", "recurrent, no delays", {"recurrence": "one step", "hidden": [65, 65]}, {}),
