@@ -10,6 +10,9 @@ import torch
 from snn_delay_plugins.events import SpikeEvents
 from snn_delay_plugins.functional.adlif import adlif
 from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif
+from snn_delay_plugins.functional.eventprop_linear import eventprop_linear
+from snn_delay_plugins.functional.eventprop_linear_readout import eventprop_linear_li
+from snn_delay_plugins.functional.eventprop_models import ADAPTIVE_LI, ADLIF
 from snn_delay_plugins.functional.sparse_delay import SynapseList, sparse_delayed_linear
 from snn_delay_plugins.functional.windows import listed_convolution
 from snn_delay_plugins.kernels.delayed_linear.operator import delayed_linear
@@ -51,6 +54,15 @@ def attempts(device: str) -> Attempts:
         "a time that is NaN": (ValueError, "not within", lambda: eventprop_lif(events(times=(0, nan)), weight)),
         "a unit out of range": (ValueError, "outside", lambda: eventprop_lif(events(units=(1, 2**40)), weight)),
         "a negative unit": (ValueError, "outside", lambda: eventprop_li(events(units=(1, -1)), weight)),
+        "a weight that is NaN, any linear neuron": (
+            ValueError, "not finite", lambda: eventprop_linear(events(), weights((0, 1), nan), model=ADLIF),
+        ),
+        "a unit out of range, any linear readout": (
+            ValueError, "outside", lambda: eventprop_linear_li(events(units=(1, 7)), weight, model=ADAPTIVE_LI),
+        ),
+        "a time constant that is NaN": (
+            ValueError, "tau_mem", lambda: eventprop_lif(events(), weight, tau_mem=torch.tensor(nan, device=device)),
+        ),
         "offsets that fall": (ValueError, "offsets", lambda: eventprop_lif(events(offsets=(0, 3)), weight)),
         "a receiver that is not there": (
             ValueError, "targets", lambda: sparse_delayed_linear(trains, synapses, 3, max_delay=2),

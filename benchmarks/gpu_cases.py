@@ -21,6 +21,7 @@ from snn_delay_plugins import EventPropLI, EventPropLIF, SpikeEvents
 from snn_delay_plugins.delays import LINEAR
 from snn_delay_plugins.functional.adlif import AdLIFState, adlif, adlif_step
 from snn_delay_plugins.functional.convolution import causal_convolution
+from snn_delay_plugins.functional.dcls import gaussian_delayed_linear
 from snn_delay_plugins.functional.windows import windowed_linear
 
 
@@ -167,6 +168,14 @@ def delays(device: torch.device, of: Workload, kernel: str) -> Iterator[Measured
         def convolution(over_lags=over_lags, seed=seed):
             return torch.autograd.grad(causal_convolution(spikes, over_lags, "direct", 0), [over_lags], seed)
 
+        for method in (kernel, "direct"):
+
+            def gaussian(method=method, weight=weight, delay=delay, seed=seed, longest=longest):
+                current = gaussian_delayed_linear(spikes, weight, delay, 0.5, max_delay=longest, method=method)
+                return torch.autograd.grad(current, [weight, delay], seed)
+
+            form = "windows of its taps" if method == kernel else "all lags"
+            yield Measured(f"Gaussian delays up to {longest}, sigma 0.5, {form}", gaussian)
         taps = 4.0 * over_lags.numel()
         yield Measured(f"delays up to {longest}, conv1d", convolution, arrays + 2 * taps, 2 * dense * (longest + 1))
         try:

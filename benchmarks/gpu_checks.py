@@ -32,7 +32,7 @@ from snn_delay_plugins.functional.linear_neuron import linear_neuron
 from snn_delay_plugins.functional.recurrent import Recurrence
 from snn_delay_plugins.functional.sparse_delay import sparse_delayed_linear, sparse_delayed_linear_step, synapse_list
 from snn_delay_plugins.functional.windows import listed_convolution, windowed_linear
-from snn_delay_plugins.kernels.device import interpreted
+from snn_delay_plugins.kernels.device import interpreted, runs_triton
 from snn_delay_plugins.kernels.dispatch import chosen
 from snn_delay_plugins.models import MODELS, LinearModel
 
@@ -160,16 +160,22 @@ def _delays(rule: DelayRule, padding: str = "same", masked: bool = False) -> Cal
     return draw
 
 
-def _gaussian(d: Draw, dtype: torch.dtype, tiny: bool) -> Case:
-    steps, samples, n_out = (9, 2, 3) if tiny else d.shape
-    n_in, longest = (2, 8) if tiny else (n_out // 2 + 3, 25)
-    leaves = {"spikes": d.spikes(steps, samples, n_in), "weight": d.normal(n_out, n_in)}
-    leaves["delay"] = d.uniform(n_out, n_in, high=longest)
+def _gaussian(cut: bool) -> Callable[[Draw, torch.dtype, bool], Case]:
+    """cut: on the device as windows of the taps that are not lost in rounding, two at a time."""
 
-    def run(x: Values) -> Results:
-        return {"current": gaussian_delayed_linear(**x, sigma=2.0, max_delay=longest)}
+    def draw(d: Draw, dtype: torch.dtype, tiny: bool) -> Case:
+        steps, samples, n_out = (9, 2, 3) if tiny else d.shape
+        n_in, longest = (2, 8) if tiny else (n_out // 2 + 3, 25)
+        leaves = {"spikes": d.spikes(steps, samples, n_in), "weight": d.normal(n_out, n_in)}
+        leaves["delay"] = d.uniform(n_out, n_in, high=longest)
 
-    return Case(_rounded(leaves, dtype), run, _tolerance(dtype, 1e-9, 1e-3))
+        def run(x: Values) -> Results:
+            method = "triton" if cut and runs_triton(x["spikes"]) else None
+            return {"current": gaussian_delayed_linear(**x, sigma=0.5 if cut else 2.0, max_delay=longest, method=method)}
+
+        return Case(_rounded(leaves, dtype), run, _tolerance(dtype, 1e-9, 1e-3), "delayed_linear" if cut else None)
+
+    return draw
 
 
 def _listed(d: Draw, dtype: torch.dtype, tiny: bool) -> Case:
@@ -352,7 +358,8 @@ CHECKS: dict[str, Callable[[Draw, torch.dtype, bool], Case]] = {
     "delays of two taps": _delays(LINEAR),
     "delays of two taps, support": _delays(LINEAR, "full", masked=True),
     "whole delays": _delays(WHOLE),
-    "Gaussian delays": _gaussian,
+    "Gaussian delays": _gaussian(cut=False),
+    "Gaussian delays, windows": _gaussian(cut=True),
     "few synapses": _listed,
     "discrete layer": _discrete,
     "delays step by step": _steps,
@@ -416,6 +423,8 @@ def check(name: str, device: str, dtype: torch.dtype, seed: int = 0, tiny: bool 
     with on_device, poisoned():
         found = _results(case, "cuda" if device == "cuda" else "cpu")
         row["form"] = chosen()[case.operator].form if case.operator else "torch"
+    if case.operator and row["form"] != "triton":
+        raise Difference(f"{case.operator} ran as {row['form']}, not in Triton: nothing is compared")
     worst = max((_difference(what, found[what], expected[what]), what) for what in expected)
     equal = worst[0] <= case.tolerance
     return row | {

@@ -71,7 +71,7 @@ def launches(file: Path) -> list[dict]:
     for line in file.read_text().splitlines():
         launch = json.loads(line)
         constants = launch["constants"]
-        if "recurrent" in launch["kernel"] or constants.get("RECURRENT"):  # a program owns the layer: as many lanes as neurons
+        if "recurrent" in launch["kernel"] or constants.get("RECURRENT"):  # a program owns the layer, few in tests
             constants["BLOCK"], launch["num_warps"] = 256, 8
         found[json.dumps(launch, sort_keys=True)] = launch
     return list(found.values())
@@ -185,7 +185,7 @@ def table(rows: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="kernels whose name has this in it")
+    parser.add_argument("--only", default="", help="kernels whose name has this in it; the rows of others stay")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--launches", type=Path, help="of a dry run that was written down before")
     args = parser.parse_args()
@@ -206,12 +206,13 @@ def main() -> None:
     os.environ.pop("TRITON_INTERPRET", None)
     into = CHECKOUT / "docs" / "benchmarks" / "gpu"
     into.mkdir(parents=True, exist_ok=True)
-    rows = []
+    file = into / "kernels.json"
+    rows = [row for row in json.loads(file.read_text()) if args.only not in row["kernel"]] if file.exists() else []
     with ProcessPoolExecutor(args.processes) as pool:
         for row in pool.map(_row, jobs):
             rows.append(row)
             print(row, file=sys.stderr, flush=True)
-            (into / "kernels.json").write_text(json.dumps(rows, indent=1) + "\n")
+            file.write_text(json.dumps(rows, indent=1) + "\n")
     print(table(rows))
 
 

@@ -16,13 +16,17 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -32,12 +36,12 @@ Section = Callable[[argparse.Namespace], Iterator[Row]]
 # of the whole time; what a section leaves is the next one's
 SHARES = {
     "limits": 0.05,
-    "checks": 0.27,
+    "checks": 0.36,
     "bad input": 0.05,
-    "tests": 0.15,
-    "neurons": 0.1,
-    "delays": 0.13,
-    "eventprop": 0.25,
+    "tests": 0.1,
+    "neurons": 0.08,
+    "delays": 0.12,
+    "eventprop": 0.24,
 }
 
 
@@ -63,22 +67,31 @@ def _checks(args: argparse.Namespace) -> Iterator[Row]:
     import torch
 
     device = "interpreter" if args.dry_run else "cuda"
-    shapes = [(9, 2, 3)] if args.dry_run else [(100, 4, 70), (33, 3, 130)]
-    seed = args.seed
-    for shape in shapes:
-        for n, name in enumerate(gpu_checks.CHECKS):
-            if n % args.workers != args.worker or (args.only and args.only not in name):
+    for n, (name, dtype, shape, seed) in enumerate(_jobs(args)):
+        if n < args.done:
+            continue
+        try:
+            yield gpu_checks.check(name, device, getattr(torch, dtype), seed, args.dry_run, shape)
+        except Exception as error:
+            row = {"check": name, "dtype": dtype, "equal": False, "error": _said(error)}
+            if not _device_is_lost(args):
+                yield row
                 continue
-            # without a card both dtypes would take twice the time for the same instructions: they take turns
-            for dtype in (
-                (torch.float64, torch.float32)[n % 2 : n % 2 + 1] if args.dry_run else (torch.float64, torch.float32)
-            ):
-                try:
-                    yield gpu_checks.check(name, device, dtype, seed, args.dry_run, shape)
-                except Exception as error:
-                    row = {"check": name, "dtype": str(dtype).removeprefix("torch."), "equal": False, "error": _said(error)}
-                    yield row | ({"device lost": True} if _device_is_lost(args) else {})
-            seed += 1
+            yield row | {"device lost": True}
+            sys.exit("the device is lost to this process")  # section_rows starts another one
+
+
+def _jobs(args: argparse.Namespace) -> list[tuple[str, str, tuple[int, int, int], int]]:
+    """Name, dtype, shape and seed of a worker's checks."""
+    import gpu_checks
+
+    names = [x for n, x in enumerate(gpu_checks.CHECKS) if n % args.workers == args.worker and (args.only or "") in x]
+    shapes, jobs = [(9, 2, 3)] if args.dry_run else [(100, 4, 70), (33, 3, 130)], []
+    for k, shape in enumerate(shapes):
+        for n, name in enumerate(names):
+            both = ["float64", "float32"]  # without a card they take twice the time for the same instructions: in turns
+            jobs += [(name, x, shape, args.seed + k) for x in (both[n % 2 :][:1] if args.dry_run else both)]
+    return jobs
 
 
 def _bad_input(args: argparse.Namespace) -> Iterator[Row]:
@@ -89,12 +102,14 @@ def _bad_input(args: argparse.Namespace) -> Iterator[Row]:
 
 
 def _tests(args: argparse.Namespace) -> Iterator[Row]:
-    """Tests that need a device: those marked ``cuda``."""
-    if args.dry_run:
+    """Tests that need a device: those marked ``cuda``. A dry run has those that it would run collected alone."""
+    if find_spec("pytest") is None:
+        yield {"tests": "pytest is not installed", "passed": False}
         return
     files = sorted(map(str, (CHECKOUT / "tests" / "kernels").glob("test_*triton*.py")))
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *files],
+        [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *files,
+         *["--collect-only"] * args.dry_run],
         cwd=CHECKOUT, capture_output=True, text=True,
     )  # fmt: skip
     last = (run.stdout.strip().splitlines() or ["no output"])[-1]
@@ -147,7 +162,29 @@ def _eventprop(args: argparse.Namespace) -> Iterator[Row]:
                 except Exception as error:
                     yield row | {"error": _said(error)}
         yield from _epoch(device, of, hidden, lengths[0])
+    yield from _workspaces(device, of, lengths[0], inputs, labels)
     yield from _peers(device, of, int(lengths[0]), inputs, labels)
+
+
+def _workspaces(device, of, longest: float, inputs, labels) -> Iterator[Row]:
+    """The same step with smaller and larger groups of samples."""
+    import gpu_cases
+    import torch
+
+    from snn_delay_plugins.kernels.eventprop.triton import tables
+
+    before = tables.SHARE_OF_CARD
+    for share in (1 / 256, 1 / 8):
+        row: Row = {"case": f"EventProp step, grid, 2 x {of.widths[0]}, buffers of 1/{1 / share:g} of the card's memory"}
+        try:
+            tables.SHARE_OF_CARD = share
+            torch.manual_seed(0)
+            training = gpu_cases.Training(gpu_cases.Network(of, of.widths[0], longest, "grid"), device)
+            yield row | gpu_cases.timed(lambda t=training: t.step(inputs, labels), device, of.repeats, 4.0)
+        except Exception as error:
+            yield row | {"error": _said(error)}
+        finally:
+            tables.SHARE_OF_CARD = before
 
 
 def _epoch(device, of, hidden: int, longest: float) -> Iterator[Row]:
@@ -260,44 +297,45 @@ def run_section(args: argparse.Namespace) -> None:
 
 
 def section_rows(name: str, args: argparse.Namespace, seconds: float) -> list[Row]:
-    """Rows of a section, by as many workers as it can have, within its time; a last row where one did not end."""
-    workers = args.jobs if name == "checks" else 1
-    with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / f"{n}.jsonl" for n in range(workers)]
-        command = [sys.executable, __file__, "--section", name, "--workers", str(workers), "--seed", str(args.seed)]
+    """Rows of a section, by as many workers as it can have, within its time."""
+    workers, end = args.jobs if name == "checks" else 1, time.monotonic() + seconds
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
+        found = pool.map(lambda n: _worker_rows(name, args, n, workers, end, Path(folder)), range(workers))
+        return [row for rows in found for row in rows]
+
+
+def _worker_rows(name: str, args: argparse.Namespace, worker: int, workers: int, end: float, folder: Path) -> list[Row]:
+    """Of a worker, until all is done or its time is over. One that crashes has a row that says so; where rows do not hang
+    together, another process goes on with what comes after it."""
+    rows: list[Row] = []
+    while True:
+        file, log = folder / f"{worker}-{len(rows)}.jsonl", folder / f"{worker}.log"
+        command = [sys.executable, __file__, "--section", name, "--workers", str(workers), "--worker", str(worker)]
+        command += ["--seed", str(args.seed), "--rows", str(file), "--done", str(len(rows))]
         command += ["--dry-run"] * args.dry_run + (["--only", args.only] if args.only else [])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])}
-        processes, logs = [], []
-        for n, file in enumerate(files):
-            log = (Path(folder) / f"{n}.log").open("w+")
-            logs.append(log)
-            processes.append(
-                subprocess.Popen(
-                    [*command, "--worker", str(n), "--rows", str(file)],
-                    stdout=log,
-                    stderr=log,
-                    env=environment,
-                    cwd=CHECKOUT,
-                )
-            )
-        end = time.monotonic() + seconds
-        rows: list[Row] = []
-        for process, file, log in zip(processes, files, logs, strict=True):
-            stopped = False
+        if args.dry_run:  # what is tiny runs sooner than it compiles
+            environment["NUMBA_DISABLE_JIT"] = "1"
+        with log.open("w") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=CHECKOUT)
             try:
-                process.wait(max(0.1, end - time.monotonic()))
+                status = process.wait(max(0.1, end - time.monotonic()))
+                why = f"exit status {status}"
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                stopped = True
-            found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-            rows += [row for row in found if "end" not in row]
-            if stopped or process.returncode or not (found and "end" in found[-1]):
-                log.seek(0)
-                why = f"stopped after {seconds:.0f} s" if stopped else f"exit status {process.returncode}"
-                rows.append({"incomplete": name, "error": why, "output": log.read()[-2000:]})
-            log.close()
-    return rows
+                why = "stopped: its time was over"
+        found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        if found and "end" in found[-1]:
+            return rows + found[:-1]
+        rows += found
+        if not (found and found[-1].get("device lost")):
+            rows.append({"incomplete": name, "error": why, "output": log.read_text()[-2000:]})
+        if name != "checks" or why.startswith("stopped") or len(rows) > _MOST_ROWS:
+            return rows
+
+
+_MOST_ROWS = 1000
 
 
 def card(dry_run: bool) -> dict[str, object]:
@@ -315,6 +353,22 @@ def card(dry_run: bool) -> dict[str, object]:
     of = torch.cuda.get_device_properties(0)
     return {"card": of.name, "memory GiB": round(of.total_memory / 2**30), "processors": of.multi_processor_count,
             "capability": f"sm_{of.major}{of.minor}", "cuda": torch.version.cuda, "versions": versions}  # fmt: skip
+
+
+def missing(dry_run: bool) -> list[str]:
+    """What the whole needs and this machine lacks; better known before than after eight minutes."""
+    import torch
+
+    lacks = [name for name in ("triton", "numba", "numpy") if find_spec(name) is None]
+    if dry_run:
+        return lacks
+    if not torch.cuda.is_available():
+        lacks.append("a CUDA device that torch sees")
+    if not any(shutil.which(x) for x in (os.environ.get("CC", "cc"), "gcc", "clang")):
+        lacks.append("a C compiler, with which Triton builds what launches a kernel")
+    if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
+        lacks.append("Python.h (python3-dev), for the same")
+    return lacks
 
 
 def with_shares(results: dict[str, list[Row]]) -> None:
@@ -392,15 +446,19 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=int, default=int(time.time()) % 10**6, help="of the checks' inputs; default: fresh ones"
     )
-    parser.add_argument("--jobs", type=int, default=max(1, min(8, (os.cpu_count() or 1) // 2)), help="processes that check")
+    parser.add_argument(
+        "--jobs", type=int, default=max(1, min(12, 3 * (os.cpu_count() or 1) // 4)), help="processes that check"
+    )
     for name in ("--section", "--rows"):
         parser.add_argument(name, help=argparse.SUPPRESS)
-    for name in ("--worker", "--workers"):
+    for name in ("--worker", "--workers", "--done"):
         parser.add_argument(name, type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.section:
         run_section(args)
         return 0
+    if lacks := missing(args.dry_run):
+        sys.exit(f"nothing was run, there is no {', no '.join(lacks)}")
     start, about, results = time.monotonic(), card(args.dry_run), {}
     about |= {"seed": args.seed, "command": " ".join(["python", "benchmarks/on_gpu.py", *sys.argv[1:]])}
     ahead = sum(SHARES[name] for name in args.sections)

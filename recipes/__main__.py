@@ -1,4 +1,5 @@
-"""``python -m recipes --list | run NAME | table NAME | plot NAME | tune NAME | predict RUN FILE | download DATA``."""
+"""``python -m recipes --list | run NAME | table NAME | plot NAME | tune NAME | predict RUN FILE | export RUN | download
+DATA``."""
 
 import argparse
 import ast
@@ -57,10 +58,11 @@ def _main(arguments: list[str]) -> int:
         return 0
     if given.action is None:
         parser.error(
-            "say what to do: --list, run NAME, table NAME, plot NAME, tune NAME, predict RUN FILE or download DATA"
+            "say what to do: --list, run NAME, table NAME, plot NAME, tune NAME, predict RUN FILE, export RUN or "
+            "download DATA"
         )
-    if given.action == "predict":
-        return _perform("", _PREDICT, given)
+    if given.action in _OF_RUNS:
+        return _perform("", _OF_RUNS[given.action], given)
     return _perform(given.name, _DOWNLOAD if given.action == "download" else found[given.name], given)
 
 
@@ -120,6 +122,8 @@ _DOWNLOAD = _Download()
 class _Predict:
     """What a trained network says of recordings."""
 
+    what = "say what recordings are, by a finished run or a model"
+
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         from .engine.command import predict
 
@@ -132,7 +136,24 @@ class _Predict:
         return predict.predict(given, TABLES)
 
 
-_PREDICT = _Predict()
+class _Export:
+    """A trained network for deployment."""
+
+    what = "write a finished run's weights, whole delays and synapses for deployment, or a model to hand on"
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        from .engine.command import export
+
+        export.add_options(parser)
+
+    def export(self, given: argparse.Namespace) -> int:
+        from .engine.command import export
+        from .tables import TABLES
+
+        return export.export(given, TABLES)
+
+
+_OF_RUNS = {"predict": _Predict(), "export": _Export()}
 
 
 def _perform(name: str, what, given: argparse.Namespace) -> int:
@@ -195,7 +216,7 @@ def _parser(known: dict[str, str], found: dict, arguments: list[str]) -> argpars
     """Of all recipes by name; with the options of those that have been imported."""
     parser = _Parser(prog=PROGRAM, description=sys.modules[__package__].__doc__, allow_abbrev=False)
     parser.add_argument("--list", action="store_true", help="name the recipes")
-    actions = parser.add_subparsers(dest="action", metavar="run | table | plot | tune | predict | download")
+    actions = parser.add_subparsers(dest="action", metavar="run | table | plot | tune | predict | export | download")
     for action, what in ACTIONS.items():
         of_action = actions.add_parser(action, help=what, description=what, allow_abbrev=False)
         names = of_action.add_subparsers(dest="name", metavar="NAME", required=True)
@@ -208,10 +229,10 @@ def _parser(known: dict[str, str], found: dict, arguments: list[str]) -> argpars
     of_download = actions.add_parser("download", help=what, description=what, allow_abbrev=False)
     if "download" in arguments:
         _DOWNLOAD.add_options(of_download)
-    what = "say what recordings are, by a finished run"
-    of_predict = actions.add_parser("predict", help=what, description=what, allow_abbrev=False)
-    if "predict" in arguments:
-        _PREDICT.add_options(of_predict)
+    for action, command in _OF_RUNS.items():
+        of_runs = actions.add_parser(action, help=command.what, description=command.what, allow_abbrev=False)
+        if action in arguments:
+            command.add_options(of_runs)
     return parser
 
 

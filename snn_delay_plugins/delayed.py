@@ -6,10 +6,11 @@ training and in evaluation; the parameters are the same in both modes.
 
 from __future__ import annotations
 
+import copy
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any, Unpack, cast
+from typing import Any, Self, Unpack, cast
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ from .checks import (
     values_known,
 )
 from .delay_options import LinearOptions, with_defaults
-from .delays import DelayRule, Interpolation, check_rule_options, rule_of, rules_of_whole_delays, rules_with_sigma
+from .delays import WHOLE, DelayRule, Interpolation, check_rule_options, rule_of, rules_of_whole_delays, rules_with_sigma
 from .functional.inputs import (
     Padding,
     check_history,
@@ -108,6 +109,7 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
     sigma: Tensor
     max_delay: int
     interpolation: Interpolation
+    learn_delay: bool
     learn_sigma: bool
     delay_rule: DelayRule
 
@@ -228,6 +230,20 @@ class WindowedDelays(QuantisableWeights, BoundedModule):
                 stacklevel=user_level(),
             )
         return whole
+
+    def effective_weight(self) -> Tensor:
+        """The weights of the synapses that exist, zero elsewhere."""
+        return self.weight
+
+    def with_whole_delays(self, weight_bits: int | None = None) -> Self:
+        """A frozen copy with whole delays, and weights of so many bits; the states of its front door are still there."""
+        whole = self.whole_delay(self.effective_weight())
+        frozen = copy.deepcopy(self).requires_grad_(False)
+        with torch.no_grad():
+            frozen.delay.copy_(whole[tuple(map(slice, frozen.delay.shape))])  # those of a neuron are equal
+        frozen.delay_rule, frozen.interpolation, frozen.learn_delay = WHOLE, "round", False
+        frozen.quantise("weight", weight_bits)
+        return frozen
 
     def __setstate__(self, state: dict) -> None:
         former = state.get("delay_gradient")  # of a layer that was pickled before there were rules: their name alone

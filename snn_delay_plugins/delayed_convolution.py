@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from typing import Self, Unpack, cast
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch.nn.utils import parametrize
 from .checks import check_flag, check_spikes, check_steps, check_whole
 from .delay_options import ConvolutionOptions, with_defaults
 from .delayed import WindowedDelays, refuse_sequence
-from .delays import WHOLE, Interpolation, check_rule_options, rule_of
+from .delays import Interpolation, check_rule_options, rule_of
 from .functional.inputs import Padding, check_history, compute_dtype, padded_steps
 from .functional.window_convolution import check_convolution, per_axis, windowed_convolution
 from .functional.windows import history_after
@@ -150,16 +149,6 @@ class DelayedConvolution(WindowedDelays):
 
     def history_after(self, spikes: Tensor, history: Tensor | None) -> Tensor:
         return history_after(spikes, history, self.max_delay)
-
-    def with_whole_delays(self, weight_bits: int | None = None) -> Self:
-        """A frozen copy with whole delays, and weights of so many bits; the states of its front door are still there."""
-        whole = self.whole_delay(self.weight)
-        frozen = copy.deepcopy(self).requires_grad_(False)
-        with torch.no_grad():
-            frozen.delay.copy_(whole)
-        frozen.delay_rule, frozen.interpolation, frozen.learn_delay = WHOLE, "round", False
-        frozen.quantise("weight", weight_bits)
-        return frozen
 
     def extra_repr(self) -> str:
         return (

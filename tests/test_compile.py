@@ -110,6 +110,26 @@ def delays(front: Callable, step: dict, sequence: dict, **options) -> dict[str, 
     return cases
 
 
+def recurrent(front: Callable, steps: Callable, sequence: Callable) -> dict[str, Case]:
+    """Neurons of a framework with recurrent synapses, step by step and over sequences."""
+    cases = {}
+    one = {"linear": {}, "sparse triangle": {"synapses": 2, "delay_gradient": "triangle", "sigma": 1.0}}
+    for name, more in one.items():
+        for mode, neuron in (("steps", steps), ("sequence", sequence)):
+            kind = {"step_mode": "s" if mode == "steps" else "m"} if front is spikingjelly else {}
+
+            def make(neuron=neuron, kind=kind, more=more) -> nn.Module:
+                layer = front("DelayedRecurrent", neuron(), max_delay=4, delay="uniform", **more, **kind)()
+                with torch.no_grad():
+                    layer.weight.mul_(4)
+                return layer
+
+            cases[f"DelayedRecurrent {name}, {mode}"] = Case(
+                make, by_steps=mode == "steps", quick=name == "linear" and (front is snntorch or mode == "sequence")
+            )
+    return cases
+
+
 def named(front: str, cases: dict[str, Case]) -> dict[str, Case]:
     return {f"{front}: {name}": case for name, case in cases.items()}
 
@@ -124,6 +144,9 @@ SNNTORCH = {
     "StateAdLIFPlus": Case(snntorch("StateAdLIFPlus", features=IN), inductor=True),
     "StateAdLIFPlus traces": Case(snntorch("StateAdLIFPlus", features=IN, output=True)),
     "StateAdLIFPlus symplectic": Case(snntorch("StateAdLIFPlus", features=IN, variant="symplectic", learn_threshold=True)),
+    **recurrent(
+        snntorch, snntorch("AdLIFPlus", features=IN, init_hidden=True), snntorch("StateAdLIFPlus", features=IN)
+    ),
 }  # fmt: skip
 SPIKINGJELLY = {
     **delays(spikingjelly, {"step_mode": "s"}, {"step_mode": "m"}),
@@ -131,6 +154,7 @@ SPIKINGJELLY = {
     "AdLIFPlusNode m": Case(spikingjelly("AdLIFPlusNode", features=IN, step_mode="m")),
     "AdLIFPlusNode m, v_seq": Case(spikingjelly("AdLIFPlusNode", features=IN, step_mode="m", store_v_seq=True)),
     "AdLIFPlusNode m, zero": Case(spikingjelly("AdLIFPlusNode", features=IN, step_mode="m", v_reset=0.0)),
+    **recurrent(spikingjelly, *2 * (spikingjelly("AdLIFPlusNode", features=IN),)),
 }
 EVENT_LAYERS = {
     "LIF dense to dense": Case(lif(output="dense"), inductor=True),
@@ -176,7 +200,8 @@ def data(case: Case) -> Tensor | SpikeEvents:
 
 def outcome(module: nn.Module, case: Case, x: Tensor | SpikeEvents, call: Callable) -> list[Tensor]:
     """Outputs, then gradients of input and parameters."""
-    scale = 4.0 if "AdLIF" in type(module).__name__ else 1.0  # currents that make neurons fire
+    neurons = any(name in type(module).__name__ for name in ("AdLIF", "Recurrent"))
+    scale = 4.0 if neurons else 1.0  # currents that make neurons fire
     if isinstance(x, SpikeEvents):
         leaf = x.times.clone().requires_grad_()
         out = call(SpikeEvents(leaf, x.units, x.offsets, x.num_units, x.duration))
@@ -233,13 +258,13 @@ def test_compiled_code_refuses_graded_spikes_as_uncompiled_code_does():
 EXPORTED = [name for name, case in CASES.items() if not (case.by_steps or case.events or "to events" in name)]
 FEW = ("snntorch: StateAdLIFPlus", "spikingjelly: AdLIFPlusNode m", "snntorch: DelayedLinear gaussian, sequence",
        "snntorch: DiscreteDelayedLinear, sequence", "spikingjelly: DelayedLinear linear, sequence",
-       "eventprop: LIF + LI voltage, dense")  # fmt: skip
+       "snntorch: DelayedRecurrent linear, sequence", "eventprop: LIF + LI voltage, dense")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EXPORTED if WHOLE else FEW)
 def test_an_exported_layer_computes_alike_and_keeps_no_state_of_the_export(name):
     case = CASES[name]
-    module, x = case.make().eval(), data(case) * (4.0 if "AdLIF" in name else 1.0)
+    module, x = case.make().eval(), data(case) * (4.0 if "AdLIF" in name or "Recurrent" in name else 1.0)
     wanted = [value.detach() for value in pytree(module(x))]  # of the first call, which may leave a state
     program = torch.export.export(module, (x,), strict=False)
     assert_no_values_missing(module)

@@ -172,6 +172,44 @@ def test_a_shorter_max_delay_computes_the_same():
     assert quantised.max_delay == 62
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"interpolation": "round"}, {"delay_gradient": "triangle", "synapses": 4}, {"delay_gradient": "gaussian",
+     "delay_type": "axonal"}, {"delay_gradient": "quantised", "delay_type": "dendritic"}],
+    ids=str,
+)  # fmt: skip
+def test_the_discrete_form_computes_in_steps_and_sequences_what_evaluation_does(options):
+    layer = node(**options).eval()
+    expected = whole(layer)  # and states are left behind
+    assert expected.any()
+    frozen = layer.discretize()
+    assert frozen.delay.equal(frozen.delay.round())
+    assert not any(p.requires_grad for p in frozen.parameters())
+    for run in (whole, in_parts, by_steps):
+        functional.reset_net(frozen)
+        assert torch.equal(run(frozen), expected)
+    assert all(p.requires_grad for p in layer.parameters())
+
+
+def test_a_discrete_form_says_what_rounding_changes_and_takes_weights_of_few_bits():
+    layer = snntorch.DelayedRecurrent(snntorch.StateAdLIFPlus(features=F), max_delay=6, delay=2.4)
+    with pytest.warns(UserWarning, match="rounds the delays, but this layer evaluates them with 'linear'"):
+        frozen = layer.discretize(weight_bits=4)
+    assert (frozen.delay == 2).all()
+    assert len(frozen.weight.unique()) <= 16
+    assert (layer.delay != 2).all()
+
+
+def test_a_foreign_neuron_whose_states_hold_a_graph_has_to_be_reset_before_it_is_discretized():
+    layer = spikingjelly.DelayedRecurrent(neuron.LIFNode(), F, **{**OPTIONS, "delay": 2.0}).double()
+    by_steps(layer)
+    with pytest.raises(RuntimeError, match="LIFNode cannot be copied .* reset the network before"):
+        layer.discretize()
+    functional.reset_net(layer)
+    frozen = layer.discretize()
+    assert torch.equal(by_steps(frozen), by_steps(layer))
+
+
 def test_a_linear_layer_shrinks_too():
     layer = spikingjelly.DelayedLinear(F, 4, max_delay=60, delay=2.0, synapses=3, step_mode="m")
     spikes = currents().float().round()

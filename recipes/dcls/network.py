@@ -1,7 +1,6 @@
 """Networks and training of Hammouamri et al., *Learning Delays in Spiking Neural Networks using Dilated Convolutions
 with Learnable Spacings*, section 4.1 and the published code."""
 
-import argparse
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -18,7 +17,6 @@ from snn_delay_plugins.spikingjelly import DelayedLinear
 
 from ..engine.data.binned import BinnedCounts, Binning
 from ..engine.data.heidelberg import SHD
-from ..engine.errors import OptionError
 from ..engine.files.downloads import Published
 from ..engine.training import limits
 from ..engine.training.dropout import DropoutOverTime
@@ -273,33 +271,11 @@ def _cosine(rate: float, epoch: int, epochs: int) -> float:
 
 
 class TimedCounts(BinnedCounts):
-    """Recordings in SHD's format in steps of 10 ms, 5 channels summed; ``--duration`` says how long a sample is.
+    """Recordings in SHD's format in steps of 10 ms, 5 channels summed; ``duration`` (s) is how long a sample is.
 
     The published code pads every batch to its longest recording, so that the result of a sample depends on the others
     of its batch; here all samples have the same length.
     """
 
     def __init__(self, duration: float, published: Published = SHD, paper_criterion: str = "test_accuracy"):
-        if not math.isclose(duration, 0.01 * round(duration / 0.01)):
-            raise OptionError(f"--duration {duration:g}: not a whole number of steps of 10 ms")
-        self._duration = duration
-        binning = Binning(duration=duration, steps=round(duration / 0.01), group=5)
-        super().__init__(binning, published, paper_criterion)
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        super().add_options(parser)
-        parser.add_argument(
-            "--duration",
-            type=float,
-            metavar="SECONDS",
-            help=f"length of a sample, in steps of 10 ms; later spikes are dropped (default {self._duration:g})",
-        )
-
-    def with_options(self, given: argparse.Namespace) -> "TimedCounts":
-        if given.duration is not None and not 0.01 <= given.duration <= 60:
-            raise OptionError(f"--duration {given.duration}: between 0.01 and 60 seconds")
-        asked = self if given.duration is None else TimedCounts(given.duration, self.published, self.paper_criterion)
-        return BinnedCounts.with_options(asked, given)
-
-    def matches(self, given: argparse.Namespace, settings: dict) -> bool:
-        return given.duration is None or settings["binning"]["duration"] == given.duration
+        super().__init__(Binning(duration=duration, steps=round(duration / 0.01), group=5), published, paper_criterion)

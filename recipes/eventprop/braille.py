@@ -16,17 +16,19 @@ import dataclasses
 import hashlib
 import string
 import tempfile
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from snn_delay_plugins.bins import bin_of
 
-from ..engine.data import silence
+from ..engine.data import longer, silence
 from ..engine.data.events import EventRecordings
-from ..engine.data.sources import Source, Splits
+from ..engine.data.sources import UNKNOWN, Source, Splits
 from ..engine.errors import DataError
 from ..engine.files import archives, atomic, downloads, numpy_files, plain_files, plain_pickle
 
@@ -159,6 +161,8 @@ class Braille(Source):
     resolution: float | None = None
     split_seed: int = 0
     allow_silence: bool = False
+    duration: float | None = None
+    """Of every recording (ms), as a run knows it; None: up to the end of the last one in the file."""
 
     @property
     def folder(self) -> str:
@@ -204,11 +208,27 @@ class Braille(Source):
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         self.find(data_dir)
-        recordings = read(self._path(data_dir), self.encoding, self.allow_silence)
-        if self.resolution is not None:
-            step = bin_of(torch.from_numpy(recordings.times), self.resolution).numpy()
-            recordings = dataclasses.replace(recordings, times=(step * self.resolution).astype(np.float32))
+        recordings = self._resolved(read(self._path(data_dir), self.encoding, self.allow_silence))
         return split(recordings, self.name, protocol, self.split_seed)
+
+    def of_run(self, settings: dict) -> "Braille | MiniatureBraille":
+        known = settings["braille"]
+        if known["encoding"] not in ENCODINGS:
+            raise ValueError(f"encoding {known['encoding']!r}; known are {', '.join(ENCODINGS)}")
+        source = dataclasses.replace(self, **known)
+        return MiniatureBraille(source, **settings["generated"]) if "generated" in settings else source
+
+    def knowing(self, facts: Mapping[str, Any]) -> "Braille":
+        return dataclasses.replace(self, duration=facts.get("duration"))
+
+    def recordings(self, path: Path, allow_silence: bool = False) -> EventRecordings:
+        return self._resolved(read(path, self.encoding, allow_silence, labelled=False, duration=self.duration))
+
+    def _resolved(self, recordings: EventRecordings) -> EventRecordings:
+        if self.resolution is None:
+            return recordings
+        step = bin_of(torch.from_numpy(recordings.times), self.resolution).numpy()
+        return dataclasses.replace(recordings, times=(step * self.resolution).astype(np.float32))
 
     def _path(self, data_dir: Path) -> Path:
         return Path(data_dir) / (_RAW if self._is_raw else _published_file(self.encoding))
@@ -233,6 +253,7 @@ def split(recordings: EventRecordings, name: str, protocol: str, seed: int) -> S
         validation=f"{len(parts[1])} samples held out, stratified by letter",
         digest=digest.hexdigest()[:16],
         paper_criterion="valid_accuracy",
+        class_names=recordings.class_names,
     )
 
 
@@ -246,6 +267,12 @@ class MiniatureBraille(Source):
     def settings(self) -> dict:
         return self.of.settings | {"generated": {"samples": self.samples, "seed": self.seed}}
 
+    def knowing(self, facts: Mapping[str, Any]) -> "MiniatureBraille":
+        return MiniatureBraille(self.of.knowing(facts), self.samples, self.seed)
+
+    def recordings(self, path: Path, allow_silence: bool = False) -> EventRecordings:
+        return self.of.recordings(path, allow_silence)
+
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         rng = np.random.default_rng(self.seed)
         labels = np.arange(self.samples) % 4
@@ -258,18 +285,28 @@ class MiniatureBraille(Source):
         return split(EventRecordings.of(samples, labels, 2 * TAXELS, 76 * 1000 / RATE), "miniature", protocol, self.seed)
 
 
-def read(path: Path, encoding: str, allow_silence: bool = False) -> EventRecordings:
-    """One file, checked and encoded. Raises :class:`DataError`."""
-    recordings = _read(path, encoding)
+def read(
+    path: Path, encoding: str, allow_silence: bool = False, labelled: bool = True, duration: float | None = None
+) -> EventRecordings:
+    """One file, checked and encoded, which may have no labels where it need not be ``labelled``; of each recording
+    ``duration`` ms (None: all). Raises :class:`DataError`."""
+    recordings = _read(path, encoding, labelled, duration)
     silent = np.flatnonzero(np.diff(recordings.offsets) == 0)
     silence.check(path, silent, recordings.duration / 1000, allow_silence)
     return recordings
 
 
-def _read(path: Path, encoding: str) -> EventRecordings:
+def _read(path: Path, encoding: str, labelled: bool, duration: float | None) -> EventRecordings:
     raw = encoding.startswith("theta")
     needed = ("taxels", "labels") if raw else ("times", "channels", "offsets", "labels")
     arrays = numpy_files.read_npz(path)
+    unknown = not labelled and "labels" not in arrays
+    if unknown:
+        counted = arrays.get("taxels" if raw else "offsets", np.zeros(0))
+        samples = (len(counted) if counted.ndim else 0) - (not raw)
+        if samples < 1:
+            raise DataError(f"{path}: no samples; needed are {', '.join(needed[:-1])}")
+        arrays["labels"] = np.zeros(samples, np.int64)
     for name in needed:
         if name not in arrays:
             raise DataError(f"{path}: no array {name}; found {', '.join(sorted(arrays)) or 'nothing'}")
@@ -282,13 +319,16 @@ def _read(path: Path, encoding: str) -> EventRecordings:
     wrong = np.flatnonzero((labels < 0) | (labels >= letters))
     if len(wrong):
         raise DataError(f"{path}: sample {wrong[0]} has label {labels[wrong[0]]}, out of range: 0 to {letters - 1}")
-    if "letters" not in arrays and len(np.unique(labels)) < letters:
+    if labelled and "letters" not in arrays and len(np.unique(labels)) < letters:
         missing = np.flatnonzero(np.unique(labels) != np.arange(len(np.unique(labels))))[0]
         raise DataError(f"{path}: no sample has label {missing}, but some have label {labels.max()}")
-    return _read_traces(path, arrays, encoding) if raw else _read_events(path, arrays)
+    recordings = _read_traces(path, arrays, encoding, duration) if raw else _read_events(path, arrays, duration)
+    labels = np.full(len(recordings), UNKNOWN) if unknown else recordings.labels
+    names = tuple(map(str, arrays["letters"])) if "letters" in arrays else ()
+    return dataclasses.replace(recordings, labels=labels, class_names=names)
 
 
-def _read_events(path: Path, arrays: dict[str, np.ndarray]) -> EventRecordings:
+def _read_events(path: Path, arrays: dict[str, np.ndarray], duration: float | None) -> EventRecordings:
     times, channels, offsets = arrays["times"], arrays["channels"], arrays["offsets"]
     labels = arrays["labels"]
     for name, array in (("times", times), ("channels", channels), ("offsets", offsets)):
@@ -319,10 +359,20 @@ def _read_events(path: Path, arrays: dict[str, np.ndarray]) -> EventRecordings:
     samples = [(times[start:stop], channels[start:stop]) for start, stop in pairwise(offsets)]
     # the end of the recordings: the first multiple of 25 ms (one raw frame) after their last event
     end = 25.0 * (np.floor(float(times.max(initial=0.0)) / 25.0) + 1)
-    return EventRecordings.of(samples, labels, 2 * TAXELS, end)
+    return _until(path, samples, labels, end, duration)
 
 
-def _read_traces(path: Path, arrays: dict[str, np.ndarray], encoding: str) -> EventRecordings:
+def _until(path: Path, samples: list, labels: np.ndarray, end: float, duration: float | None) -> EventRecordings:
+    """Recordings of ``duration`` ms; None: those of the file, up to its ``end``."""
+    if duration is not None:
+        cut = longer.Cut()
+        for number, (times, _) in enumerate(samples):
+            cut.add(np.full(len(times), number), times / 1000.0, times >= duration)
+        longer.check(path, cut.counted, len(samples), duration / 1000.0, remedy=False)
+    return EventRecordings.of(samples, labels, 2 * TAXELS, end if duration is None else duration)
+
+
+def _read_traces(path: Path, arrays: dict[str, np.ndarray], encoding: str, duration: float | None) -> EventRecordings:
     traces, labels = arrays["taxels"], arrays["labels"]
     if traces.ndim != 3 or traces.shape[2] != TAXELS or len(traces) != len(labels) or traces.shape[1] < 2:
         raise DataError(
@@ -340,4 +390,4 @@ def _read_traces(path: Path, arrays: dict[str, np.ndarray], encoding: str) -> Ev
     if events > _MOST_EVENTS:
         raise DataError(f"{path}: the traces would become {events:g} events; at most {_MOST_EVENTS} are made")
     samples = sigma_delta(traces, threshold, dt)
-    return EventRecordings.of(samples, labels, 2 * TAXELS, traces.shape[1] * dt)  # no event after the last frame
+    return _until(path, samples, labels, traces.shape[1] * dt, duration)  # no event after the last frame

@@ -235,6 +235,13 @@ class EventPropObjective(Objective):
         """Every layer that has to spike to learn."""
         return [layer for layer in (*self.network.hidden, self.network.readout) if isinstance(layer, EventPropSpiking)]
 
+    def scores(self, inputs: SpikeEvents) -> Tensor:
+        return self.answer(self.network(inputs).output)
+
+    def answer(self, output: Tensor | SpikeEvents) -> Tensor:
+        """What a softmax makes probabilities of, [N, classes]."""
+        raise NotImplementedError
+
     def _groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters of one kind (weights, delays, constants) and their learning rate."""
         hyper = self.hyper
@@ -307,6 +314,9 @@ class VoltageCrossEntropy(EventPropObjective):
     def judge(self, output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return nn.functional.cross_entropy(output, labels), output.argmax(1)
 
+    def answer(self, output: Tensor) -> Tensor:
+        return output
+
 
 @dataclasses.dataclass(frozen=True)
 class FirstSpikeTraining(EventPropTraining):
@@ -331,3 +341,7 @@ class FirstSpikeError(EventPropObjective):
         gap = times - times.gather(1, labels[:, None]) - self.hyper.delta_t
         loss = 0.5 * (gap.square() * (spoke & ~true)).sum(1).mean()
         return loss, times.argmin(1)
+
+    def answer(self, output: SpikeEvents) -> Tensor:
+        """How early each output speaks, in units of ``delta_t``."""
+        return -output.first_spike_times(silent=output.duration) / self.hyper.delta_t

@@ -93,8 +93,7 @@ def eventprop_lif(
         tau_syn and threshold. Its ``potential`` (= threshold) takes the gradient of spike-count regularisation.
 
     Arithmetic is float64 whatever the dtypes; times come out in the wider of the dtypes of ``events`` and ``weight``.
-    V must pass the threshold: a V that only touches it makes no spike. On CUDA, gradients of tau_mem and tau_syn are
-    computed on the CPU, with one warning.
+    V must pass the threshold: a V that only touches it makes no spike.
 
     Raises
     ------

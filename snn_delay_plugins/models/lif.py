@@ -21,7 +21,7 @@ LIF = LinearModel(
     title="LIF neuron with a trainable leak of its own",
     states=("mem",),
     parameters={"alpha": Parameter(0.36, 0.96, domain=(0, 1), doc="a leak per time step (membrane)")},
-    equations=r"u[t] &= \alpha\, u[t-1] + (1 - \alpha)\, I[t] - \theta\, s[t-1]",
+    equations=r"u[t] = \alpha\, u[t-1] + (1 - \alpha)\, I[t] - \theta\, s[t-1]",
     source="Deckers et al., Eq. 1 without adaptation, and in its range",
     coefficients=_lif,
 )

@@ -14,6 +14,7 @@ from .said import CustomNeuron
 __all__ = ["check_sizes", "check_values"]
 
 _NO_VALUES = {"metadata", "input_type", "output_type", "nodes", "edges"}
+_WORDS = {"padding", "model", "reset"}
 _ELEMENTWISE = {
     nir.LIF: "v_threshold", nir.LI: "v_leak", nir.CubaLIF: "v_threshold", nir.CubaLI: "v_leak", nir.IF: "v_threshold",
     nir.Delay: "delay", nir.Scale: "scale", nir.Threshold: "threshold",
@@ -29,9 +30,12 @@ def check_values(nodes: Mapping[str, nir.NIRNode], prefix: str = "") -> None:
             continue
         for field in fields(node):
             value = getattr(node, field.name, None)
+            where = f"node {prefix + name!r}"
+            if isinstance(value, str | bytes) and field.name not in _WORDS:
+                refuse(where, f"{field.name} must be numbers, got {value!r}")
             if field.name in _NO_VALUES or not isinstance(value, np.ndarray | np.number | float):
                 continue
-            where, found = f"node {prefix + name!r}", np.asarray(value)
+            found = np.asarray(value)
             if found.dtype.kind not in "fiub":
                 refuse(where, f"{field.name} must be numbers, got {found.dtype}")
             wrong = np.isnan(found) if "threshold" in field.name else ~np.isfinite(found)

@@ -14,10 +14,14 @@ import triton.language as tl  # noqa: E402
 from triton.runtime import interpreter  # noqa: E402
 
 from snn_delay_plugins.events import SpikeEvents  # noqa: E402
+from snn_delay_plugins.functional.eventprop import eventprop_li, eventprop_lif  # noqa: E402
 from snn_delay_plugins.functional.eventprop_linear import eventprop_linear, eventprop_linear_reference  # noqa: E402
-from snn_delay_plugins.functional.eventprop_models import ADLIF, LIF, RESONATE_AND_FIRE  # noqa: E402
+from snn_delay_plugins.functional.eventprop_linear_readout import eventprop_linear_li  # noqa: E402
+from snn_delay_plugins.functional.eventprop_models import ADAPTIVE_LI, ADLIF, LIF, RESONATE_AND_FIRE  # noqa: E402
+from snn_delay_plugins.kernels.eventprop import operator as lif_operators  # noqa: E402
 from snn_delay_plugins.kernels.eventprop import triton as eventprop_triton  # noqa: E402
 from snn_delay_plugins.kernels.eventprop.linear import operator as operators  # noqa: E402
+from snn_delay_plugins.kernels.eventprop.linear import readout_operator  # noqa: E402
 from snn_delay_plugins.kernels.eventprop.linear import triton as linear_triton  # noqa: E402
 
 _call, _called = interpreter.InterpretedFunction.__call__, set()
@@ -116,6 +120,8 @@ def in_triton(monkeypatch):
     def call(function, *args, quick=True, **kwargs):
         with monkeypatch.context() as patch:
             patch.setattr(operators, "_device_kernels", lambda tensor: linear_triton)
+            patch.setattr(readout_operator, "_device_kernels", lambda tensor: linear_triton)
+            patch.setattr(lif_operators, "_device_kernels", lambda tensor: eventprop_triton)
             for module in MODULES if quick else ():
                 for name in set(IN_NUMPY) & set(vars(module)):
                     patch.setattr(module, name, IN_NUMPY[name])
@@ -226,6 +232,51 @@ LAYERS = {
 def test_borders_are_those_of_the_cpu(in_triton, name):
     out = assert_equal_layers(in_triton, *network(**LAYERS[name]), refractory=0.4)
     assert (len(out) == 0) == (name.endswith("no events") or name == "no spikes")
+
+
+def by_everything(function, events, p, constants):
+    """The result and, in order, its derivatives by parameters, constants and event times."""
+    leaves, of = ({k: torch.as_tensor(v).clone().requires_grad_() for k, v in x.items()} for x in (p, constants))
+    inputs = SpikeEvents(
+        events.times.clone().requires_grad_(), events.units, events.offsets, events.num_units, events.duration
+    )
+    out = function(inputs, leaves, of)
+    result = out.times if isinstance(out, SpikeEvents) else out
+    weights = torch.arange(result.numel(), dtype=torch.float64).cos().view(result.shape)
+    return result.detach(), *torch.autograd.grad((weights * result).sum(), [*leaves.values(), *of.values(), inputs.times])
+
+
+def assert_all_equal(got, wanted, tolerance=1e-10):
+    assert bool(wanted[0].any())
+    for x, y in zip(got, wanted, strict=True):
+        torch.testing.assert_close(x, y, rtol=0, atol=tolerance * max(1.0, float(y.abs().max())))
+
+
+@pytest.mark.parametrize("readout", ["voltage", "integral", "weighted_integral"])
+def test_readouts_are_those_of_the_cpu(in_triton, monkeypatch, readout):
+    monkeypatch.setattr(linear_triton.layer, "WORKSPACE", 1)  # sample by sample
+    events, p = network(n_out=33 if readout == "voltage" else 3, counts=(4, 0, 2), delay=3.0)
+    constants = {"tau_mem": 9.0, "tau_syn": 4.0, "tau_adapt": 30.0, "a": 2.0}
+
+    def form(inputs, p, k):
+        return eventprop_linear_li(inputs, **p, model=ADAPTIVE_LI, constants=k, dt=1.5, readout=readout)
+
+    wanted = by_everything(form, events, p, constants)
+    assert_all_equal(in_triton(by_everything, form, events, p, constants), wanted)
+
+
+@pytest.mark.parametrize("what", ["spikes", "recurrent spikes", "voltage", "weighted_integral", "maximum"])
+def test_gradients_of_the_time_constants_of_lif_are_those_of_the_cpu(in_triton, what):
+    events, p = network(seed=4, counts=(4, 0), recurrent=1.5 if what == "recurrent spikes" else None, delay=1.0)
+
+    def form(inputs, p, k):
+        if what.endswith("spikes"):
+            return eventprop_lif(inputs, **p, **k, dt=2.0, spike_times="exact")
+        return eventprop_li(inputs, **p, **k, dt=2.0, spike_times="exact", readout=what)
+
+    constants = {"tau_mem": torch.tensor(10.0, dtype=torch.float64), "tau_syn": torch.tensor(4.0, dtype=torch.float64)}
+    wanted = by_everything(form, events, p, constants)
+    assert_all_equal(in_triton(by_everything, form, events, p, constants), wanted, 1e-9)
 
 
 @pytest.mark.parametrize("recurrent", [None, 1.5])

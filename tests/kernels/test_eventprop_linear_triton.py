@@ -19,7 +19,8 @@ POINTERS = {
 }
 KERNELS = [
     ("forward", "scatter_kernel", {"INHIBITED": True}), ("forward", "spikes_kernel", {"INHIBITED": True}),
-    ("forward", "recurrent_kernel", {"INHIBITED": False}), ("adjoint", "adjoint_kernel", {}),
+    ("forward", "recurrent_kernel", {"INHIBITED": False}), ("forward", "readout_kernel", {}),
+    ("adjoint", "adjoint_kernel", {"SAMPLED": False}), ("adjoint", "adjoint_kernel", {"SAMPLED": True}),
     ("adjoint", "gather_kernel", {}), ("adjoint", "gather_times_kernel", {}), ("adjoint", "recurrent_adjoint_kernel", {}),
     ("constants", "replay_kernel", {}), ("constants", "pieces_kernel", {}), ("constants", "sum_kernel", {}),
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import recipes
 from recipes.__main__ import _perform, find_recipes, main
 from recipes.deckers_table1 import RECIPE
 from recipes.engine.command import options
@@ -214,6 +215,14 @@ def test_a_lost_file_of_our_own_is_no_missing_extra(name):
 
     with pytest.raises(ModuleNotFoundError, match="lost"):
         _perform("deckers_table1", Recipe(), argparse.Namespace(action="run"))
+    with pytest.raises(ModuleNotFoundError, match="lost"), recipes._extra():
+        raise ModuleNotFoundError("lost", name=name)
+
+
+def test_loading_a_run_without_the_extra_says_what_to_install():
+    needed = r"recipes need h5py: pip install 'snn_delay_plugins\[recipes\]'"
+    with pytest.raises(ImportError, match=needed), recipes._extra():
+        raise ModuleNotFoundError("No module named 'h5py'", name="h5py")
 
 
 # ------------------------------------------------------------------------------------------------------ smoke

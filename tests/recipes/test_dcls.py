@@ -19,10 +19,10 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from stopping import Stop, stop_at, timeless
 
 from recipes import dcls_fig5, dcls_table2
-from recipes.dcls import network as dcls
 from recipes.dcls.network import DclsObjective, DclsTraining, HammouamriNetwork, TimedCounts
 from recipes.engine.data import miniature, miniature_speech
 from recipes.engine.data.speech_commands import MelSpectrogram, SpeechCommands
+from recipes.engine.errors import OptionError
 from recipes.engine.training import trainer
 from recipes.engine.training.networks import count_parameters
 from recipes.engine.training.objectives import Moment
@@ -267,7 +267,7 @@ def test_the_duration_of_a_sample_is_an_option():
     assert source.matches(given, source.settings)
     assert not TimedCounts(1.4).matches(given, TimedCounts(1.4).settings)
     for wrong in (-1.0, 1.005, float("nan")):
-        with pytest.raises(dcls.OptionError, match="--duration"):
+        with pytest.raises(OptionError, match="--duration"):
             TimedCounts(1.4).with_options(argparse.Namespace(duration=wrong, allow_silence=False))
 
 

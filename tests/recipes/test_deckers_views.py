@@ -199,3 +199,10 @@ def test_a_json_that_is_no_table_is_one_clear_line(name, text, why, tmp_path, ca
     (line,) = capsys.readouterr().err.splitlines()
     assert f"--json {path}: " in line and why in line
     assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize("name", ["deckers_table1", "deckers_fig5"])
+@pytest.mark.parametrize("option", [("--only", "lif"), ("--seeds", "1"), ("--set", "dropout=0.1"), ("--data-dir", "x")])
+def test_a_json_is_drawn_as_a_whole(name, option, tmp_path, capsys):
+    assert main(["plot", name, "--json", "x.json", *option, "--out", str(tmp_path)]) == 2
+    assert f"--json draws all that its file holds; leave out {option[0]}" in capsys.readouterr().err

@@ -7,11 +7,13 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+import soundfile
 import torch
+from made_runs import make
 
 import recipes
 from recipes.__main__ import main
-from recipes.engine.data import miniature
+from recipes.engine.data import miniature, miniature_speech
 from recipes.engine.errors import DataError
 from recipes.tables import TABLES
 
@@ -122,3 +124,147 @@ def changed(run, network=None, recipe=None):
     result["settings"]["network"] |= network or {}
     result["recipe"] = recipe or result["recipe"]
     (run / "result.json").write_text(json.dumps(result))
+
+
+# --------------------------------------------------------------------------------- other files and other networks
+
+
+def test_plain_arrays_are_read_as_recordings(run, tmp_path):
+    recording(tmp_path / "same.h5")
+    first, second = np.float16([0.1, 0.2]).tolist()  # as the file has them
+    np.save(tmp_path / "rows.npy", np.array([[first, 3], [second, 600]]))
+    (tmp_path / "rows.csv").write_text(f"time,unit\n{first},3\n{second},600\n")
+    (tmp_path / "bare.csv").write_text(f"{first},3\n{second},600\n")
+    several = {"times": np.array([first, second] * 2), "units": np.array([3, 600] * 2), "offsets": np.array([0, 2, 4])}
+    np.savez(tmp_path / "several.npz", **several, labels=np.array([1, 2]), keys=np.array(["a", "b", "c", "d"]))
+    files = [str(tmp_path / name) for name in ("same.h5", "rows.npy", "rows.csv", "bare.csv", "several.npz")]
+    assert main(["predict", str(run), *files, "--csv", str(tmp_path / "all.csv")]) == 0
+    rows = rows_of(tmp_path / "all.csv")
+    assert [float(row["probability"]) for row in rows] == pytest.approx([float(rows[0]["probability"])] * 7, rel=1e-4)
+    assert [row["label"] for row in rows] == [""] * 5 + ["1", "2"] and rows[-1]["name"] in "abcd"
+
+
+def test_plain_arrays_that_are_no_recordings_are_named(run, tmp_path, capsys):
+    def table(name, text):
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    def arrays(name, **of):
+        np.savez(tmp_path / name, **of)
+        return tmp_path / name
+
+    one = np.array([0.1])
+    np.save(tmp_path / "flat.npy", one)
+    wrong = {
+        table("nan.csv", "nan,3\n"): "spike time nan",
+        table("negative.csv", "0.1,-3\n"): "a spike of unit -3",
+        table("early.csv", "-0.1,3\n"): "negative spike time",
+        table("beyond.csv", "0.1,700\n"): "a spike of unit 700",
+        table("half.csv", "0.1,3.5\n"): "unit 3.5 of spike 0 is no whole number",
+        table("words.csv", "when,where\n0.1,3\n"): "first line must be time,unit",
+        table("three.csv", "0.1,3,4\n"): "expected rows of a time",
+        table("nothing.csv", ""): "the file is empty",
+        table("head.csv", "time,unit\n"): "no spikes in the first 1 s",
+        table("ms.csv", "100,3\n200,3\n"): "times are in seconds",
+        tmp_path / "flat.npy": "expected rows of a time",
+        arrays("none.npz", other=one): "no array times; found other",
+        arrays("more.npz", times=one, units=np.array([1, 2])): "1 times but 2 units",
+        arrays("float.npz", times=one, units=one): "units must be a list of whole numbers",
+        arrays("ends.npz", times=one, units=np.array([1]), offsets=np.array([0, 2])): "offsets must rise",
+        arrays("objects.npz", times=np.array([{}]), units=np.array([1])): "without pickled objects",
+    }
+    good = table("good.csv", "0.1,3\n")
+    assert main(["predict", str(run), *map(str, wrong), str(good), "--csv", str(tmp_path / "all.csv")]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    for line, (path, said) in zip(lines, wrong.items(), strict=True):
+        assert str(path) in line and said in line
+    assert [row["file"] for row in rows_of(tmp_path / "all.csv")] == [str(good)]
+
+
+def test_audio_is_predicted_by_networks_of_audio(tmp_path, capsys):
+    words = miniature_speech.make()
+    folder = make(tmp_path / "run", "dcls_table2_gsc", "small", inputs=140, classes=3, name="GSC-3", hidden=[9, 7])
+    clip = sorted((words / "fall").glob("*_nohash_0.flac"))[0]
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.1, 16000)
+    wrong = {
+        "rate.wav": (noise, 8000),
+        "stereo.wav": (np.stack([noise, noise], 1), 16000),
+        "silent.wav": (0 * noise, 16000),
+    }
+    for name, (samples, rate) in wrong.items():
+        soundfile.write(tmp_path / name, samples, rate)
+    soundfile.write(tmp_path / "none.wav", noise[:0], 16000)
+    (tmp_path / "damaged.flac").write_bytes(clip.read_bytes()[:60])
+    (tmp_path / "empty.flac").touch()
+    recording(tmp_path / "spikes.h5")
+    said = [
+        "8000 Hz; expected 16000",
+        "2 channels; expected mono",
+        "silent in its first 1 s",
+        "zero length",
+        "damaged",
+        "empty",
+    ]
+    files = [tmp_path / name for name in (*wrong, "none.wav", "damaged.flac", "empty.flac", "spikes.h5")]
+    assert main(["predict", str(folder), *map(str, files), str(clip), "--csv", str(tmp_path / "all.csv")]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [str(file) in line for file, line in zip(files, lines, strict=True)] == [True] * 7
+    assert [words in line for words, line in zip(said, lines[:6], strict=True)] == [True] * 6
+    (row,) = rows_of(tmp_path / "all.csv")
+    assert row["file"] == str(clip)
+
+
+def test_a_file_of_audio_is_what_it_is_in_an_evaluation(tmp_path):
+    words = miniature_speech.make()
+    clip = sorted((words / "fall").glob("*_nohash_0.flac"))[-1]  # of a speaker of the test
+    for recipe, row in (("dcls_table2_gsc", "small"), ("flagship_gsc", "80k")):
+        bands = TABLES[recipe].source_of_data.features.bands
+        folder = make(tmp_path / recipe, recipe, row, inputs=bands, classes=3, name="GSC-3", hidden=[9, 7])
+        source = recipes.load(folder).source
+        test = source.load(words, "clean").test
+        of_split, _ = test.batch(np.arange(len(test)), np.random.default_rng(0))
+        of_file, _ = source.recordings(clip).batch(np.arange(1), np.random.default_rng(0))
+        assert int(((of_split - of_file).abs() < 1e-3).flatten(1).all(1).sum()) == 1
+
+
+def test_braille_is_predicted_at_the_length_of_the_training(tmp_path):
+    rng = np.random.default_rng(0)
+    traces = np.round(100 + 20 * rng.random((5, 76, 12))).astype(np.uint8)
+    np.savez(tmp_path / "labelled.npz", taxels=traces, labels=np.array([0, 1, 2, 3, 0]))
+    np.savez(tmp_path / "short.npz", taxels=traces[:2, :40])
+    folder = make(tmp_path / "run", "eventprop_braille", "feedforward-64-delays", inputs=24, classes=4, hidden=9)
+    result = json.loads((folder / "result.json").read_text())
+    result["settings"]["braille"]["encoding"] = "theta2"
+    result["data"] |= {"duration": 1900.0, "class_names": ["Space", "A", "B", "C"]}
+    (folder / "result.json").write_text(json.dumps(result))
+    files = [str(tmp_path / name) for name in ("labelled.npz", "short.npz")]
+    assert main(["predict", str(folder), *files, "--csv", str(tmp_path / "all.csv")]) == 0
+    rows = rows_of(tmp_path / "all.csv")
+    assert [row["label"] for row in rows] == ["0", "1", "2", "3", "0", "", ""] and rows[0]["name"] in (
+        "Space",
+        "A",
+        "B",
+        "C",
+    )
+    trained = recipes.load(folder)
+    assert trained.recordings(tmp_path / "short.npz").duration == 1900.0
+
+
+def test_what_is_no_run_is_answered(run, tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for place, said in (
+        (tmp_path / "absent", "no such folder"),
+        (tmp_path / "file", "not a folder"),
+        (tmp_path / "folder", "no run and no model"),
+        (run.parent.parent, f"it holds 1, {run} for one"),
+    ):
+        assert main(["predict", str(place), "x.h5"]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_run_on_generated_points_says_which_can_predict(tmp_path, capsys):
+    folder = make(tmp_path / "run", "eventprop_yinyang", "30-delays", inputs=5, classes=3)
+    assert main(["predict", str(folder), "x.h5"]) == 2
+    assert "no files are read one by one by runs on YinYang" in capsys.readouterr().err

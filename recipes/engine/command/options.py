@@ -184,6 +184,16 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
+CHOICES = ("only", "seeds", "epochs", "batch_size", "set", "protocol", "precision", "data_dir", "smoke")
+
+
+def check_json(given: argparse.Namespace) -> None:
+    """Raises :class:`OptionError` for what chooses among runs: a file is drawn as a whole."""
+    for name in CHOICES:
+        if given.json and getattr(given, name, None):
+            raise OptionError(f"--json draws all that its file holds; leave out --{name.replace('_', '-')}")
+
+
 def add_energy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--energy",

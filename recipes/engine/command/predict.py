@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from ..data.shd_files import UNKNOWN
+from ..data.sources import UNKNOWN
 from ..errors import DataError
 from ..files import atomic
 from ..results import tables
@@ -42,8 +42,20 @@ class Prediction(NamedTuple):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run, OUT/runs/NETWORK_seedN_HASH")
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="recordings in SHD's format, .h5 or .h5.gz")
+    parser.add_argument(
+        "run",
+        type=Path,
+        metavar="RUN",
+        help="folder of a finished run, OUT/runs/NETWORK_seedN_HASH, or of an exported model",
+    )
+    parser.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="recordings as the run was trained on: in SHD's format (.h5, .h5.gz; or .npz, .npy, .csv of times and units), "
+        "audio (.wav, .flac), or Braille (.npz)",
+    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all probabilities there")
     parser.add_argument("--allow-silence", action="store_true", help="predict samples without a spike, too")
 
@@ -69,8 +81,12 @@ def predict(given: argparse.Namespace, recipe_of: "Mapping[str, TableRecipe]") -
 
 
 def _of_file(run: trained.Trained, file: Path, allow_silence: bool) -> Iterator[Prediction]:
-    probabilities, labels = run.predict(file, allow_silence)
-    names = run.source.class_names(file)
+    part = run.recordings(file, allow_silence)
+    probabilities, labels = run.predict_part(part)
+    of_file = getattr(part, "class_names", ())
+    names = run.class_names or of_file
+    if of_file and of_file != names:
+        print(f"{file}: its classes have other names than those of the training; names are the training's", file=sys.stderr)
     of_samples = zip(probabilities.tolist(), labels.tolist(), strict=True)
     return (Prediction(file, number, of, names, label) for number, (of, label) in enumerate(of_samples))
 

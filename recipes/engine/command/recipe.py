@@ -177,6 +177,7 @@ class TableRecipe:
         """Draw the finished runs, or a table's JSON; 1 if some runs could not be read."""
         from ..results import plots
 
+        options.check_json(given)
         asked = request.parse(self, given)
         if given.json:
             tables.announce(plots.rewrite(self, given.json, asked.out))

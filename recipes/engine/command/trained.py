@@ -1,7 +1,7 @@
 """A finished run as something to use: its network with the weights of its chosen epoch, and what reads recordings."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data.sources import Part, Source
 from ..errors import DataError, OptionError, RunError, one_line
+from ..results import models
 from ..results.runs import read_result
 from ..training import machine
 from ..training.batches import EVALUATION_BATCH
@@ -34,6 +35,12 @@ class Trained:
     def classes(self) -> int:
         return self.result["data"]["classes"]
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """As the data of the training said them; empty where they did not."""
+        names = self.result["data"].get("class_names", ())
+        return tuple(map(str, names)) if len(names) == self.classes else ()
+
     def recordings(self, path: Path | str, allow_silence: bool = False) -> Part:
         """The samples of one file, as the network takes them: ``part.batch(which, rng)`` gives inputs and labels, -1 where
         the file has none. Raises :class:`~recipes.engine.errors.DataError`."""
@@ -52,8 +59,11 @@ class Trained:
     def predict(self, path: Path | str, allow_silence: bool = False) -> tuple[Tensor, Tensor]:
         """Probabilities ``[samples, classes]`` and labels ``[samples]`` (-1: none) of one file. Raises
         :class:`~recipes.engine.errors.DataError`."""
-        found = list(self._batches(self.recordings(path, allow_silence)))
-        probabilities, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return self.predict_part(self.recordings(path, allow_silence))
+
+    def predict_part(self, part: Part) -> tuple[Tensor, Tensor]:
+        """Likewise of samples that are read already."""
+        probabilities, labels = (torch.cat(parts) for parts in zip(*self._batches(part), strict=True))
         return probabilities, labels
 
     def _batches(self, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
@@ -63,26 +73,25 @@ class Trained:
             yield self.probabilities(inputs), labels
 
 
-def load(folder: Path, recipe_of: "dict[str, TableRecipe]") -> Trained:
-    """The run in ``folder``; ``recipe_of`` has its recipe by name. Raises :class:`RunError` for what is no finished run of
-    this version, :class:`~recipes.engine.errors.OptionError` for runs on data whose files cannot be read one by one."""
-    path = folder / "result.json"
-    if not path.exists():
-        what = "the run is not finished: run its recipe again" if (folder / "last.ckpt").exists() else "a run has one"
-        raise RunError(f"{folder}: no result.json; {what}")
-    result = read_result(path)
-    remedy = f"{_made(result)}; train it again: {' '.join(map(str, result.get('command', ()))) or 'run its recipe'}"
+def load(folder: Path, recipe_of: "Mapping[str, TableRecipe]") -> Trained:
+    """The run or the model (:mod:`recipes.engine.results.models`) in ``folder``; ``recipe_of`` has its recipe by name.
+    Raises :class:`RunError` for what is no finished run of this version and no model,
+    :class:`~recipes.engine.errors.OptionError` for runs on data whose files cannot be read one by one."""
+    path, result = _described(folder)
+    weights, again = folder / "best.pt", " ".join(map(str, result.get("command", ()))) or "run its recipe"
+    remedy = f"{_made(result)}; train it again: {again}"
+    if path.name == models.FILE:
+        weights, remedy = folder / models.WEIGHTS, f"{_made(result)}; get the model again, or export it from its run"
     recipe = recipe_of.get(result["recipe"])
     if recipe is None:
         raise RunError(f"{path}: there is no recipe {one_line(ValueError(result['recipe']), 60)} here; {remedy}")
     try:
-        source = recipe.source_of_data.of_run(result["settings"])
+        source = recipe.source_of_data.of_run(result["settings"]).knowing(result["data"])
         objective = recipe.build(result["data"]["inputs"], result["data"]["classes"], result["settings"])
     except OptionError:
         raise
-    except (TypeError, LookupError, RuntimeError, ArithmeticError, ValueError) as error:
+    except (TypeError, AttributeError, LookupError, RuntimeError, ArithmeticError, ValueError) as error:
         raise RunError(f"{path}: its settings make no network ({one_line(error)}); {remedy}") from error
-    weights = folder / "best.pt"
     if not weights.exists():
         raise RunError(f"{weights}: not there; {remedy}")
     state = load_kept(weights, remedy)
@@ -90,6 +99,24 @@ def load(folder: Path, recipe_of: "dict[str, TableRecipe]") -> Trained:
     objective.network.load_state_dict(state)
     objective.network.eval()
     return Trained(objective.network, objective, source, result)
+
+
+def _described(folder: Path) -> tuple[Path, dict]:
+    """The file that says what the run or the model in ``folder`` is, and what it says."""
+    if not folder.is_dir():
+        raise RunError(
+            f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; a run and a model are folders"
+        )
+    model, result = folder / models.FILE, folder / "result.json"
+    if model.exists():
+        return model, models.read(folder)
+    if result.exists():
+        return result, read_result(result)
+    if (folder / "last.ckpt").exists():
+        raise RunError(f"{folder}: no result.json; the run is not finished: run its recipe again")
+    inside = sorted(path.parent for pattern in ("*", "runs/*") for path in folder.glob(f"{pattern}/result.json"))
+    named = f"; it holds {len(inside)}, {inside[0]} for one" if inside else ""
+    raise RunError(f"{folder}: no run and no model (neither result.json nor {models.FILE} in it){named}")
 
 
 def _made(result: dict) -> str:

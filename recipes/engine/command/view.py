@@ -14,7 +14,7 @@ from ..results import redrawing
 from ..results.runs import Run, RunStore
 from ..results.tables import Sheet, announce, other_settings, show
 from ..training.kept import check_weights, load_kept
-from . import finished, plan, request, work
+from . import finished, options, plan, request, work
 from .plan import Plan
 from .recipe import TableRecipe
 from .request import Request
@@ -80,6 +80,7 @@ class View:
 
     def plot(self, given: argparse.Namespace) -> int:
         """Draw the finished runs, or a table's JSON; 1 if some runs could not be read."""
+        options.check_json(given)
         asked = self._asked(given)
         if given.json:
             announce(self._draw(redrawing.read(self.name, given.json), asked.out, of=given.json))

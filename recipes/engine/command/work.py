@@ -145,15 +145,7 @@ def train_one(recipe: "TableRecipe", run: Run, splits: Splits, folder: Path, rep
 
     build = functools.partial(recipe.build, splits.inputs, splits.classes, run.settings)
     result = trainer.train(build, splits, run.seed, folder, report, **how)
-    sizes = {name: len(part) for name, part in (("train", splits.train), *splits.evaluated.items())}
-    facts = {
-        "name": splits.name,
-        "samples": sizes,
-        "inputs": splits.inputs,
-        "classes": splits.classes,
-        "validation": splits.validation,
-    }
-    return {"data": facts} | result
+    return {"data": splits.facts} | result
 
 
 def _kept(runs: list[Run], store: RunStore) -> tuple[list[Run], list[Failure]]:

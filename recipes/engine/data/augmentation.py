@@ -224,6 +224,8 @@ def _stretch(most: float, whole: float, samples: int, rng: np.random.Generator) 
     return begin, begin + length
 
 
+IN_UNITS = ("channel_shift", "channel_warp", "channel_jitter", "channel_mask")
+"""Those whose strength is a number of units."""
 AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "blend": Blend,
     "time_stretch": TimeStretch,

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ..files import downloads
-from . import events, heidelberg, shd_files, shd_folder, silence
+from . import events, heidelberg, own_recordings, shd_folder, silence
 from . import strengths as named
-from .augmentation import Augmentation, Plan, augmentations
+from .augmentation import IN_UNITS, Augmentation, Plan, augmentations
 from .binned import BinnedCounts, Binning
+from .own_recordings import AS_EVER, Split
 from .rendering import centres, render
 from .sources import Source, Splits
 
@@ -27,6 +28,15 @@ class RenderedCounts:
 
     def __len__(self) -> int:
         return len(self.recordings)
+
+    @property
+    def duration(self) -> float:
+        """In ms."""
+        return self.recordings.duration
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.recordings.class_names
 
     @cached_property
     def _centres(self) -> np.ndarray:
@@ -50,6 +60,7 @@ class AugmentedCounts(Source):
     published: downloads.Published = heidelberg.SHD
     paper_criterion: str = "test_accuracy"
     allow_silence: bool = False
+    split: Split = AS_EVER
 
     folder = BinnedCounts.folder
     names_speakers = True
@@ -59,29 +70,40 @@ class AugmentedCounts(Source):
 
     @property
     def settings(self) -> dict:
-        return {"binning": dataclasses.asdict(self.binning), "augmentation": dict(self.strengths)}
+        return {
+            "binning": dataclasses.asdict(self.binning), "augmentation": dict(self.strengths), **self.split.settings,
+        }  # fmt: skip
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
-        named.add_option(parser, self.strengths, "units, ms or shares")
+        named.add_option(parser, self.strengths, "units, ms or shares; by --units the recipe's numbers of units are scaled")
+        own_recordings.add_options(parser, self.binning.duration, self.binning.units, self.binning.group)
         silence.add_option(parser)
 
     def with_options(self, given: argparse.Namespace) -> "AugmentedCounts":
         changed = named.asked_for(given)
         augmentations(changed)
+        binning = own_recordings.binning_of(given, self.binning)
+        before = _of_units(self.strengths, binning.units / self.binning.units)
         return dataclasses.replace(
-            self, strengths=named.used(dict(self.strengths) | changed), allow_silence=given.allow_silence
-        )
+            self, binning=binning, strengths=named.used(before | changed), split=own_recordings.split_of(given, self.split),
+            allow_silence=given.allow_silence,
+        )  # fmt: skip
 
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:
-        return given.augment is None or settings["augmentation"] == dict(self.strengths)
+        augmented = given.augment is None or settings["augmentation"] == dict(self.strengths)
+        return (
+            augmented
+            and own_recordings.is_binning(given, self.binning, settings)
+            and own_recordings.is_split(given, self.split, settings)
+        )
 
     def find(self, data_dir: Path) -> str:
-        return shd_folder.find_files(data_dir)[0]
+        return shd_folder.find_files(data_dir, self.split)[0]
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         return self._rendered(
             shd_folder.load_splits(
-                data_dir, protocol, self._read, self.binning.channels, paper_criterion=self.paper_criterion
+                data_dir, protocol, self._read, self.binning.channels, self.split, paper_criterion=self.paper_criterion
             )
         )
 
@@ -93,11 +115,9 @@ class AugmentedCounts(Source):
 
     def of_run(self, settings: dict) -> "AugmentedCounts":
         return dataclasses.replace(
-            self, binning=Binning(**settings["binning"]), strengths=named.used(settings["augmentation"])
-        )
-
-    def class_names(self, path: Path) -> tuple[str, ...]:
-        return shd_files.class_names(path)
+            self, binning=Binning(**settings["binning"]), strengths=named.used(settings["augmentation"]),
+            split=Split.of_run(settings),
+        )  # fmt: skip
 
     def recordings(self, path: Path, allow_silence: bool = False) -> RenderedCounts:
         return RenderedCounts(events.read(path, self._sampling, allow_silence, labelled=False), self.binning)
@@ -119,3 +139,11 @@ class AugmentedCounts(Source):
         from . import miniature
 
         return self, miniature.make()
+
+
+def _of_units(strengths: Mapping[str, float], factor: float) -> dict[str, float]:
+    """Those that are numbers of units, for another number of them."""
+    return {
+        name: float(f"{value * factor:.3g}") if name in IN_UNITS and factor != 1 else value
+        for name, value in strengths.items()
+    }

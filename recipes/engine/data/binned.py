@@ -17,7 +17,6 @@ Choices that the papers leave open
 import argparse
 import copy
 import dataclasses
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +25,12 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..files import cache, downloads, plain_files
-from . import heidelberg, shd_files, silence
+from . import heidelberg, longer, own_recordings, shd_files, silence
+from .own_recordings import AS_EVER, Split
 from .shd_folder import find_files, load_fold, load_splits, speaker_groups
 from .sources import Source, Splits
 
-log = logging.getLogger(__name__)
-
-_CACHE_FORMAT = 4  # raised whenever the meaning of a cached file changes
+_CACHE_FORMAT = 5  # raised whenever the meaning of a cached file changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +68,7 @@ class Recordings:
     labels: np.ndarray
     speakers: np.ndarray | None
     late: int = 0
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,7 +78,8 @@ class Recordings:
         return torch.from_numpy(self.counts[which]), torch.from_numpy(self.labels[which])
 
     def take(self, which: np.ndarray) -> "Recordings":
-        return Recordings(self.counts[which], self.labels[which], self.speakers[which])
+        speakers = None if self.speakers is None else self.speakers[which]
+        return Recordings(self.counts[which], self.labels[which], speakers, self.late, self.class_names)
 
     def add_to(self, digest) -> None:
         digest.update(repr(self.counts.shape).encode())
@@ -100,25 +100,36 @@ class BinnedCounts(Source):
         self.published = published
         self.paper_criterion = paper_criterion
         self.allow_silence = False
+        self.split = AS_EVER
 
     @property
     def settings(self) -> dict:
         # Not allow_silence: it changes no number of data that can be read without it.
-        return {"binning": dataclasses.asdict(self.binning)}
+        return {"binning": dataclasses.asdict(self.binning), **self.split.settings}
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
+        own_recordings.add_options(parser, self.binning.duration, self.binning.units, self.binning.group)
         silence.add_option(parser)
 
     def with_options(self, given: argparse.Namespace) -> "BinnedCounts":
         source = copy.copy(self)
+        source.binning = own_recordings.binning_of(given, self.binning)
+        source.split = own_recordings.split_of(given, self.split)
         source.allow_silence = given.allow_silence
         return source
 
+    def matches(self, given: argparse.Namespace, settings: dict) -> bool:
+        return own_recordings.is_binning(given, self.binning, settings) and own_recordings.is_split(
+            given, self.split, settings
+        )
+
     def find(self, data_dir: Path) -> str:
-        return find_files(data_dir)[0]
+        return find_files(data_dir, self.split)[0]
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
-        return load_splits(data_dir, protocol, self._read, self.binning.channels, paper_criterion=self.paper_criterion)
+        return load_splits(
+            data_dir, protocol, self._read, self.binning.channels, self.split, paper_criterion=self.paper_criterion
+        )
 
     def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:
         return speaker_groups(data_dir, self._read, count)
@@ -129,10 +140,8 @@ class BinnedCounts(Source):
     def of_run(self, settings: dict) -> "BinnedCounts":
         source = copy.copy(self)
         source.binning = Binning(**settings["binning"])
+        source.split = Split.of_run(settings)
         return source
-
-    def class_names(self, path: Path) -> tuple[str, ...]:
-        return shd_files.class_names(path)
 
     def recordings(self, path: Path, allow_silence: bool = False) -> Recordings:
         return read(path, self.binning, allow_silence, labelled=False)
@@ -165,26 +174,25 @@ def _entry(path: Path, binning: Binning, labelled: bool = True) -> Path:
 
 def _bin_into(sink: cache.Sink, path: Path, binning: Binning, labelled: bool = True) -> None:
     with shd_files.open_events(path, labelled) as file:
-        late = 0
+        cut = longer.Cut()
         for chunk in file.chunks(binning.units):
-            counts, chunk_late = _bin(path, chunk, binning)
+            counts, late = _bin(path, chunk, binning)
             sink.append("counts", counts)
             sink.append("silent", chunk.samples.start + np.flatnonzero(~counts.any(axis=(1, 2))))
-            late += chunk_late
-        sink.append("late", np.array([late]))
+            cut.add(chunk.sample, chunk.time, late)
+        sink.append("cut", cut.counted)
         file.append_samples(sink)
-    if late:
-        what = "dropped" if binning.late == "drop" else "put into the last bin"
-        log.info("%s: %d spikes at or after %g s %s", path.name, late, binning.duration, what)
 
 
 def _recordings(path: Path, arrays: dict, binning: Binning, allow_silence: bool) -> Recordings:
+    longer.check(path, arrays["cut"], len(arrays["labels"]), binning.duration, binning.late == "drop")
     silence.check(path, arrays["silent"], binning.duration, allow_silence)
-    return Recordings(arrays["counts"], arrays["labels"], arrays.get("speakers"), int(arrays["late"][0]))
+    names = tuple(arrays.get("class_names", np.array([], str)).tolist())
+    return Recordings(arrays["counts"], arrays["labels"], arrays.get("speakers"), int(arrays["cut"][0]), names)
 
 
-def _bin(path: Path, chunk: shd_files.Chunk, binning: Binning) -> tuple[np.ndarray, int]:
-    """Counts [samples, steps, channels] of one chunk of samples, and the number of late spikes."""
+def _bin(path: Path, chunk: shd_files.Chunk, binning: Binning) -> tuple[np.ndarray, np.ndarray]:
+    """Counts [samples, steps, channels] of one chunk of samples, and which spikes are late."""
     step = chunk.bins(binning.duration / binning.steps, binning.duration)
     late = step >= binning.steps
     row = chunk.sample * binning.steps + np.minimum(step, binning.steps - 1)
@@ -198,4 +206,4 @@ def _bin(path: Path, chunk: shd_files.Chunk, binning: Binning) -> tuple[np.ndarr
         raise DataError(
             f"{path}: sample {chunk.samples.start + i} has {counts[i].max()} spikes in one bin; 255 fit: use finer bins"
         )
-    return counts.astype(np.uint8), int(late.sum())
+    return counts.astype(np.uint8), late

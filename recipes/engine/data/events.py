@@ -17,10 +17,11 @@ from snn_delay_plugins.bins import steps_in
 from snn_delay_plugins.events import SpikeEvents
 
 from ..files import cache, downloads, plain_files
-from . import binned, heidelberg, shd_files, shd_folder, silence
+from . import binned, heidelberg, longer, own_recordings, shd_files, shd_folder, silence
+from .own_recordings import AS_EVER, Split
 from .sources import Source, Splits
 
-_CACHE_FORMAT = 4  # raised whenever the meaning of a cached file changes
+_CACHE_FORMAT = 5  # raised whenever the meaning of a cached file changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,7 @@ class EventRecordings:
     num_units: int
     duration: float
     speakers: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, samples: list[tuple[np.ndarray, np.ndarray]], labels, num_units: int, duration: float):
@@ -112,22 +114,27 @@ def read(path: Path, sampling: Sampling, allow_silence: bool = False, labelled: 
     plain_files.checked(path)
     kept = cache.entry("events", path, [_CACHE_FORMAT, dataclasses.asdict(sampling), *([] if labelled else ["unlabelled"])])
     arrays = cache.cached(path, kept, lambda sink: _read(sink, path, sampling, labelled), ("times", "units"))
+    longer.check(path, arrays["cut"], len(arrays["labels"]), sampling.duration / 1000)
     silence.check(path, arrays["silent"], sampling.duration / 1000, allow_silence)
     names = ("times", "units", "offsets", "labels")
-    return EventRecordings(*(arrays[name] for name in names), sampling.units, sampling.duration, arrays.get("speakers"))
+    classes = tuple(arrays.get("class_names", np.array([], str)).tolist())
+    events = (arrays[name] for name in names)
+    return EventRecordings(*events, sampling.units, sampling.duration, arrays.get("speakers"), classes)
 
 
 def _read(sink: cache.Sink, path: Path, sampling: Sampling, labelled: bool) -> None:
-    lengths = []
+    lengths, cut = [], longer.Cut()
     with shd_files.open_events(path, labelled) as file:
         for chunk in file.chunks(sampling.units):
             sample, time, unit = _sampled(chunk, sampling)
             sink.append("times", time.astype(np.float32))
             sink.append("units", unit.astype(np.int16))
             lengths.append(np.bincount(sample, minlength=chunk.length))
+            cut.add(chunk.sample, chunk.time, 1000.0 * chunk.time >= sampling.duration)
         lengths = np.concatenate(lengths)
         sink.append("offsets", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
         sink.append("silent", np.flatnonzero(lengths == 0))
+        sink.append("cut", cut.counted)
         file.append_samples(sink)
 
 
@@ -150,6 +157,13 @@ def _sampled(chunk: shd_files.Chunk, sampling: Sampling) -> tuple[np.ndarray, np
     return sample, step * sampling.resolution, unit
 
 
+def _for_channels(augmentation: Any, factor: float) -> Any:
+    """An augmentation that moves events by ``channels``, for so many times as many of them."""
+    if factor == 1 or not hasattr(augmentation, "channels"):
+        return augmentation
+    return dataclasses.replace(augmentation, channels=round(augmentation.channels * factor))
+
+
 @dataclasses.dataclass(frozen=True)
 class ShdEvents(Source):
     """A folder in SHD's format as events. ``augmentations`` are the ways in which training samples can be augmented, by
@@ -165,6 +179,7 @@ class ShdEvents(Source):
     allow_silence: bool = False
     published: downloads.Published = heidelberg.SHD
     thinning: Any = None
+    split: Split = AS_EVER
 
     folder = binned.BinnedCounts.folder
     names_speakers = True
@@ -181,27 +196,61 @@ class ShdEvents(Source):
             "sampling": dataclasses.asdict(self.sampling),
             "augmentation": {"name": self.augmentation, **how},
             **thinned,
+            **self.split.settings,
         }
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--augmentation", choices=list(self.augmentations), help=f"of training samples (default {self.augmentation})"
         )
+        own_recordings.add_options(parser, self.sampling.duration / 1000, self.sampling.units, self._merged)
         silence.add_option(parser)
 
+    @property
+    def _merged(self) -> int | None:
+        return self.thinning.merged if self.thinning else None
+
     def with_options(self, given: argparse.Namespace) -> "ShdEvents":
-        augmentation = given.augmentation or self.augmentation
-        return dataclasses.replace(self, augmentation=augmentation, allow_silence=given.allow_silence)
+        taken = self._taken(given)
+        factor = taken._inputs / self._inputs
+        return dataclasses.replace(
+            taken,
+            augmentation=given.augmentation or self.augmentation,
+            augmentations={name: _for_channels(how, factor) for name, how in self.augmentations.items()},
+            split=own_recordings.split_of(given, self.split),
+            allow_silence=given.allow_silence,
+        )
+
+    def _taken(self, given: argparse.Namespace) -> "ShdEvents":
+        """What the options take of a recording."""
+        before, resolution = self.sampling, self.sampling.resolution
+        duration = 1000 * own_recordings.seconds(given, before.duration / 1000, resolution and resolution / 1000)
+        units, merged = own_recordings.units_of(given, before.units, self._merged)
+        return dataclasses.replace(
+            self,
+            sampling=dataclasses.replace(before, duration=float(f"{duration:.9g}"), units=units),
+            thinning=self.thinning and dataclasses.replace(self.thinning, merged=merged),
+        )
 
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:
-        return given.augmentation is None or settings["augmentation"]["name"] == given.augmentation
+        return (
+            (given.augmentation is None or settings["augmentation"]["name"] == given.augmentation)
+            and (not own_recordings.lengths_are_asked(given) or self._takes_as(self._taken(given).settings, settings))
+            and own_recordings.is_split(given, self.split, settings)
+        )
+
+    @staticmethod
+    def _takes_as(ours: dict, settings: dict) -> bool:
+        return all(settings.get(part) == ours.get(part) for part in ("sampling", "thinning"))
 
     def find(self, data_dir: Path) -> str:
-        return shd_folder.find_files(data_dir)[0]
+        return shd_folder.find_files(data_dir, self.split)[0]
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         return self._augmented(
-            shd_folder.load_splits(data_dir, protocol, self._read, self._inputs, paper_criterion=self.paper_criterion)
+            shd_folder.load_splits(
+                data_dir, protocol, self._read, self._inputs, self.split, paper_criterion=self.paper_criterion
+            )
         )
 
     def folds(self, data_dir: Path | None, count: int) -> list[tuple[int, ...]]:
@@ -209,6 +258,27 @@ class ShdEvents(Source):
 
     def load_fold(self, data_dir: Path | None, left_out: tuple[int, ...]) -> Splits:
         return self._augmented(shd_folder.load_fold(data_dir, self._read, self._inputs, left_out))
+
+    def of_run(self, settings: dict) -> "ShdEvents":
+        thinned = settings.get("thinning")
+        if (thinned is None) != (self.thinning is None):
+            raise ValueError(f"thinning {thinned}, which this recipe does not do")
+        return dataclasses.replace(
+            self,
+            sampling=Sampling(**settings["sampling"]),
+            augmentation=self._known(settings["augmentation"]["name"]),
+            thinning=thinned and dataclasses.replace(self.thinning, **thinned),
+            split=Split.of_run(settings),
+        )
+
+    def _known(self, augmentation: str) -> str:
+        if augmentation not in self.augmentations:
+            raise ValueError(f"augmentation {augmentation!r}; known are {', '.join(self.augmentations)}")
+        return augmentation
+
+    def recordings(self, path: Path, allow_silence: bool = False) -> EventRecordings:
+        recordings = read(path, self.sampling, allow_silence, labelled=False)
+        return self.thinning(recordings) if self.thinning else recordings
 
     def _read(self, path: Path) -> EventRecordings:
         recordings = read(path, self.sampling, self.allow_silence)

@@ -32,12 +32,12 @@ from ..errors import DataError
 from ..files import cache
 from ..files.hdf5_files import Hdf5File, opened
 from . import recorded_grid
+from .sources import UNKNOWN
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 64  # samples read at once
-UNKNOWN = -1
-"""The label of a sample of which the file does not say what it is."""
+_MOST_NAMES, _LONGEST_NAME = 10_000, 100
 
 
 class Chunk(NamedTuple):
@@ -67,23 +67,20 @@ class Chunk(NamedTuple):
 
 @contextmanager
 def open_events(path: Path, labelled: bool = True) -> Iterator["EventFile"]:
-    """One file in SHD's format; without labels where it need not be ``labelled``. Raises :class:`DataError`."""
+    """One file in SHD's format, or of plain arrays (:mod:`recipes.engine.data.event_tables`); without labels where it need
+    not be ``labelled``. Raises :class:`DataError`."""
+    from .event_tables import SUFFIXES, EventTable  # which are made of this module's
+
+    if path.suffix in SUFFIXES:
+        yield EventTable(path, labelled)
+        return
     with opened(path) as file:
         yield EventFile(path, file, labelled)
 
 
-def class_names(path: Path) -> tuple[str, ...]:
-    """``extra/keys`` of a file, empty where it has none. Raises :class:`DataError` for a file that cannot be read."""
-    with opened(path) as file:
-        keys = file.dataset("extra/keys")
-        if keys is None or keys.ndim != 1 or keys.dtype.kind not in "OS":
-            return ()
-        return tuple(key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in keys[:])
-
-
 class EventFile:
-    """``labels`` and ``speakers`` (or None) of one open file; its spikes in checked chunks. Labels that are not there are
-    :data:`UNKNOWN`."""
+    """``labels``, ``speakers`` (or None) and ``class_names`` (or none) of one open file; its spikes in checked chunks.
+    Labels that are not there are :data:`UNKNOWN`."""
 
     def __init__(self, path: Path, file: Hdf5File, labelled: bool = True):
         self.path, self._file = path, file
@@ -108,6 +105,7 @@ class EventFile:
         for name, dataset in (("spikes/times", self._times), ("spikes/units", self._units)):
             file.check_lists(name, dataset)
         self._rate = self._find_rate()
+        self.class_names = _class_names(file)
 
     def chunks(self, units: int) -> Iterator[Chunk]:
         """All spikes, in the file's order; units must be below ``units``."""
@@ -129,10 +127,22 @@ class EventFile:
         return recorded_grid.rate_of(np.concatenate(self._read("spikes/times", which)) for which in self._slices())
 
     def append_samples(self, sink: cache.Sink) -> None:
-        """Labels and, if the file has them, speakers."""
+        """Labels and, if the file has them, speakers and names of classes."""
         sink.append("labels", self.labels)
         if self.speakers is not None:
             sink.append("speakers", self.speakers)
+        if self.class_names:
+            sink.append("class_names", np.array(self.class_names))
+
+
+def _class_names(file: Hdf5File) -> tuple[str, ...]:
+    """``extra/keys``; empty where there are none that can be read."""
+    keys = file.dataset("extra/keys")
+    if keys is None or keys.ndim != 1 or keys.dtype.kind not in "OS" or len(keys) > _MOST_NAMES:
+        return ()
+    # one by one: each may be as long as the file, and all of them the same one
+    names = (file.values("extra/keys", keys, slice(i, i + 1))[0][:_LONGEST_NAME] for i in range(len(keys)))
+    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)
 
 
 def _dataset(path: Path, file: Hdf5File, name: str) -> h5py.Dataset:
@@ -187,5 +197,7 @@ def _checked_chunk(path: Path, which: slice, times: np.ndarray, units: np.ndarra
 
     refuse(~np.isfinite(time), time, "the spike time {}")
     refuse(time < 0, time, "a negative spike time ({} s)")
-    refuse((unit < 0) | (unit >= below), unit, f"a spike of unit {{}}; units are 0 to {below - 1}")
+    refuse(
+        (unit < 0) | (unit >= below), unit, f"a spike of unit {{}}; units are 0 to {below - 1} (--units N trains on others)"
+    )
     return Chunk(which, sample, time, unit)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..files.downloads import Published
 
 PROTOCOLS = ("paper", "clean")
+UNKNOWN = -1
+"""The label of a sample of which the file does not say what it is."""
 CROSS_VALIDATION = "cross-validation"  # the protocol of ``tune``, which never reads a test set
 
 
@@ -52,6 +54,21 @@ class Splits:
     digest: str
     paper_criterion: str = "test_accuracy"
     left_out: tuple[int, ...] = ()
+    class_names: tuple[str, ...] = ()
+    """Of the classes; empty where the data do not say."""
+
+    @property
+    def facts(self) -> dict:
+        """What a result says of its data."""
+        sizes = {name: len(part) for name, part in (("train", self.train), *self.evaluated.items())}
+        facts: dict[str, Any] = {"name": self.name, "samples": sizes, "inputs": self.inputs, "classes": self.classes}
+        facts["validation"] = self.validation
+        if self.class_names:
+            facts["class_names"] = list(self.class_names)
+        durations = [getattr(part, "duration", None) for part in self.evaluated.values()]
+        if durations and isinstance(durations[0], float):
+            facts["duration"] = durations[0]
+        return facts
 
     @property
     def evaluated(self) -> dict[str, Part]:
@@ -128,7 +145,13 @@ class Source:
     def of_run(self, settings: dict) -> "Source":
         """The source of a run with these settings (:attr:`settings` among them). Raises :class:`OptionError` where it
         cannot read :meth:`recordings`."""
-        raise OptionError(f"no files can be predicted by runs on {type(self).__name__}; those on SHD's format can")
+        raise OptionError(
+            f"no files are read one by one by runs on {type(self).__name__}; those on SHD's format, audio and Braille can"
+        )
+
+    def knowing(self, facts: Mapping[str, Any]) -> "Source":
+        """The source of a run whose result says this of its data (:attr:`Splits.facts`)."""
+        return self
 
     def changed(self, changes: Mapping[str, Mapping]) -> "Source":
         """The source whose :attr:`settings` differ from this one's in these, part by part."""
@@ -140,10 +163,6 @@ class Source:
     def recordings(self, path: Path, allow_silence: bool = False) -> Part:
         """One file, as a run is evaluated on it; labels that are not in it are -1. Raises :class:`DataError`."""
         raise NotImplementedError
-
-    def class_names(self, path: Path) -> tuple[str, ...]:
-        """Of the classes, where such a file says them. Raises :class:`DataError`."""
-        return ()
 
     def smoke(self) -> tuple["Source", Path | None]:
         """A miniature of this source, and the folder of its data: for ``--smoke``, without any download."""

@@ -18,6 +18,7 @@ Batches are float32 ``[N, T, bands]``.
 import dataclasses
 import functools
 import hashlib
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,9 @@ from torch import Tensor
 from ..errors import DataError
 from ..files import cache, downloads, plain_files
 from . import clip_lists
-from .sources import PROTOCOLS, Source, Splits
+from .sources import PROTOCOLS, UNKNOWN, Source, Splits
+
+log = logging.getLogger(__name__)
 
 _LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 _CACHE_FORMAT = 2  # raised whenever the meaning of a cached file changes
@@ -166,7 +169,24 @@ class SpeechCommands(Source):
             f"{_LISTS['valid']} ({len(parts['valid'])} clips)",
             digest.hexdigest()[:16],
             paper_criterion="valid_accuracy",
+            class_names=tuple(words),
         )
+
+    def of_run(self, settings: dict) -> "SpeechCommands":
+        return SpeechCommands(dataclasses.replace(self.features, **settings["features"]), self.rate)
+
+    def recordings(self, path: Path, allow_silence: bool = False) -> Spectrograms:
+        plain_files.checked(path)
+        clip = self._clip(path)
+        if not allow_silence and not clip.any():
+            raise DataError(
+                f"{path}: silent in its first {self.features.duration:g} s; if that is meant, --allow-silence keeps it"
+            )
+        seconds = soundfile.info(path).duration
+        if seconds > self.features.duration:
+            log.info("%s: of its %.3g s the first %g s are used", path, seconds, self.features.duration)
+        features = self.features.features(torch.from_numpy(clip[None]), self.rate)
+        return Spectrograms(features.numpy(), np.array([UNKNOWN]))
 
     def smoke(self) -> tuple["SpeechCommands", Path]:
         from . import miniature_speech

@@ -29,7 +29,7 @@ class Thinning:
         channels = self.channels(recordings.num_units)
         thinned = [self._thinned(*recordings.sample(i), channels) for i in range(len(recordings))]
         fewer = EventRecordings.of(thinned, recordings.labels, channels, recordings.duration)
-        return dataclasses.replace(fewer, speakers=recordings.speakers)
+        return dataclasses.replace(fewer, speakers=recordings.speakers, class_names=recordings.class_names)
 
     def _thinned(self, times: np.ndarray, units: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
         units = units // self.merged

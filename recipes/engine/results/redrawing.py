@@ -33,9 +33,8 @@ def read(name: str, path: Path) -> dict:
         raise OptionError(f"--json {path}: no JSON ({one_line(error, 100)})") from error
     if not isinstance(facts, dict) or facts.get("recipe") != name:
         found = facts.get("recipe") if isinstance(facts, dict) else None
-        raise OptionError(
-            f"--json {path}: not the {name}.json that `table {name}` writes" + (f" but {found}'s" * bool(found))
-        )
+        whose = f" but {found}'s" if found else ""
+        raise OptionError(f"--json {path}: not the {name}.json that `table {name}` writes{whose}")
     return facts
 
 

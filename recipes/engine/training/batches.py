@@ -89,7 +89,8 @@ def batches(
     # A DataLoader draws a number whenever it is iterated, which Lightning does before or after the epoch's
     # seeding: give it its own.
     of_process = _Batches(part, process, processes)
-    return DataLoader(of_process, sampler=sampler, batch_size=None, generator=torch.Generator())
+    pinned = torch.cuda.is_available()  # from there Lightning copies tensors to a GPU while the network computes
+    return DataLoader(of_process, sampler=sampler, batch_size=None, generator=torch.Generator(), pin_memory=pinned)
 
 
 def evaluation_batch(samples: int, processes: int) -> int:

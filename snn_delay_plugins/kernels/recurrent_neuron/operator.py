@@ -103,7 +103,10 @@ def _forward(
     reverse_mode_only("recurrent_neuron")
     _check(current, (x0, x1, s), coefficients, taps, lags, ends, past, Structure.of(code))
     every = _every(current, traces)
-    return _kernels(current).forward(current, (x0, x1, s), coefficients, taps, lags, ends, past, code, every)
+    spikes, total, x0_seq, x1_seq, x0_last, x1_last, s_last = _kernels(current).forward(
+        current, (x0, x1, s), coefficients, taps, lags, ends, past, code, every
+    )
+    return spikes, total, x0_seq, x1_seq, x0_last, x1_last, s_last
 
 
 def _backward(

@@ -14,7 +14,7 @@ from .lanes import where_the_events_are
 from .spikes import joined_spikes, with_room
 from .tables import Events, Sums, Synapses, groups
 
-WORKSPACE = 1 << 28  # bytes that the buffers of a group of samples may take, where a sample takes less
+WORKSPACE = 1 << 28  # bytes that the buffers of a group of samples may take at least, where a sample takes less
 
 
 def _scheme(layer: Synapses, recurrent: Synapses | None, neuron: Neuron, grid: bool) -> GridScheme | ExactScheme:

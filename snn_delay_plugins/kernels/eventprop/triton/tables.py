@@ -61,8 +61,15 @@ def joined(layer: Synapses, recurrent: Synapses) -> Synapses:
     return Synapses(*(torch.cat(pair) for pair in zip(layer, recurrent, strict=True)))
 
 
+SHARE_OF_CARD = 1 / 32
+"""Of its memory, for the buffers of one layer's pass; ``benchmarks/on_gpu.py`` measures others."""
+
+
 def groups(events: Events, per_sample: int, per_event: int, budget: int) -> Iterator[tuple[int, int]]:
-    """Runs of samples whose buffers, so many bytes per sample and per event, fit into the budget; at least one each."""
+    """Runs of samples whose buffers, so many bytes per sample and per event, fit into the budget, on a card into a share of
+    its memory where that is more; at least one each. A program is 32 neurons of a sample, and a card holds thousands."""
+    if events.times.is_cuda:
+        budget = max(budget, int(SHARE_OF_CARD * torch.cuda.get_device_properties(events.times.device).total_memory))
     lo, size = 0, 0
     for b, count in enumerate(events.offsets.diff().tolist()):
         more = per_sample + per_event * count

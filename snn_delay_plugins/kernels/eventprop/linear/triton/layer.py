@@ -14,7 +14,7 @@ from ...triton.spikes import with_room
 from ...triton.tables import Events, Synapses, by_unit, groups, joined, spike_lists
 from . import adjoint_kernels, constants_kernels, forward_kernels
 
-WORKSPACE = 1 << 28  # bytes that the buffers of a group of samples may take, where a sample takes less
+WORKSPACE = 1 << 28  # bytes that the buffers of a group of samples may take at least, where a sample takes less
 _NODES = 8  # spikes of a recurrent layer in a sample, per neuron, that there is room for at first
 _CELL, _CHAINED, _CELL_BACK, _CELL_STATES = 72, 4, 28, 24  # bytes of a step of a neuron
 _MOMENTS, _ROWS = 8, 7
