@@ -203,7 +203,7 @@ def test_a_discrete_form_says_what_rounding_changes_and_takes_weights_of_few_bit
 def test_a_foreign_neuron_whose_states_hold_a_graph_has_to_be_reset_before_it_is_discretized():
     layer = spikingjelly.DelayedRecurrent(neuron.LIFNode(), F, **{**OPTIONS, "delay": 2.0}).double()
     by_steps(layer)
-    with pytest.raises(RuntimeError, match="LIFNode cannot be copied .* reset the network before"):
+    with pytest.raises(RuntimeError, match=r"LIFNode cannot be copied .* reset the network before"):
         layer.discretize()
     functional.reset_net(layer)
     frozen = layer.discretize()
