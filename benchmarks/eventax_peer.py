@@ -3,7 +3,7 @@
     python benchmarks/eventax_peer.py NETWORK.npz RESULT.npz
 
 NETWORK holds ``weight`` and ``delay`` [out, in], ``times`` [in, spikes], ``tau_mem``, ``tau_syn``, ``threshold``,
-``duration``, ``spikes`` (more than there will be, of all neurons), ``step`` of the solver, ``repeats`` and ``probes`` [n, 2],
+``duration``, ``spikes`` (more than all neurons will have), ``step`` of the solver, ``repeats`` and ``probes`` [n, 2],
 places in the matrices. RESULT gets ``spikes`` [out, spikes] (infinite where there is none), the gradients of the sum of
 every neuron's first spike time (eventax's ``ttfs``), for the probes' delays also the ``differences`` of eventax's own loss,
 ``versions`` and seconds of processor time and on the clock of each run after the first, and of the first. Spikes and

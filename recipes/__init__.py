@@ -30,9 +30,10 @@ def _extra() -> "Iterator[None]":
 
 
 def load(run: "str | PathLike[str]") -> "Trained":
-    """The network of a finished run, with the weights of its chosen epoch, and what reads recordings for it.
+    """The network of a finished run, with the weights of its chosen epoch, or of a model that was exported, and what reads
+    recordings for it.
 
-    :param run: its folder, with ``result.json`` and ``best.pt``.
+    :param run: its folder, with ``result.json`` and ``best.pt``, or with ``model.json`` and ``weights.pt``.
     :returns: an object with ``network``, ``recordings(path)``, ``probabilities(inputs)`` and ``predict(path)``.
     :raises DataError: (a ValueError) for what is no finished run, or not one of this version; it names the file.
     """

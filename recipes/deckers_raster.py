@@ -62,7 +62,11 @@ class Recording:
 
     @classmethod
     def of_lists(cls, lists: dict) -> "Recording":
-        arrays = {name: np.array(value) if isinstance(value, list) else value for name, value in lists.items()}
+        whole = ("sender", "sent", "spikes")
+        arrays = {
+            name: np.array(value, dtype=int if name in whole else float) if isinstance(value, list) else value
+            for name, value in lists.items()
+        }
         for name in ("inputs", "hidden"):
             dense = np.zeros(lists[name]["size"])
             dense[lists[name]["step"], lists[name]["unit"]] = lists[name]["count"]

@@ -3,8 +3,8 @@
 from .engine.command.recipe import Row, TableRecipe
 from .engine.data.augmented_counts import AugmentedCounts
 from .engine.data.binned import Binning
+from .flagship.recurrent import RecurrentNetwork
 from .flagship.training import FlagshipObjective, FlagshipTraining
-from .recurrent.network import RecurrentNetwork
 
 ROWS = (
     Row("one-step", "recurrent, no delays", {"recurrence": "one step", "hidden": [65, 65]}, {}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Unpack
+from typing import Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,17 @@ class RecurrentDelays(DelayedSynapses):
             mask=self.mask,
             history=history,
         )
+
+    def with_whole_delays(self, weight_bits: int | None = None) -> Self:
+        try:
+            return super().with_whole_delays(weight_bits)
+        except RuntimeError as error:
+            if "deepcopy" not in str(error):
+                raise
+            raise RuntimeError(
+                f"{type(self.neuron).__name__} cannot be copied while its states hold a graph: reset the network before "
+                "discretize()"
+            ) from error
 
     def arriving(self, current: Tensor, spikes: Tensor | None, history: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The current of a step ``[N, F]`` with what the spikes of the steps before add to it, and the next history."""

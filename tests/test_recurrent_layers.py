@@ -200,6 +200,16 @@ def test_a_discrete_form_says_what_rounding_changes_and_takes_weights_of_few_bit
     assert (layer.delay != 2).all()
 
 
+def test_a_foreign_neuron_whose_states_hold_a_graph_has_to_be_reset_before_it_is_discretized():
+    layer = spikingjelly.DelayedRecurrent(neuron.LIFNode(), F, **{**OPTIONS, "delay": 2.0}).double()
+    by_steps(layer)
+    with pytest.raises(RuntimeError, match=r"LIFNode cannot be copied .* reset the network before"):
+        layer.discretize()
+    functional.reset_net(layer)
+    frozen = layer.discretize()
+    assert torch.equal(by_steps(frozen), by_steps(layer))
+
+
 def test_a_linear_layer_shrinks_too():
     layer = spikingjelly.DelayedLinear(F, 4, max_delay=60, delay=2.0, synapses=3, step_mode="m")
     spikes = currents().float().round()

@@ -166,7 +166,7 @@ def _potential(at: Tensor, arrivals: Tensor, weights: Tensor, M: Tensor, B: Tens
 
 
 def _maximum(arrivals: Tensor, weights: Tensor, M: Tensor, B: Tensor, c: Tensor, duration: float) -> Tensor:
-    of = [x.detach() for x in (arrivals, weights, M, B)]
+    of = arrivals.detach(), weights.detach(), M.detach(), B.detach()
     slope = c @ of[2]
     within = of[0][of[0] < duration].sort().values
     cuts = torch.cat([within.new_tensor([0.0]), within, within.new_tensor([duration])])

@@ -108,10 +108,7 @@ def put(value, *place):
             put(np.full(4, -1e-4), "nodes", "0_0_delay", "delay"),
             "node '0_0_delay': a delay of -0.0001 s is no whole number",
         ),
-        (
-            put(np.full(3, 1e-4), "nodes", "0_0_delay", "delay"),
-            "node '0_0_delay': takes 3 elements, 'input' before it gives 4",
-        ),
+        (put(np.full(3, 1e-4), "nodes", "0_0_delay", "delay"), "takes 4 elements, '0_0_delay' before it gives 3"),
     ],
 )
 def test_a_damaged_node_is_named(path, what, said):

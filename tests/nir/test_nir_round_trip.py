@@ -408,8 +408,8 @@ def documented() -> dict[str, tuple[int, str, str]]:
     )
     found = {}
     for line in lines[: lines.index("")]:
-        neurons, kept, zero = (cell.strip() for cell in line.strip("|").split(" | ")[:3])
-        found |= {name: (place, kept, zero.strip(" |")) for place, name in enumerate(neurons.split(", "))}
+        neurons, kept, zero = (cell.strip() for cell in line.split("|")[1:4])
+        found |= {name: (place, kept, zero) for place, name in enumerate(neurons.split(", "))}
     return found
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from recipes.engine.data import binned, miniature, shd_files, shd_folder
 from recipes.engine.data.binned import BinnedCounts, Binning
+from recipes.engine.data.own_recordings import Split
 from recipes.engine.errors import DataError
 from recipes.engine.files import cache
 
@@ -167,7 +168,7 @@ def test_without_a_valid_file_the_clean_protocol_holds_out_speakers(tmp_path):
     assert len(np.unique(splits.valid.speakers)) == 2 and len(splits.valid) == 8 and len(splits.train) == 32
     assert not set(splits.valid.speakers) & set(splits.train.speakers)
     again = BinnedCounts(Binning()).load(folder, "clean")
-    other = shd_folder.load_splits(folder, "clean", lambda path: binned.read(path, Binning()), 140, split_seed=3)
+    other = shd_folder.load_splits(folder, "clean", lambda path: binned.read(path, Binning()), 140, Split(seed=3))
     np.testing.assert_array_equal(again.valid.speakers, splits.valid.speakers)
     assert set(other.valid.speakers) != set(splits.valid.speakers)
     assert splits.digest == again.digest != other.digest

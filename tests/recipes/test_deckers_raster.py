@@ -1,5 +1,8 @@
 """What a raster records of a network is what happens in it."""
 
+import json
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -49,6 +52,22 @@ def test_the_neuron_spikes_where_its_potential_is_at_the_threshold(network, coun
     seen = deckers_raster.record(network, counts, 2)
     assert len(seen.spikes) > 0
     np.testing.assert_array_equal(np.flatnonzero(seen.membrane >= 1.0), seen.spikes)
+
+
+def test_the_picture_is_that_of_the_recording_in_the_json(network, counts):
+    seen = deckers_raster.record(network, counts, 2)
+    again = deckers_raster.Recording.of_lists(json.loads(json.dumps(seen.as_lists(), allow_nan=False)))
+    for name, value in vars(seen).items():
+        np.testing.assert_array_equal(getattr(again, name), value, err_msg=name)
+    silent = seen.as_lists() | {name: [] for name in ("sender", "sent", "arrives", "weight", "spikes")}
+    plt.close(deckers_raster.draw(deckers_raster.RECIPE, {"recording": silent, "runs": [{"chosen": "one run"}]}))
+    facts = {"recording": seen.as_lists(), "runs": [{"chosen": "one run"}]}
+    figure = deckers_raster.draw(deckers_raster.RECIPE, facts)
+    inputs, hidden, _, membrane = figure.axes
+    assert len(inputs.collections[0].get_offsets()) == np.count_nonzero(seen.inputs)
+    assert len(hidden.collections[0].get_offsets()) == len(seen.sent)
+    np.testing.assert_array_equal(membrane.lines[0].get_ydata(), seen.membrane)
+    plt.close(figure)
 
 
 def test_without_a_recording_the_picture_says_how_to_make_one(tmp_path, capsys):

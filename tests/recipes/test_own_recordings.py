@@ -76,6 +76,9 @@ def test_what_is_missing_is_said_with_its_remedy(tmp_path, kind):
         SOURCES[kind].folds(tmp_path, 3)
     splits = asked(SOURCES[kind], "--split", "random").load(tmp_path, "clean")
     assert len(splits.train) + len(splits.valid) == 20 and len(splits.test) == 4
+    write(tmp_path / "own_valid.h5", samples=4, seconds=0.9)
+    with pytest.raises(DataError, match="nothing to make under protocol clean, with own_train"):
+        asked(SOURCES[kind], "--split", "random").load(tmp_path, "clean")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,8 +6,8 @@ from torch import nn
 
 from recipes.engine.training.averages import WeightAverage
 from recipes.engine.training.networks import count_parameters
+from recipes.flagship.recurrent import RECURRENCE, RecurrentNetwork
 from recipes.flagship.training import FlagshipObjective, FlagshipTraining
-from recipes.recurrent.network import RECURRENCE, RecurrentNetwork
 from recipes.recurrent_delays_shd import RECIPE
 from snn_delay_plugins.spikingjelly import DelayedLinear
 

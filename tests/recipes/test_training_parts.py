@@ -18,9 +18,9 @@ from recipes.engine.training.averages import WeightAverage
 from recipes.engine.training.losses import rates_above
 from recipes.engine.training.objectives import Moment
 from recipes.engine.training.schedules import cosine, one_cycle, share_done
-from recipes.flagship.ladder import network_of_rung
 from recipes.flagship.network import FlagshipNetwork, LeakyReadout
 from recipes.flagship.training import FlagshipObjective, FlagshipTraining
+from recipes.flagship_ladder import network_of_rung
 
 
 def test_one_cycle_is_torch_s():

@@ -12,7 +12,7 @@ from ..errors import DataError, OptionError
 from ..files import atomic, cache
 from ..results import models, synapse_tables, tables
 from ..training.connections import Connection, connections
-from . import model_card, trained
+from . import model_card, options, trained
 
 if TYPE_CHECKING:
     from .recipe import TableRecipe
@@ -65,7 +65,7 @@ def export(given: argparse.Namespace, recipe_of: "Mapping[str, TableRecipe]") ->
     """Raises :class:`DataError` for a run that cannot be used and :class:`OptionError` for a network or options that do not
     fit; nothing is written then."""
     _check(given)
-    out = given.out or given.run / "exported"
+    out = (given.out or given.run / "exported").absolute()
     run = trained.load(given.run, recipe_of)
     _check_place(out)
     measured = None if given.split == "none" else _measured(run, given)
@@ -195,7 +195,8 @@ def _measured(run: trained.Trained, given: argparse.Namespace) -> Measured:
 
 
 def _splits(run: trained.Trained, data_dir: Path | None) -> Splits:
-    source, settings = run.source, run.result["settings"]
+    kept = options.of_source(run.source) | {"allow_silence": True}  # what the run was trained on is meant
+    source, settings = run.source.with_options(argparse.Namespace(**kept)), run.result["settings"]
     folder = data_dir or _folder_of(source, run.result["data"]["name"])
     if settings["protocol"] == CROSS_VALIDATION:
         return source.load_fold(folder, tuple(settings["left_out"]))

@@ -90,7 +90,7 @@ def load(folder: Path, recipe_of: "Mapping[str, TableRecipe]") -> Trained:
         objective = recipe.build(result["data"]["inputs"], result["data"]["classes"], result["settings"])
     except OptionError:
         raise
-    except (TypeError, LookupError, RuntimeError, ArithmeticError, ValueError) as error:
+    except (TypeError, AttributeError, LookupError, RuntimeError, ArithmeticError, ValueError) as error:
         raise RunError(f"{path}: its settings make no network ({one_line(error)}); {remedy}") from error
     if not weights.exists():
         raise RunError(f"{weights}: not there; {remedy}")

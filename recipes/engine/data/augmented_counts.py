@@ -30,6 +30,11 @@ class RenderedCounts:
         return len(self.recordings)
 
     @property
+    def duration(self) -> float:
+        """In ms."""
+        return self.recordings.duration
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         return self.recordings.class_names
 

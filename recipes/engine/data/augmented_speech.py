@@ -232,6 +232,10 @@ class AugmentedSpeech(SpeechCommands):
     def matches(self, given: argparse.Namespace, settings: dict) -> bool:
         return given.augment is None or settings["augmentation"] == self.strengths
 
+    def of_run(self, settings: dict) -> "AugmentedSpeech":
+        features = dataclasses.replace(self.features, **settings["features"])
+        return AugmentedSpeech(features, settings["augmentation"], self.rate)
+
     def changed(self, changes: Mapping[str, Mapping]) -> "AugmentedSpeech":
         features = dataclasses.replace(self.features, **changes.get("features", {}))
         return AugmentedSpeech(features, self.strengths | changes.get("augmentation", {}), self.rate)

@@ -5,12 +5,14 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..files import downloads
 from . import strengths as named
 from .augmentation import augmentations
 from .augmented_counts import RenderedCounts
 from .binned import Binning
+from .events import EventRecordings
 from .sources import Source, Splits
 
 
@@ -58,12 +60,25 @@ class BinnedEvents(Source):
 
     def load(self, data_dir: Path | None, protocol: str) -> Splits:
         splits = self.of.load(data_dir, protocol)
-        of = splits.train
-        steps = math.ceil(of.duration / self.dt)
-        binning = Binning(duration=steps * self.dt / 1000, steps=steps, units=of.num_units, group=1)
-        made = {"train": RenderedCounts(of, binning, augmentations(self.strengths))}
+        binning = self._binning(splits.train)
+        made = {"train": RenderedCounts(splits.train, binning, augmentations(self.strengths))}
         made |= {name: RenderedCounts(part, binning) for name, part in splits.evaluated.items()}
         return dataclasses.replace(splits, **made)
+
+    def of_run(self, settings: dict) -> "BinnedEvents":
+        strengths = named.used(settings["augmentation"])
+        return dataclasses.replace(self, of=self.of.of_run(settings), dt=settings["binning"]["dt"], strengths=strengths)
+
+    def knowing(self, facts: Mapping[str, Any]) -> "BinnedEvents":
+        return dataclasses.replace(self, of=self.of.knowing(facts))
+
+    def recordings(self, path: Path, allow_silence: bool = False) -> RenderedCounts:
+        recordings = self.of.recordings(path, allow_silence)
+        return RenderedCounts(recordings, self._binning(recordings))
+
+    def _binning(self, of: EventRecordings) -> Binning:
+        steps = math.ceil(of.duration / self.dt)
+        return Binning(duration=steps * self.dt / 1000, steps=steps, units=of.num_units, group=1)
 
     def smoke(self) -> tuple["BinnedEvents", Path | None]:
         of, folder = self.of.smoke()

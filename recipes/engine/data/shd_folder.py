@@ -57,6 +57,9 @@ def load_splits(
     classes = _count_classes(files, splits)
     train, valid, test = splits["train"], splits.get("valid"), splits.get("test")
     drawn = protocol == "clean" and valid is None and split.random
+    if split.random and not drawn and test is not None:
+        there = ", ".join(files[part].name for part in wanted)
+        raise DataError(f"{data_dir}: --split random has nothing to make under protocol {protocol}, with {there}; drop it")
     if drawn or test is None:
         train, valid, test = _draw(files["train"], train, valid, test, drawn, split)
     if not validates:

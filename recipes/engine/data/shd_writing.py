@@ -24,6 +24,7 @@ def write_recordings(
     dt: float | None = None,
     speakers: Sequence[int] | None = None,
     units: int = 700,
+    names: Sequence[str] = (),
 ) -> Path:
     """Write the items of a data set as ``NAME_train.h5``, ``NAME_test.h5`` or ``NAME_valid.h5``, one at a time.
 
@@ -33,7 +34,8 @@ def write_recordings(
     :param scale: what turns their times into seconds: 1e-6 for tonic's.
     :param dt: seconds of a frame.
     :param speakers: who spoke in each sample, where items do not say; without a valid file some are held out.
-    :param units: how many there are.
+    :param units: how many there are; others than 700 are trained on with ``--units``.
+    :param names: of the classes, in the order of the labels; predictions then have them.
     :raises TypeError, ValueError: for an item that is no such thing; it names the sample.
     """
     path = Path(path)
@@ -62,6 +64,8 @@ def write_recordings(
         for of in rows:
             of.resize(len(labels), axis=0)
         file["labels"] = np.array(labels, np.int32)
+        if names:
+            file["extra/keys"] = [str(name) for name in names]
         if who:
             file["extra/speaker"] = np.array(who, np.int32)
     return path

@@ -18,6 +18,7 @@ Batches are float32 ``[N, T, bands]``.
 import dataclasses
 import functools
 import hashlib
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,8 @@ from ..errors import DataError
 from ..files import cache, downloads, plain_files
 from . import clip_lists
 from .sources import PROTOCOLS, UNKNOWN, Source, Splits
+
+log = logging.getLogger(__name__)
 
 _LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 _CACHE_FORMAT = 2  # raised whenever the meaning of a cached file changes
@@ -170,13 +173,18 @@ class SpeechCommands(Source):
         )
 
     def of_run(self, settings: dict) -> "SpeechCommands":
-        return SpeechCommands(MelSpectrogram(**settings["features"]), self.rate)
+        return SpeechCommands(dataclasses.replace(self.features, **settings["features"]), self.rate)
 
     def recordings(self, path: Path, allow_silence: bool = False) -> Spectrograms:
         plain_files.checked(path)
         clip = self._clip(path)
         if not allow_silence and not clip.any():
-            raise DataError(f"{path}: silent from beginning to end; if that is meant, --allow-silence keeps it")
+            raise DataError(
+                f"{path}: silent in its first {self.features.duration:g} s; if that is meant, --allow-silence keeps it"
+            )
+        seconds = soundfile.info(path).duration
+        if seconds > self.features.duration:
+            log.info("%s: of its %.3g s the first %g s are used", path, seconds, self.features.duration)
         features = self.features.features(torch.from_numpy(clip[None]), self.rate)
         return Spectrograms(features.numpy(), np.array([UNKNOWN]))
 

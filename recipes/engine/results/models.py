@@ -19,7 +19,7 @@ from torch import nn
 
 from ..errors import RunError, one_line
 from ..files import plain_files
-from ..training.kept import is_count
+from ..training.kept import is_count, is_number
 
 FILE, WEIGHTS, CARD = "model.json", "weights.pt", "README.md"
 FORMAT = 1
@@ -54,6 +54,9 @@ def read(folder: Path) -> dict:
         data = found["data"]
         if not (is_count(data["inputs"]) and is_count(data["classes"]) and isinstance(found["settings"], dict)):
             raise ValueError("data without inputs and classes")
+        names, duration = data.get("class_names", []), data.get("duration", 1.0)
+        if not isinstance(names, list) or not (is_number(duration) and duration > 0):
+            raise ValueError("class_names is no list, or duration no time")
         if not isinstance(found["recipe"], str) or not isinstance(found["versions"], dict):
             raise ValueError("no recipe and versions")
         expected = found["weights"]["sha256"]

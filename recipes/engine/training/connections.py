@@ -172,6 +172,7 @@ def _find_what_follows(one: Connection, modules: dict[str, nn.Module]) -> None:
         one.norm, one.neuron = parent.norm, parent.neuron
     elif isinstance(parent, nn.Sequential):
         one.norm = next((module for module in parent if isinstance(module, NormOverTime)), None)
+        one.neuron = modules.get("integrator")  # of a readout
 
 
 def _constants(neuron: nn.Module, receivers: int) -> Iterator[tuple[str, np.ndarray]]:

@@ -29,7 +29,7 @@ def _synapses(taps: Tensor, lags: Tensor, ends: Tensor | None, features: int, st
     taps, lags = taps.detach(), lags.detach().clamp(max=steps).int()  # what is longer reaches nothing
     width = taps.shape[0]
     if ends is None:
-        taps, lags = taps.view(1, width, features, features), lags.view(1, features, features)
+        taps, lags = taps.reshape(1, width, features, features), lags.reshape(1, features, features)
     else:
         pair = ends[0] * features + ends[1]
         layer = _repetition(pair)

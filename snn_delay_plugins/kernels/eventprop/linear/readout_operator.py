@@ -143,7 +143,7 @@ def _empty_gradients(times, weight, delay, M, for_times, for_constants):
     )  # fmt: skip
 
 
-def _gradients_on_device(kernels, of, layer, grad, n, samples, wanted) -> tuple[Tensor, ...]:
+def _gradients_on_device(kernels, of, layer, grad, n, samples, wanted: tuple[bool, bool]) -> tuple[Tensor, ...]:
     events, synapses = of
     grad = grad.double().contiguous()
     by = kernels.Readout.none(*(grad.shape[1:] if samples else grad.shape[:2]), grad)
@@ -155,7 +155,7 @@ def _gradients_on_device(kernels, of, layer, grad, n, samples, wanted) -> tuple[
     return found.times, found.weight, found.delay, found.M[:, :n, :n]
 
 
-def _gradients(events, synapses, layer, grad, n, samples, kind, wanted) -> tuple[Tensor, ...]:
+def _gradients(events, synapses, layer, grad, n, samples, kind, wanted: tuple[bool, bool]) -> tuple[Tensor, ...]:
     of, grad, threads = (events, synapses, layer), _array(grad), torch.get_num_threads()
     if kind == "maximum":
         found = _search().peaks_backward(*of, _search().peaks(*of, threads), grad, *wanted, threads)

@@ -7,17 +7,7 @@ import numpy as np
 from ...compiled import njit
 from .flow import LANES, OPTIONS, flow_table, propagate, propagator
 from .lanes import gather_pairs
-from .tables import (
-    CHUNK,
-    block_factors,
-    block_positions,
-    by_unit,
-    factors_back,
-    fixed_point,
-    split,
-    split_buffers,
-    tables_of_sample,
-)
+from .tables import block_positions, by_unit, fixed_point, split_buffers, tables_of_sample
 
 
 @njit(**OPTIONS)
@@ -250,20 +240,17 @@ def exact_backward(
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     recurrent = weight_r.shape[0] > 0
     n_r = n_out if recurrent else 0
-    by_time = grad_t.size > 0
-    where, factor = np.empty((n_in, LANES), np.int64), np.empty((n_in if by_time else 0, LANES, 3))
-    where_r, buffers = np.empty((n_r, LANES), np.int64), split_buffers()
+    where, factor, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, LANES, 3)), split_buffers(n_in)
+    where_r, factor_r, buffers_r = np.empty((n_r, LANES), np.int64), np.empty((n_r, LANES, 3)), split_buffers(n_r)
     sums, sums_r = np.empty((n_in, 2 * LANES)), np.empty((n_r, 2 * LANES))
     units, times, positions, em, k, es = events
     s_unit = np.empty(slope.size if recurrent else 0, np.int64)
     for block in range(block_lo, block_hi):
         neuron = block * LANES
-        block_positions(delay, block, dt, steps, rows, buffers, where)
-        if by_time:
-            block_factors(delay, block, dt, tm, ts, steps, buffers, factor)
+        block_positions(delay, block, dt, tm, ts, steps, rows, buffers, where, factor)
         sums[:] = 0
         if recurrent:
-            block_positions(delay_r, block, dt, steps, rows, buffers, where_r)
+            block_positions(delay_r, block, dt, tm, ts, steps, rows, buffers_r, where_r, factor_r)
             sums_r[:] = 0
         rows_p[2 * rows * max(n_out - neuron, 0) :] = 0
         for b in range(offsets.size - 1):
@@ -300,7 +287,7 @@ def exact_backward(
                     flow,
                 )
             _gather(eu, position, eem, ek, ees, where, rows_p, rows, sums, et, delay, neuron, t, after, back)
-            if by_time:
+            if grad_t.size > 0:
                 _gather_times(
                     eu, position, eem, ek, ees, where, factor, rows_p, rows, et, weight, delay, neuron, t, after, back,
                     grad_t[of], tm, ts,
@@ -312,27 +299,21 @@ def exact_backward(
                     s_unit[: t.size], s_position, sem, sk, ses, where_r, rows_p, rows, sums_r, t, delay_r, neuron, t, after,
                     back,
                 )  # fmt: skip
-        _finish(sums, delay, weight, neuron, dt, tm, ts, steps, buffers, grad_w, grad_d)
+        _finish(sums, factor, weight, neuron, tm, ts, grad_w, grad_d)
         if recurrent:
-            _finish(sums_r, delay_r, weight_r, neuron, dt, tm, ts, steps, buffers, grad_wr, grad_dr)
+            _finish(sums_r, factor_r, weight_r, neuron, tm, ts, grad_wr, grad_dr)
 
 
 @njit(**OPTIONS)
-def _finish(sums, delay, weight, neuron, dt, tm, ts, steps, buffers, grad_w, grad_d):
+def _finish(sums, factor, weight, neuron, tm, ts, grad_w, grad_d):
     """dL/dw = sum p_I (Eq. 5) and dL/dd = w sum (p_I / tau_s - p_V / tau_m) (Eq. 6), p = -(tau lambda), from the sums of
-    _gather and P(-fd)."""
-    _whole, _fraction, _f, em, k, es = buffers
-    for lo in range(0, weight.shape[1], CHUNK):
-        hi = min(lo + CHUNK, weight.shape[1])
-        for lane in range(min(LANES, weight.shape[0] - neuron)):
-            j = neuron + lane
-            split(delay[j, lo:hi], dt, steps, buffers)
-            factors_back(hi - lo, tm, ts, buffers)
-            for i in range(hi - lo):
-                x, y = sums[lo + i, 2 * lane], sums[lo + i, 2 * lane + 1]
-                v, q = em[i] * x, es[i] * y + k[i] * x
-                grad_w[j, lo + i] += q
-                grad_d[j, lo + i] += weight[j, lo + i] * (q / ts - v / tm)
+    _gather."""
+    for j in range(min(LANES, weight.shape[0] - neuron)):
+        for i in range(weight.shape[1]):
+            v = factor[i, j, 2] * sums[i, 2 * j]
+            q = factor[i, j, 0] * sums[i, 2 * j + 1] + factor[i, j, 1] * sums[i, 2 * j]
+            grad_w[neuron + j, i] += q
+            grad_d[neuron + j, i] += weight[neuron + j, i] * (q / ts - v / tm)
 
 
 @njit(**OPTIONS)

@@ -50,7 +50,7 @@ def li_exact_forward(
         longest = max(longest, offsets[b + 1] - offsets[b])
     chain = np.empty((longest, LANES), np.int32)
     s, w, state = np.empty(longest + 1), np.empty(longest + 1), np.empty(2)
-    where, kick, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, 2 * LANES)), split_buffers()
+    where, kick, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, 2 * LANES)), split_buffers(n_in)
     forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
     at = np.empty((steps + 1, 2))
     position, eem, ek, ees = factors

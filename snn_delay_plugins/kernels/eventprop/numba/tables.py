@@ -9,9 +9,6 @@ from .flow import LANES, OPTIONS, expm1
 from .lanes import scatter_pairs
 
 _FRACTION = 2.0**32
-CHUNK = (
-    128  # synapses of a neuron at a time: what the neurons of a block have of so many inputs fits into the fastest cache
-)
 
 
 @njit(**OPTIONS)
@@ -22,20 +19,23 @@ def fixed_point(x):
 
 
 @njit(**OPTIONS)
-def split_buffers():
-    """What split and factors_back write to."""
-    whole, fraction = np.empty(CHUNK, np.int32), np.empty(CHUNK, np.int32)
-    return whole, fraction, np.empty(CHUNK), np.empty(CHUNK), np.empty(CHUNK), np.empty(CHUNK)
+def split_buffers(n_in):
+    """What _split_row writes to."""
+    whole, fraction = np.empty(n_in, np.int32), np.empty(n_in, np.int32)
+    return whole, fraction, np.empty(n_in), np.empty(n_in), np.empty(n_in), np.empty(n_in)
 
 
 @njit(**OPTIONS)
-def split(d, dt, steps, buffers):
-    """Delays d >= 0 of one neuron, no more than CHUNK: whole steps, fraction in 2^-30 steps, and fd as a time.
+def _split_row(d, dt, tm, ts, steps, buffers):
+    """Delays d >= 0 of one neuron: whole steps, fraction in 2^-30 steps, and P(-fd) as (em, K, es).
 
     In 32 bits, and one array at a time, because that vectorises.
     """
-    whole, fraction, f, _em, _k, _es = buffers
-    inv_dt, most = 1 / dt, np.float64(steps)
+    whole, fraction, f, em, k, es = buffers
+    inv_dt, inv_tm, most = 1 / dt, 1 / tm, np.float64(steps)
+    delta = 1 / tm - 1 / ts
+    equal = abs(delta) * tm < 1e-14
+    gain = 0.0 if equal else 1 / (tm * delta)
     for i in range(d.size):
         x = min(d[i] * inv_dt, most)
         n = np.int32(x)
@@ -43,83 +43,49 @@ def split(d, dt, steps, buffers):
         f[i] = max(min(d[i], most * dt) - n * dt, 0.0)
     for i in range(d.size):
         fraction[i] = np.int32(f[i] * (inv_dt * 2.0**30))
-
-
-@njit(**OPTIONS)
-def factors_back(count, tm, ts, buffers):
-    """P(-fd) as (em, K, es) of the first ``count`` delays that are split."""
-    _whole, _fraction, f, em, k, es = buffers
-    inv_tm, delta = 1 / tm, 1 / tm - 1 / ts
-    equal = abs(delta) * tm < 1e-14
-    gain = 0.0 if equal else 1 / (tm * delta)
-    for i in range(count):
+    for i in range(d.size):
         em[i] = 1 + expm1(f[i] * inv_tm)
-    for i in range(count):
+    for i in range(d.size):
         q = expm1(-f[i] * delta)
         es[i] = em[i] + em[i] * q
         k[i] = em[i] * q * gain
     if equal:
-        for i in range(count):
+        for i in range(d.size):
             k[i] = -em[i] * f[i] * inv_tm
 
 
 @njit(**OPTIONS)
-def _position(lane, rows, whole, fraction):
-    """As fixed point, from the first row of the block's columns."""
-    return (np.int64(lane * rows + 2 * whole) << 32) + (np.int64(fraction) << 2)
-
-
-@njit(**OPTIONS)
-def block_positions(delay, block, dt, steps, rows, buffers, where):
-    """Of the synapses to LANES neurons: position [in, L], with the first row of the neuron's column in it."""
-    whole, fraction, _f, _em, _k, _es = buffers
-    for lo in range(0, delay.shape[1], CHUNK):
-        hi = min(lo + CHUNK, delay.shape[1])
-        for lane in range(LANES):
-            j = block * LANES + lane
-            if j >= delay.shape[0]:
-                where[lo:hi, lane] = _position(lane, rows, 0, 0)
-                continue
-            split(delay[j, lo:hi], dt, steps, buffers)
-            for i in range(hi - lo):
-                where[lo + i, lane] = _position(lane, rows, whole[i], fraction[i])
-
-
-@njit(**OPTIONS)
-def block_factors(delay, block, dt, tm, ts, steps, buffers, factor):
-    """P(-fd) as (es, K, em) [in, L, 3], zero in the lanes beyond the last neuron."""
-    _whole, _fraction, _f, em, k, es = buffers
-    for lo in range(0, delay.shape[1], CHUNK):
-        hi = min(lo + CHUNK, delay.shape[1])
-        for lane in range(LANES):
-            j = block * LANES + lane
-            if j >= delay.shape[0]:
-                factor[lo:hi, lane] = 0
-                continue
-            split(delay[j, lo:hi], dt, steps, buffers)
-            factors_back(hi - lo, tm, ts, buffers)
-            for i in range(hi - lo):
-                factor[lo + i, lane, 0], factor[lo + i, lane, 1], factor[lo + i, lane, 2] = es[i], k[i], em[i]
+def block_positions(delay, block, dt, tm, ts, steps, rows, buffers, where, factor):
+    """Of the synapses to LANES neurons: position [in, L], with the first row of the neuron's column in it, and P(-fd) as
+    (es, K, em) [in, L, 3], zero in the lanes beyond the last neuron."""
+    whole, fraction, _f, em, k, es = buffers
+    for lane in range(LANES):
+        j = block * LANES + lane
+        if j >= delay.shape[0]:
+            where[:, lane] = np.int64(lane * rows) << 32
+            factor[:, lane] = 0
+            continue
+        _split_row(delay[j], dt, tm, ts, steps, buffers)
+        for i in range(delay.shape[1]):
+            where[i, lane] = (np.int64(lane * rows + 2 * whole[i]) << 32) + (np.int64(fraction[i]) << 2)
+            factor[i, lane, 0], factor[i, lane, 1], factor[i, lane, 2] = es[i], k[i], em[i]
 
 
 @njit(**OPTIONS)
 def block_kicks(weight, delay, block, dt, tm, ts, steps, rows, buffers, where, kick):
-    """Positions, and w P(-fd) (0, 1) = (w es, w K) [in, 2 L]."""
+    """The same with w P(-fd) (0, 1) = (w es, w K) [in, 2 L] in place of P(-fd)."""
     whole, fraction, _f, _em, k, es = buffers
-    for lo in range(0, delay.shape[1], CHUNK):
-        hi = min(lo + CHUNK, delay.shape[1])
-        for lane in range(LANES):
-            j = block * LANES + lane
-            if j >= delay.shape[0]:
-                where[lo:hi, lane] = _position(lane, rows, 0, 0)
-                kick[lo:hi, 2 * lane : 2 * lane + 2] = 0
-                continue
-            split(delay[j, lo:hi], dt, steps, buffers)
-            factors_back(hi - lo, tm, ts, buffers)
-            for i in range(hi - lo):
-                w = np.float64(weight[j, lo + i])
-                where[lo + i, lane] = _position(lane, rows, whole[i], fraction[i])
-                kick[lo + i, 2 * lane], kick[lo + i, 2 * lane + 1] = w * es[i], w * k[i]
+    for lane in range(LANES):
+        j = block * LANES + lane
+        if j >= delay.shape[0]:
+            where[:, lane] = np.int64(lane * rows) << 32
+            kick[:, 2 * lane : 2 * lane + 2] = 0
+            continue
+        _split_row(delay[j], dt, tm, ts, steps, buffers)
+        for i in range(delay.shape[1]):
+            w = np.float64(weight[j, i])
+            where[i, lane] = (np.int64(lane * rows + 2 * whole[i]) << 32) + (np.int64(fraction[i]) << 2)
+            kick[i, 2 * lane], kick[i, 2 * lane + 1] = w * es[i], w * k[i]
 
 
 @njit(**OPTIONS)
@@ -130,9 +96,9 @@ def synapse_tables(weight, delay, dt, tm, ts, steps, rows):
     blocks = (n_out + LANES - 1) // LANES
     where = np.empty((blocks, n_in, LANES), np.int64)
     factor, kick = np.empty((blocks, n_in, LANES, 3)), np.empty((blocks, n_in, 2 * LANES))
-    buffers = split_buffers()
+    buffers = split_buffers(n_in)
     for block in range(blocks):
-        block_factors(delay, block, dt, tm, ts, steps, buffers, factor[block])
+        block_positions(delay, block, dt, tm, ts, steps, rows, buffers, where[block], factor[block])
         block_kicks(weight, delay, block, dt, tm, ts, steps, rows, buffers, where[block], kick[block])
     return where, factor, kick
 

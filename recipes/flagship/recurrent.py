@@ -6,7 +6,7 @@ from torch import nn
 
 from snn_delay_plugins.spikingjelly import DelayedRecurrent
 
-from ..flagship.network import FlagshipNetwork
+from .network import FlagshipNetwork
 
 RECURRENCE = ("none", "one step", "fixed delays", "learned delays")
 

@@ -1,1 +1,0 @@
-"""Recurrent delays beside feed-forward ones."""
