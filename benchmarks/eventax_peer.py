@@ -3,15 +3,14 @@
     python benchmarks/eventax_peer.py NETWORK.npz RESULT.npz
 
 NETWORK holds ``weight`` and ``delay`` [out, in], ``times`` [in, spikes], ``tau_mem``, ``tau_syn``, ``threshold``,
-``duration``, ``spikes`` (more than all neurons will have), ``step`` of the solver, ``repeats`` and ``probes`` [n, 2],
-places in the matrices. RESULT gets ``spikes`` [out, spikes] (infinite where there is none), the gradients of the sum of
-every neuron's first spike time (eventax's ``ttfs``), for the probes' delays also the ``differences`` of eventax's own loss,
-``versions`` and seconds of processor time and on the clock of each run after the first, and of the first. Spikes and
-differences come from runs of their own, which are not timed.
+``duration``, ``spikes`` (more than all neurons will have), ``step`` of the solver, ``repeats`` and ``adjoint``. RESULT gets
+``spikes`` [out, spikes] (infinite where there is none), the gradients of the sum of every neuron's first spike time
+(eventax's ``ttfs``), ``versions`` and seconds of processor time and on the clock of each run after the first, and of the
+first. The spikes come from a run of their own, forward alone, which is not timed.
 
 The network runs in eventax as its own constructor lays it out: every arrival waits in one buffer, and all neurons are
 integrated from one arrival to the next. The solver is Tsit5 and the threshold's root is found to 1e-12, so that differences
-are not those of a coarse solver; gradients come from eventax's EventProp adjoint.
+are not those of a coarse solver.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def network(given: dict[str, np.ndarray]) -> EvNN:
         init_bias=0.0, thresh=float(given["threshold"]), tmem=float(given["tau_mem"]), tsyn=float(given["tau_syn"]),
         buffer_capacity=arrivals + 8, max_event_steps=2 * (arrivals + int(given["spikes"])) + 64, solver=diffrax.Tsit5(),
         solver_stepsize=float(given["step"]), root_finder=optimistix.Newton(1e-12, 1e-12, optimistix.rms_norm),
-        adjoint=EventPropAdjoint(),
+        adjoint=EventPropAdjoint() if str(given["adjoint"]) == "eventprop" else None,
     )  # fmt: skip
 
 
@@ -71,16 +70,11 @@ def main() -> None:
         jax.block_until_ready((by.neuron_model.weights, by.delays))
         cpu.append(time.process_time() - work)
         clock.append(time.perf_counter() - start)
-    differences = []
-    for out, unit in given["probes"]:
-        at = given["weight"].shape[0] + unit, out
-        shifted = (equinox.tree_at(lambda n: n.delays, net, net.delays.at[at].add(h)) for h in (1e-3, -1e-3))
-        differences.append(float(gradient(next(shifted))[0] - gradient(next(shifted))[0]) / 2e-3)
     neurons, duration, most = given["weight"].shape[0], float(given["duration"]), int(given["spikes"])
     spikes = equinox.filter_jit(lambda net: net.spikes_until_t(times, duration, most))(net)
     np.savez(
         sys.argv[2], spikes=spikes, weight=by.neuron_model.weights[neurons:].T, delay=by.delays[neurons:].T,
-        differences=differences, first=clock[0], cpu=cpu[1:], clock=clock[1:],
+        first=clock[0], cpu=cpu[1:], clock=clock[1:],
         versions=[f"{name} {importlib.metadata.version(name)}" for name in ("eventax", "jax", "diffrax")],
     )  # fmt: skip
 

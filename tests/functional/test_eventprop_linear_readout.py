@@ -102,6 +102,13 @@ def test_a_maximum_in_a_kink_moves_with_the_arrival_that_bends_the_potential_dow
     assert (grad[1] != 0) == (late < 10)
 
 
+def test_a_potential_that_overflows_has_no_largest_value():
+    events = SpikeEvents.from_lists([[1.0] * 30], [[0] * 30], num_units=1, duration=10.0)
+    weight = torch.tensor([[1e308], [1.0]], dtype=torch.float64)
+    value = eventprop_linear_li(events, weight, model=ADAPTIVE_LI, readout="maximum")[0]
+    assert value.isnan().tolist() == [True, False]
+
+
 def test_the_voltage_is_that_of_small_steps_of_the_equations():
     events, weight, delay, _, k = problem("oscillating")
     voltage = eventprop_linear_li(events, weight, delay, model=ADAPTIVE_LI, constants=k)[:, 0]

@@ -1,8 +1,10 @@
 """``python -m recipes ...`` as clusters start it: once on each of two nodes, which are both this machine, or as tasks of a
 job array. The processes are forked from one that has imported the libraries already."""
 
+import contextlib
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import stopped_commands
@@ -78,6 +80,10 @@ def _run_node(environment: dict[str, str], arguments: list[str], said: Path) -> 
 def _main(arguments: list[str], said: Path) -> None:
     from recipes.__main__ import main
 
-    with open(said, "w", buffering=1) as printed:
-        sys.stdout = sys.stderr = printed
-        sys.exit(main(arguments))
+    with open(said, "w", buffering=1) as printed, contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        try:
+            code = main(arguments)
+        except Exception:
+            traceback.print_exc()
+            code = 70
+    sys.exit(code)

@@ -193,3 +193,4 @@ def test_events_of_any_source_are_counted_where_they_are():
     other = BinnedEvents(Braille("theta2"), 10.0, {"time_shift": 50.0}).with_options(given)
     assert other.settings["braille"]["encoding"] == "theta1" and other.settings["augmentation"] == {"event_drop": 0.1}
     assert other.matches(given, other.settings) and not other.matches(given, source.settings)
+    assert other.changed({"binning": {"dt": 5.0}}).settings == other.settings | {"binning": {"dt": 5.0}}

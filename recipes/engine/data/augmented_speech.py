@@ -236,10 +236,6 @@ class AugmentedSpeech(SpeechCommands):
         features = dataclasses.replace(self.features, **settings["features"])
         return AugmentedSpeech(features, settings["augmentation"], self.rate)
 
-    def changed(self, changes: Mapping[str, Mapping]) -> "AugmentedSpeech":
-        features = dataclasses.replace(self.features, **changes.get("features", {}))
-        return AugmentedSpeech(features, self.strengths | changes.get("augmentation", {}), self.rate)
-
     def _part(self, data_dir: Path, split: str, paths: list[Path], labels: np.ndarray) -> AugmentedClips | Spectrograms:
         if split != "train":
             return super()._part(data_dir, split, paths, labels)

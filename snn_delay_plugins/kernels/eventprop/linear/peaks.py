@@ -140,6 +140,9 @@ def _search(
                 for n in range(steps):
                     at[n + 1, 0], at[n + 1, 1], at[n + 1, 2] = ahead(P[0, j], C[0, j], bucket, base + n, at[n])
                     floor = max(floor, c[0] * at[n + 1, 0] + c[1] * at[n + 1, 1] + c[2] * at[n + 1, 2])
+                if not abs(at[steps, 0]) + abs(at[steps, 1]) + abs(at[steps, 2]) < np.inf:
+                    value[sample, j] = np.nan  # as that of the voltage
+                    continue
                 floor -= 1e-12 * (1 + floor)  # states at the steps' starts carry rounding
                 best, step, rising = 0.0, 0, 0.0
                 for n in range(steps):

@@ -169,15 +169,14 @@ def quiet_steps(bucket, inhibition, inhibited, base, n, until, state, at, forth,
         i2 = es * i
         down = inhibition[r] + inhibition[r + 1] if inhibited else 0.0
         a = (max(i, 0.0) + (di + down) * bs - v) * rate
-        if not low - v > a:  # else the steepest rise stays below it
-            a = a if a > 0.0 else 0.0
-            c = (theta + down - min(i, i2)) * rate
-            c = c if c > 0.0 else 0.0
-            if (low - v) * c + (low - v2) * a <= a * c:
-                below = (low - v) / a if low > v and a > 0 else 0.0
-                below = below if below < 1.0 else 1.0  # also where both overflowed
-                after = 1.0 - (low - v2) / c if low > v2 and c > 0 else 1.0
-                break
+        a = a if a > 0.0 else 0.0
+        c = (theta + down - min(i, i2)) * rate
+        c = c if c > 0.0 else 0.0
+        if (low - v) * c + (low - v2) * a <= a * c:
+            below = (low - v) / a if low > v and a > 0 else 0.0
+            below = below if below < 1.0 else 1.0  # also where both overflowed
+            after = 1.0 - (low - v2) / c if low > v2 and c > 0 else 1.0
+            break
         v = v2
         i = i2 + di
         n += 1
