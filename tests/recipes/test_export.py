@@ -23,6 +23,7 @@ RUNS = {  # recipe, row, changes of the network
     "AdLIF+ with delays": ("deckers_table1", "adlif-plus-delays", {"hidden": [9, 7], "max_delay": 20}),
     "DCLS": ("dcls_table2_shd", "hidden-2", {"hidden": [9, 7], "synapses": 5}),
     "EventProp": ("eventprop_shd", "recurrent-64-delays", {"hidden": 9}),
+    "Braille": ("flagship_braille", "128", {"hidden": [9, 7]}),
     "recurrent delays": ("recurrent_delays_shd", "learned", {"hidden": [9, 7]}),
 }
 
@@ -179,14 +180,28 @@ def test_a_model_that_cannot_be_used_is_named(tmp_path, change, said):
         recipes.load(out)
 
 
+def a_recording(folder, described):
+    """Of the kind that a model takes."""
+    if "features" in described["settings"]:
+        soundfile = pytest.importorskip("soundfile", reason="the recipes extra is not installed")
+        soundfile.write(folder / "one.wav", np.sin(np.arange(16000) / 9), 16000)
+        return folder / "one.wav"
+    if "braille" in described["settings"]:
+        touched = 100 + 50 * np.sin(np.arange(76)[None, :, None] / 5 + np.arange(12))
+        np.savez(folder / "one.npz", taxels=touched.astype(np.uint8))
+        return folder / "one.npz"
+    units = described["settings"]["binning"]["units"]
+    (folder / "one.csv").write_text("".join(f"{0.01 * n},{7 * n % units}\n" for n in range(90)))
+    return folder / "one.csv"
+
+
 @pytest.mark.parametrize("folder", sorted(path.parent for path in MODELS.glob("*/model.json")), ids=lambda path: path.name)
 def test_a_model_that_we_hand_on_is_small_and_predicts(folder, tmp_path, capsys):
     assert sum(path.stat().st_size for path in folder.iterdir()) < 1e6
     described = json.loads((folder / "model.json").read_text())
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert f"{described['parameters']:,d}" in card and f"{described['chosen']['test_accuracy']:.2f} %" in card
-    (tmp_path / "one.csv").write_text("".join(f"{0.01 * n},{7 * n}\n" for n in range(90)))
-    probabilities, labels = recipes.load(folder).predict(tmp_path / "one.csv")
+    probabilities, labels = recipes.load(folder).predict(a_recording(tmp_path, described))
     assert probabilities.shape == (1, described["data"]["classes"]) and labels.tolist() == [-1]
     assert probabilities.sum().item() == pytest.approx(1)
 

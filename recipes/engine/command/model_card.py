@@ -80,7 +80,10 @@ def text(described: dict, *, title: str, what: str, name: str, licence: str | No
 
 
 def _input_note(settings: dict) -> str:
-    if binning := settings.get("binning"):
+    binning = settings.get("binning")
+    if binning and "dt" in binning:  # of events of any source
+        return f": events in steps of {binning['dt']:g} ms"
+    if binning:
         step = 1000 * binning["duration"] / binning["steps"]
         return (
             f": {binning['units']} units, {binning['group']} summed, in {binning['steps']} steps of {step:g} ms "
