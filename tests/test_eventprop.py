@@ -19,6 +19,7 @@ from snn_delay_plugins.functional.eventprop import (
 )
 from snn_delay_plugins.functional.losses import spike_count_regularisation
 from snn_delay_plugins.kernels.eventprop import cpu as eventprop_cpu
+from snn_delay_plugins.kernels.eventprop import neuron as eventprop_neuron
 
 TAUS = [(20.0, 5.0), (5.0, 20.0), (10.0, 10.0), (10.0, 10.0 + 1e-7), (10.0, 10.3)]
 
@@ -826,7 +827,7 @@ def test_steps_too_short_for_the_duration_are_refused_by_name(scheme, name, valu
 
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_lif_neurons_that_fire_almost_without_end_are_refused_whatever_max_spikes_is(recurrent, monkeypatch):
-    monkeypatch.setattr(eventprop_cpu, "memory", lambda: 1 << 20)
+    monkeypatch.setattr(eventprop_neuron, "memory", lambda: 1 << 20)
     inputs = SpikeEvents.from_lists([[1.0]], [[0]], num_units=1, duration=30.0)
     loops = {"recurrent_weight": 50 * torch.ones(1, 1)} if recurrent else {}
     with pytest.raises(RuntimeError, match="neuron 0 in sample 0 fires almost without end, within max_spikes = 2147483647"):

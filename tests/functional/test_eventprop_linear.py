@@ -20,6 +20,7 @@ from snn_delay_plugins.functional.eventprop_models import (
     adlif_to_discrete,
     system_of,
 )  # fmt: skip
+from snn_delay_plugins.kernels.eventprop import neuron as eventprop_neuron
 from snn_delay_plugins.kernels.eventprop.linear import cpu
 
 FORMS = {"plain": eventprop_linear_reference, "compiled": eventprop_linear}
@@ -360,7 +361,7 @@ def test_runaway_activity_is_refused():
 
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_neurons_that_fire_almost_without_end_are_refused_whatever_max_spikes_is(recurrent, monkeypatch):
-    monkeypatch.setattr(cpu, "memory", lambda: 1 << 23)
+    monkeypatch.setattr(eventprop_neuron, "memory", lambda: 1 << 23)
     inputs = SpikeEvents.from_lists([[1.0]], [[0]], num_units=1, duration=30.0)
     weight = torch.tensor([[20.0 if recurrent else 1e9]], dtype=torch.float64)
     loops = {"recurrent_weight": 50 * torch.ones(1, 1).double()} if recurrent else {}
