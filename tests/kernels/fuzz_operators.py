@@ -25,6 +25,7 @@ from torch import Tensor
 import snn_delay_plugins.kernels.delayed_linear.operator
 import snn_delay_plugins.kernels.event_patches.operator
 import snn_delay_plugins.kernels.eventprop.linear.operator
+import snn_delay_plugins.kernels.eventprop.linear.readout_operator
 import snn_delay_plugins.kernels.eventprop.operator
 import snn_delay_plugins.kernels.linear_neuron.operator
 import snn_delay_plugins.kernels.recurrent_neuron.operator
@@ -389,6 +390,30 @@ def eventprop_linear_backward(r: random.Random) -> dict:
     }
 
 
+def eventprop_linear_li(r: random.Random) -> dict:
+    n_in, n_out, duration, n = r.randint(1, 4), r.choice([1, 3, 9]), r.choice([5.0, 30.0]), r.randint(2, 3)
+    return {
+        **_events(r, n_in, duration),
+        **_layer(r, "", n_out, n_in),
+        "M": 0.1 * torch.randn(n_out, n, n, dtype=F64) - 0.2 * torch.eye(n, dtype=F64),
+        "B": torch.eye(n, dtype=F64)[0],
+        "c": torch.eye(n, dtype=F64)[1],
+        "duration": duration,
+        "dt": r.choice([0.7, 1.0, 10.0]),
+        "kind": r.choice(["voltage", "final", "maximum"]),
+    }
+
+
+def eventprop_linear_li_backward(r: random.Random) -> dict:
+    inputs = eventprop_linear_li(r)
+    return {
+        "grad": torch.randn_like(OPERATORS.eventprop_linear_li(**inputs)),
+        **inputs,
+        "for_times": r.random() < 0.7,
+        "for_constants": r.random() < 0.7,
+    }
+
+
 def event_patches(r: random.Random) -> dict:
     sites, channels, num_patches, num_taps = r.randint(1, 4), r.randint(1, 3), r.randint(1, 5), r.randint(1, 4)
     sizes = torch.tensor([r.randint(0, 3) for _ in range(sites)])
@@ -417,8 +442,8 @@ FITTING = {f.__name__: f for f in (
     linear_neuron, linear_neuron_backward, recurrent_neuron, recurrent_neuron_backward, delayed_linear,
     delayed_linear_backward, sparse_linear, sparse_linear_backward, sparse_delayed_linear, sparse_delayed_linear_step,
     sparse_taps, sparse_taps_backward, eventprop_lif, eventprop_lif_backward, eventprop_li, eventprop_li_backward,
-    eventprop_arrivals, eventprop_arrivals_backward, eventprop_linear, eventprop_linear_backward, event_patches,
-    event_patches_backward,
+    eventprop_arrivals, eventprop_arrivals_backward, eventprop_linear, eventprop_linear_backward,
+    eventprop_linear_li, eventprop_linear_li_backward, event_patches, event_patches_backward,
 )}  # fmt: skip
 
 

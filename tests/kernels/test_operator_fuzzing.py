@@ -17,7 +17,8 @@ GROUPS = {
     "recurrent neurons": "recurrent_neuron,recurrent_neuron_backward",
     "events": "event_patches,event_patches_backward,eventprop_arrivals,eventprop_arrivals_backward,eventprop_lif,"
     "eventprop_lif_backward,eventprop_li,eventprop_li_backward",
-    "events of linear neurons": "eventprop_linear,eventprop_linear_backward",
+    "events of linear neurons": "eventprop_linear,eventprop_linear_backward,eventprop_linear_li,"
+    "eventprop_linear_li_backward",
 }
 
 

@@ -20,6 +20,7 @@ from .tables import steps_at_least
 __all__ = ["KINDS", "eventprop_linear_li"]
 
 KINDS = ("voltage", "final", "maximum")
+_MOST_SAMPLES = 1 << 31
 _MAXIMUM_ON_CPU = (
     "the maximum of a linear readout (EventPropLinearLI, EventPropAdaptiveLI) is searched on the CPU: events and weights "
     "are copied there and back at every call"
@@ -49,6 +50,9 @@ def _prepared(times, units, offsets, weight, delay, M, B, c, duration, dt, kind)
     """Checked times, layer and number of samples."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+    if weight.dim() != 2 or B.dim() != 1 or M.dim() != 3:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (weight, B, M))
+        raise ValueError(f"weight, B and M must be [out, in], [n] and [out, n, n], got {shapes}")
     n_out, n = weight.shape[0], B.shape[0]
     nothing = M.new_zeros(n_out, n)
     neurons = M, B, c, torch.zeros_like(M), nothing, M.new_ones(n_out), M.new_zeros(n_out), torch.ones_like(B)
@@ -57,9 +61,14 @@ def _prepared(times, units, offsets, weight, delay, M, B, c, duration, dt, kind)
         raise ValueError("V must not jump at arrivals, where its maximum is wanted: c . B must be zero")
     if kind != "voltage":
         return times, _layer(neurons, duration, dt, False), 0
+    if not (dt > 0 and duration / dt < _MOST_SAMPLES):
+        raise ValueError(f"dt = {dt:g} must cut the duration of {duration:g} into fewer than {_MOST_SAMPLES} samples")
     samples = max(1, steps_in(duration, dt))
     check_room("the voltage", 8 * samples * (offsets.shape[0] - 1) * n_out)
-    every = max(1, math.ceil(steps_at_least(_array(M), dt, dt) * (1 - 1e-12)))
+    rates = steps_at_least(_array(M), dt, dt)
+    if not math.isfinite(rates):
+        raise ValueError(f"dt = {dt:g}, or the neurons' rates, have no inverse: take larger time constants or a larger dt")
+    every = max(1, math.ceil(rates * (1 - 1e-12)))
     return times, _layer(neurons, samples * dt, dt / every, False), samples
 
 
