@@ -80,7 +80,7 @@ def adjoint_kernel(
         n = steps - 1 - back
         if SAMPLED:
             row = (n + 1) // every
-            here = tl.where(((n + 1) % every == 0) & (row < samples), inside, False)
+            here = inside & ((n + 1) % every == 0) & (row < samples)
             v += tl.load(source + (b * 0 + row) * of_step + b * of_sample + j, here, 0)
         at = (b * steps + n) * n_out + j
         tl.store(p_v + at, v, inside)

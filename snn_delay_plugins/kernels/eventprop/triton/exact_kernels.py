@@ -249,7 +249,7 @@ def li_kernel(
     em, k, es = tl.load(constants + EM), tl.load(constants + K), tl.load(constants + ES)
     v, i = tl.zeros((BLOCK,), tl.float64), tl.zeros((BLOCK,), tl.float64)
     for n in range(steps):
-        sampled = tl.where((n % every == 0) & (n // every < samples), inside, False)
+        sampled = inside & (n % every == 0) & (n // every < samples)
         row = b * 0 + n // every  # 64 bits
         tl.store(voltage + row * of_step + b * of_sample + j, v, sampled)
         at = (b * steps + n) * n_out + j
@@ -317,7 +317,7 @@ def recurrent_kernel(
         di, dv = tl.load(current + at, inside, 0), tl.load(voltage + at, inside, 0)
         if INHIBITED:
             down = tl.load(inhibition + at, inside, 0)
-        listed = tl.where(open_, inside & may_cross(v, i, di, dv, down, em, k, es, bs, dt * inv_tm, theta), False)
+        listed = open_ & inside & may_cross(v, i, di, dv, down, em, k, es, bs, dt * inv_tm, theta)
         reset = tl.zeros((BLOCK,), tl.float64)
         from_t, from_v, from_i, since = reset + n * dt, v, i, reset - 1
         crossing, at_crossing = reset + float("inf"), reset
