@@ -15,7 +15,7 @@ RECIPE = dataclasses.replace(
     title="The recommended network on spoken commands as sound",
     rows=(Row("80k", "C-SiLIF, two layers of 256", {"hidden": [256, 256]}, {}),),
     network_settings={"dropout": 0.1},
-    training=dataclasses.replace(_WITH.training, epochs=30),
+    training=dataclasses.replace(_WITH.training, epochs=50),
     source_of_data=AugmentedSpeech(
         LevelledMelSpectrogram(rate=16000, window=400, hop=160, bands=40, lowest=20.0, highest=8000.0),
         {

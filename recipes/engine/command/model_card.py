@@ -26,14 +26,14 @@ _TEMPLATE = """# {title}
 ## Use
 
 ```bash
-python -m recipes predict {folder} recording.h5 --csv all.csv
+python -m recipes predict {folder} {file} --csv all.csv
 ```
 
 ```python
 from snn_delay_plugins.recipes import load
 
 model = load("{folder}")
-probabilities, labels = model.predict("recording.h5")
+probabilities, labels = model.predict("{file}")
 ```
 
 `weights.pt` is a state dict (`torch.load(path, weights_only=True)`), `model.json` has all settings.
@@ -73,6 +73,7 @@ def text(described: dict, *, title: str, what: str, name: str, licence: str | No
         version=described["versions"].get("snn_delay_plugins", "?"),
         torch=described["versions"].get("torch", "?"),
         folder=name,
+        file="recording" + _suffix(settings),
         limits=f"Trained on {data['name']} alone: other speakers, recorders and words, and other rates or encodings of the "
         "input, were not tried. The probabilities are not calibrated, and a recording of none of the classes gets one of "
         "them all the same. One seed: the spread over seeds is in the table of the recipe.",
@@ -94,6 +95,11 @@ def _input_note(settings: dict) -> str:
     if features := settings.get("features"):
         return f": mel bands of {features['duration']:g} s of audio"
     return ""
+
+
+def _suffix(settings: dict) -> str:
+    """Of a file that the network takes."""
+    return ".wav" if "features" in settings else ".npz" if "braille" in settings else ".h5"
 
 
 def _precision(settings: dict) -> str:
