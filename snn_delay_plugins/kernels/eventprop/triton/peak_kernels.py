@@ -96,8 +96,8 @@ def peak_kernel(
                 equal,
                 True,
             )
-            open_ = lanes
-            while any_of(open_):
+            open_, going = lanes, any_of(lanes)  # in a name: Triton 3.2 takes no call in the test of a loop inside an if
+            while going:
                 until = tl.minimum(arrival, end)
                 length = tl.where(open_, until - t, 0.0)
                 rising = open_ & (now_i > now_v) & (now_i > 0)
@@ -120,6 +120,7 @@ def peak_kernel(
                     tl.where(open_, first, -1), chain, times, units, weight, delay, j, n_out, t, t, now_v, now_i, end,
                     inv_tm, delta, gain, equal, False,
                 )  # fmt: skip
+                going = any_of(open_)
         v = em * v + k * i + dv
         i = es * i + di
     kink = tl.zeros((BLOCK,), tl.int64) - 1
