@@ -50,7 +50,10 @@ def stop(command: list[str], out: Path, how: signal.Signals, place: Callable) ->
 def _run(arguments: list[str], out: Path, how: signal.Signals, place: Callable) -> None:
     from recipes.__main__ import main
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore it
+    # a shell lets what it starts in the background ignore some, nohup another, and then the command does
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for heard in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(heard, signal.SIG_DFL)
     with open(out / "printed", "w", buffering=1) as printed:
         sys.stdout = sys.stderr = printed
         place(lambda: os.kill(os.getpid(), how))
