@@ -162,7 +162,9 @@ def highest(v, bend, length, best):
         return best, found, rate
     if v[0] > best:
         best, found = v[0], 0.0
-    falling = -v
+    falling = np.zeros(TERMS)  # -V'
+    for k in range(TERMS - 1):
+        falling[k] = -(k + 1) * v[k + 1]
     a, width, va, da = 0.0, length, v[0], v[1]
     while True:
         last = a + width >= length
@@ -171,7 +173,7 @@ def highest(v, bend, length, best):
         b = length if last else a + width
         vb, db = _value(v, b), _slope(v, b)
         if da > 0 > db:
-            u = _turn(falling, a, b)
+            u = _root(falling, a, b)
             top = _value(v, u)
             if top > best:
                 best, found, rate = top, u, 0.0
@@ -186,32 +188,3 @@ def highest(v, bend, length, best):
             return best, found, rate
         a, va, da = b, vb, db
         width *= 2
-
-
-@njit(**OPTIONS)
-def _turn(v, lo, hi):
-    """Where the slope of the series v, which rises from lo to hi, is zero: Newton's method between bounds."""
-    u = 0.5 * (lo + hi)
-    for _ in range(100):
-        y, bend = _slope(v, u), _bend(v, u)
-        if y < 0:
-            lo = u
-        else:
-            hi = u
-        new = u - y / bend if bend > 0 else lo
-        if abs(new - u) <= 2e-16 * hi:
-            return min(max(new, lo), hi)
-        if not lo < new < hi:
-            new = 0.5 * (lo + hi)
-            if not lo < new < hi:
-                break
-        u = new
-    return u
-
-
-@njit(**OPTIONS)
-def _bend(v, u):
-    y = (TERMS - 1) * (TERMS - 2) * v[TERMS - 1]
-    for k in range(TERMS - 2, 1, -1):
-        y = y * u + k * (k - 1) * v[k]
-    return y
