@@ -11,10 +11,12 @@ from .lanes import lowest_bit
 from .quiet import advance_lanes, step_constants
 from .tables import (
     block_kicks,
+    by_unit,
+    by_unit_into,
     clear,
     event_factors,
-    find_inhibitory,
     fixed_point,
+    inhibitory_units,
     place_of,
     scatter,
     scatter_negative,
@@ -57,24 +59,31 @@ def lif_exact_forward(
     s, w = np.empty(longest + 1), np.empty(longest + 1)
     state, before = np.empty(2 * LANES), np.empty(2 * LANES)
     where, kick, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, 2 * LANES)), split_buffers(n_in)
-    inhibitory, inhibited = np.empty(n_in, np.bool_), False
+    inhibitory, used = np.empty(n_in, np.int64), False  # units with negative weights; is any inhibition left over?
     constants, flow = step_constants(dt, tm, ts, theta), flow_table(dt, tm, ts)
     position, eem, ek, ees = factors
+    order, start = np.empty(0, np.int64), np.empty((offsets.size - 1, n_in + 1), np.int64)
+    if weight.min() < 0:
+        order = np.empty(times.size, np.int64)
+        for b in range(offsets.size - 1):
+            by_unit_into(units[offsets[b] : offsets[b + 1]], 0, offsets[b + 1] - offsets[b], order[offsets[b] :], start[b])
     spikes = np.empty(LANES, np.int64)
     for block in range(block_lo, block_hi):
         neuron = block * LANES
         block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where, kick)
-        if inhibited:
-            inhibition[:] = 0
-        inhibited = find_inhibitory(weight, neuron, inhibitory)
+        inhibited = inhibitory_units(weight, neuron, inhibitory) if order.size > 0 else 0
         for b in range(offsets.size - 1):
             of = slice(offsets[b], offsets[b + 1])
             et, eu = times[of], units[of]
             clear(bucket, head, steps)
             scatter(eu, position[of], eem[of], ek[of], ees[of], where, kick, bucket, head, chain)
-            if inhibited:
+            if used:
                 inhibition[:] = 0
-                scatter_negative(eu, position[of], where, inhibitory, weight, neuron, inhibition)
+            used = inhibited > 0
+            if used:
+                scatter_negative(
+                    inhibitory[:inhibited], order[of], start[b], position[of], where, weight, neuron, inhibition
+                )
             state[:] = 0
             spikes[:] = 0
             for n in range(steps):
@@ -248,11 +257,12 @@ def lif_exact_recurrent_forward(
     active, listed = np.empty(n_out, np.int64), np.zeros(n_out, np.bool_)
     changed = np.empty(n_out, np.int64)
     constants, flow = step_constants(dt, tm, ts, theta), flow_table(dt, tm, ts)
-    inhibitory = np.empty(n_in, np.bool_)
+    inhibitory, inhibited = np.empty(n_in, np.int64), weight.min() < 0
     for b in range(lo, hi):
         first = total
         et, eu = times[offsets[b] : offsets[b + 1]], units[offsets[b] : offsets[b + 1]]
         position, eem, ek, ees = event_factors(et, dt, tm, ts)
+        order, start = by_unit(eu, 0, eu.size if inhibited else 0, n_in)
         bucket[:] = 0
         inhibition[:] = 0
         head[:] = -1
@@ -270,8 +280,11 @@ def lif_exact_recurrent_forward(
                 head[here],
                 chain[block * longest : (block + 1) * longest],
             )
-            if find_inhibitory(weight, block * LANES, inhibitory):
-                scatter_negative(eu, position, where[block], inhibitory, weight, block * LANES, inhibition[here])
+            if inhibited:
+                m = inhibitory_units(weight, block * LANES, inhibitory)
+                scatter_negative(
+                    inhibitory[:m], order, start, position, where[block], weight, block * LANES, inhibition[here]
+                )
         state[:] = 0
         spikes[:] = 0
         for n in range(steps):

@@ -203,21 +203,25 @@ def scatter(units, position, em, k, es, where, kick, bucket, head, chain):
 
 
 @njit(**OPTIONS)
-def scatter_negative(units, position, where, inhibitory, weight, neuron, inhibition):
-    """Sum |w| of the negative arrivals per bucket: what a bound from above on I must not subtract."""
-    for e in range(units.size):
-        if inhibitory[units[e]]:
-            for j in range(min(LANES, weight.shape[0] - neuron)):
-                w = weight[neuron + j, units[e]]
-                if w < 0:
-                    inhibition[place_of(position[e], where[units[e], j], j)] -= w
+def inhibitory_units(weight, neuron, units):
+    """Lists in units which units have negative weights to a block of neurons; returns their number."""
+    least, m = np.zeros(weight.shape[1]), 0
+    for j in range(min(LANES, weight.shape[0] - neuron)):
+        for i in range(weight.shape[1]):
+            least[i] = min(least[i], weight[neuron + j, i])
+    for i in range(weight.shape[1]):
+        units[m] = i
+        m += np.int64(least[i] < 0)
+    return m
 
 
 @njit(**OPTIONS)
-def find_inhibitory(weight, neuron, inhibitory):
-    """Which units have negative weights to a block of neurons; are there any?"""
-    inhibitory[:] = False
-    for j in range(min(LANES, weight.shape[0] - neuron)):
-        for i in range(weight.shape[1]):
-            inhibitory[i] |= weight[neuron + j, i] < 0
-    return inhibitory.any()
+def scatter_negative(inhibitory, order, start, position, where, weight, neuron, inhibition):
+    """Sum |w| of the negative arrivals per bucket: what a bound from above on I must not subtract. order, start: events by
+    unit; inhibitory: those units that have negative weights to the block."""
+    for i in inhibitory:
+        for j in range(min(LANES, weight.shape[0] - neuron)):
+            w = weight[neuron + j, i]
+            if w < 0:
+                for e in range(start[i], start[i + 1]):
+                    inhibition[place_of(position[order[e]], where[i, j], j)] -= w
