@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
-from .arrivals import ahead, block_synapses, list_arrivals, place, rows_of_moments, scatter, to_end
+from .arrivals import ahead, block_synapses, list_arrivals, longest_sample, place, rows_of_moments, scatter, to_end
 from .flow import LANES, MOMENTS, OPTIONS, STATES, TERMS, moved_back
 from .rows import evaluate_rows
 
@@ -365,10 +365,7 @@ def backward(
     loops = weight_r.shape[0] > 0
     n_r = n_out if loops else 0
     q = rows_of_moments(LANES * rows)
-    longest, most = 0, 0
-    for sample in range(offsets.size - 1):
-        longest = max(longest, offsets[sample + 1] - offsets[sample])
-        most = max(most, spike_offsets[sample + 1] - spike_offsets[sample])
+    longest, most = longest_sample(offsets), longest_sample(spike_offsets)
     parts = 4 * most + 8
     segments = np.empty(parts), np.empty(parts, np.int64), np.empty((parts, MOMENTS)), np.zeros(1, np.int64)
     track, scalars, where = np.empty((2, STATES)), np.empty(4), np.empty(4, np.int64)

@@ -18,6 +18,25 @@ def rows_of_moments(rows):
 
 
 @njit(**OPTIONS)
+def longest_sample(offsets):
+    """The largest number of events of a sample."""
+    longest = 0
+    for sample in range(offsets.size - 1):
+        longest = max(longest, offsets[sample + 1] - offsets[sample])
+    return longest
+
+
+@njit(**OPTIONS)
+def room_for_block(longest, rows, n_in):
+    """Of a block of neurons, not yet written: moments [L rows, 8], heads of chains [L rows], chains [longest, L], weights
+    and delays [in, L]."""
+    return (
+        rows_of_moments(LANES * rows), np.empty(LANES * rows, np.int32), np.empty((longest, LANES), np.int32),
+        np.empty((n_in, LANES)), np.empty((n_in, LANES)),
+    )  # fmt: skip
+
+
+@njit(**OPTIONS)
 def block_synapses(weight, delay, block, w, d):
     """Weights and delays [in, L] of a block of neurons, zero in the lanes beyond the last neuron."""
     for lane in range(LANES):
@@ -93,6 +112,18 @@ def to_end(m, b, u, x, s, w, first, count, end):
         x[0] += w[a] * y0
         x[1] += w[a] * y1
         x[2] += w[a] * y2
+
+
+@njit(**OPTIONS)
+def list_inputs(node, chain, lane, j, times, units, weight, delay, end, s, w):
+    """:func:`list_arrivals` of a layer without recurrent synapses: all of a row."""
+    m = 0
+    while node >= 0:
+        u = units[node]
+        s[m], w[m] = min(times[node] + delay[j, u], end), weight[j, u]
+        node = chain[node, lane]
+        m += 1
+    return m
 
 
 @njit(**OPTIONS)

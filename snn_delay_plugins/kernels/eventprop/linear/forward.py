@@ -16,7 +16,10 @@ from .arrivals import (
     block_synapses,
     enter,
     list_arrivals,
+    list_inputs,
+    longest_sample,
     place,
+    room_for_block,
     rows_of_moments,
     scatter,
     scatter_negative,
@@ -199,18 +202,13 @@ def feedforward(
     n_out, n_in = weight.shape
     rows, inverse = steps + 1, 1 / h
     found, total = np.empty((COLUMN, 1024)), 0
-    longest = 0
-    for sample in range(offsets.size - 1):
-        longest = max(longest, offsets[sample + 1] - offsets[sample])
-    bucket, head = rows_of_moments(LANES * rows), np.empty(LANES * rows, np.int32)
+    longest = longest_sample(offsets)
+    bucket, head, chain, bw, bd = room_for_block(longest, rows, n_in)
     inhibition = np.zeros(LANES * rows)
-    chain, echo = np.empty((longest, LANES), np.int32), np.empty((0, 0), np.int32)
-    none_t, none_u, none_w = np.empty(0), np.empty(0, np.int64), np.empty((0, 0))
     s, w = np.empty(longest + 1), np.empty(longest + 1)
     room = np.empty((TERMS, STATES)), np.empty(TERMS)
     x, y, z, at_ready = np.empty(STATES), np.empty(STATES), np.empty(STATES), np.empty(STATES)
     window, moments = np.empty(2), np.empty(MOMENTS)
-    bw, bd = np.empty((n_in, LANES)), np.empty((n_in, LANES))
     for block in range(block_lo, block_hi):
         block_synapses(weight, delay, block, bw, bd)
         inhibited = bw.min() < 0
@@ -248,25 +246,7 @@ def feedforward(
                             break
                         r = lane * rows + n
                         begin, end = n * h, (n + 1) * h if n < steps - 1 else duration
-                    m = list_arrivals(
-                        head[r],
-                        chain,
-                        lane,
-                        echo,
-                        j,
-                        et,
-                        eu,
-                        weight,
-                        delay,
-                        none_t,
-                        none_u,
-                        none_w,
-                        none_w,
-                        -1.0,
-                        end,
-                        s,
-                        w,
-                    )
+                    m = list_inputs(head[r], chain, lane, j, et, eu, weight, delay, end, s, w)
                     t, a, fired, stop, bound = begin, 0, False, end, np.inf
                     if waking:
                         z[:] = x
@@ -355,9 +335,7 @@ def recurrent(
     blocks = (n_out + LANES - 1) // LANES
     rows, inverse = steps + 1, 1 / h
     found, total = np.empty((COLUMN, 1024)), 0
-    longest = 0
-    for sample in range(lo, hi):
-        longest = max(longest, offsets[sample + 1] - offsets[sample])
+    longest = longest_sample(offsets[lo : hi + 1])
     bucket, head = rows_of_moments(blocks * LANES * rows), np.empty(blocks * LANES * rows, np.int32)
     inhibition = np.empty(blocks * LANES * rows)
     chain, echo = np.empty((blocks, longest, LANES), np.int32), np.empty((256, n_out), np.int32)
