@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
-from .flow import LANES, OPTIONS, flow_table, propagate
+from .flow import INLINED, LANES, OPTIONS, flow_table, propagate
 from .lanes import gather_pairs, lowest_bit
 from .quiet import step_constants, step_lanes_back
 from .tables import block_positions, by_unit, fixed_point, place_of, split_buffers, tables_of_sample
@@ -140,7 +140,7 @@ def _with_jump(p, mu, u, flow):
     return p[0] + mu / em, p[1] - mu * k / (em * es)
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def _seen(row, first, s, t, after, constants):
     """p of a row of a neuron's column that belongs to a step with spikes, first the first of them, as an arrival at time s
     sees it: with the jumps of the spikes that come later. NaN if p itself is (first is no spike then): an overflow."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
-from .flow import LANES, OPTIONS, propagate
+from .flow import INLINED, LANES, OPTIONS, propagate
 from .tables import by_unit
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def _first_crossing(v, i, length, theta, tm, flow):
     """First u in [0, length] with V(u) = theta, V rising; (-1, 0) if none. Returns u and I(u).
 
@@ -115,7 +115,7 @@ def sort_pairs(s, w, m):
         s[a], w[a] = x[a], y[a]
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def next_crossing(v, i, t, end, a, m, s, w, theta, tm, flow):
     """Walk from state (v, i) at time t through the sorted arrivals a..m-1 to the first crossing before end.
 
@@ -144,7 +144,7 @@ def next_crossing(v, i, t, end, a, m, s, w, theta, tm, flow):
             a += 1
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def reach(bucket, inhibition, place, v, i, constants):
     """Of one neuron what advance_lanes says of eight: may V reach the threshold in the step whose arrivals lie at place and
     one row on? And the fractions of the step until which, and from which on unless it spikes before, it is certainly
@@ -167,7 +167,7 @@ def reach(bucket, inhibition, place, v, i, constants):
     return (low - v) * c + (low - v2) * a <= a * c, below, after
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def advance(bucket, place, v, i, constants):
     """The state (V, I) of one neuron a step later, spikes left out."""
     em, k, es = constants[0], constants[1], constants[2]
@@ -177,7 +177,7 @@ def advance(bucket, place, v, i, constants):
     return em * v + (k * i + dv), es * i + bucket[2 * place] + bs * di2
 
 
-@njit(forceinline=True, **OPTIONS)
+@njit(**INLINED)
 def arrivals_of_step(head, chain, place, lane, times, units, weight, delay, t, end, v, i, s, w, flow):
     """The arrivals at a neuron (weight, delay: its row) of the step whose chains begin at place and one row on: those up to
     t enter its state (v, i) at t, those in (t, end) are listed by time."""

@@ -10,9 +10,9 @@ from .flow import ENDLESS, LANES, OK, OPTIONS, TOO_MANY_SPIKES, flow_table, prop
 from .lanes import lowest_bit
 from .quiet import advance_lanes, step_constants
 from .tables import (
+    all_by_unit,
     block_kicks,
     by_unit,
-    by_unit_into,
     clear,
     event_factors,
     fixed_point,
@@ -62,16 +62,12 @@ def lif_exact_forward(
     inhibitory, used = np.empty(n_in, np.int64), False  # units with negative weights; is any inhibition left over?
     constants, flow = step_constants(dt, tm, ts, theta), flow_table(dt, tm, ts)
     position, eem, ek, ees = factors
-    order, start = np.empty(0, np.int64), np.empty((offsets.size - 1, n_in + 1), np.int64)
-    if weight.min() < 0:
-        order = np.empty(times.size, np.int64)
-        for b in range(offsets.size - 1):
-            by_unit_into(units[offsets[b] : offsets[b + 1]], 0, offsets[b + 1] - offsets[b], order[offsets[b] :], start[b])
+    order, start = all_by_unit(units, offsets, n_in)
     spikes = np.empty(LANES, np.int64)
     for block in range(block_lo, block_hi):
         neuron = block * LANES
         block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where, kick)
-        inhibited = inhibitory_units(weight, neuron, inhibitory) if order.size > 0 else 0
+        inhibited = inhibitory_units(weight, neuron, inhibitory)
         for b in range(offsets.size - 1):
             of = slice(offsets[b], offsets[b + 1])
             et, eu = times[of], units[of]

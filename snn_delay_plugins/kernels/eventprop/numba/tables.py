@@ -131,6 +131,16 @@ def by_unit(units, lo, hi, n_units):
 
 
 @njit(**OPTIONS)
+def all_by_unit(units, offsets, n_units):
+    """by_unit of all samples: order and pointers [N, units + 1], both into the sample's part."""
+    order, start = np.empty(units.size, np.int64), np.empty((offsets.size - 1, n_units + 1), np.int64)
+    for b in range(offsets.size - 1):
+        of = slice(offsets[b], offsets[b + 1])
+        by_unit_into(units[of], 0, offsets[b + 1] - offsets[b], order[of], start[b])
+    return order, start
+
+
+@njit(**OPTIONS)
 def event_factors(times, dt, tm, ts):
     """Of events at any times, in any order: position, P(2 dt - ft) as (em, K, es)."""
     n = times.size
