@@ -25,15 +25,8 @@ RECIPE = TableRecipe(
     objective=FlagshipObjective,
     source_of_data=AugmentedCounts(
         Binning(duration=1.0, steps=100, group=5),
-        {
-            "time_stretch": 0.15,
-            "time_shift": 50.0,  # ms
-            "channel_stretch": 0.08,
-            "channel_shift": 70.0,  # of 700 units
-            "channel_warp": 10.0,
-            "equalizer": 0.3,
-            "event_drop": 0.2,
-        },
+        # chosen by cross-validation over the speakers of DSP20's training set
+        {"time_stretch": 0.15, "time_shift": 50.0, "channel_shift": 30.0},  # times in ms, channels of 700
     ),
     seeds=5,
     protocol="clean",
