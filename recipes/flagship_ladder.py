@@ -44,12 +44,7 @@ RUNGS = (
     Rung("average", "average of weights", training={"average": _TO.training.average}),
     Rung("decay", "weight decay 0.01", training={"weight_decay": _TO.training.weight_decay}),
     Rung("times", "times moved", augmentation=("time_shift", "time_stretch")),
-    Rung(
-        "channels",
-        "channels shifted, stretched and warped",
-        augmentation=("channel_shift", "channel_stretch", "channel_warp"),
-    ),
-    Rung("losses", "events lost", augmentation=("equalizer", "event_drop")),
+    Rung("shifts", "channels shifted", augmentation=("channel_shift",)),
     Rung("size", "2 x 200 neurons, dropout 0.3", {"hidden": [200, 200], "dropout": 0.3}),
 )
 
