@@ -15,6 +15,7 @@ import numpy as np
 
 from ...compiled import njit
 from ..numba.crossing import sort_pairs
+from ..numba.tables import all_by_unit
 from .arrivals import ahead, block_synapses, list_inputs, longest_sample, room_for_block, scatter, scatter_negative
 from .cpu import NO_SOURCE, Events, Gradients, _pieces, _ranges, _run, swept_back
 from .flow import LANES, MOMENTS, OPTIONS, STATES, TERMS, expanded, highest, state_at
@@ -97,6 +98,7 @@ def _search(
     s, w = np.empty(longest + 1), np.empty(longest + 1)
     states, v = np.empty((TERMS, STATES)), np.empty(TERMS)
     x, at = np.empty(STATES), np.empty((steps + 1, STATES))
+    order, start = all_by_unit(units, offsets, n_in)
     for block in range(block_lo, block_hi):
         block_synapses(weight, delay, block, bw, bd)
         for sample in range(offsets.size - 1):
@@ -106,7 +108,7 @@ def _search(
             inhibition[:] = 0
             head[:] = -1
             scatter(et, eu, bw, bd, inverse, steps, rows, 0, 0, bucket, head, chain)
-            scatter_negative(et, eu, bw, bd, inverse, steps, rows, 0, inhibition)
+            scatter_negative(et, order[first:last], start[sample], bw, bd, inverse, steps, rows, 0, inhibition)
             for lane in range(min(LANES, n_out - block * LANES)):
                 j, base = block * LANES + lane, lane * rows
                 kicks, kick = (
