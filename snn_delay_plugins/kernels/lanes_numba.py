@@ -12,7 +12,7 @@ from .vectors import fused, index, load, pointer, spread, store
 __all__ = ["LANES", "WINDOW", "add_pairs", "add_windows", "meet_events", "spread_pair"]
 
 LANES = 8
-WINDOW = 8
+WINDOW = 8  # steps
 
 
 @intrinsic
@@ -63,9 +63,9 @@ def spread_pair(typingctx, rows, p, weights, first, values, at):
 
 @intrinsic
 def add_windows(typingctx, total, at, weights, rows, places, first, last, shift):
-    """``total[at + q] += weights[e, 0] rows[places[e] + shift + q] + weights[e, 1] rows[places[e] + shift + q + 1]`` for e =
-    ``first`` ... ``last - 1``, q = 0 ... WINDOW - 1 and every lane; q and what is in brackets count rows of LANES, ``rows``
-    and ``total`` are flat, contiguous and unchecked, as ``weights`` ``[entries, 2]`` is."""
+    """``total[at + q] += weights[2 e] rows[p + q] + weights[2 e + 1] rows[p + q + 1]``, p = ``places[e] + shift``, for e =
+    ``first`` ... ``last - 1``, q = 0 ... WINDOW - 1 and every lane; total and rows are counted by LANES. Flat, contiguous
+    arrays, the floating ones of one type, unchecked."""
     signature = types.void(total, at, weights, rows, places, first, last, shift)
 
     def codegen(context, builder, signature, args):
@@ -95,9 +95,9 @@ def add_windows(typingctx, total, at, weights, rows, places, first, last, shift)
 
 @intrinsic
 def meet_events(typingctx, sums, entry, places, shift, rows, times, values, first, last):
-    """``sums[entry + n, c] += sum of values[e, lane] rows[places[entry + n] + shift + times[e] + c, lane]`` over e = ``first`` ...
-    ``last - 1`` and the lanes, for n = 0 ... 3 and c = 0, 1; ``sums`` is double, what is added is summed as ``values`` are.
-    Flat, contiguous arrays, unchecked."""
+    """``sums[2 (entry + n) + c] += sum of values[e, lane] rows[places[entry + n] + shift + times[e] + c, lane]`` over the
+    lanes and e = ``first`` ... ``last - 1``, for n = 0 ... 3 and c = 0, 1. ``sums`` is double; what is added to it is
+    summed in the type of ``values`` and ``rows``. Flat, contiguous arrays, unchecked."""
     signature = types.void(sums, entry, places, shift, rows, times, values, first, last)
 
     def codegen(context, builder, signature, args):

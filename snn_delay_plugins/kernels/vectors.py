@@ -10,7 +10,9 @@ from typing import Any
 
 from llvmlite import ir
 
-__all__ = ["NARROW", "WIDE", "data", "fused", "index", "load", "pointer", "shuffle", "spread", "store", "total", "vector", "zeros"]
+__all__ = [
+    "NARROW", "WIDE", "data", "fused", "index", "load", "pointer", "shuffle", "spread", "store", "total", "vector", "zeros",
+]  # fmt: skip
 
 NARROW, WIDE = ir.IntType(32), ir.IntType(64)
 

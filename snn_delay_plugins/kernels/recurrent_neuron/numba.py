@@ -1,47 +1,50 @@
 r"""Linear neurons with delayed recurrent synapses on the CPU, forward and backward.
 
-Between two steps this is :mod:`..linear_neuron.numba`, whose functions of one step these loops run. What the neurons say
-to each other is on its way in a line of pending currents, one row a step: a spike of time t adds its taps to the rows
-t + 1 + lag, and the row of a step is read when its time has come. Rows lie block of receivers by block, so that what
-a spike reaches of a block stays in the cache however long the delays are.
+Between two steps this is :mod:`..linear_neuron.numba`, whose functions of one step these loops run, over samples side by
+side. What the neurons say to each other takes one of two ways (lists: :mod:`.wiring`). Where the lag is short, or samples
+are few, a spike adds its taps to the rows t + 1 + lag of a line of pending currents. What was said at least a window of
+steps ago is collected as a window begins, for all of its steps at once,
 
-Backward, the line holds the gradients of the currents, filled from its end. A neuron collects what its spike would have
+.. math:: I_i[t + q] \mathrel{+}= \sum_j \sum_m K_{ij}[m]\, s_j[t + q - 1 - \ell_{ij} - m],
+
+in registers, block of senders by block: what is read of a block stays in the cache too, however long the delays are.
+
+Backward, a line holds the gradients of the currents, filled from its end. A neuron collects what its spike would have
 met,
 
 .. math:: \bar s_j[t] \mathrel{+}= \sum_i \sum_m K_{ij}[m]\, \bar I_i[t + 1 + \ell_{ij} + m],
 
-where its surrogate is not zero, since the sum has an effect there alone. The gradients of the taps are what spikes meet,
-summed over samples in double precision, block of receivers by block.
+a window at once or, where the lag is short, step by step where its surrogate is not zero: the sum has an effect there
+alone. The gradients of the taps follow (:mod:`.tap_gradients`).
 
-A sample never sees another one, and blocks share no synapse: results do not depend on the number of threads. Of the
-states, one step of so many is kept; those between two of them are computed anew from the currents.
+A sample never sees another one: results do not depend on the number of threads. Of the states, one step of so many is
+kept; those between two of them are computed anew from the currents.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..compiled import njit
-from ..lanes_numba import LANES, WINDOW, add_pairs, add_windows, meet_events, spread_pair
+from ..lanes_numba import LANES, WINDOW, add_pairs, add_windows, spread_pair
 from ..linear_neuron.numba import _ROW, _W, _adjoint_of, _advance_of, _arrays, _fires_of, _Rows, _scalar
 from ..linear_neuron.structure import Structure
 from ..threads import over_ranges
+from .tap_gradients import tap_gradients
 from .wiring import FOUR, pairs_of
 
 _PART = 32  # steps that backward takes at once where all states were kept
-_SUMMED = 64  # spikes whose gradients are summed before they are in double precision
 
 
 @njit(nogil=True)
 def _arrive(line, row, near, spikes, count, senders, room, at):
     """Spikes of the first ``count`` of the senders reach the rows ``row`` + 1 and later of their receivers.
 
-    :param line: ``[F * 2 WINDOW * LANES]``. :param spikes: ``[F * room * LANES]``, these are of the row ``at``.
+    :param line: ``[F * rows * LANES]``. :param spikes: ``[F * room * LANES]``, these are of the row ``at``.
     """
     flat = near.taps.reshape(-1)
     for b in range(near.starts.shape[0]):
@@ -54,8 +57,10 @@ def _arrive(line, row, near, spikes, count, senders, room, at):
 
 @njit(nogil=True)
 def _meet(met, q, line, row, near, count, senders):
-    """Add to row ``q`` of what the first ``count`` of the senders met, ``[F * WINDOW * LANES]``, what spikes of ``row`` would
-    meet of a line."""
+    """Add what spikes of ``row`` would meet in a line to row ``q`` of the first ``count`` of the senders.
+
+    :param met: ``[F * WINDOW * LANES]``.
+    """
     flat = near.taps.reshape(-1)
     for b in range(near.starts.shape[0]):
         for a in range(count):
@@ -69,11 +74,11 @@ def _meet(met, q, line, row, near, count, senders):
 
 
 @njit(nogil=True)
-def _collect(sums, step, entries, line, row, longest, wanted):
+def _collect(sums, length, first_row, entries, line, row, longest, wanted):
     """A window of all units that are ``wanted`` at once: add what their entries find in the line of the others.
 
-    :param sums: ``[F * step * LANES]``, of which the first WINDOW rows of a unit are meant. :param row: what is added to the
-        places. :param longest: the lag from which on there is nothing to find.
+    :param sums: ``[F * length * LANES]``, of which WINDOW rows of a unit, from the ``first_row`` on, are meant.
+    :param row: added to the places. :param longest: the last lag at which there is anything to find.
     """
     flat = entries.taps.reshape(-1)
     for b in range(entries.starts.shape[0]):
@@ -84,16 +89,7 @@ def _collect(sums, step, entries, line, row, longest, wanted):
             while last > first and entries.lags[last - 1] > longest:
                 last -= 1
             if last > first:
-                add_windows(sums, u * step, flat, line, entries.places, first, last, row)
-
-
-@njit(nogil=True)
-def _next_window(line, features):
-    """What arrives in the window after this one is that of this one now."""
-    half = WINDOW * LANES
-    for i in range(features):
-        for k in range(2 * i * half, (2 * i + 1) * half):
-            line[k], line[k + half] = line[k + half], 0
+                add_windows(sums, u * length + first_row, flat, line, entries.places, first, last, row)
 
 
 @njit(nogil=True)
@@ -122,8 +118,8 @@ def _forward_kernel(code: int):
 
     @njit(cache=True, nogil=True)
     def kernel(
-        begin, end, current, x0_0, x1_0, s_0, coefficients, past, near, far, room, spikes, total, x0_seq, x1_seq, x0_T, x1_T,
-        s_T, every,
+        begin, end, current, x0_0, x1_0, s_0, coefficients, past, near, length, far, room, spikes, total, x0_seq, x1_seq,
+        x0_T, x1_T, s_T, every,
     ):  # fmt: skip
         steps, samples, features = current.shape
         before = past.shape[0]
@@ -137,26 +133,24 @@ def _forward_kernel(code: int):
             for k in range(K):
                 for m in range(min(_W, features - o)):
                     r[(FIRST + k) * _ROW + m] = coefficients[k, o + m]
-        line = np.empty(features * 2 * WINDOW * LANES, current.dtype)
+        line = np.empty(features * length * LANES, current.dtype)
         emitted = np.empty(features * room * LANES, current.dtype)
-        first_row = room - steps
+        front = room - before - steps
         senders, everybody = np.empty(features, np.int64), np.ones(features, np.bool_)
         for group in range(begin, end):
             n0 = group * LANES
             side = min(LANES, samples - n0)
             line[:] = 0
             emitted[:] = 0
-            for h in range(-before, 0):
-                count = _gather_spikes(past[before + h], n0, side, emitted, room, first_row + h, senders)
-                if h >= -WINDOW:
-                    _arrive(line, WINDOW + h, near, emitted, count, senders, room, first_row + h)
+            for h in range(before):
+                count = _gather_spikes(past[h], n0, side, emitted, room, front + h, senders)
+                _arrive(line, h, near, emitted, count, senders, room, front + h)
             for t in range(steps):
-                q = t % WINDOW
-                if q == 0:
-                    _next_window(line, features)
-                    _collect(line, 2 * WINDOW, far, emitted, first_row + t, before + t + WINDOW - 2, everybody)
+                row = before + t
+                if t % WINDOW == 0:
+                    _collect(line, length, row, far, emitted, front + row, row + WINDOW - 2, everybody)
                 for i in range(features):
-                    at = (i * 2 * WINDOW + q) * LANES
+                    at = (i * length + row) * LANES
                     for k in range(side):
                         total[t, n0 + k, i] = current[t, n0 + k, i] + line[at + k]
                 for k in range(side):
@@ -190,8 +184,8 @@ def _forward_kernel(code: int):
                                 if two:
                                     x1_T[n, o + m] = r[X1 + m]
                 if t + 1 < steps:
-                    count = _gather_spikes(spikes[t], n0, side, emitted, room, first_row + t, senders)
-                    _arrive(line, q, near, emitted, count, senders, room, first_row + t)
+                    count = _gather_spikes(spikes[t], n0, side, emitted, room, front + row, senders)
+                    _arrive(line, row, near, emitted, count, senders, room, front + row)
 
     return kernel
 
@@ -289,7 +283,7 @@ def _backward_kernel(code: int, boxcar: bool):
                         for v in range(WINDOW):
                             anybody |= wanted[v]
                         met[:] = 0
-                        _collect(met, WINDOW, far, line, before + low, steps - 2 - low, anybody)
+                        _collect(met, WINDOW, 0, far, line, before + low, steps - 2 - low, anybody)
                     q = t - low
                     count = 0
                     for j in range(features if t + 1 < steps else 0):
@@ -337,8 +331,8 @@ def _backward_kernel(code: int, boxcar: bool):
             if wants_past:
                 for low in range(0, before, WINDOW):
                     met[:] = 0
-                    _collect(met, WINDOW, far, line, low, before + steps - 2 - low, everybody)
-                    _collect(met, WINDOW, near, line, low, before + steps - 2 - low, everybody)
+                    _collect(met, WINDOW, 0, far, line, low, before + steps - 2 - low, everybody)
+                    _collect(met, WINDOW, 0, near, line, low, before + steps - 2 - low, everybody)
                     for h in range(low, min(low + WINDOW, before)):
                         for j in range(features):
                             for k in range(side):
@@ -356,88 +350,6 @@ def _backward_kernel(code: int, boxcar: bool):
                             g_coefficients[q, n, o + m] = r[(GRADIENTS + q) * _ROW + m]
 
     return kernel
-
-
-@njit(cache=True, nogil=True)
-def _count_events(begin, end, trains, counts):
-    """How many rows of each sender have a spike in any sample of a group: ``counts`` ``[groups, F]``."""
-    for group in range(begin, end):
-        n0 = group * LANES
-        side = min(LANES, trains.shape[1] - n0)
-        for row in range(trains.shape[0]):
-            for j in range(trains.shape[2]):
-                found = False
-                for k in range(side):
-                    found |= trains[row, n0 + k, j] != 0
-                counts[group, j] += found
-
-
-@njit(cache=True, nogil=True)
-def _list_events(begin, end, trains, after, rows, values):
-    """These rows, and the spikes of the group side by side, from ``after`` of each group and sender on."""
-    for group in range(begin, end):
-        n0 = group * LANES
-        side = min(LANES, trains.shape[1] - n0)
-        for row in range(trains.shape[0]):
-            for j in range(trains.shape[2]):
-                found = False
-                for k in range(side):
-                    found |= trains[row, n0 + k, j] != 0
-                if found:
-                    e = after[group, j]
-                    rows[e] = row
-                    for k in range(side):
-                        values[e * LANES + k] = trains[row, n0 + k, j]
-                    after[group, j] += 1
-
-
-class _Events(NamedTuple):
-    """Spikes by group of samples and sender."""
-
-    offsets: np.ndarray
-    """Those of group g and sender j are ``offsets[g F + j] ... offsets[g F + j + 1]``."""
-    rows: np.ndarray
-    values: np.ndarray
-    """``[events * LANES]``."""
-
-
-def _events(trains: np.ndarray) -> _Events:
-    groups, features = -(-trains.shape[1] // LANES), trains.shape[2]
-    counts = np.zeros((groups, features), np.int64)
-    over_ranges(lambda begin, end: _count_events(begin, end, trains, counts), groups)
-    offsets = np.append(0, np.cumsum(counts))
-    rows, values = np.empty(offsets[-1], np.int32), np.zeros(offsets[-1] * LANES, trains.dtype)
-    after = offsets[:-1].reshape(counts.shape).copy()
-    over_ranges(lambda begin, end: _list_events(begin, end, trains, after, rows, values), groups)
-    return _Events(offsets, rows, values)
-
-
-@njit(cache=True, nogil=True)
-def _taps_met(begin, end, entries, events, room, before, g_current, met):
-    """What spikes met at every tap, flat [entries, 2], of the blocks ``begin ... end``."""
-    steps, samples, features = g_current.shape
-    block = entries.block
-    line = np.zeros(block * room * LANES, g_current.dtype)
-    for b in range(begin, end):
-        width = min(block, features - b * block)
-        for group in range(-(-samples // LANES)):
-            n0 = group * LANES
-            side = min(LANES, samples - n0)
-            for t in range(steps):
-                for k in range(side):
-                    row = g_current[t, n0 + k, b * block : b * block + width]
-                    for m in range(width):
-                        line[(m * room + before + t) * LANES + k] = row[m]
-            for j in range(features):
-                first, last = events.offsets[group * features + j], events.offsets[group * features + j + 1]
-                for e in range(entries.starts[b, j], entries.starts[b, j + 1], FOUR):
-                    while last > first and events.rows[last - 1] > before + steps - 2 - entries.lags[e]:
-                        last -= 1
-                    for part in range(first, last, _SUMMED):
-                        meet_events(
-                            met, e, entries.places, -b * block * room, line, events.rows, events.values, part,
-                            min(part + _SUMMED, last),
-                        )  # fmt: skip
 
 
 def forward(
@@ -461,11 +373,13 @@ def forward(
     if not two:
         final[1] = spikes.new_empty(0, 0)
     pairs, rows = pairs_of(taps, lags, ends, features), len(past) + steps
-    near, far = pairs.split(rows)
+    near, far = pairs.split(rows, samples)
+    length = rows + WINDOW + int(pairs.lags[near].max(initial=0))
     front = int(pairs.lags[far].max(initial=0)) + 2  # silence
     arguments = [
-        *_arrays(current, *state, coefficients, past), pairs.by_sender(near, features, 2 * WINDOW),
-        pairs.by_receiver(far, features, front + rows), front + rows, *_arrays(spikes, total, x0_seq, x1_seq, *final), every,
+        *_arrays(current, *state, coefficients, past), pairs.by_sender(near, features, length), length,
+        pairs.by_receiver(far, features, front + rows), front + rows,
+        *_arrays(spikes, total, x0_seq, x1_seq, *final), every,
     ]  # fmt: skip
     kernel = _forward_kernel(Structure.of(code).of_forward.code)
     over_ranges(lambda begin, end: kernel(begin, end, *arguments), -(-samples // LANES))
@@ -504,21 +418,13 @@ def backward(
     incoming = _arrays(zeros if g_s is None else g_s, g_x0, g_x1, *g_final, nothing if phi is None else phi)
     before = len(past)
     pairs, rows = pairs_of(taps, lags, ends, features), before + steps
-    near, far = pairs.split(rows)
-    room = rows + int(pairs.lags[far].max(initial=0)) + 2 * WINDOW
+    near, far = pairs.split(rows, samples)
+    room = rows + int(pairs.lags.max(initial=0, where=pairs.lags < rows)) + 2 * WINDOW
     near, far = pairs.by_sender(near, features, room), pairs.by_sender(far, features, room)
     inputs = [*_arrays(total, *traces, *state, coefficients), before, near, far, room]
     kernel = _backward_kernel(structure._replace(detached=()).code, phi is None)
     outputs = _arrays(*out)
     over_ranges(lambda begin, end: kernel(begin, end, *options, *incoming, *inputs, *outputs), -(-samples // LANES))
-    events = _events(torch.cat([past, spikes]).detach().numpy())
-    g_pairs = np.zeros(pairs.taps.shape)
-    for entries in (near, far):
-        met = np.zeros(entries.taps.size)
-        arguments = entries, events, room, before, outputs[0], met
-        over_ranges(lambda begin, end, arguments=arguments: _taps_met(begin, end, *arguments), len(entries.starts))
-        exists = entries.sources >= 0
-        g_pairs[entries.sources[exists]] = met.reshape(-1, 2)[exists]
-    g_taps = torch.from_numpy(pairs.unfolded(g_pairs)).to(taps.dtype)
+    g_taps = tap_gradients(pairs, (near, far), room, past, spikes, outputs[0])
     *g_inputs, g_past = out
     return *g_inputs, g_taps, g_past

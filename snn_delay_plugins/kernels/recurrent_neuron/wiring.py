@@ -20,6 +20,7 @@ __all__ = ["BLOCK", "FOUR", "Entries", "Pairs", "pairs_of"]
 
 BLOCK = 32
 FOUR = 4  # entries that are visited as one
+_SIDE = 4  # samples from which on windows are collected
 _NEVER = 1 << 40  # a lag that nothing outlasts
 _MANY = 64  # entries per unit from which there are several blocks
 
@@ -30,7 +31,8 @@ class Entries(NamedTuple):
     starts: np.ndarray
     """``[blocks, F + 1]``: those of unit u and block b are ``starts[b, u] ... starts[b, u + 1]``."""
     places: np.ndarray
-    """Of each, an entry of the line of the unit on the other end, less the lag or more: what a row is added to."""
+    """Of each, where the line of the unit on its other end begins, in rows, with the lag: what the row of a spike, or of a
+    window, is added to."""
     lags: np.ndarray
     taps: np.ndarray
     """``[entries, 2]``."""
@@ -56,23 +58,27 @@ class Pairs(NamedTuple):
         pairs = -(-self.width // 2)
         return np.ascontiguousarray(values.reshape(pairs, -1, 2).transpose(0, 2, 1).reshape(2 * pairs, -1)[: self.width])
 
-    def split(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which are met in the steps next to a spike, and which at least a window away, of a line of so many rows."""
-        near = self.lags < WINDOW - 1
-        return np.flatnonzero(near & (self.lags < rows)), np.flatnonzero(~near & (self.lags < rows))
+    def split(self, rows: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which are visited spike by spike, and which window by window, of those that reach anything in so many steps.
+
+        A window costs as much as some two spikes per synapse, of whatever samples side by side: for one sample or two it
+        does not pay.
+        """
+        spikewise = self.lags < (WINDOW - 1 if samples >= _SIDE else _NEVER)
+        return np.flatnonzero(spikewise & (self.lags < rows)), np.flatnonzero(~spikewise & (self.lags < rows))
 
     def by_sender(self, which: np.ndarray, features: int, room: int) -> Entries:
-        """Lines of receivers, of ``room`` rows: row r of a place is where the first tap of a spike of row r lands."""
+        """Lines of receivers, of ``room`` rows: place + r is where the first tap of a spike of row r lands."""
         return self._listed(which, self.senders, self.receivers, features, room, 1, 1, self.taps)
 
     def by_receiver(self, which: np.ndarray, features: int, room: int) -> Entries:
-        """Lines of senders: row r of a place holds the spike whose second tap lands in row r."""
+        """Lines of senders: place + r is the spike whose second tap lands in row r, place + r + 1 that of the first."""
         return self._listed(which, self.receivers, self.senders, features, room, -2, -1, self.taps[:, ::-1])
 
     def _listed(self, which, units, others, features, room, ahead, sign, taps) -> Entries:
         units, others, lags = units[which], others[which], self.lags[which]
         block = BLOCK if which.size >= _MANY * features else features
-        starts, order = _arranged(units, others, lags, features, block, FOUR)
+        starts, order = _arranged(units, others, lags, features, block)
         exists = order >= 0
         order = np.where(exists, order, ~order)
         lags, sources = lags[order], which[order]
@@ -85,8 +91,8 @@ class Pairs(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _arranged(units, others, lags, features, block, fill):
-    """By block of others, then unit, then lag; those of a unit and block are filled up to a multiple of ``fill`` by the
+def _arranged(units, others, lags, features, block):
+    """By block of others, then unit, then lag; those of a unit and block are filled up to a multiple of FOUR by the
     last one, negated (~)."""
     blocks = -(-features // block)
     longest = lags.max() if lags.size else 0
@@ -108,7 +114,7 @@ def _arranged(units, others, lags, features, block, fill):
     for b in range(blocks):
         for u in range(features):
             starts[b, u] = next_free[b * features + u] = end
-            end += -(-counts[b * features + u] // fill) * fill
+            end += -(-counts[b * features + u] // FOUR) * FOUR
         starts[b, features] = end
     order = np.empty(end, np.int64)
     for e in by_lag:
