@@ -232,10 +232,10 @@ def _of_windows(layer: DelayedSynapses | DelayedConvolution) -> Tensor:
         rule = layer.delay_rule.in_evaluation()
         weight = layer.effective_weight() if isinstance(layer, DelayedSynapses) else layer.weight
         delay = layer.bounded("delay").to(weight.dtype).expand_as(weight)
-        kernel = rule.over_lags(weight, delay, layer.max_delay, layer.rule_values(rule))
+        taps, _ = rule.windows(weight, delay, layer.max_delay, layer.rule_values(rule))  # not over all lags
         if isinstance(layer, DelayedSynapses):
-            kernel = smoothed_kernel(kernel, layer.smoothing)
-        return (kernel != 0).sum(0)
+            taps = smoothed_kernel(taps, layer.smoothing)
+        return (taps != 0).sum(0)
 
 
 def _is_eventprop(module: nn.Module) -> bool:

@@ -71,6 +71,24 @@ def test_value_and_gradients_are_those_of_a_sum_over_lags(framework, axes, optio
         torch.testing.assert_close(one, two, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize("gradient", ["slayer", "gaussian", "quantised"])
+def test_torch_is_given_kernels_that_lie_in_a_row(axes, gradient, monkeypatch):
+    """In float64 its backward pass may take a view of the kernel, which it could refuse of another layout."""
+    layer, x = layer_and_input("snnTorch", axes, delay_gradient=gradient)
+    name, given = f"conv{axes + 1}d", []
+    convolve = getattr(F, name)
+
+    def seen(trains, kernel, *options):
+        given.append(kernel)
+        return convolve(trains, kernel, *options)
+
+    monkeypatch.setattr(F, name, seen)
+    layer(x)
+    (kernel,) = given
+    assert kernel.is_contiguous() and kernel.shape[:3] == (6, 4, LONGEST + 1 if gradient == "gaussian" else LONGEST + 2)
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("axes", [1, 2])
 @pytest.mark.parametrize("training", [True, False])

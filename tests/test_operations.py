@@ -122,6 +122,18 @@ def test_events_and_recurrent_synapses_are_counted():
     assert counted.layers["1"].synaptic_operations == fired * 2
 
 
+def test_counting_takes_no_memory_for_the_longest_delay():
+    layer_ = in_snntorch.DelayedLinear(300, 200, max_delay=100_000, delay="uniform", density=1.0, step_mode=False)
+    with torch.no_grad():  # a kernel over all lags would be 24 GB
+        layer_.weight.fill_(1.0)
+        layer_.delay.copy_(layer_.delay.round())
+        layer_.delay[:, 0] = 99_999.5  # two taps each
+        layer_.delay[:, 1] = 100_000.0
+        layer_.weight[:, 2] = 0.0
+    counted = synaptic_operations(nn.Sequential(layer_), torch.ones(1, 1, 300)).layers["0"]
+    assert counted.spikes == 300 and counted.synaptic_operations == 200 * (2 + 1 + 0 + 297)
+
+
 @pytest.mark.parametrize("discrete", [False, True])
 @pytest.mark.parametrize("options", [{}, {"delay_gradient": "gaussian"}, {"synapses": 2}])
 @pytest.mark.parametrize("step_mode", ["s", "m"])

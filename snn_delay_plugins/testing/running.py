@@ -89,10 +89,12 @@ def perform(check: Check, subject: Subject) -> None:
             reasons.append(str(reason))
         except Exception as error:
             where = "" if check.once or len(cases) == 1 else f"[{case.form}] "
-            if isinstance(error, AssertionError):
-                raise AssertionError(f"{where}{error}{case.reset_hint()}") from error
-            raised = f"{where}{check.sentence}: raised {type(error).__name__}: {error}"
-            raise AssertionError(f"{raised}{case.reset_hint()}") from error
+            said = str(error)
+            if not isinstance(error, AssertionError):
+                said = f"{check.sentence}: raised {type(error).__name__}: {said}"
+            with subject.framework.alone(), _silent():
+                hints = case.hints()
+            raise AssertionError(f"{where}{said}{hints}") from error
     if reasons and len(reasons) == (1 if check.once else len(cases)):
         raise NotApplicable(reasons[0])
 

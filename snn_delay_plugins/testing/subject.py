@@ -21,6 +21,10 @@ __all__ = ["Case", "Plugin", "Subject", "UnclearPlugin"]
 STEPS, BATCH = 8, 3
 _GAINS = (1.0, 2.0, 4.0, 0.5, 8.0, 16.0, 32.0, 64.0, 0.25, 128.0, 256.0)
 _SHARE = (0.05, 0.8)  # of the places of time, sample and neuron that have a spike
+_RANDOM = (
+    "another seed gives another output: where random numbers are meant, as of dropout or initial states, check the module "
+    "in evaluation, lambda: MyModule().eval(), and declare what does not hold in training, expected_failures={...}"
+)
 _SHAPE_NAMES = ("in_features", "features", "linear_features", "channels", "num_inputs", "in_channels")
 
 
@@ -229,6 +233,17 @@ class Subject:
         return torch.float64
 
     @cached_property
+    def draws(self) -> bool:
+        """Whether what it computes depends on random numbers."""
+        case = Case(self, self.forms[0])
+        try:
+            with torch.no_grad(), self.framework.alone():
+                one, two = (case.run(case.module(), case.inputs(), seed=seed) for seed in (1, 2))
+        except Exception:
+            return False
+        return not torch.equal(one, two)
+
+    @cached_property
     def _carried(self) -> dict[Form, tuple[str, ...] | bool]:
         found: dict[Form, tuple[str, ...] | bool] = {form: Case(self, form).found_states() for form in self.forms}
         if self.plugin.sequence is None and any(found.values()):  # one module: what one form carries, the other has to
@@ -339,12 +354,12 @@ class Case:
         self.was_reset = True
         (self.subject.plugin.reset or self.framework.reset)(net)
 
-    def reset_hint(self) -> str:
-        """What a failure of a check that has reset a network may come from."""
-        if not self.was_reset or self.subject.plugin.reset is not None:
-            return ""
-        hint = self.framework.reset_hint(self.module())
-        return f" ({hint})" if hint else ""
+    def hints(self) -> str:
+        """What a failure may come from."""
+        found = [_RANDOM] if self.subject.draws else []
+        if self.was_reset and self.subject.plugin.reset is None:
+            found.append(self.framework.reset_hint(self.module()))
+        return "".join(f" ({hint})" for hint in found if hint)
 
     def detach(self, net: nn.Module) -> None:
         try:

@@ -206,14 +206,55 @@ def test_both_front_doors_hand_the_readouts_out(framework):
 
 
 def test_what_cannot_be_is_refused_by_name():
-    events, weight, delay, _, _ = problem("LI")
     with pytest.raises(ValueError, match="readout must be one of"):
         EventPropAdaptiveLI(4, 3, readout="peak")
     with pytest.raises(ValueError, match="AdaptiveLI has no constant 'b'"):
         EventPropLinearLI(4, 3, ADAPTIVE_LI, constants={"b": 1.0})
     with pytest.raises(TypeError, match="model must be a ContinuousModel"):
         EventPropLinearLI(4, 3, "LI")
-    with pytest.raises(ValueError, match="kind must be one of"):
-        s = system_of(LI, {}, 1.0, N_OUT)
-        of = events.times, events.units, events.offsets, weight, delay, s.M, s.B, s.c
-        operators.eventprop_linear_li(*of, DURATION, 1.0, "peak")
+
+
+def arguments_of_the_operator(**changed):
+    """Of a voltage that is right, but for what is changed."""
+    events, weight, delay, _, _ = problem("LI")
+    s = system_of(LI, {}, 1.0, N_OUT)
+    of = {"times": events.times, "units": events.units, "offsets": events.offsets, "weight": weight, "delay": delay}
+    return of | {"M": s.M, "B": s.B, "c": s.c, "duration": DURATION, "dt": 1.0, "kind": "voltage"} | changed
+
+
+SHAPES = r"weight, B and M must be \[out, in\], \[n\] and \[out, n, n\], got "
+CUT = r"must be positive and cut the duration of 30\.5 into fewer than 2147483648 samples: take a larger dt"
+ONE = torch.tensor([1.0, 0.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"kind": "peak"}, r"kind must be one of \('voltage', 'final', 'maximum'\), got 'peak'"),
+        ({"weight": torch.ones(N_IN, dtype=torch.float64)}, SHAPES + r"\(4,\), \(2,\), \(10, 2, 2\)"),
+        ({"B": ONE[None]}, SHAPES + r"\(10, 4\), \(1, 2\), \(10, 2, 2\)"),
+        ({"M": torch.eye(2, dtype=torch.float64)}, SHAPES + r"\(10, 4\), \(2,\), \(2, 2\)"),
+        ({"M": torch.zeros(3, 2, 2, dtype=torch.float64)}, r"M must be \[10, 2, 2\], got shape \(3, 2, 2\)"),
+        ({"c": torch.zeros(3, dtype=torch.float64)}, r"c must be \[2\], got shape \(3,\)"),
+        ({"B": ONE, "c": ONE, "kind": "maximum"}, r"an arrival must not make the potential jump, but c \. B = 1"),
+        ({"dt": 0.0}, "dt = 0 " + CUT),
+        ({"dt": -1.0}, "dt = -1 " + CUT),
+        ({"dt": float("nan")}, "dt = nan " + CUT),
+        ({"dt": 1e-9}, "dt = 1e-09 " + CUT),
+        ({"dt": 2e-8}, r"the voltage at 152500000\d samples \(take a larger dt than 2e-08\) would take 341 GiB"),
+        ({"dt": 0.0, "kind": "final"}, "dt must be positive and finite, got 0"),
+        (
+            {"M": torch.full((N_OUT, 2, 2), 1e308, dtype=torch.float64)},
+            "dt = 1, or the neurons' rates, have no inverse: take larger time constants or a larger dt",
+        ),
+    ],
+)
+def test_what_the_operator_cannot_compute_is_refused_by_argument_value_and_remedy(changed, message):
+    with pytest.raises(ValueError, match=message):
+        operators.eventprop_linear_li(**arguments_of_the_operator(**changed))
+
+
+def test_a_gradient_of_another_shape_is_refused():
+    wrong = arguments_of_the_operator() | {"grad": torch.ones(3, N_OUT), "for_times": True, "for_constants": True}
+    with pytest.raises(ValueError, match=r"grad must be \[31, 3, 10\], got shape \(3, 10\)"):
+        operators.eventprop_linear_li_backward(**wrong)

@@ -19,6 +19,7 @@ import snntorch
 from spikingjelly.activation_based import layer as sj_layer
 from spikingjelly.activation_based import neuron as sj_neuron
 
+from snn_delay_plugins import spikingjelly
 from snn_delay_plugins.testing import (
     ConformanceError,
     Plugin,
@@ -152,6 +153,36 @@ def test_a_neuron_that_the_frameworks_reset_does_not_reach_is_told_what_to_name(
     assert message(Unlisted, reset=lambda net: None).endswith("1 and 0")
     assert message(lambda: Listed(beta=0.9)) == ""
     assert "SpikingJelly" not in message(lambda: sj_neuron.IFNode(step_mode="s"))
+
+
+def test_a_rounding_whose_gradient_goes_straight_through_is_told_how_to_declare_it():
+    def layer(rule):
+        return lambda: spikingjelly.DelayedLinear(6, 4, max_delay=5, delay="uniform", delay_gradient=rule)
+
+    (result,) = check_layer(layer("quantised"), checks=["gradients"], on_fail="return").results
+    assert "a direction of delay differ" in result.message and result.message.endswith(
+        "the output does not change along it at all: where that is meant, as where a rounding has its gradient straight "
+        "through, declare it with its reason, expected_failures={'gradients': ...}"
+    )
+    faulty, _ = FAULTY["gradients"]  # whose output changes
+    with pytest.raises(AssertionError) as found:
+        perform(find_check("gradients"), Subject(faulty))
+    assert "straight" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: nn.Sequential(nn.Linear(5, 3), nn.Dropout()),
+        lambda: spikingjelly.AdLIFPlusNode(features=5, init_state="uniform"),
+    ],
+    ids=["dropout", "initial states"],
+)
+def test_a_module_that_draws_random_numbers_is_told_to_be_checked_in_evaluation(made):
+    (result,) = check_plugin(made, checks=["batch-equals-samples"], on_fail="return").results
+    assert "a batch and its samples alone differ" in result.message
+    assert "(another seed gives another output: where random numbers are meant, as of dropout" in result.message
+    assert check_plugin(lambda: made().eval(), checks=["batch-equals-samples", "evaluation"]).ok
 
 
 def test_neurons_that_are_made_of_models_need_no_register_and_say_nothing(recwarn):

@@ -106,7 +106,7 @@ class Synapses:
         where they need them."""
         if rows is None:
             return loops.grid_tables(self.weight, self.delay, neuron.dt, neuron.steps)
-        return loops.synapse_tables(self.weight, self.delay, neuron.dt, neuron.tau_mem, neuron.tau_syn, neuron.steps, rows)
+        return loops.synapse_tables(self.weight, self.delay, neuron.dt, neuron.tau_mem, neuron.tau_syn, neuron.steps)
 
 
 def _rows(neuron: Neuron, *layers: Synapses | None) -> int:

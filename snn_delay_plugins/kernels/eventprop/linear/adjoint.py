@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
-from .arrivals import ahead, block_synapses, list_arrivals, place, rows_of_moments, scatter, to_end
-from .flow import LANES, MOMENTS, OPTIONS, STATES, TERMS, moved_back
+from .arrivals import ahead, block_synapses, list_arrivals, longest_sample, place, rows_of_moments, scatter, to_end
+from .flow import INLINED, LANES, MOMENTS, OPTIONS, STATES, TERMS, moved_back
 from .rows import evaluate_rows
 
 NOW, EXTRA, THETA, REST = 0, 1, 2, 3  # of a neuron's scalars: time; owed to its next spike; sums of derivatives
@@ -26,7 +26,7 @@ def _polynomial(c, p, q, r):
         q[first + np.uint64(k)] = c[k, 0] * p[0] + c[k, 1] * p[1] + c[k, 2] * p[2]
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def quiet_back(n, down_to, p, q, base, P, C, states, bucket, grad_p, grad_c):
     """Steps n, n - 1 .. down_to, which have no jumps: their polynomials, p at the start of the last, and, if there are
     states, what P and C receive."""
@@ -52,7 +52,7 @@ def quiet_back(n, down_to, p, q, base, P, C, states, bucket, grad_p, grad_c):
     p[0], p[1], p[2] = p0, p1, p2
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def next_boundary(where, scalars, lo, t, rest, begin):
     """Time of the next jump or end of a refractory period on the way back, -1 if it lies before ``begin``."""
     k = where[SPIKE]
@@ -115,7 +115,7 @@ def _piece(m, b, p0, p1, p2, x, u, s, w, count, now, low, powers, d_m):
             )
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def pass_boundary(
     layer, j, time, end, q, row, track, scalars, where, spikes, received, given, segments, constants, arrivals, d_m
 ):  # fmt: skip
@@ -242,7 +242,7 @@ def _evaluate(row, first, f):
     return v * f + row[first], d
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _of_part(q, r, s, f, segments):
     """(q(f), q'(f)) in a step with jumps, of the part in which the time s lies."""
     until, link, poly, used = segments
@@ -365,10 +365,7 @@ def backward(
     loops = weight_r.shape[0] > 0
     n_r = n_out if loops else 0
     q = rows_of_moments(LANES * rows)
-    longest, most = 0, 0
-    for sample in range(offsets.size - 1):
-        longest = max(longest, offsets[sample + 1] - offsets[sample])
-        most = max(most, spike_offsets[sample + 1] - spike_offsets[sample])
+    longest, most = longest_sample(offsets), longest_sample(spike_offsets)
     parts = 4 * most + 8
     segments = np.empty(parts), np.empty(parts, np.int64), np.empty((parts, MOMENTS)), np.zeros(1, np.int64)
     track, scalars, where = np.empty((2, STATES)), np.empty(4), np.empty(4, np.int64)

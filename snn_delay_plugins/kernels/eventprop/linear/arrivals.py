@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
-from .flow import LANES, MOMENTS, OPTIONS, moved
+from .flow import INLINED, LANES, MOMENTS, OPTIONS, moved
 from .powers import add_powers
 
 
@@ -15,6 +15,25 @@ def rows_of_moments(rows):
     room = np.empty(MOMENTS * (rows + 1))
     first = (-(room.ctypes.data // 8)) % MOMENTS
     return room[first : first + MOMENTS * rows]
+
+
+@njit(**OPTIONS)
+def longest_sample(offsets):
+    """The largest number of events of a sample."""
+    longest = 0
+    for sample in range(offsets.size - 1):
+        longest = max(longest, offsets[sample + 1] - offsets[sample])
+    return longest
+
+
+@njit(**OPTIONS)
+def room_for_block(longest, rows, n_in):
+    """Of a block of neurons, not yet written: moments [L rows, 8], heads of chains [L rows], chains [longest, L], weights
+    and delays [in, L]."""
+    return (
+        rows_of_moments(LANES * rows), np.empty(LANES * rows, np.int32), np.empty((longest, LANES), np.int32),
+        np.empty((n_in, LANES)), np.empty((n_in, LANES)),
+    )  # fmt: skip
 
 
 @njit(**OPTIONS)
@@ -59,16 +78,17 @@ def scatter(times, units, w, d, inverse, steps, rows, base, name, bucket, head, 
 
 
 @njit(**OPTIONS)
-def scatter_negative(times, units, w, d, inverse, steps, rows, base, inhibition):
-    """Sum |w| of the negative arrivals per row: the bounds on V' know them apart."""
-    for e in range(units.size):
+def scatter_negative(times, order, start, w, d, inverse, steps, rows, base, inhibition):
+    """Sum |w| of the negative arrivals per row: the bounds on V' know them apart. order, start: events by unit."""
+    for i in range(w.shape[0]):
         for lane in range(LANES):
-            if w[units[e], lane] < 0:
-                n, _f = place(times[e] + d[units[e], lane], inverse, steps)
-                inhibition[base + lane * rows + n] -= w[units[e], lane]
+            if w[i, lane] < 0:
+                for e in range(start[i], start[i + 1]):
+                    n, _f = place(times[order[e]] + d[i, lane], inverse, steps)
+                    inhibition[base + lane * rows + n] -= w[i, lane]
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def ahead(p, c, bucket, r, x):
     """State at a step's end: P x + sum_k m_k C_k, m the moments of row r."""
     first = np.uint64(r) * np.uint64(MOMENTS)
@@ -95,6 +115,18 @@ def to_end(m, b, u, x, s, w, first, count, end):
         x[2] += w[a] * y2
 
 
+@njit(**INLINED)
+def list_inputs(node, chain, lane, j, times, units, weight, delay, end, s, w):
+    """:func:`list_arrivals` of a layer without recurrent synapses: all of a row."""
+    m = 0
+    while node >= 0:
+        u = units[node]
+        s[m], w[m] = min(times[node] + delay[j, u], end), weight[j, u]
+        node = chain[node, lane]
+        m += 1
+    return m
+
+
 @njit(**OPTIONS)
 def list_arrivals(
     node, chain, lane, echo, j, times, units, weight, delay, out_t, out_u, weight_r, delay_r, since, end, s, w
@@ -118,7 +150,7 @@ def list_arrivals(
     return m
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def enter(m, p, c, x, z, begin, end, early, inverse, s, w, count, room):
     """Let the arrivals before ``early`` act together: from the state x at the step's start, z becomes that at ``early``.
     Returns the number of those that remain. room: moments of the arrivals that were let in before, to go on with."""

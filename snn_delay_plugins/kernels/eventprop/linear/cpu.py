@@ -24,6 +24,7 @@ from .tables import Layer
 __all__ = ["Events", "Gradients", "Spikes", "backward_pass", "forward_pass"]
 
 _CHUNKS = 8  # neurons are split into this many runs when derivatives by event times are summed over them
+NO_SOURCE = np.empty((0, 0, 0)), 1, np.empty((0, 0, 0))  # ``source``, ``every`` and ``final`` where spikes alone are read
 
 
 @dataclass(frozen=True)
@@ -140,18 +141,29 @@ def backward_pass(
         task = partial(adjoint.recurrent_jumps)
         of = out.offsets, starts, spikes, *recurrent, *ends
         _run([partial(task, lo, hi, *of) for lo, hi in _ranges(samples, _pieces(threads, samples))], threads)
+    jumps = out.offsets, starts, spikes, out.times, out.units, recurrent is not None
+    return swept_back(events, synapses, recurrent, layer, jumps, NO_SOURCE, need_times, need_constants, threads)
+
+
+def swept_back(
+    events: Events, synapses: tuple, recurrent: tuple | None, layer: Layer, jumps: tuple, source: tuple, need_times: bool,
+    need_constants: bool, threads: int,
+) -> Gradients:  # fmt: skip
+    """:func:`.adjoint.backward` over all neurons. jumps: its ``spike_offsets`` .. ``given``; source: its ``source``,
+    ``every`` and ``final``."""
+    n_out = synapses[0].shape[0]
     weights_r = recurrent or (np.empty((0, 0)), np.empty((0, 0)))
     of, of_r = synapses[0].shape, weights_r[0].shape
     sums = np.zeros(of), np.zeros(of), np.zeros(of_r), np.zeros(of_r)
     of_neurons = np.zeros(n_out), np.zeros(n_out), np.zeros((n_out, 4, STATES, STATES))
     by_tables = np.zeros((2, n_out, STATES, STATES)), np.zeros((2, n_out, MOMENTS, STATES))
     blocks = -(-n_out // LANES)
-    ranges, none = _ranges(blocks, min(blocks, _CHUNKS)), np.empty((0, 0, 0))
+    ranges = _ranges(blocks, min(blocks, _CHUNKS))
     parts = [np.zeros(events.times.size if need_times else 0) for _ in ranges]
     tasks = [
         partial(
-            adjoint.backward, events.offsets, events.times, events.units, *synapses, lo, hi, out.offsets, starts, spikes,
-            out.times, out.units, recurrent is not None, *weights_r, *ends, need_constants, none, 1, none,
+            adjoint.backward, events.offsets, events.times, events.units, *synapses, lo, hi, *jumps, *weights_r,
+            layer.tables, layer.h, layer.steps, layer.duration, need_constants, *source,
             (*sums, part, *of_neurons, *by_tables),
         )
         for (lo, hi), part in zip(ranges, parts, strict=True)

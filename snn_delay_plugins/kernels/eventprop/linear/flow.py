@@ -8,13 +8,14 @@ from ...compiled import njit
 from .sizes import LANES, MOMENTS, STATES, TERMS
 
 __all__ = [
-    "ENDLESS", "LANES", "MOMENTS", "MOST_IN_STEP", "OK", "OPTIONS", "OVERFLOW", "STATES", "TERMS", "TOO_MANY_SPIKES",
-    "expanded", "first_rise", "highest", "moved", "moved_back", "state_at",
+    "ENDLESS", "INLINED", "LANES", "MOMENTS", "MOST_IN_STEP", "OK", "OPTIONS", "OVERFLOW", "STATES", "TERMS",
+    "TOO_MANY_SPIKES", "expanded", "first_rise", "highest", "moved", "moved_back", "state_at",
 ]  # fmt: skip
 
 OK, TOO_MANY_SPIKES, OVERFLOW, ENDLESS = 0, 1, 2, 3
 MOST_IN_STEP = 1000  # spikes of a neuron, on average, in a step of a recurrent layer: each of them lists all before it
 OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}
+INLINED = {**OPTIONS, "forceinline": True}  # for what a step calls: a call hands every array over as seven numbers
 
 
 @njit(**OPTIONS)
@@ -49,7 +50,7 @@ def moved_back(m, u, p0, p1, p2):
     return y0, y1, y2
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def expanded(series, c, x0, x1, x2, states, v):
     """Coefficients in u of exp(M u) x, states [TERMS, 3], and of V(u) = c . exp(M u) x. series[k]: M^k / k!"""
     for k in range(TERMS):
@@ -60,7 +61,7 @@ def expanded(series, c, x0, x1, x2, states, v):
         v[k] = c[0] * y0 + c[1] * y1 + c[2] * y2
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def state_at(states, u):
     """The sum of the series of expanded."""
     y0, y1, y2 = states[TERMS - 1, 0], states[TERMS - 1, 1], states[TERMS - 1, 2]
@@ -87,7 +88,7 @@ def _slope(v, u):
     return y
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def first_rise(v, curvature, theta, length, below, x0, x1, x2):
     """First u in [0, length], up to a step, at which V rises through theta, -1 if there is none; is V below at the end?
 

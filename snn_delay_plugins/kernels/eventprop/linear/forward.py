@@ -10,19 +10,24 @@ import numpy as np
 
 from ...compiled import njit
 from ..numba.crossing import grown, sort_pairs
+from ..numba.tables import all_by_unit, by_unit
 from .arrivals import (
     add_moments,
     ahead,
     block_synapses,
     enter,
     list_arrivals,
+    list_inputs,
+    longest_sample,
     place,
+    room_for_block,
     rows_of_moments,
     scatter,
     scatter_negative,
 )
 from .flow import (
     ENDLESS,
+    INLINED,
     LANES,
     MOMENTS,
     MOST_IN_STEP,
@@ -59,7 +64,7 @@ def slopes(m, c, slope, curvature, kicks, h, x0, x1, x2, positive, negative):
     return max(up, 0.0), max(down, 0.0)
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _weights(s, w, first, count, end):
     """Of the arrivals first..count-1 before ``end``: the sum of positive weights, and minus that of negative ones."""
     positive, negative = 0.0, 0.0
@@ -89,7 +94,7 @@ def _stays_below(low, v, end, up, down, h):
     return beyond or (up == 0 and v < low) or (down == 0 and end < low)
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def quiet_steps(n, until, x, y, bucket, inhibition, base, m, p, c, slope, curvature, b, potential, theta, h, window):
     """Advance a neuron from step n over the steps in which it cannot reach the threshold; returns the next step that may,
     with x at its start and y what x becomes in it without a spike. window: the times in that step, counted from its start,
@@ -116,7 +121,7 @@ def quiet_steps(n, until, x, y, bucket, inhibition, base, m, p, c, slope, curvat
     return n
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def quiet_after(m, b, c, slope, curvature, theta, x, end, u, s, w, first, count):
     """Whether a neuron in state x, a time u before the step's end, where it is in ``end`` without a further spike, cannot
     reach the threshold on the way, with the arrivals first..count-1."""
@@ -126,14 +131,14 @@ def quiet_after(m, b, c, slope, curvature, theta, x, end, u, s, w, first, count)
     return _stays_below(theta * (1 - 1e-9), v, v2, up, down, u)
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def steepest(m, b, c, slope, curvature, x, length, s, w, count, end):
     """A bound from above on V', and zero, over a time ``length`` from state x with the arrivals before ``end``."""
     kicks, arriving = kicks_of(b, slope, curvature, length), _weights(s, w, 0, count, end)
     return slopes(m, c, slope, curvature, kicks, length, x[0], x[1], x[2], *arriving)[0]
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def next_spike(series, rest, b, c, theta, curvature, x, t, end, ready, below, a, m, s, w, room, at_ready):
     """Walk from state x at time t through the sorted arrivals a..m-1 to the first crossing, or to the end of the step, by
     the flow of ``series`` or, until ``ready``, x' = rest x. room: for the series of states and potential.
@@ -199,29 +204,26 @@ def feedforward(
     n_out, n_in = weight.shape
     rows, inverse = steps + 1, 1 / h
     found, total = np.empty((COLUMN, 1024)), 0
-    longest = 0
-    for sample in range(offsets.size - 1):
-        longest = max(longest, offsets[sample + 1] - offsets[sample])
-    bucket, head = rows_of_moments(LANES * rows), np.empty(LANES * rows, np.int32)
+    longest = longest_sample(offsets)
+    bucket, head, chain, bw, bd = room_for_block(longest, rows, n_in)
     inhibition = np.zeros(LANES * rows)
-    chain, echo = np.empty((longest, LANES), np.int32), np.empty((0, 0), np.int32)
-    none_t, none_u, none_w = np.empty(0), np.empty(0, np.int64), np.empty((0, 0))
     s, w = np.empty(longest + 1), np.empty(longest + 1)
     room = np.empty((TERMS, STATES)), np.empty(TERMS)
     x, y, z, at_ready = np.empty(STATES), np.empty(STATES), np.empty(STATES), np.empty(STATES)
     window, moments = np.empty(2), np.empty(MOMENTS)
-    bw, bd = np.empty((n_in, LANES)), np.empty((n_in, LANES))
+    order, start = all_by_unit(units, offsets, n_in)
     for block in range(block_lo, block_hi):
         block_synapses(weight, delay, block, bw, bd)
         inhibited = bw.min() < 0
         for sample in range(offsets.size - 1):
-            et, eu = times[offsets[sample] : offsets[sample + 1]], units[offsets[sample] : offsets[sample + 1]]
+            of = slice(offsets[sample], offsets[sample + 1])
+            et, eu = times[of], units[of]
             bucket[:] = 0
             head[:] = -1
             scatter(et, eu, bw, bd, inverse, steps, rows, 0, 0, bucket, head, chain)
             if inhibited:
                 inhibition[:] = 0
-                scatter_negative(et, eu, bw, bd, inverse, steps, rows, 0, inhibition)
+                scatter_negative(et, order[of], start[sample], bw, bd, inverse, steps, rows, 0, inhibition)
             for lane in range(min(LANES, n_out - block * LANES)):
                 j = block * LANES + lane
                 before, below, ready, low = total, True, -1.0, theta[j] * (1 - 1e-9)
@@ -248,25 +250,7 @@ def feedforward(
                             break
                         r = lane * rows + n
                         begin, end = n * h, (n + 1) * h if n < steps - 1 else duration
-                    m = list_arrivals(
-                        head[r],
-                        chain,
-                        lane,
-                        echo,
-                        j,
-                        et,
-                        eu,
-                        weight,
-                        delay,
-                        none_t,
-                        none_u,
-                        none_w,
-                        none_w,
-                        -1.0,
-                        end,
-                        s,
-                        w,
-                    )
+                    m = list_inputs(head[r], chain, lane, j, et, eu, weight, delay, end, s, w)
                     t, a, fired, stop, bound = begin, 0, False, end, np.inf
                     if waking:
                         z[:] = x
@@ -355,9 +339,7 @@ def recurrent(
     blocks = (n_out + LANES - 1) // LANES
     rows, inverse = steps + 1, 1 / h
     found, total = np.empty((COLUMN, 1024)), 0
-    longest = 0
-    for sample in range(lo, hi):
-        longest = max(longest, offsets[sample + 1] - offsets[sample])
+    longest = longest_sample(offsets[lo : hi + 1])
     bucket, head = rows_of_moments(blocks * LANES * rows), np.empty(blocks * LANES * rows, np.int32)
     inhibition = np.empty(blocks * LANES * rows)
     chain, echo = np.empty((blocks, longest, LANES), np.int32), np.empty((256, n_out), np.int32)
@@ -377,12 +359,13 @@ def recurrent(
         bucket[:] = 0
         inhibition[:] = 0
         head[:] = -1
+        order, start_of = by_unit(eu, 0, eu.size, n_in)
         for block in range(blocks):
             block_synapses(weight, delay, block, bw, bd)
             base = block * LANES * rows
             scatter(et, eu, bw, bd, inverse, steps, rows, base, 0, bucket, head, chain[block])
             if bw.min() < 0:
-                scatter_negative(et, eu, bw, bd, inverse, steps, rows, base, inhibition)
+                scatter_negative(et, order, start_of, bw, bd, inverse, steps, rows, base, inhibition)
         x[:] = 0
         ready[:] = -1
         below[:] = True

@@ -15,9 +15,9 @@ import numpy as np
 
 from ...compiled import njit
 from ..numba.crossing import sort_pairs
-from . import adjoint
-from .arrivals import ahead, block_synapses, list_arrivals, rows_of_moments, scatter, scatter_negative
-from .cpu import _CHUNKS, Events, Gradients, _pieces, _ranges, _run
+from ..numba.tables import all_by_unit
+from .arrivals import ahead, block_synapses, list_inputs, longest_sample, room_for_block, scatter, scatter_negative
+from .cpu import NO_SOURCE, Events, Gradients, _pieces, _ranges, _run, swept_back
 from .flow import LANES, MOMENTS, OPTIONS, STATES, TERMS, expanded, highest, state_at
 from .forward import kicks_of, slopes
 from .tables import Layer
@@ -53,37 +53,21 @@ def peaks_backward(
 ) -> Gradients:  # fmt: skip
     """``grad`` [N, out]: dL of the largest values."""
     batch, n_out = grad.shape
-    sums = np.zeros(synapses[0].shape), np.zeros(synapses[0].shape), np.empty((0, 0)), np.empty((0, 0))
-    of_neurons = np.zeros(n_out), np.zeros(n_out), np.zeros((n_out, 4, STATES, STATES))
-    by_tables = np.zeros((2, n_out, STATES, STATES)), np.zeros((2, n_out, MOMENTS, STATES))
     nothing = np.zeros(grad.size)
-    jumps = (
+    spikes = (
         found.time.ravel(), found.state.reshape(-1, STATES), np.full((grad.size, STATES), np.nan), nothing, nothing,
         np.ascontiguousarray(grad).ravel(),
     )  # fmt: skip
     starts = n_out * np.arange(batch)[:, None] + np.arange(n_out + 1)
     units = np.tile(np.arange(n_out), batch)
-    none, blocks = np.empty((0, 0)), -(-n_out // LANES)
-    ranges, silent = _ranges(blocks, min(blocks, _CHUNKS)), np.empty((0, 0, 0))
-    parts = [np.zeros(events.times.size if need_times else 0) for _ in ranges]
-    tasks = [
-        partial(
-            adjoint.backward, events.offsets, events.times, events.units, *synapses, lo, hi, n_out * np.arange(batch + 1),
-            starts, jumps, jumps[0], units, True, none, none, layer.tables, layer.h, layer.steps, layer.duration,
-            need_constants, silent, 1, silent, (*sums, part, *of_neurons, *by_tables),
-        )
-        for (lo, hi), part in zip(ranges, parts, strict=True)
-    ]  # fmt: skip
-    _run(tasks, threads)
-    by_m = of_neurons[2]
-    M = layer.by_matrices(*by_tables)[0] + by_m[:, 0] if need_constants else by_m[:, 0]
-    by_times = sum(parts[1:], parts[0])
+    jumps = n_out * np.arange(batch + 1), starts, spikes, spikes[0], units, True
+    total = swept_back(events, synapses, None, layer, jumps, NO_SOURCE, need_times, need_constants, threads)
     sample, unit = np.nonzero(found.event >= 0)
     event, shift = found.event[sample, unit], (grad * found.slope)[sample, unit]
-    np.add.at(sums[1], (unit, events.units[event]), shift)
+    np.add.at(total.delay, (unit, events.units[event]), shift)
     if need_times:
-        np.add.at(by_times, event, shift)
-    return Gradients(*sums, by_times, of_neurons[0], of_neurons[1], M, by_m[:, 2], by_m[:, 3, :, 0])
+        np.add.at(total.times, event, shift)
+    return total
 
 
 @njit(**OPTIONS)
@@ -108,17 +92,13 @@ def _search(
     M, P, C, b, c, _J, _r, _theta, _rest, _taylor, curvature, slope = layer
     n_out, n_in = weight.shape
     rows, inverse = steps + 1, 1 / h
-    longest = 0
-    for sample in range(offsets.size - 1):
-        longest = max(longest, offsets[sample + 1] - offsets[sample])
-    bucket, head = rows_of_moments(LANES * rows), np.empty(LANES * rows, np.int32)
+    longest = longest_sample(offsets)
+    bucket, head, chain, bw, bd = room_for_block(longest, rows, n_in)
     inhibition = np.zeros(LANES * rows)
-    chain, echo = np.empty((longest, LANES), np.int32), np.empty((0, 0), np.int32)
-    none_t, none_u, none_w = np.empty(0), np.empty(0, np.int64), np.empty((0, 0))
     s, w = np.empty(longest + 1), np.empty(longest + 1)
     states, v = np.empty((TERMS, STATES)), np.empty(TERMS)
     x, at = np.empty(STATES), np.empty((steps + 1, STATES))
-    bw, bd = np.empty((n_in, LANES)), np.empty((n_in, LANES))
+    order, start = all_by_unit(units, offsets, n_in)
     for block in range(block_lo, block_hi):
         block_synapses(weight, delay, block, bw, bd)
         for sample in range(offsets.size - 1):
@@ -128,7 +108,7 @@ def _search(
             inhibition[:] = 0
             head[:] = -1
             scatter(et, eu, bw, bd, inverse, steps, rows, 0, 0, bucket, head, chain)
-            scatter_negative(et, eu, bw, bd, inverse, steps, rows, 0, inhibition)
+            scatter_negative(et, order[first:last], start[sample], bw, bd, inverse, steps, rows, 0, inhibition)
             for lane in range(min(LANES, n_out - block * LANES)):
                 j, base = block * LANES + lane, lane * rows
                 kicks, kick = (
@@ -155,25 +135,7 @@ def _search(
                     )
                     if c[0] * x[0] + c[1] * x[1] + c[2] * x[2] + up * h < max(floor, best):
                         continue
-                    m = list_arrivals(
-                        head[r],
-                        chain,
-                        lane,
-                        echo,
-                        j,
-                        et,
-                        eu,
-                        weight,
-                        delay,
-                        none_t,
-                        none_u,
-                        none_w,
-                        none_w,
-                        -1.0,
-                        end,
-                        s,
-                        w,
-                    )
+                    m = list_inputs(head[r], chain, lane, j, et, eu, weight, delay, end, s, w)
                     sort_pairs(s, w, m)
                     t = begin
                     for a in range(m + 1):

@@ -7,10 +7,9 @@ from functools import partial
 import numpy as np
 
 from ...compiled import njit
-from . import adjoint
-from .arrivals import ahead, block_synapses, rows_of_moments, scatter
-from .cpu import _CHUNKS, Events, Gradients, _pieces, _ranges, _run
-from .flow import LANES, MOMENTS, OPTIONS, STATES
+from .arrivals import ahead, block_synapses, longest_sample, room_for_block, scatter
+from .cpu import Events, Gradients, _pieces, _ranges, _run, swept_back
+from .flow import LANES, OPTIONS, STATES
 from .tables import Layer
 
 __all__ = ["readout", "readout_backward"]
@@ -35,28 +34,11 @@ def readout_backward(
     """``by_voltage`` [samples or none, N, out], ``by_final`` [N or none, out, 3]: dL of what :func:`readout` gives."""
     n_out, batch = synapses[0].shape[0], events.offsets.size - 1
     every = layer.steps // by_voltage.shape[0] if by_voltage.shape[0] else 1
-    none = np.empty((0, 0))
-    of = synapses[0].shape
-    sums = np.zeros(of), np.zeros(of), none, none
-    of_neurons = np.zeros(n_out), np.zeros(n_out), np.zeros((n_out, 4, STATES, STATES))
-    by_tables = np.zeros((2, n_out, STATES, STATES)), np.zeros((2, n_out, MOMENTS, STATES))
     spikes = np.empty(0), np.empty((0, STATES)), np.full((1, STATES), np.nan), np.empty(0), np.empty(0), np.empty(0)
     nobody = np.zeros(batch + 1, np.int64), np.zeros((batch, n_out + 1), np.int64), spikes
-    blocks = -(-n_out // LANES)
-    ranges = _ranges(blocks, min(blocks, _CHUNKS))
-    parts = [np.zeros(events.times.size if need_times else 0) for _ in ranges]
-    tasks = [
-        partial(
-            adjoint.backward, events.offsets, events.times, events.units, *synapses, lo, hi, *nobody, np.empty(0),
-            np.empty(0, np.int64), False, none, none, layer.tables, layer.h, layer.steps, layer.duration, need_constants,
-            by_voltage, every, by_final, (*sums, part, *of_neurons, *by_tables),
-        )
-        for (lo, hi), part in zip(ranges, parts, strict=True)
-    ]  # fmt: skip
-    _run(tasks, threads)
-    by_m = of_neurons[2]
-    M = layer.by_matrices(*by_tables)[0] if need_constants else by_m[:, 0]
-    return Gradients(*sums, sum(parts[1:], parts[0]), of_neurons[0], of_neurons[1], M, by_m[:, 2], by_m[:, 3, :, 0])
+    jumps = *nobody, np.empty(0), np.empty(0, np.int64), False
+    source = by_voltage, every, by_final
+    return swept_back(events, synapses, None, layer, jumps, source, need_times, need_constants, threads)
 
 
 @njit(**OPTIONS)
@@ -64,12 +46,7 @@ def _sampled(offsets, times, units, weight, delay, block_lo, block_hi, layer, h,
     P, C, c = layer[1], layer[2], layer[4]
     n_out, n_in = weight.shape
     rows, inverse = steps + 1, 1 / h
-    longest = 0
-    for sample in range(offsets.size - 1):
-        longest = max(longest, offsets[sample + 1] - offsets[sample])
-    bucket, head = rows_of_moments(LANES * rows), np.empty(LANES * rows, np.int32)
-    chain = np.empty((longest, LANES), np.int32)
-    bw, bd = np.empty((n_in, LANES)), np.empty((n_in, LANES))
+    bucket, head, chain, bw, bd = room_for_block(longest_sample(offsets), rows, n_in)
     for block in range(block_lo, block_hi):
         block_synapses(weight, delay, block, bw, bd)
         for sample in range(offsets.size - 1):

@@ -57,14 +57,17 @@ def _prepared(times, units, offsets, weight, delay, M, B, c, duration, dt, kind)
     nothing = M.new_zeros(n_out, n)
     neurons = M, B, c, torch.zeros_like(M), nothing, M.new_ones(n_out), M.new_zeros(n_out), torch.ones_like(B)
     times = _checked(times, units, offsets, weight, delay, None, None, duration, neurons)
-    if kind == "maximum" and float(B @ c) != 0:
-        raise ValueError("V must not jump at arrivals, where its maximum is wanted: c . B must be zero")
     if kind != "voltage":
         return times, _layer(neurons, duration, dt, False), 0
     if not (dt > 0 and duration / dt < _MOST_SAMPLES):
-        raise ValueError(f"dt = {dt:g} must cut the duration of {duration:g} into fewer than {_MOST_SAMPLES} samples")
+        raise ValueError(
+            f"dt = {dt:g} must be positive and cut the duration of {duration:g} into fewer than {_MOST_SAMPLES} samples: "
+            "take a larger dt"
+        )
     samples = max(1, steps_in(duration, dt))
-    check_room("the voltage", 8 * samples * (offsets.shape[0] - 1) * n_out)
+    check_room(
+        f"the voltage at {samples} samples (take a larger dt than {dt:g})", 8 * samples * (offsets.shape[0] - 1) * n_out
+    )
     rates = steps_at_least(_array(M), dt, dt)
     if not math.isfinite(rates):
         raise ValueError(f"dt = {dt:g}, or the neurons' rates, have no inverse: take larger time constants or a larger dt")

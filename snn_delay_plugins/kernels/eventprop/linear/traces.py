@@ -8,7 +8,7 @@ import numpy as np
 
 from ...compiled import njit
 from .adjoint import replay
-from .arrivals import block_synapses, scatter
+from .arrivals import block_synapses, longest_sample, scatter
 from .cpu import Events, Spikes
 from .flow import LANES, MOMENTS, OPTIONS, STATES
 from .tables import Constants, Layer, steps_at_least
@@ -49,10 +49,7 @@ def _states(
     n_out, n_in = weight.shape
     rows, inverse, loops = steps + 1, 1 / h, weight_r.shape[0] > 0
     n_r = n_out if loops else 0
-    longest, most = 0, 0
-    for sample in range(offsets.size - 1):
-        longest = max(longest, offsets[sample + 1] - offsets[sample])
-        most = max(most, spike_offsets[sample + 1] - spike_offsets[sample])
+    longest, most = longest_sample(offsets), longest_sample(spike_offsets)
     bucket, head = np.empty(MOMENTS * LANES * rows), np.empty(LANES * rows, np.int32)
     chain, chain_r = np.empty((longest, LANES), np.int32), np.empty((most, LANES), np.int32)
     echo = np.empty((most, n_out), np.int32)

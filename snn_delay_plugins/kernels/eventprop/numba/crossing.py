@@ -1,15 +1,15 @@
-"""From bucket to bucket until the threshold is reached, and the crossing itself."""
+"""Whether the threshold is reached in a step, and the crossing itself."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ...compiled import njit
-from .flow import OPTIONS, propagate
+from .flow import INLINED, LANES, OPTIONS, propagate
 from .tables import by_unit
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _first_crossing(v, i, length, theta, tm, flow):
     """First u in [0, length] with V(u) = theta, V rising; (-1, 0) if none. Returns u and I(u).
 
@@ -115,7 +115,7 @@ def sort_pairs(s, w, m):
         s[a], w[a] = x[a], y[a]
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def next_crossing(v, i, t, end, a, m, s, w, theta, tm, flow):
     """Walk from state (v, i) at time t through the sorted arrivals a..m-1 to the first crossing before end.
 
@@ -144,64 +144,46 @@ def next_crossing(v, i, t, end, a, m, s, w, theta, tm, flow):
             a += 1
 
 
-@njit(**OPTIONS)
-def quiet_steps(bucket, inhibition, inhibited, base, n, until, state, at, forth, back, rate, theta):
-    """Advance a neuron from step n over the steps in which it cannot reach the threshold. Returns the next step that may
-    and the fractions of it until which, and from which on unless it spikes before, V is below the threshold for certain.
-
-    base: first row of the neuron's column; state[at:at + 2]: its (V, I). Were V to reach theta at the
-    fraction x of a step, then theta <= V(n) + x a with a = (I_high - V(n)) dt / tau_m,
-    and, if there were no reset, V(n + 1) >= theta - (1 - x) c with c = (theta - I_low) dt / tau_m (both slopes zero
-    if negative). No x satisfies both if (theta - V(n)) c + (theta - V(n + 1)) a > a c. I_high and I_low bound I in
-    the step: I(n) plus all positive or all negative arrivals.
-    """
-    em, k, es = forth
-    bm, bk, bs = back
-    v, i = state[at], state[at + 1]
-    low = theta * (1 - 1e-9)
-    below, after = 1.0, 1.0
-    while n < until:
-        r = np.uint32(base + 2 * n + 1)
-        di2 = bucket[2 * r + 2]
-        di = bucket[2 * r] + bs * di2
-        dv = bucket[2 * r + 1] + bm * bucket[2 * r + 3] + bk * di2
-        v2 = em * v + (k * i + dv)  # the next step waits for one multiplication, not for a sum of five
-        i2 = es * i
-        down = inhibition[r] + inhibition[r + 1] if inhibited else 0.0
-        a = (max(i, 0.0) + (di + down) * bs - v) * rate
-        a = a if a > 0.0 else 0.0
-        c = (theta + down - min(i, i2)) * rate
-        c = c if c > 0.0 else 0.0
-        if (low - v) * c + (low - v2) * a <= a * c:
-            below = (low - v) / a if low > v and a > 0 else 0.0
-            below = below if below < 1.0 else 1.0  # also where both overflowed
-            after = 1.0 - (low - v2) / c if low > v2 and c > 0 else 1.0
-            break
-        v = v2
-        i = i2 + di
-        n += 1
-    state[at], state[at + 1] = v, i
-    return n, below, after
+@njit(**INLINED)
+def reach(bucket, inhibition, place, v, i, constants):
+    """Of one neuron what advance_lanes says of eight: may V reach the threshold in the step whose arrivals lie at place and
+    one row on? And the fractions of the step until which, and from which on unless it spikes before, it is certainly
+    below."""
+    em, k, es = constants[0], constants[1], constants[2]
+    bm, bk, bs = constants[3], constants[4], constants[5]
+    rate, theta, low = constants[6], constants[7], constants[8]
+    di2 = bucket[2 * (place + LANES)]
+    di = bucket[2 * place] + bs * di2
+    dv = bucket[2 * place + 1] + bm * bucket[2 * (place + LANES) + 1] + bk * di2
+    v2 = em * v + (k * i + dv)
+    down = inhibition[place] + inhibition[place + LANES]
+    a = (max(i, 0.0) + (di + down) * bs - v) * rate
+    a = a if a > 0.0 else 0.0
+    c = (theta + down - min(i, es * i)) * rate
+    c = c if c > 0.0 else 0.0
+    below = (low - v) / a if low > v and a > 0 else 0.0
+    below = below if below < 1.0 else 1.0  # also where both overflowed
+    after = 1.0 - (low - v2) / c if low > v2 and c > 0 else 1.0
+    return (low - v) * c + (low - v2) * a <= a * c, below, after
 
 
-@njit(**OPTIONS)
-def advance(bucket, n, base, state, at, forth, back):
-    """One grid step of a neuron, spikes left out."""
-    em, k, es = forth
-    bm, bk, bs = back
-    r = np.uint32(base + 2 * n + 1)
-    v, i = state[at], state[at + 1]
-    state[at] = em * v + k * i + bucket[2 * r + 1] + bm * bucket[2 * r + 3] + bk * bucket[2 * r + 2]
-    state[at + 1] = es * i + bucket[2 * r] + bs * bucket[2 * r + 2]
+@njit(**INLINED)
+def advance(bucket, place, v, i, constants):
+    """The state (V, I) of one neuron a step later, spikes left out."""
+    em, k, es = constants[0], constants[1], constants[2]
+    bm, bk, bs = constants[3], constants[4], constants[5]
+    di2 = bucket[2 * (place + LANES)]
+    dv = bucket[2 * place + 1] + bm * bucket[2 * (place + LANES) + 1] + bk * di2
+    return em * v + (k * i + dv), es * i + bucket[2 * place] + bs * di2
 
 
-@njit(**OPTIONS)
-def arrivals_of_step(head, chain, base, lane, n, times, units, weight, delay, t, end, v, i, s, w, flow):
-    """The arrivals of step n at a neuron (weight, delay: its row): those up to t enter its state (v, i) at t, those in
-    (t, end) are listed by time."""
+@njit(**INLINED)
+def arrivals_of_step(head, chain, place, lane, times, units, weight, delay, t, end, v, i, s, w, flow):
+    """The arrivals at a neuron (weight, delay: its row) of the step whose chains begin at place and one row on: those up to
+    t enter its state (v, i) at t, those in (t, end) are listed by time."""
     m = 0
-    for row in range(base + 2 * n + 1, base + 2 * n + 3):
-        e = head[row]
+    for row in range(2):
+        e = head[place + LANES * row]
         while e >= 0:
             u = units[e]
             arrival, x = times[e] + delay[u], weight[u]

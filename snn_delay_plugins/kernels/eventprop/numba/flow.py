@@ -12,6 +12,7 @@ _LAST_CELL = 2.0 * _CELLS + 1
 _TERMS = 7  # of its series within a cell: the next one is below 1e-16
 OK, TOO_MANY_SPIKES, ENDLESS = 0, 1, 2
 OPTIONS = {"nogil": True, "cache": True, "fastmath": {"contract"}, "error_model": "numpy"}
+INLINED = {**OPTIONS, "forceinline": True}  # for what a step calls: a call hands every array over as seven numbers
 
 
 @njit(**OPTIONS)

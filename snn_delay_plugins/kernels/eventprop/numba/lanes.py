@@ -18,7 +18,7 @@ from ... import vectors
 from ...vectors import NARROW, WIDE, data, fused, index, load, pointer, shuffle, store
 from .flow import LANES
 
-__all__ = ["gather_pairs", "scatter_pairs"]
+__all__ = ["gather_pairs", "lowest_bit", "scatter_pairs"]
 
 _DOUBLE = ir.DoubleType()
 _PAIR, _FOUR_PAIRS, _PLACES = vectors.vector(_DOUBLE, 2), vectors.vector(_DOUBLE, 8), vectors.vector(WIDE, LANES)
@@ -34,15 +34,17 @@ def _repeated(builder: Any, *numbers: Any) -> Any:
 
 
 def _rows(builder: Any, where: Any, x: Any) -> list:
-    """(x + where) >> 32 of the eight lanes."""
+    """The first place of row (x + where) >> 32, for the eight lanes."""
     here = load(builder, pointer(builder, where, 0, _PLACES))
     rows = builder.lshr(builder.add(here, vectors.spread(builder, x, LANES)), ir.Constant(_PLACES, [32] * LANES))
-    return [builder.extract_element(rows, ir.Constant(NARROW, lane)) for lane in range(LANES)]
+    places = builder.mul(rows, ir.Constant(_PLACES, [LANES] * LANES))
+    return [builder.extract_element(places, ir.Constant(NARROW, lane)) for lane in range(LANES)]
 
 
 def _pair_pointers(builder: Any, first: Any, rows: list) -> list:
-    """To the numbers 2 r and 2 r + 1."""
-    return [pointer(builder, first, builder.shl(r, index(1)), _PAIR) for r in rows]
+    """To the pair of every lane in its row."""
+    starts = [builder.gep(first, [builder.shl(row, index(1))]) for row in rows]
+    return [pointer(builder, start, 2 * lane, _PAIR) for lane, start in enumerate(starts)]
 
 
 def _mixed(builder: Any, pairs: Any, factors: Any, across: Any, onto: Any) -> Any:
@@ -70,13 +72,21 @@ def _scatter_pairs(_typing, bucket, head, x, where, pairs, k, m, across, links, 
             added += [shuffle(builder, four, four, [2 * i, 2 * i + 1]) for i in range(4)]
         for lane, (here, pair, row) in enumerate(zip(pointers, added, rows, strict=True)):
             store(builder, builder.fadd(load(builder, here), pair), here)
-            first = builder.gep(head_data, [row])
+            first = builder.gep(builder.gep(head_data, [row]), [index(lane)])
             builder.store(builder.load(first), builder.gep(links_data, [index(lane)]))
             builder.store(arguments[9], first)
         return context.get_dummy_value()
 
     number = types.float64
     return types.void(bucket, head, types.int64, where, pairs, number, number, number, links, types.int32), code
+
+
+@intrinsic
+def _lowest_bit(_typing, bits):
+    def code(_context, builder, _signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), code
 
 
 @intrinsic
@@ -96,8 +106,9 @@ def _gather_pairs(_typing, pairs, x, where, k, m, across, total):
             lacking = builder.fcmp_unordered("uno", first, first)
             four = builder.select(lacking, none, four)
             store(builder, _mixed(builder, four, factors, across, load(builder, total_at)), total_at)
-            bits = builder.zext(builder.bitcast(lacking, ir.IntType(8)), WIDE)
-            missing = builder.or_(missing, builder.shl(bits, index(2 * half)))
+            lacking = shuffle(builder, lacking, lacking, [0, 2, 4, 6])
+            bits = builder.zext(builder.bitcast(lacking, ir.IntType(4)), WIDE)
+            missing = builder.or_(missing, builder.shl(bits, index(half)))
         return missing
 
     number = types.float64
@@ -106,7 +117,7 @@ def _gather_pairs(_typing, pairs, x, where, k, m, across, total):
 
 def _scatter_pairs_plain(bucket, head, x, where, pairs, k, m, across, links, name):
     for lane in range(LANES):
-        r = int(x + where[lane]) >> 32
+        r = (int(x + where[lane]) >> 32) * LANES + lane
         bucket[2 * r] += k * pairs[2 * lane]
         bucket[2 * r + 1] += m * pairs[2 * lane + 1] + across * pairs[2 * lane]
         links[lane], head[r] = head[r], name
@@ -115,20 +126,26 @@ def _scatter_pairs_plain(bucket, head, x, where, pairs, k, m, across, links, nam
 def _gather_pairs_plain(pairs, x, where, k, m, across, total):
     missing = 0
     for lane in range(LANES):
-        r = int(x + where[lane]) >> 32
+        r = (int(x + where[lane]) >> 32) * LANES + lane
         v, q = pairs[2 * r], pairs[2 * r + 1]
         if np.isnan(v):
-            missing |= 3 << 2 * lane
+            missing |= 1 << lane
         else:
             total[2 * lane] += k * v
             total[2 * lane + 1] += m * q + across * v
     return missing
 
 
-# scatter_pairs(bucket, head, x, where, pairs, k, m, across, links, name): for every lane, to the pair of row
-# (x + where) >> 32 of the bucket what is mixed of its pair; and ``name`` becomes the head of the row's chain, the former
-# one goes to links. The rows of two lanes differ.
+def _lowest_bit_plain(bits):
+    return (bits & -bits).bit_length() - 1
+
+
+# lowest_bit(bits): which is the lowest bit that is set, of bits that are not zero.
+# scatter_pairs(bucket, head, x, where, pairs, k, m, across, links, name): for every lane, to its pair in row
+# (x + where) >> 32 of the bucket what is mixed of its pair; and ``name`` becomes the head of the chain there, the former
+# one goes to links.
 # gather_pairs(pairs, x, where, k, m, across, total): adds what is mixed of the pairs of these rows to total, but for those
-# that begin with NaN; returns their lanes, two bits each.
+# that begin with NaN; returns their lanes, a bit each.
 scatter_pairs = _scatter_pairs_plain if config.DISABLE_JIT else _scatter_pairs  # pyright: ignore
+lowest_bit = _lowest_bit_plain if config.DISABLE_JIT else _lowest_bit  # pyright: ignore
 gather_pairs = _gather_pairs_plain if config.DISABLE_JIT else _gather_pairs  # pyright: ignore

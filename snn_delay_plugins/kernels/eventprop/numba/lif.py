@@ -5,14 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
-from .crossing import advance, arrivals_of_step, grown, next_crossing, quiet_steps, sort_by_time, sort_pairs
-from .flow import ENDLESS, LANES, OK, OPTIONS, TOO_MANY_SPIKES, flow_table, propagate, propagator
+from .crossing import arrivals_of_step, grown, next_crossing, reach, sort_by_time, sort_pairs
+from .flow import ENDLESS, LANES, OK, OPTIONS, TOO_MANY_SPIKES, flow_table, propagate
+from .lanes import lowest_bit
+from .quiet import advance_lanes, step_constants
 from .tables import (
+    all_by_unit,
     block_kicks,
+    by_unit,
     clear,
     event_factors,
-    find_inhibitory,
     fixed_point,
+    inhibitory_units,
+    place_of,
     scatter,
     scatter_negative,
     split_buffers,
@@ -43,7 +48,7 @@ def lif_exact_forward(
 
     Returns columns (time, unit, I - theta, sample) of all spikes, at most ``room_for``, and (status, sample, neuron).
     """
-    n_out, n_in = weight.shape
+    n_in = weight.shape[1]
     found = np.empty((4, 1024))  # time, unit, I - theta, sample
     total = 0
     bucket, head, inhibition = np.zeros(2 * LANES * rows), np.empty(LANES * rows, np.int32), np.zeros(LANES * rows)
@@ -51,62 +56,52 @@ def lif_exact_forward(
     for b in range(offsets.size - 1):
         longest = max(longest, offsets[b + 1] - offsets[b])
     chain = np.empty((longest, LANES), np.int32)
-    s, w, state = np.empty(longest + 1), np.empty(longest + 1), np.empty(2)
+    s, w = np.empty(longest + 1), np.empty(longest + 1)
+    state, before = np.empty(2 * LANES), np.empty(2 * LANES)
     where, kick, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, 2 * LANES)), split_buffers(n_in)
-    inhibitory = np.empty(n_in, np.bool_)
-    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
+    inhibitory, used = np.empty(n_in, np.int64), False  # units with negative weights; is any inhibition left over?
+    constants, flow = step_constants(dt, tm, ts, theta), flow_table(dt, tm, ts)
     position, eem, ek, ees = factors
+    order, start = all_by_unit(units, offsets, n_in)
+    spikes = np.empty(LANES, np.int64)
     for block in range(block_lo, block_hi):
         neuron = block * LANES
-        block_kicks(weight, delay, block, dt, tm, ts, steps, rows, buffers, where, kick)
-        inhibited = find_inhibitory(weight, neuron, inhibitory)
+        block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where, kick)
+        inhibited = inhibitory_units(weight, neuron, inhibitory)
         for b in range(offsets.size - 1):
             of = slice(offsets[b], offsets[b + 1])
             et, eu = times[of], units[of]
-            clear(bucket, head, steps, rows)
+            clear(bucket, head, steps)
             scatter(eu, position[of], eem[of], ek[of], ees[of], where, kick, bucket, head, chain)
-            if inhibited:
+            if used:
                 inhibition[:] = 0
-                scatter_negative(eu, position[of], where, inhibitory, weight, neuron, inhibition)
-            for lane in range(min(LANES, n_out - neuron)):
-                j, base = neuron + lane, lane * rows
-                before = total
-                state[:] = 0
-                n = 0
-                while True:
-                    n, below, after = quiet_steps(
-                        bucket, inhibition, inhibited, base, n, steps, state, 0, forth, back, dt / tm, theta
-                    )
-                    if n >= steps:
-                        break
+            used = inhibited > 0
+            if used:
+                scatter_negative(
+                    inhibitory[:inhibited], order[of], start[b], position[of], where, weight, neuron, inhibition
+                )
+            state[:] = 0
+            spikes[:] = 0
+            for n in range(steps):
+                row = LANES * (2 * n + 1)
+                may = advance_lanes(bucket, inhibition, row, state, before, constants)
+                while may != 0:
+                    lane = lowest_bit(may)
+                    may &= may - 1
+                    j, place, v, i = neuron + lane, row + lane, before[lane], before[LANES + lane]
+                    _may, below, after = reach(bucket, inhibition, place, v, i, constants)
                     t, end = (n + below) * dt, min((n + 1) * dt, duration)
                     em, k, es = propagate(below * dt, flow)
                     v, i, m = arrivals_of_step(
-                        head,
-                        chain,
-                        base,
-                        lane,
-                        n,
-                        et,
-                        eu,
-                        weight[j],
-                        delay[j],
-                        t,
-                        end,
-                        em * state[0] + k * state[1],
-                        es * state[1],
-                        s,
-                        w,
-                        flow,
+                        head, chain, place, lane, et, eu, weight[j], delay[j], t, end, em * v + k * i, es * i, s, w, flow
                     )
                     a = 0
-                    reset = 0.0
                     until = min(end, max(t, (n + after) * dt))
                     while True:
                         t, i, a = next_crossing(v, i, t, until, a, m, s, w, theta, tm, flow)
                         if t < 0:
                             break
-                        if total - before >= max_spikes:
+                        if spikes[lane] >= max_spikes:
                             return found[:, :0].copy(), TOO_MANY_SPIKES, b, j
                         if total == found.shape[1]:
                             if 2 * total > room_for:
@@ -114,17 +109,15 @@ def lif_exact_forward(
                             found = grown(found)
                         found[0, total], found[1, total], found[2, total], found[3, total] = t, j, i - theta, b
                         total += 1
+                        spikes[lane] += 1
                         qm, _qk, _qs = propagate((n + 1) * dt - t, flow)
-                        reset += theta * qm
+                        state[lane] -= theta * qm
                         v, until = 0.0, end
                         high = max(i, 0.0)  # V <= high (end - t) / tau_m until the end of the step
                         for later in range(a, m):
                             high += max(w[later], 0.0)
                         if high * (end - t) < theta * tm * (1 - 1e-9):
                             break
-                    advance(bucket, n, base, state, 0, forth, back)
-                    state[0] -= reset
-                    n += 1
     return found[:, :total].copy(), OK, -1, -1
 
 
@@ -133,9 +126,8 @@ def _recurrent_crossing(
     head,
     chain,
     echo,
-    rows,
+    place,
     entry,
-    n,
     j,
     times,
     units,
@@ -156,15 +148,16 @@ def _recurrent_crossing(
     tm,
     flow,
 ):
-    """Next crossing of neuron j in step n, given all arrivals known so far: (time, I there), time inf if none.
+    """Next crossing of neuron j in the step whose chains begin at place and one row on, given all arrivals known so far:
+    (time, I there), time inf if none.
 
     From state (v, i) at time t; arrivals before since are in it already. Chains lead through input events (nodes below
     times.size, continued at chain[entry + node]) and spikes of the layer itself (continued at echo).
     """
     m = 0
     lane = j % LANES
-    for row in range(j * rows + 2 * n + 1, j * rows + 2 * n + 3):
-        node = head[row]
+    for row in range(2):
+        node = head[place + LANES * row]
         while node >= 0:
             if node < times.size:
                 u = np.int64(units[node])
@@ -196,7 +189,7 @@ def _send(bucket, inhibition, head, echo, node, name, n, t, j, where_r, kick_r, 
     em, k, es = propagate(2 * dt - (t - step * dt), flow)
     for m in range(weight_r.shape[0]):
         block, lane = m // LANES, m % LANES
-        r = block * LANES * rows + ((x + where_r[block, j, lane]) >> 32)
+        r = block * LANES * rows + place_of(x, where_r[block, j, lane], lane)
         y = kick_r[block, j, 2 * lane]
         bucket[2 * r] += y * es
         bucket[2 * r + 1] += y * k + kick_r[block, j, 2 * lane + 1] * em
@@ -253,19 +246,19 @@ def lif_exact_recurrent_forward(
     chain = np.empty((blocks * longest, LANES), np.int32)
     echo = np.empty((256, n_out), np.int32)
     s, w = np.empty(longest + 258), np.empty(longest + 258)
-    state, trial = np.empty(2 * n_out), np.empty(2)
+    state, trial, before = np.empty((blocks, 2 * LANES)), np.empty(2 * LANES), np.empty(2 * LANES)
     cross, cross_i = np.empty(n_out), np.empty(n_out)
     since, last_i, reset = np.empty(n_out), np.empty(n_out), np.empty(n_out)
     spikes = np.empty(n_out, np.int64)
     active, listed = np.empty(n_out, np.int64), np.zeros(n_out, np.bool_)
     changed = np.empty(n_out, np.int64)
-    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
-    inhibited = weight.min() < 0 or weight_r.min() < 0
-    inhibitory = np.empty(n_in, np.bool_)
+    constants, flow = step_constants(dt, tm, ts, theta), flow_table(dt, tm, ts)
+    inhibitory, inhibited = np.empty(n_in, np.int64), weight.min() < 0
     for b in range(lo, hi):
         first = total
         et, eu = times[offsets[b] : offsets[b + 1]], units[offsets[b] : offsets[b + 1]]
         position, eem, ek, ees = event_factors(et, dt, tm, ts)
+        order, start = by_unit(eu, 0, eu.size if inhibited else 0, n_in)
         bucket[:] = 0
         inhibition[:] = 0
         head[:] = -1
@@ -283,25 +276,32 @@ def lif_exact_recurrent_forward(
                 head[here],
                 chain[block * longest : (block + 1) * longest],
             )
-            if find_inhibitory(weight, block * LANES, inhibitory):
-                scatter_negative(eu, position, where[block], inhibitory, weight, block * LANES, inhibition[here])
+            if inhibited:
+                m = inhibitory_units(weight, block * LANES, inhibitory)
+                scatter_negative(
+                    inhibitory[:m], order, start, position, where[block], weight, block * LANES, inhibition[here]
+                )
         state[:] = 0
         spikes[:] = 0
         for n in range(steps):
             begin, end = n * dt, min((n + 1) * dt, duration)
-            candidates = 0
-            for j in range(n_out):
-                changed[j] = j
-            reached = n_out  # at the start of a step every neuron may have a new crossing
+            candidates = reached = 0
+            for block in range(blocks):
+                trial[:] = state[block]
+                may = advance_lanes(bucket, inhibition, block * size + LANES * (2 * n + 1), trial, before, constants)
+                while may != 0:
+                    changed[reached] = block * LANES + lowest_bit(may)
+                    reached += 1
+                    may &= may - 1
             while True:
                 for c in range(reached):
                     m = changed[c]
+                    block, lane = m // LANES, m % LANES
+                    place = block * size + LANES * (2 * n + 1) + lane
+                    v, i = state[block, lane], state[block, LANES + lane]
                     if not listed[m]:
-                        trial[0], trial[1] = state[2 * m], state[2 * m + 1]
-                        after, _below, _after = quiet_steps(
-                            bucket, inhibition, inhibited, m * rows, n, n + 1, trial, 0, forth, back, dt / tm, theta
-                        )
-                        if after > n:
+                        may_reach, _below, _after = reach(bucket, inhibition, place, v, i, constants)
+                        if not may_reach:
                             continue
                         listed[m], reset[m], since[m] = True, 0.0, -1.0
                         active[candidates] = m
@@ -311,9 +311,8 @@ def lif_exact_recurrent_forward(
                         head,
                         chain,
                         echo,
-                        rows,
-                        m // LANES * longest,
-                        n,
+                        place,
+                        block * longest,
                         m,
                         et,
                         eu,
@@ -326,8 +325,8 @@ def lif_exact_recurrent_forward(
                         since[m],
                         since[m] if spiked else begin,
                         end,
-                        0.0 if spiked else state[2 * m],
-                        last_i[m] if spiked else state[2 * m + 1],
+                        0.0 if spiked else v,
+                        last_i[m] if spiked else i,
                         s,
                         w,
                         theta,
@@ -384,11 +383,11 @@ def lif_exact_recurrent_forward(
                     if m == j or (arrival < end and (not listed[m] or arrival < cross[m])):
                         changed[reached] = m
                         reached += 1
-            for j in range(n_out):
-                advance(bucket, n, j * rows, state, 2 * j, forth, back)
+            for block in range(blocks):
+                advance_lanes(bucket, inhibition, block * size + LANES * (2 * n + 1), state[block], before, constants)
             for c in range(candidates):
                 j = active[c]
-                state[2 * j] -= reset[j]
+                state[j // LANES, j % LANES] -= reset[j]
                 listed[j] = False
         count[b - lo] = total - first
         for k in range(first + 1, total):  # in order already, but for rounding of simultaneous spikes

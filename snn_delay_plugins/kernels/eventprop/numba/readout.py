@@ -6,7 +6,8 @@ import numpy as np
 
 from ...compiled import njit
 from .crossing import advance, arrivals_of_step
-from .flow import LANES, OPTIONS, flow_table, propagate, propagator
+from .flow import LANES, OPTIONS, flow_table, propagate
+from .quiet import step_constants
 from .tables import block_kicks, by_unit, clear, scatter, split_buffers
 
 
@@ -49,37 +50,37 @@ def li_exact_forward(
     for b in range(offsets.size - 1):
         longest = max(longest, offsets[b + 1] - offsets[b])
     chain = np.empty((longest, LANES), np.int32)
-    s, w, state = np.empty(longest + 1), np.empty(longest + 1), np.empty(2)
+    s, w = np.empty(longest + 1), np.empty(longest + 1)
     where, kick, buffers = np.empty((n_in, LANES), np.int64), np.empty((n_in, 2 * LANES)), split_buffers(n_in)
-    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
+    constants, flow = step_constants(dt, tm, ts, 0.0), flow_table(dt, tm, ts)
     at = np.empty((steps + 1, 2))
     position, eem, ek, ees = factors
     for block in range(block_lo, block_hi):
-        block_kicks(weight, delay, block, dt, tm, ts, steps, rows, buffers, where, kick)
+        block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where, kick)
         for b in range(offsets.size - 1):
             of = slice(offsets[b], offsets[b + 1])
             et, eu = times[of], units[of]
-            clear(bucket, head, steps, rows)
+            clear(bucket, head, steps)
             scatter(eu, position[of], eem[of], ek[of], ees[of], where, kick, bucket, head, chain)
             for lane in range(min(LANES, n_out - block * LANES)):
                 j = block * LANES + lane
-                state[:] = 0
+                v = i = 0.0
                 for n in range(steps):
-                    at[n, 0], at[n, 1] = state[0], state[1]
-                    advance(bucket, n, lane * rows, state, 0, forth, back)
-                at[steps, 0], at[steps, 1] = state[0], state[1]
-                final[first + b, j, 0], final[first + b, j, 1] = state[0], state[1]
+                    at[n, 0], at[n, 1] = v, i
+                    v, i = advance(bucket, LANES * (2 * n + 1) + lane, v, i, constants)
+                at[steps, 0], at[steps, 1] = v, i
+                final[first + b, j, 0], final[first + b, j, 1] = v, i
                 for n in range(voltage.shape[0]):
                     voltage[n, first + b, j] = at[n * every, 0]
                 if find_peak:
                     peak[first + b, j], peak_time[first + b, j], e, peak_slope[first + b, j] = _peak(
-                        at, head, chain, lane * rows, lane, et, eu, weight[j], delay[j], dt, steps, s, w, tm, ts, flow
+                        at, head, chain, lane, et, eu, weight[j], delay[j], dt, steps, s, w, tm, ts, flow
                     )
                     peak_event[first + b, j] = offsets[b] + e if e >= 0 else -1
 
 
 @njit(**OPTIONS)
-def _peak(at, head, chain, base, lane, times, units, weight, delay, dt, steps, s, w, tm, ts, flow):
+def _peak(at, head, chain, lane, times, units, weight, delay, dt, steps, s, w, tm, ts, flow):
     """Largest V over [0, steps dt], its first time, the arrival at which it has a kink there (or -1), V' before it."""
     least = 0.0
     for n in range(steps + 1):
@@ -89,15 +90,16 @@ def _peak(at, head, chain, base, lane, times, units, weight, delay, dt, steps, s
     for n in range(steps):
         v, i = at[n, 0], at[n, 1]
         high = max(i, 0.0)
-        for row in range(base + 2 * n + 1, base + 2 * n + 3):
-            e = head[row]
+        place = LANES * (2 * n + 1) + lane
+        for row in range(2):
+            e = head[place + LANES * row]
             while e >= 0:
                 high += max(weight[units[e]], 0.0)
                 e = chain[e, lane]
         if v + max(high - v, 0.0) * dt / tm < least:
             continue
         t, end = n * dt, (n + 1) * dt
-        v, i, m = arrivals_of_step(head, chain, base, lane, n, times, units, weight, delay, t, end, v, i, s, w, flow)
+        v, i, m = arrivals_of_step(head, chain, place, lane, times, units, weight, delay, t, end, v, i, s, w, flow)
         for a in range(m + 1):
             until = s[a] if a < m else end
             if i > v and i > 0:  # V' has the sign of I - V; from here it may fall through zero once
@@ -117,7 +119,7 @@ def _peak(at, head, chain, base, lane, times, units, weight, delay, dt, steps, s
     if slope > 1e-12 and when < steps * dt:
         n = np.int64(when / dt)
         for row in range(max(2 * n - 1, 1), min(2 * n + 5, 2 * steps + 1)):
-            e = head[base + row]
+            e = head[LANES * row + lane]
             while e >= 0:
                 if abs(times[e] + delay[units[e]] - when) <= 1e-12 * (1 + when) and weight[units[e]] < 0:
                     return best, when, e, slope

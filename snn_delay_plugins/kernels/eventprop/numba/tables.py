@@ -12,6 +12,12 @@ _FRACTION = 2.0**32
 
 
 @njit(**OPTIONS)
+def place_of(x, where, lane):
+    """Where an arrival is added: the number of the pair in a block's buckets, of an event at position x and a synapse."""
+    return ((x + where) >> 32) * LANES + lane
+
+
+@njit(**OPTIONS)
 def fixed_point(x):
     """x >= 0 in steps as fixed point: whole steps times 2^33 plus the fraction times 2^32."""
     n = np.int64(x)
@@ -55,41 +61,41 @@ def _split_row(d, dt, tm, ts, steps, buffers):
 
 
 @njit(**OPTIONS)
-def block_positions(delay, block, dt, tm, ts, steps, rows, buffers, where, factor):
-    """Of the synapses to LANES neurons: position [in, L], with the first row of the neuron's column in it, and P(-fd) as
-    (es, K, em) [in, L, 3], zero in the lanes beyond the last neuron."""
+def block_positions(delay, block, dt, tm, ts, steps, buffers, where, factor):
+    """Of the synapses to LANES neurons: position [in, L] and P(-fd) as (es, K, em) [in, L, 3], zero in the lanes beyond the
+    last neuron."""
     whole, fraction, _f, em, k, es = buffers
     for lane in range(LANES):
         j = block * LANES + lane
         if j >= delay.shape[0]:
-            where[:, lane] = np.int64(lane * rows) << 32
+            where[:, lane] = 0
             factor[:, lane] = 0
             continue
         _split_row(delay[j], dt, tm, ts, steps, buffers)
         for i in range(delay.shape[1]):
-            where[i, lane] = (np.int64(lane * rows + 2 * whole[i]) << 32) + (np.int64(fraction[i]) << 2)
+            where[i, lane] = (np.int64(2 * whole[i]) << 32) + (np.int64(fraction[i]) << 2)
             factor[i, lane, 0], factor[i, lane, 1], factor[i, lane, 2] = es[i], k[i], em[i]
 
 
 @njit(**OPTIONS)
-def block_kicks(weight, delay, block, dt, tm, ts, steps, rows, buffers, where, kick):
+def block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where, kick):
     """The same with w P(-fd) (0, 1) = (w es, w K) [in, 2 L] in place of P(-fd)."""
     whole, fraction, _f, _em, k, es = buffers
     for lane in range(LANES):
         j = block * LANES + lane
         if j >= delay.shape[0]:
-            where[:, lane] = np.int64(lane * rows) << 32
+            where[:, lane] = 0
             kick[:, 2 * lane : 2 * lane + 2] = 0
             continue
         _split_row(delay[j], dt, tm, ts, steps, buffers)
         for i in range(delay.shape[1]):
             w = np.float64(weight[j, i])
-            where[i, lane] = (np.int64(lane * rows + 2 * whole[i]) << 32) + (np.int64(fraction[i]) << 2)
+            where[i, lane] = (np.int64(2 * whole[i]) << 32) + (np.int64(fraction[i]) << 2)
             kick[i, 2 * lane], kick[i, 2 * lane + 1] = w * es[i], w * k[i]
 
 
 @njit(**OPTIONS)
-def synapse_tables(weight, delay, dt, tm, ts, steps, rows):
+def synapse_tables(weight, delay, dt, tm, ts, steps):
     """Of all blocks, for layers whose neurons advance together: position [B, in, L], P(-fd) [B, in, L, 3] and
     w P(-fd) (0, 1) [B, in, 2 L]."""
     n_out, n_in = weight.shape
@@ -98,8 +104,8 @@ def synapse_tables(weight, delay, dt, tm, ts, steps, rows):
     factor, kick = np.empty((blocks, n_in, LANES, 3)), np.empty((blocks, n_in, 2 * LANES))
     buffers = split_buffers(n_in)
     for block in range(blocks):
-        block_positions(delay, block, dt, tm, ts, steps, rows, buffers, where[block], factor[block])
-        block_kicks(weight, delay, block, dt, tm, ts, steps, rows, buffers, where[block], kick[block])
+        block_positions(delay, block, dt, tm, ts, steps, buffers, where[block], factor[block])
+        block_kicks(weight, delay, block, dt, tm, ts, steps, buffers, where[block], kick[block])
     return where, factor, kick
 
 
@@ -121,6 +127,16 @@ def by_unit_into(units, lo, hi, order, start):
 def by_unit(units, lo, hi, n_units):
     start, order = np.empty(n_units + 1, np.int64), np.empty(hi - lo, np.int64)
     by_unit_into(units, lo, hi, order, start)
+    return order, start
+
+
+@njit(**OPTIONS)
+def all_by_unit(units, offsets, n_units):
+    """by_unit of all samples: order and pointers [N, units + 1], both into the sample's part."""
+    order, start = np.empty(units.size, np.int64), np.empty((offsets.size - 1, n_units + 1), np.int64)
+    for b in range(offsets.size - 1):
+        of = slice(offsets[b], offsets[b + 1])
+        by_unit_into(units[of], 0, offsets[b + 1] - offsets[b], order[of], start[b])
     return order, start
 
 
@@ -169,27 +185,26 @@ def tables_of_sample(tables, offsets, b):
 
 
 def column_rows(steps, reach):
-    """Rows of a neuron's column of buckets: row r holds bucket r - 2. Rows 0 and 1, buckets -2 and -1, stay empty, so that
-    step n finds its two buckets in rows 2n + 1 and 2n + 2 without a test. Arrivals past the end, of delays of up to
-    ``reach`` steps, fall into the rows behind, also where rounding moves times and delays by a step each. Odd, so that
-    columns do not compete for places in the cache."""
+    """Rows of buckets, each with one of every neuron of a block side by side: row r holds bucket r - 2. Rows 0 and 1,
+    buckets -2 and -1, stay empty, so that step n finds its two buckets in rows 2n + 1 and 2n + 2 without a test. Arrivals
+    past the end, of delays of up to ``reach`` steps, fall into the rows behind, also where rounding moves times and delays
+    by a step each."""
     return 2 * (steps + reach) + 7
 
 
 @njit(**OPTIONS)
-def clear(bucket, head, steps, rows):
+def clear(bucket, head, steps):
     """Empty the buckets of a block, but for those past the end, which nobody reads."""
-    for lane in range(LANES):
-        first = lane * rows
-        bucket[2 * first : 2 * (first + 2 * steps + 3)] = 0
-        head[first : first + 2 * steps + 3] = -1
+    places = LANES * (2 * steps + 3)
+    bucket[: 2 * places] = 0
+    head[:places] = -1
 
 
 @njit(**OPTIONS)
 def scatter(units, position, em, k, es, where, kick, bucket, head, chain):
     """Add every arrival to its bucket and put it at the head of the bucket's chain. One block of neurons.
 
-    bucket [2 rows]: I and V side by side; chain [events, L]. Events in order of time keep to the same few buckets for a
+    bucket [2 rows L]: I and V side by side; chain [events, L]. Events in order of time keep to the same few buckets for a
     while.
     """
     for e in range(units.size):
@@ -198,21 +213,25 @@ def scatter(units, position, em, k, es, where, kick, bucket, head, chain):
 
 
 @njit(**OPTIONS)
-def scatter_negative(units, position, where, inhibitory, weight, neuron, inhibition):
-    """Sum |w| of the negative arrivals per bucket: what a bound from above on I must not subtract."""
-    for e in range(units.size):
-        if inhibitory[units[e]]:
-            for j in range(min(LANES, weight.shape[0] - neuron)):
-                w = weight[neuron + j, units[e]]
-                if w < 0:
-                    inhibition[(position[e] + where[units[e], j]) >> 32] -= w
+def inhibitory_units(weight, neuron, units):
+    """Lists in units which units have negative weights to a block of neurons; returns their number."""
+    least, m = np.zeros(weight.shape[1]), 0
+    for j in range(min(LANES, weight.shape[0] - neuron)):
+        for i in range(weight.shape[1]):
+            least[i] = min(least[i], weight[neuron + j, i])
+    for i in range(weight.shape[1]):
+        units[m] = i
+        m += np.int64(least[i] < 0)
+    return m
 
 
 @njit(**OPTIONS)
-def find_inhibitory(weight, neuron, inhibitory):
-    """Which units have negative weights to a block of neurons; are there any?"""
-    inhibitory[:] = False
-    for j in range(min(LANES, weight.shape[0] - neuron)):
-        for i in range(weight.shape[1]):
-            inhibitory[i] |= weight[neuron + j, i] < 0
-    return inhibitory.any()
+def scatter_negative(inhibitory, order, start, position, where, weight, neuron, inhibition):
+    """Sum |w| of the negative arrivals per bucket: what a bound from above on I must not subtract. order, start: events by
+    unit; inhibitory: those units that have negative weights to the block."""
+    for i in inhibitory:
+        for j in range(min(LANES, weight.shape[0] - neuron)):
+            w = weight[neuron + j, i]
+            if w < 0:
+                for e in range(start[i], start[i + 1]):
+                    inhibition[place_of(position[order[e]], where[i, j], j)] -= w

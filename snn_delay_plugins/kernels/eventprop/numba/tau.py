@@ -8,7 +8,8 @@ from ...compiled import njit
 from .adjoint import adjoint
 from .crossing import advance
 from .flow import LANES, OPTIONS, flow_table, propagator, propagator_by_tau
-from .tables import clear, event_tables, scatter
+from .quiet import step_constants
+from .tables import clear, event_tables, place_of, scatter
 
 
 @njit(**OPTIONS)
@@ -24,7 +25,6 @@ def _gather_tau(
     weight,
     delay,
     rows_p,
-    rows,
     et,
     grid,
     t,
@@ -45,7 +45,7 @@ def _gather_tau(
             w = weight[neuron + j, i]
             s0 = s1 = a0 = a1 = a2 = 0.0
             for e in range(start[i], start[i + 1]):
-                r = (position[e] + where[i, j]) >> 32
+                r = place_of(position[e], where[i, j], j)
                 v, q = rows_p[2 * r], rows_p[2 * r + 1]
                 if v == v:
                     s0 += em_e[e] * v
@@ -56,7 +56,7 @@ def _gather_tau(
                 elif not 0 <= q < t.size:  # p overflowed
                     total[:] = np.nan
                 else:
-                    n = (r - j * rows - 1) // 2
+                    n = (r // LANES - 1) // 2
                     s = et[e] + delay[neuron + j, i]
                     _, dm_k, ds_k, ds_es = propagator_by_tau((n + 1) * dt - s, tm, ts)
                     total[0] += w * dm_k * grid[j, n + 1, 0]
@@ -136,9 +136,9 @@ def exact_tau_gradient(
     for b in range(lo, hi):
         longest = max(longest, offsets[b + 1] - offsets[b], spike_offsets[b + 1] - spike_offsets[b])
     chain = np.empty((longest, LANES), np.int32)
-    forth, back, flow = propagator(dt, tm, ts), propagator(-dt, tm, ts), flow_table(dt, tm, ts)
+    constants, flow = step_constants(dt, tm, ts, theta), flow_table(dt, tm, ts)
     forth_by, back_by = propagator_by_tau(dt, tm, ts), propagator_by_tau(-dt, tm, ts)
-    total, state, nothing = np.zeros(2), np.empty(2), np.empty(0)
+    total, nothing = np.zeros(2), np.empty(0)
     for b in range(lo, hi):
         order, start, et, position, eem, ek, ees = _tables_of(times, units, offsets[b], offsets[b + 1], n_in, dt, tm, ts)
         eu = units[offsets[b] : offsets[b + 1]][order]
@@ -150,42 +150,41 @@ def exact_tau_gradient(
         mu, after = mu_given[s0:s1][s_order], np.empty((t.size, 5))
         for block in range(where.shape[0]):
             neuron = block * LANES
-            clear(bucket, head, steps, rows)
+            clear(bucket, head, steps)
             scatter(eu, position, eem, ek, ees, where[block], kick[block], bucket, head, chain)
             if delay_r.shape[0] > 0:
                 scatter(su, s_position, sem, sk, ses, where_r[block], kick_r[block], bucket, head, chain)
-            for lane in range(min(LANES, n_out - neuron)):
+            lanes = min(LANES, n_out - neuron)
+            adjoint(
+                rows_p,
+                after,
+                grid,
+                lanes,
+                steps,
+                dt,
+                end[b, neuron:],
+                source,
+                every,
+                b * n_out + neuron,
+                t,
+                mu,
+                nothing,
+                nothing,
+                nothing,
+                s_start[neuron:],
+                True,
+                theta,
+                tm,
+                constants,
+                flow,
+            )
+            for lane in range(lanes):
                 j = neuron + lane
-                adjoint(
-                    rows_p,
-                    after,
-                    grid[lane],
-                    lane * rows,
-                    steps,
-                    dt,
-                    end[b, j],
-                    source,
-                    every,
-                    b * n_out + j,
-                    t,
-                    mu,
-                    nothing,
-                    nothing,
-                    nothing,
-                    s_start[j],
-                    s_start[j + 1],
-                    True,
-                    theta,
-                    tm,
-                    forth,
-                    back,
-                    flow,
-                )
-                state[:] = 0
+                state_v = state_i = 0.0
                 spike, stop = s_start[j], s_start[j + 1]
                 for n in range(steps):
                     v, q = grid[lane, n + 1, 0], grid[lane, n + 1, 1]
-                    x, y = state[0], state[1]
+                    x, y = state_v, state_i
                     total[0] += v * (forth_by[0] * x + forth_by[1] * y)
                     total[1] += (v * forth_by[2] + q * forth_by[3]) * y
                     reset = 0.0
@@ -207,12 +206,12 @@ def exact_tau_gradient(
                                     later += 1
                             spike += 1
                     else:
-                        r = 2 * (lane * rows + 2 * n + 2)
+                        r = 2 * (LANES * (2 * n + 2) + lane)
                         x, y = bucket[r + 1], bucket[r]
                         total[0] += v * (back_by[0] * x + back_by[1] * y)
                         total[1] += (v * back_by[2] + q * back_by[3]) * y
-                    advance(bucket, n, lane * rows, state, 0, forth, back)
-                    state[0] -= reset
+                    state_v, state_i = advance(bucket, LANES * (2 * n + 1) + lane, state_v, state_i, constants)
+                    state_v -= reset
             _gather_tau(
                 start,
                 position,
@@ -225,7 +224,6 @@ def exact_tau_gradient(
                 weight,
                 delay,
                 rows_p,
-                rows,
                 et,
                 grid,
                 t,
@@ -251,7 +249,6 @@ def exact_tau_gradient(
                     weight_r,
                     delay_r,
                     rows_p,
-                    rows,
                     t,
                     grid,
                     t,
