@@ -1,9 +1,9 @@
 r"""Linear neurons with delayed recurrent synapses on the CPU, forward and backward.
 
 Between two steps this is :mod:`..linear_neuron.numba`, whose functions of one step these loops run, over samples side by
-side. What the neurons say to each other takes one of two ways (lists: :mod:`.wiring`). Where the lag is short, or samples
-are few, a spike adds its taps to the rows t + 1 + lag of a line of pending currents. What was said at least a window of
-steps ago is collected as a window begins, for all of its steps at once,
+side. What the neurons say to each other takes one of two ways (lists: :mod:`.wiring`). A spike adds its taps to the rows
+t + 1 + lag of a line of pending currents, if the lag is short or spikes are few. What is said otherwise is collected at
+least a window of steps later, as a window begins, for all of its steps at once,
 
 .. math:: I_i[t + q] \mathrel{+}= \sum_j \sum_m K_{ij}[m]\, s_j[t + q - 1 - \ell_{ij} - m],
 
@@ -14,8 +14,8 @@ met,
 
 .. math:: \bar s_j[t] \mathrel{+}= \sum_i \sum_m K_{ij}[m]\, \bar I_i[t + 1 + \ell_{ij} + m],
 
-a window at once or, where the lag is short, step by step where its surrogate is not zero: the sum has an effect there
-alone. The gradients of the taps follow (:mod:`.tap_gradients`).
+a window at once or, where the lag is short or such neurons are few, step by step where its surrogate is not zero: the sum
+has an effect there alone. The gradients of the taps follow (:mod:`.tap_gradients`).
 
 A sample never sees another one: results do not depend on the number of threads. Of the states, one step of so many is
 kept; those between two of them are computed anew from the currents.
@@ -37,6 +37,7 @@ from ..threads import over_ranges
 from .tap_gradients import tap_gradients
 from .wiring import FOUR, pairs_of
 
+_FEW = 5  # a window costs as much as spikes in one of so many of its steps
 _PART = 32  # steps that backward takes at once where all states were kept
 
 
@@ -53,6 +54,16 @@ def _arrive(line, row, near, spikes, count, senders, room, at):
             for e in range(near.starts[b, j], near.starts[b, j + 1]):
                 p = (np.int64(near.places[e]) + row) * LANES
                 spread_pair(line, p, flat, 2 * e, spikes, (j * room + at) * LANES)
+
+
+@njit(nogil=True)
+def _send(line, row, near, far, spikes, count, senders, room, at):
+    """Spikes reach all of their receivers: nothing of them is left to be collected. See :func:`_arrive`."""
+    _arrive(line, row, near, spikes, count, senders, room, at)
+    _arrive(line, row, far, spikes, count, senders, room, at)
+    for a in range(count):
+        p = (senders[a] * room + at) * LANES
+        spikes[p : p + LANES] = 0
 
 
 @njit(nogil=True)
@@ -118,8 +129,8 @@ def _forward_kernel(code: int):
 
     @njit(cache=True, nogil=True)
     def kernel(
-        begin, end, current, x0_0, x1_0, s_0, coefficients, past, near, length, far, room, spikes, total, x0_seq, x1_seq,
-        x0_T, x1_T, s_T, every,
+        begin, end, current, x0_0, x1_0, s_0, coefficients, past, near, far, length, windows, room, spikes, total, x0_seq,
+        x1_seq, x0_T, x1_T, s_T, every,
     ):  # fmt: skip
         steps, samples, features = current.shape
         before = past.shape[0]
@@ -136,19 +147,28 @@ def _forward_kernel(code: int):
         line = np.empty(features * length * LANES, current.dtype)
         emitted = np.empty(features * room * LANES, current.dtype)
         front = room - before - steps
+        few = features * WINDOW // _FEW
         senders, everybody = np.empty(features, np.int64), np.ones(features, np.bool_)
         for group in range(begin, end):
             n0 = group * LANES
             side = min(LANES, samples - n0)
             line[:] = 0
             emitted[:] = 0
-            for h in range(before):
-                count = _gather_spikes(past[h], n0, side, emitted, room, front + h, senders)
-                _arrive(line, h, near, emitted, count, senders, room, front + h)
+            said, at_once, left = 0, True, -room  # spikes of a window, whether they are sent, the last row to be collected
+            for row in range(before):
+                if row % WINDOW == 0:
+                    at_once, said = said < few, 0
+                count = _gather_spikes(past[row], n0, side, emitted, room, front + row, senders)
+                said += count
+                if at_once:
+                    _send(line, row, near, far, emitted, count, senders, room, front + row)
+                else:
+                    _arrive(line, row, near, emitted, count, senders, room, front + row)
+                    left = row
             for t in range(steps):
                 row = before + t
-                if t % WINDOW == 0:
-                    _collect(line, length, row, far, emitted, front + row, row + WINDOW - 2, everybody)
+                if t % WINDOW == 0 and left + front >= row:
+                    _collect(line, length, row, windows, emitted, front + row, row + WINDOW - 2, everybody)
                 for i in range(features):
                     at = (i * length + row) * LANES
                     for k in range(side):
@@ -184,8 +204,15 @@ def _forward_kernel(code: int):
                                 if two:
                                     x1_T[n, o + m] = r[X1 + m]
                 if t + 1 < steps:
+                    if row % WINDOW == 0:
+                        at_once, said = said < few, 0
                     count = _gather_spikes(spikes[t], n0, side, emitted, room, front + row, senders)
-                    _arrive(line, row, near, emitted, count, senders, room, front + row)
+                    said += count
+                    if at_once:
+                        _send(line, row, near, far, emitted, count, senders, room, front + row)
+                    else:
+                        _arrive(line, row, near, emitted, count, senders, room, front + row)
+                        left = row
 
     return kernel
 
@@ -216,6 +243,7 @@ def _backward_kernel(code: int, boxcar: bool):
         met = np.empty(features * WINDOW * LANES, total.dtype)
         senders, wanted = np.empty(features, np.int64), np.empty((WINDOW, features), np.bool_)
         anybody, everybody = np.empty(features, np.bool_), np.ones(features, np.bool_)
+        few = features * WINDOW // _FEW
         anew = every > 1
         part_length = every if anew else _PART
         # before and behind every step of a part
@@ -280,10 +308,14 @@ def _backward_kernel(code: int, boxcar: bool):
                                         else:
                                             here[m] |= phi[v, n0 + k, o + m] != 0
                         anybody[:] = False
+                        asking = 0
                         for v in range(WINDOW):
                             anybody |= wanted[v]
+                            for j in range(features):
+                                asking += wanted[v, j]
                         met[:] = 0
-                        _collect(met, WINDOW, 0, far, line, before + low, steps - 2 - low, anybody)
+                        if asking >= few:
+                            _collect(met, WINDOW, 0, far, line, before + low, steps - 2 - low, anybody)
                     q = t - low
                     count = 0
                     for j in range(features if t + 1 < steps else 0):
@@ -291,6 +323,8 @@ def _backward_kernel(code: int, boxcar: bool):
                             senders[count] = j
                             count += 1
                     _meet(met, q, line, row, near, count, senders)
+                    if asking < few:
+                        _meet(met, q, line, row, far, count, senders)
                     for k in range(side):
                         n = n0 + k
                         for c in range(chunks):
@@ -373,12 +407,12 @@ def forward(
     if not two:
         final[1] = spikes.new_empty(0, 0)
     pairs, rows = pairs_of(taps, lags, ends, features), len(past) + steps
-    near, far = pairs.split(rows, samples)
-    length = rows + WINDOW + int(pairs.lags[near].max(initial=0))
-    front = int(pairs.lags[far].max(initial=0)) + 2  # silence
+    near, far = pairs.split(rows)
+    longest = int(pairs.lags.max(initial=0, where=pairs.lags < rows))
+    length, front = rows + longest + WINDOW, longest + 2  # silence
     arguments = [
-        *_arrays(current, *state, coefficients, past), pairs.by_sender(near, features, length), length,
-        pairs.by_receiver(far, features, front + rows), front + rows,
+        *_arrays(current, *state, coefficients, past), pairs.by_sender(near, features, length),
+        pairs.by_sender(far, features, length), length, pairs.by_receiver(far, features, front + rows), front + rows,
         *_arrays(spikes, total, x0_seq, x1_seq, *final), every,
     ]  # fmt: skip
     kernel = _forward_kernel(Structure.of(code).of_forward.code)
@@ -418,7 +452,7 @@ def backward(
     incoming = _arrays(zeros if g_s is None else g_s, g_x0, g_x1, *g_final, nothing if phi is None else phi)
     before = len(past)
     pairs, rows = pairs_of(taps, lags, ends, features), before + steps
-    near, far = pairs.split(rows, samples)
+    near, far = pairs.split(rows)
     room = rows + int(pairs.lags.max(initial=0, where=pairs.lags < rows)) + 2 * WINDOW
     near, far = pairs.by_sender(near, features, room), pairs.by_sender(far, features, room)
     inputs = [*_arrays(total, *traces, *state, coefficients), before, near, far, room]

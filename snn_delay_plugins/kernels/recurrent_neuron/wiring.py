@@ -20,7 +20,6 @@ __all__ = ["BLOCK", "FOUR", "Entries", "Pairs", "pairs_of"]
 
 BLOCK = 32
 FOUR = 4  # entries that are visited as one
-_SIDE = 4  # samples from which on windows are collected
 _NEVER = 1 << 40  # a lag that nothing outlasts
 _MANY = 64  # entries per unit from which there are several blocks
 
@@ -58,14 +57,10 @@ class Pairs(NamedTuple):
         pairs = -(-self.width // 2)
         return np.ascontiguousarray(values.reshape(pairs, -1, 2).transpose(0, 2, 1).reshape(2 * pairs, -1)[: self.width])
 
-    def split(self, rows: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which are visited spike by spike, and which window by window, of those that reach anything in so many steps.
-
-        A window costs as much as some two spikes per synapse, of whatever samples side by side: for one sample or two it
-        does not pay.
-        """
-        spikewise = self.lags < (WINDOW - 1 if samples >= _SIDE else _NEVER)
-        return np.flatnonzero(spikewise & (self.lags < rows)), np.flatnonzero(~spikewise & (self.lags < rows))
+    def split(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which end within a window, and which later, of those that reach anything in so many steps."""
+        near = self.lags < WINDOW - 1
+        return np.flatnonzero(near & (self.lags < rows)), np.flatnonzero(~near & (self.lags < rows))
 
     def by_sender(self, which: np.ndarray, features: int, room: int) -> Entries:
         """Lines of receivers, of ``room`` rows: place + r is where the first tap of a spike of row r lands."""
