@@ -407,12 +407,12 @@ def forward(
     if not two:
         final[1] = spikes.new_empty(0, 0)
     pairs, rows = pairs_of(taps, lags, ends, features), len(past) + steps
-    near, far = pairs.split(rows)
     longest = int(pairs.lags.max(initial=0, where=pairs.lags < rows))
     length, front = rows + longest + WINDOW, longest + 2  # silence
     arguments = [
-        *_arrays(current, *state, coefficients, past), pairs.by_sender(near, features, length),
-        pairs.by_sender(far, features, length), length, pairs.by_receiver(far, features, front + rows), front + rows,
+        *_arrays(current, *state, coefficients, past), pairs.near_by_sender(rows, features, length),
+        pairs.far_by_sender(rows, features, length), length,
+        pairs.far_by_receiver(rows, features, front + rows), front + rows,
         *_arrays(spikes, total, x0_seq, x1_seq, *final), every,
     ]  # fmt: skip
     kernel = _forward_kernel(Structure.of(code).of_forward.code)
@@ -452,9 +452,8 @@ def backward(
     incoming = _arrays(zeros if g_s is None else g_s, g_x0, g_x1, *g_final, nothing if phi is None else phi)
     before = len(past)
     pairs, rows = pairs_of(taps, lags, ends, features), before + steps
-    near, far = pairs.split(rows)
     room = rows + int(pairs.lags.max(initial=0, where=pairs.lags < rows)) + 2 * WINDOW
-    near, far = pairs.by_sender(near, features, room), pairs.by_sender(far, features, room)
+    near, far = pairs.near_by_sender(rows, features, room), pairs.far_by_sender(rows, features, room)
     inputs = [*_arrays(total, *traces, *state, coefficients), before, near, far, room]
     kernel = _backward_kernel(structure._replace(detached=()).code, phi is None)
     outputs = _arrays(*out)

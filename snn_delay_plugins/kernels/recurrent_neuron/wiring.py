@@ -16,10 +16,11 @@ from torch import Tensor
 from ..compiled import njit
 from ..lanes_numba import WINDOW
 
-__all__ = ["BLOCK", "FOUR", "Entries", "Pairs", "pairs_of"]
+__all__ = ["FOUR", "Entries", "Pairs", "pairs_of"]
 
-BLOCK = 32
 FOUR = 4  # entries that are visited as one
+_BLOCK = 32
+_NEAR = WINDOW - 1  # the first lag of which no spike lands in its own window
 _NEVER = 1 << 40  # a lag that nothing outlasts
 _MANY = 64  # entries per unit from which there are several blocks
 
@@ -57,70 +58,65 @@ class Pairs(NamedTuple):
         pairs = -(-self.width // 2)
         return np.ascontiguousarray(values.reshape(pairs, -1, 2).transpose(0, 2, 1).reshape(2 * pairs, -1)[: self.width])
 
-    def split(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which end within a window, and which later, of those that reach anything in so many steps."""
-        near = self.lags < WINDOW - 1
-        return np.flatnonzero(near & (self.lags < rows)), np.flatnonzero(~near & (self.lags < rows))
+    def near_by_sender(self, rows: int, features: int, room: int) -> Entries:
+        """Those that end within a window, of what reaches anything in so many steps. Lines of receivers, of ``room`` rows:
+        place + r is where the first tap of a spike of row r lands."""
+        return self._listed(self.senders, self.receivers, (0, min(_NEAR, rows)), features, room, 1)
 
-    def by_sender(self, which: np.ndarray, features: int, room: int) -> Entries:
-        """Lines of receivers, of ``room`` rows: place + r is where the first tap of a spike of row r lands."""
-        return self._listed(which, self.senders, self.receivers, features, room, 1, 1, self.taps)
+    def far_by_sender(self, rows: int, features: int, room: int) -> Entries:
+        """Those that end later."""
+        return self._listed(self.senders, self.receivers, (_NEAR, rows), features, room, 1)
 
-    def by_receiver(self, which: np.ndarray, features: int, room: int) -> Entries:
+    def far_by_receiver(self, rows: int, features: int, room: int) -> Entries:
         """Lines of senders: place + r is the spike whose second tap lands in row r, place + r + 1 that of the first."""
-        return self._listed(which, self.receivers, self.senders, features, room, -2, -1, self.taps[:, ::-1])
+        return self._listed(self.receivers, self.senders, (_NEAR, rows), features, room, -1)
 
-    def _listed(self, which, units, others, features, room, ahead, sign, taps) -> Entries:
-        units, others, lags = units[which], others[which], self.lags[which]
-        block = BLOCK if which.size >= _MANY * features else features
-        starts, order = _arranged(units, others, lags, features, block)
-        exists = order >= 0
-        order = np.where(exists, order, ~order)
-        lags, sources = lags[order], which[order]
-        places = others[order] * room + ahead + sign * lags
-        if (features + 1) * room < 1 << 31:
-            places = places.astype(np.int32)
-        of_order = np.ascontiguousarray(taps[sources])
-        of_order[~exists] = 0
-        return Entries(starts, places, lags, of_order, np.where(exists, sources, -1), block)
+    def _listed(self, units, others, between: tuple[int, int], features: int, room: int, direction: int) -> Entries:
+        like = np.empty(0, np.int32 if (features + 1) * room < 1 << 31 else np.int64)
+        return Entries(*_arranged(units, others, self.lags, self.taps, *between, features, room, direction, like))
 
 
 @njit(cache=True, nogil=True)
-def _arranged(units, others, lags, features, block):
-    """By block of others, then unit, then lag; those of a unit and block are filled up to a multiple of FOUR by the
-    last one, negated (~)."""
-    blocks = -(-features // block)
-    longest = lags.max() if lags.size else 0
-    after = np.zeros(longest + 2, np.int64)
+def _arranged(units, others, lags, taps, low, high, features, room, direction, like):
+    """What :class:`Entries` holds, of lags from ``low`` to below ``high``, by block of others, unit and lag; those of
+    a unit and block are filled up to a multiple of FOUR by the last one, without taps. ``like``: dtype of the places."""
+    after = np.zeros(max(high, low) + 2, np.int64)
     for lag in lags:
-        after[lag + 1] += 1
+        if low <= lag < high:
+            after[lag + 1] += 1
     for k in range(1, after.size):
         after[k] += after[k - 1]
-    by_lag = np.empty(lags.size, np.int64)
+    by_lag = np.empty(after[-1], np.int64)
     for e in range(lags.size):
-        by_lag[after[lags[e]]] = e
-        after[lags[e]] += 1
-    counts = np.zeros(blocks * features, np.int64)
-    for e in range(lags.size):
-        counts[others[e] // block * features + units[e]] += 1
-    starts = np.zeros((blocks, features + 1), np.int64)
-    next_free = np.empty(counts.size, np.int64)
+        if low <= lags[e] < high:
+            by_lag[after[lags[e]]] = e
+            after[lags[e]] += 1
+    block = _BLOCK if by_lag.size >= _MANY * features else features
+    blocks = -(-features // block)
+    counts = np.zeros((blocks, features), np.int64)
+    for e in by_lag:
+        counts[others[e] // block, units[e]] += 1
+    starts, free = np.zeros((blocks, features + 1), np.int64), np.empty((blocks, features), np.int64)
     end = 0
     for b in range(blocks):
         for u in range(features):
-            starts[b, u] = next_free[b * features + u] = end
-            end += -(-counts[b * features + u] // FOUR) * FOUR
+            starts[b, u] = free[b, u] = end
+            end += -(-counts[b, u] // FOUR) * FOUR
         starts[b, features] = end
-    order = np.empty(end, np.int64)
+    places, of_lags, sources = np.empty(end, like.dtype), np.empty(end, np.int64), np.full(end, -1)
+    pairs = np.zeros((end, 2), taps.dtype)
     for e in by_lag:
-        key = others[e] // block * features + units[e]
-        order[next_free[key]] = e
-        next_free[key] += 1
+        b, u = others[e] // block, units[e]
+        at = free[b, u]
+        free[b, u] += 1
+        places[at] = others[e] * room + (lags[e] + 1 if direction > 0 else -lags[e] - 2)
+        of_lags[at], sources[at] = lags[e], e
+        pairs[at, 0], pairs[at, 1] = taps[e, 0 if direction > 0 else 1], taps[e, 1 if direction > 0 else 0]
     for b in range(blocks):
         for u in range(features):
-            for e in range(next_free[b * features + u], starts[b, u + 1]):
-                order[e] = ~order[next_free[b * features + u] - 1]
-    return starts, order
+            for at in range(free[b, u], starts[b, u + 1]):
+                places[at], of_lags[at] = places[free[b, u] - 1], of_lags[free[b, u] - 1]
+    return starts, places, of_lags, pairs, sources, block
 
 
 @lru_cache(maxsize=8)
