@@ -85,8 +85,11 @@ class DelayedRecurrent(RecurrentDelays, CarriedStates):
         restarted_alone(self, None)
         return self.neuron.reset_mem()
 
-    reset = reset_mem  # what SpikingJelly's functional.reset_net calls, should the layer be in a network of its
     reset_delay = reset_mem  # as of DelayedLinear
+
+    def reset(self):
+        """:meth:`reset_mem`, as SpikingJelly's ``functional.reset_net`` calls it, should the layer be in a network of its."""
+        return self.reset_mem()
 
     @classmethod
     def detach_hidden(cls) -> None:

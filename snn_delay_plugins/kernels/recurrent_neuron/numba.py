@@ -15,7 +15,7 @@ met,
 .. math:: \bar s_j[t] \mathrel{+}= \sum_i \sum_m K_{ij}[m]\, \bar I_i[t + 1 + \ell_{ij} + m],
 
 a window at once or, where the lag is short or such neurons are few, step by step where its surrogate is not zero: the sum
-has an effect there alone. The gradients of the taps follow (:mod:`.tap_gradients`).
+has an effect there alone. The gradients of the taps follow (:mod:`.tap_gradients_numba`).
 
 A sample never sees another one: results do not depend on the number of threads. Of the states, one step of so many is
 kept; those between two of them are computed anew from the currents.
@@ -34,7 +34,7 @@ from ..lanes_numba import LANES, WINDOW, add_pairs, add_windows, spread_pair
 from ..linear_neuron.numba import _ROW, _W, _adjoint_of, _advance_of, _arrays, _fires_of, _Rows, _scalar
 from ..linear_neuron.structure import Structure
 from ..threads import over_ranges
-from .tap_gradients import tap_gradients
+from .tap_gradients_numba import tap_gradients
 from .wiring import FOUR, pairs_of
 
 _FEW = 5  # a window costs as much as spikes in one of so many of its steps
