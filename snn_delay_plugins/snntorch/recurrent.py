@@ -88,7 +88,7 @@ class DelayedRecurrent(RecurrentDelays, CarriedStates):
     reset_delay = reset_mem  # as of DelayedLinear
 
     def reset(self):
-        """:meth:`reset_mem`, as SpikingJelly's ``functional.reset_net`` calls it, should the layer be in a network of its."""
+        """:meth:`reset_mem`, as SpikingJelly's ``functional.reset_net`` calls it: the layer may be in a network of its."""
         return self.reset_mem()
 
     @classmethod
