@@ -18,7 +18,7 @@ from snn_delay_plugins.functional.windows import listed_convolution
 from snn_delay_plugins.kernels.delayed_linear.operator import delayed_linear
 from snn_delay_plugins.kernels.device import interpreted
 
-Attempts = dict[str, tuple[type[Exception], str, Callable[[], object]]]
+Attempts = dict[str, tuple[type[Exception] | tuple[type[Exception], ...], str, Callable[[], object]]]
 
 
 def attempts(device: str) -> Attempts:

@@ -48,7 +48,7 @@ class Case(NamedTuple):
     run: Callable[[Values], Results]
     """Of tensors on one device; gradients are those of a fixed random loss of the results."""
     tolerance: float
-    """Of the largest entry of a result."""
+    """Of the largest entry of a result, or of one, where all entries are smaller."""
     operator: str | None = None
     """Of ``kernels.dispatch``; on the device it is to run in Triton."""
 
@@ -314,7 +314,7 @@ def _li(spike_times: str, readout: str, tau: bool = False) -> Callable[[Draw, to
     return draw
 
 
-def _linear_neurons(recurrent: bool, readout: bool = False) -> Callable[[Draw, torch.dtype, bool], Case]:
+def _linear_neurons(recurrent: bool, readout: str | None = None) -> Callable[[Draw, torch.dtype, bool], Case]:
     def draw(d: Draw, dtype: torch.dtype, tiny: bool) -> Case:
         events, leaves, n_out = _network(d, tiny, recurrent)
         constants = {"tau_mem": 15.0, "tau_syn": 4.0, "tau_adapt": 60.0, "a": 6.0}
@@ -326,7 +326,8 @@ def _linear_neurons(recurrent: bool, readout: bool = False) -> Callable[[Draw, t
             inputs, of = _moved(events, x["times"]), {name: x[name] for name in constants}
             given = {name: value for name, value in x.items() if name not in of and name != "times"}
             if readout:
-                return {"voltage": eventprop_linear_li(inputs, model=ADLIF, constants=of, dt=_dt(tiny, "exact"), **given)}
+                given |= {"model": ADLIF, "constants": of, "dt": _dt(tiny, "exact"), "readout": readout}
+                return {readout: eventprop_linear_li(inputs, **given)}
             out = eventprop_linear(inputs, model=ADLIF, constants=of, refractory=0.5, dt=_dt(tiny, "exact"), **given)
             return {"times": out.times, "units": out.units, "offsets": out.offsets}
 
@@ -382,7 +383,8 @@ CHECKS: dict[str, Callable[[Draw, torch.dtype, bool], Case]] = {
     "EventProp LI, gradients of tau, maximum": _li("exact", "maximum", tau=True),
     "EventProp AdLIF": _linear_neurons(False),
     "EventProp AdLIF, recurrent": _linear_neurons(True),
-    "EventProp AdLIF, readout": _linear_neurons(False, readout=True),
+    "EventProp AdLIF, readout": _linear_neurons(False, "voltage"),
+    "EventProp AdLIF, readout, weighted integral": _linear_neurons(False, "weighted_integral"),
     "EventProp convolution and pooling": _event_convolution,
 }
 """Every operator that this package runs on a device."""
@@ -459,7 +461,7 @@ def _results(case: Case, device: str) -> Results:
 
 
 def _difference(what: str, found: Tensor, expected: Tensor) -> float:
-    """Of the largest entry; infinite for another shape, another dtype or NaN where the CPU has none."""
+    """The largest one, of the largest entry where that is above one; infinite for another shape or dtype, and for NaN."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return float("inf")
     if not expected.numel():

@@ -67,6 +67,9 @@ def _checks(args: argparse.Namespace) -> Iterator[Row]:
     import torch
 
     device = "interpreter" if args.dry_run else "cuda"
+    if args.only and not any(args.only in name for name in gpu_checks.CHECKS):
+        yield {"check": args.only, "equal": False, "error": f"no check has {args.only!r} in its name"}
+        return
     for n, (name, dtype, shape, seed) in enumerate(_jobs(args)):
         if n < args.done:
             continue
@@ -107,13 +110,17 @@ def _tests(args: argparse.Namespace) -> Iterator[Row]:
         yield {"tests": "pytest is not installed", "passed": False}
         return
     files = sorted(map(str, (CHECKOUT / "tests" / "kernels").glob("test_*triton*.py")))
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *files,
-         *["--collect-only"] * args.dry_run],
-        cwd=CHECKOUT, capture_output=True, text=True,
-    )  # fmt: skip
-    last = (run.stdout.strip().splitlines() or ["no output"])[-1]
-    yield {"tests": last, "passed": run.returncode == 0} | ({} if run.returncode == 0 else {"output": run.stdout[-4000:]})
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *files]
+    command += ["--collect-only"] * args.dry_run
+    try:  # they would go on when this process is ended, and share the card with what is measured next
+        run = subprocess.run(command, cwd=CHECKOUT, capture_output=True, timeout=max(1.0, args.seconds - 5))
+    except subprocess.TimeoutExpired as error:
+        said = (error.stdout or b"").decode(errors="replace")
+        yield {"tests": "stopped: their time was over", "passed": False, "output": said[-4000:]}
+        return
+    said = run.stdout.decode(errors="replace")
+    last = (said.strip().splitlines() or ["no output"])[-1]
+    yield {"tests": last, "passed": run.returncode == 0} | ({} if run.returncode == 0 else {"output": said[-4000:]})
 
 
 def _measured(args: argparse.Namespace, cases, of) -> Iterator[Row]:
@@ -312,6 +319,7 @@ def _worker_rows(name: str, args: argparse.Namespace, worker: int, workers: int,
         file, log = folder / f"{worker}-{len(rows)}.jsonl", folder / f"{worker}.log"
         command = [sys.executable, __file__, "--section", name, "--workers", str(workers), "--worker", str(worker)]
         command += ["--seed", str(args.seed), "--rows", str(file), "--done", str(len(rows))]
+        command += ["--seconds", f"{end - time.monotonic():.1f}"]
         command += ["--dry-run"] * args.dry_run + (["--only", args.only] if args.only else [])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")])}
         if args.dry_run:  # what is tiny runs sooner than it compiles
@@ -325,7 +333,8 @@ def _worker_rows(name: str, args: argparse.Namespace, worker: int, workers: int,
                 process.kill()
                 process.wait()
                 why = "stopped: its time was over"
-        found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        lines = file.read_text().split("\n")[:-1] if file.exists() else []  # the last may have been cut
+        found = [json.loads(line) for line in lines]
         if found and "end" in found[-1]:
             return rows + found[:-1]
         rows += found
@@ -453,7 +462,10 @@ def main() -> int:
         parser.add_argument(name, help=argparse.SUPPRESS)
     for name in ("--worker", "--workers", "--done"):
         parser.add_argument(name, type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=60.0, help=argparse.SUPPRESS)  # that a section has
     args = parser.parse_args()
+    if args.jobs < 1:
+        parser.error(f"--jobs {args.jobs}: one process at least")
     if args.section:
         run_section(args)
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Self, Unpack
 
 import torch
@@ -23,6 +24,8 @@ class RecurrentDelays(DelayedSynapses):
     between its calls are the ``spikes`` of the last step and, as its linear layers do, the ``history`` before them."""
 
     neuron: nn.Module
+    reset: Callable[[], object]
+    """Of the framework's layer: forget the spikes on their way and the neuron's states."""
 
     def create_recurrence(
         self,
@@ -67,6 +70,16 @@ class RecurrentDelays(DelayedSynapses):
             mask=self.mask,
             history=history,
         )
+
+    def discretize(self, weight_bits: int | None = None) -> Self:
+        """A frozen copy with whole delays, neuron included, for deployment: what this layer computes in evaluation, if its
+        delays are learned through a Gaussian, a triangle or rounding (``kernel="round"``, ``interpolation="round"``).
+
+        :param weight_bits: as of :meth:`DelayedLinear.discretize`.
+        """
+        frozen = self.with_whole_delays(weight_bits)
+        frozen.reset()
+        return frozen
 
     def with_whole_delays(self, weight_bits: int | None = None) -> Self:
         try:

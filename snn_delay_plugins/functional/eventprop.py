@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -407,23 +408,16 @@ def eventprop_lif_reference(
     wr = dr = None
     if syn.recurrent_weight is not None and syn.recurrent_delay is not None:
         wr, dr = syn.recurrent_weight.double(), syn.recurrent_delay.double().expand_as(syn.recurrent_weight)
+    numbers = [float(x.detach()) for x in (syn.tau_mem, syn.tau_syn, syn.threshold)]
     times, units, offsets = [], [], [0]
     for sample in range(events.batch_size):
         e = events[sample]
         t_in = e.times.double()
-        found = _search(
-            t_in.tolist(),
-            e.units.tolist(),
-            w,
-            d,
-            wr,
-            dr,
-            float(syn.tau_mem.detach()),
-            float(syn.tau_syn.detach()),
-            float(syn.threshold.detach()),
-            e.duration,
-            max_spikes,
-        )
+        found = spikes_in_order(
+            t_in.tolist(), e.units.tolist(), (w, d, wr, dr), [(0.0, 0.0, 0.0)] * weight.shape[0],  # time, V, I
+            lambda j, state, ahead, until=e.duration: _crossing(state, ahead, *numbers, until),
+            lambda j, t, current: (t, 0.0, current), e.duration, max_spikes,
+        )  # fmt: skip
         done: list[Tensor] = []
         own: dict[int, list[Tensor]] = {}
         for t_k, j in found:
@@ -453,36 +447,41 @@ def eventprop_lif_reference(
     )
 
 
-def _search(times, units, w, d, wr, dr, tm, ts, theta, duration, max_spikes) -> list[tuple[float, int]]:
-    """All spikes of one sample in order, by solving for every neuron's next crossing and taking the earliest."""
-    n_out = w.shape[0]
-    w, d = w.detach().tolist(), d.detach().tolist()
-    wr, dr = (wr.detach().tolist(), dr.detach().tolist()) if wr is not None else (None, None)
-    pending = [sorted((t + d[j][u], w[j][u]) for t, u in zip(times, units, strict=False)) for j in range(n_out)]
-    state = [(0.0, 0.0, 0.0)] * n_out  # time, V, I
-    upcoming = [_crossing(state[j], pending[j], tm, ts, theta, duration) for j in range(n_out)]
+def spikes_in_order(
+    times, units, weights: tuple, initial: list, next_spike: Callable, after: Callable, duration: float, max_spikes: int
+) -> list[tuple[float, int]]:
+    """All spikes of one sample in order, by solving for every neuron's next crossing and taking the earliest.
+
+    weights: weight, delay, recurrent weight and delay (or None). initial: a state of each neuron.
+    next_spike(j, state, arrivals ahead): time (inf if there is none), what ``after`` wants, number of arrivals taken.
+    after(j, time, that): the state after the spike.
+    """
+    w, d, wr, dr = (None if x is None else x.detach().tolist() for x in weights)
+    state, everyone = list(initial), range(len(initial))
+    pending = [sorted((t + d[j][u], w[j][u]) for t, u in zip(times, units, strict=True)) for j in everyone]
+    upcoming = [next_spike(j, state[j], pending[j]) for j in everyone]
     found: list[tuple[float, int]] = []
-    counts = [0] * n_out
+    counts = [0] * len(state)
     while True:
-        j = min(range(n_out), key=lambda m: upcoming[m][0])
-        t, current, taken = upcoming[j]
+        j = min(everyone, key=lambda m: upcoming[m][0])
+        t, there, taken = upcoming[j]
         if t > duration:
             return found
         counts[j] += 1
         if counts[j] > max_spikes:
             raise RuntimeError(f"neuron {j} fires more than max_spikes = {max_spikes} spikes")
         found.append((t, j))
-        state[j] = (t, 0.0, current)
+        state[j] = after(j, t, there)
         del pending[j][:taken]
         changed = {j}
         if wr is not None and dr is not None:
-            for m in range(n_out):
+            for m in everyone:
                 arrival = t + dr[m][j]
                 bisect.insort(pending[m], (arrival, wr[m][j]))
                 if arrival < upcoming[m][0]:
                     changed.add(m)
         for m in changed:
-            upcoming[m] = _crossing(state[m], pending[m], tm, ts, theta, duration)
+            upcoming[m] = next_spike(m, state[m], pending[m])
 
 
 def _crossing(state, pending, tm, ts, theta, duration) -> tuple[float, float, int]:

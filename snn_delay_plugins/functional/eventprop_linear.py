@@ -23,7 +23,6 @@ Here are the public functions and the plain PyTorch form (:func:`eventprop_linea
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from ..events import SpikeEvents
 from ..kernels import dispatch
 from ..kernels.eventprop.linear.operator import eventprop_linear as operator
 from ..transforms import REVERSE_ALONE, refuse_transforms
-from .eventprop import _Checked, _on_cpu
+from .eventprop import _Checked, _on_cpu, spikes_in_order
 from .eventprop_models import ContinuousModel, StackedSystem, system_of
 
 __all__ = ["eventprop_linear", "eventprop_linear_reference"]
@@ -169,7 +168,11 @@ def eventprop_linear_reference(
     for sample in range(events.batch_size):
         e = events[sample]
         t_in = e.times.double()
-        found = _search(neurons, t_in.tolist(), e.units.tolist(), w, d, wr, dr, e.duration, max_spikes)
+        found = spikes_in_order(
+            t_in.tolist(), e.units.tolist(), (w, d, wr, dr), [neuron.at_start() for neuron in neurons],
+            lambda j, state, ahead, until=e.duration: neurons[j].next_spike(state, ahead, until),
+            lambda j, t, x: neurons[j].after(t, x), e.duration, max_spikes,
+        )  # fmt: skip
         state = [(torch.zeros((), dtype=torch.float64), torch.zeros(s.B.numel(), dtype=torch.float64))] * n_out
         done: list[Tensor] = []
         for t_k, j in found:
@@ -265,6 +268,15 @@ class _Neuron:
         curvature = np.abs(c @ M @ M) @ _exp(np.abs(M), piece) * (1 + 1e-9)
         return _Neuron(M, held, B, c, J, r, float(s.theta[j].detach()), float(rest[j].detach()), piece, curvature)
 
+    def at_start(self) -> tuple[float, np.ndarray, bool, float]:
+        """Time, x, is V below the threshold, when the refractory period ends."""
+        return 0.0, np.zeros(self.B.size), True, 0.0
+
+    def after(self, t, x) -> tuple[float, np.ndarray, bool, float]:
+        """The state after a spike at time t from x."""
+        x = x + self.J @ x + self.r
+        return t, x, bool(self.c @ x < self.theta * (1 - 1e-12)), t + self.rest
+
     def next_spike(self, state, pending, duration) -> tuple[float, np.ndarray, int]:
         """From a state through the pending arrivals: time (inf if none), x there, arrivals taken."""
         t, x, below, ready = state
@@ -338,37 +350,3 @@ class _Neuron:
 
 def _exp(M: np.ndarray, u: float) -> np.ndarray:
     return exponential(M * u)
-
-
-def _search(neurons, times, units, w, d, wr, dr, duration, max_spikes) -> list[tuple[float, int]]:
-    """All spikes of one sample in order, by solving for every neuron's next crossing and taking the earliest."""
-    n_out = len(neurons)
-    w, d = w.detach().tolist(), d.detach().tolist()
-    wr, dr = (wr.detach().tolist(), dr.detach().tolist()) if wr is not None else (None, None)
-    pending = [sorted((t + d[j][u], w[j][u]) for t, u in zip(times, units, strict=True)) for j in range(n_out)]
-    state = [(0.0, np.zeros(neuron.B.size), True, 0.0) for neuron in neurons]  # time, x, below the threshold, ready
-    upcoming = [neurons[j].next_spike(state[j], pending[j], duration) for j in range(n_out)]
-    found: list[tuple[float, int]] = []
-    counts = [0] * n_out
-    while True:
-        j = min(range(n_out), key=lambda m: upcoming[m][0])
-        t, x, taken = upcoming[j]
-        if t > duration:
-            return found
-        counts[j] += 1
-        if counts[j] > max_spikes:
-            raise RuntimeError(f"neuron {j} fires more than max_spikes = {max_spikes} spikes")
-        found.append((t, j))
-        neuron = neurons[j]
-        x = x + neuron.J @ x + neuron.r
-        state[j] = t, x, bool(neuron.c @ x < neuron.theta * (1 - 1e-12)), t + neuron.rest
-        del pending[j][:taken]
-        changed = {j}
-        if wr is not None and dr is not None:
-            for m in range(n_out):
-                arrival = t + dr[m][j]
-                bisect.insort(pending[m], (arrival, wr[m][j]))
-                if arrival < upcoming[m][0]:
-                    changed.add(m)
-        for m in changed:
-            upcoming[m] = neurons[m].next_spike(state[m], pending[m], duration)

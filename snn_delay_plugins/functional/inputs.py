@@ -71,12 +71,16 @@ def check_input(spikes: Tensor, weight: Tensor, bias: Tensor | None, steps: bool
         raise ValueError(f"spikes must be {layout}, got shape {tuple(spikes.shape)}")
     if spikes.device != weight.device:
         raise ValueError(f"spikes are on {spikes.device} but weight on {weight.device}; move one of them")
+    check_dtypes(spikes, weight)
+    check_bias(bias, weight)
+
+
+def check_dtypes(spikes: Tensor, weight: Tensor) -> None:
     if not (spikes.is_floating_point() and weight.is_floating_point()):
         remedy = "" if spikes.is_floating_point() else "; convert it, e.g. input.float()"
         raise TypeError(f"spikes and weight must be floating point, got {spikes.dtype} and {weight.dtype}{remedy}")
     if spikes.dtype != weight.dtype and not autocasts(spikes):
         raise TypeError(f"spikes are {spikes.dtype} but weight is {weight.dtype}; convert one of them")
-    check_bias(bias, weight)
 
 
 def check_bias(bias: Tensor | None, weight: Tensor) -> None:

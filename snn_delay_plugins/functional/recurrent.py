@@ -7,9 +7,10 @@ arrives a step after it was fired at the earliest: a delay d stands for 1 + d st
 arXiv:2509.24852, section 3.1).
 
 :func:`~.linear_neuron.linear_neuron` and :func:`~.adlif.adlif` take a :class:`Recurrence` as ``recurrence=``. In compiled
-form a spike visits its synapses once and adds to the currents that are on their way; in the backward pass only spikes, and
-neurons whose surrogate is not zero, collect the gradients that they meet: the work is proportional to their number and
-to the width of the windows, not to the longest delay.
+form a spike visits its synapses once and adds to the currents that are on their way; where many spikes are, neurons collect
+what arrives in eight steps at once. In the backward pass spikes, and neurons whose surrogate is not zero, collect the
+gradients that they meet. The work follows the number of spikes, up to that of many, and the width of the windows, not
+the longest delay.
 
 Shapes: current ``[T, N, F]``, weight ``[F, F]`` (receiver, sender), delay ``[F, F]`` (synaptic), ``[1, F]`` (axonal) or
 ``[F, 1]`` (dendritic), history ``[H, N, F]``, newest first.

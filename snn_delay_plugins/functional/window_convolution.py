@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..checks import check_real, check_spikes, check_steps, check_tensor, check_whole
 from ..delays import DelayRule
-from .inputs import Padding, autocasts, check_bias, check_past, compute_dtype, full_precision, padded_steps
+from .inputs import Padding, check_bias, check_dtypes, check_past, compute_dtype, full_precision, padded_steps
 
 __all__ = ["windowed_convolution"]
 
@@ -102,8 +102,4 @@ def check_convolution(
     check_real("delay", delay)
     if not len({spikes.device, weight.device, delay.device}) == 1:
         raise ValueError(f"spikes, weight and delay are on {spikes.device}, {weight.device} and {delay.device}")
-    if not (spikes.is_floating_point() and weight.is_floating_point()):
-        remedy = "" if spikes.is_floating_point() else "; convert it, e.g. input.float()"
-        raise TypeError(f"spikes and weight must be floating point, got {spikes.dtype} and {weight.dtype}{remedy}")
-    if spikes.dtype != weight.dtype and not autocasts(spikes):
-        raise TypeError(f"spikes are {spikes.dtype} but weight is {weight.dtype}; convert one of them")
+    check_dtypes(spikes, weight)

@@ -10,7 +10,9 @@ from typing import Any
 
 from llvmlite import ir
 
-__all__ = ["NARROW", "WIDE", "data", "fused", "index", "load", "pointer", "shuffle", "spread", "store", "vector", "zeros"]
+__all__ = [
+    "NARROW", "WIDE", "data", "fused", "index", "load", "pointer", "shuffle", "spread", "store", "total", "vector", "zeros",
+]  # fmt: skip
 
 NARROW, WIDE = ir.IntType(32), ir.IntType(64)
 
@@ -58,6 +60,17 @@ def spread(builder: Any, value: Any, size: int) -> Any:
     """The same number in every lane."""
     none = ir.Constant(vector(value.type, size), ir.Undefined)
     return shuffle(builder, builder.insert_element(none, value, ir.Constant(NARROW, 0)), none, [0] * size)
+
+
+def total(builder: Any, a: Any) -> Any:
+    """The sum of the lanes, in double precision; their number is a power of two."""
+    if a.type.element != ir.DoubleType():
+        a = builder.fpext(a, vector(ir.DoubleType(), a.type.count))
+    while a.type.count > 1:
+        half = a.type.count // 2
+        low, high = (shuffle(builder, a, a, list(range(k * half, (k + 1) * half))) for k in range(2))
+        a = builder.fadd(low, high)
+    return builder.extract_element(a, ir.Constant(NARROW, 0))
 
 
 def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:

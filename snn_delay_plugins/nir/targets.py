@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -53,14 +54,10 @@ class Target(ABC):
     @abstractmethod
     def linear(self, in_features: int, out_features: int, bias: bool) -> nn.Module: ...
 
+    @property
     @abstractmethod
-    def convolution(self, axes: int, *sizes: Any, bias: bool, **geometry: Any) -> nn.Module: ...
-
-    @abstractmethod
-    def delayed_class(self, axes: int) -> Callable[..., nn.Module]: ...
-
-    @abstractmethod
-    def recurrent_class(self) -> Callable[..., nn.Module]: ...
+    def ours(self) -> ModuleType:
+        """Our layers and neurons for the framework."""
 
     @abstractmethod
     def neuron_class(self, model: NeuronModel) -> type[nn.Module]: ...
@@ -90,8 +87,8 @@ class Target(ABC):
             layer = self.linear(per_group, out, of.bias is not None)
         else:
             channels = per_group * of.geometry.groups
-            layer = self.convolution(
-                len(kernel), channels, out, tuple(kernel), bias=of.bias is not None, **of.geometry._asdict()
+            layer = self.over_images(
+                f"Conv{len(kernel)}d", channels, out, tuple(kernel), bias=of.bias is not None, **of.geometry._asdict()
             )
         inner = layer.module if isinstance(layer, OverTime) else layer
         _fill(inner, weight=of.weight, bias=of.bias)
@@ -105,10 +102,11 @@ class Target(ABC):
         options: dict[str, Any] = {"max_delay": most, "bias": of.bias is not None, **self.delay_options}
         if of.geometry is None:
             density = {} if exists.all() else {"density": 1.0}
-            layer = self.delayed_class(0)(per_group, out, **options, **density)
+            layer = self.ours.DelayedLinear(per_group, out, **options, **density)
         else:
             channels = per_group * of.geometry.groups
-            layer = self.delayed_class(len(kernel))(channels, out, tuple(kernel), **of.geometry._asdict(), **options)
+            convolution = getattr(self.ours, f"DelayedConv{len(kernel)}d")
+            layer = convolution(channels, out, tuple(kernel), **of.geometry._asdict(), **options)
         _fill(layer, weight=of.weight, bias=of.bias, delay=of.lags)
         if isinstance(layer, DelayedSynapses) and not exists.all():
             hold(layer, "mask", torch.as_tensor(exists))
@@ -119,7 +117,7 @@ class Target(ABC):
         weight, delay = (getattr(synapses, name, torch.zeros(())).detach() for name in ("weight", "delay"))
         mask = getattr(synapses, "mask", None)
         options = {key: value for key, value in self.delay_options.items() if key != "step_mode"}
-        layer = self.recurrent_class()(
+        layer = self.ours.DelayedRecurrent(
             neurons, weight.shape[0], max_delay=getattr(synapses, "max_delay", 1), **options,
             **({} if mask is None else {"density": 1.0}),
         )  # fmt: skip
@@ -181,24 +179,15 @@ class _SnnTorch(Target):
     def linear(self, in_features: int, out_features: int, bias: bool) -> nn.Module:
         return nn.Linear(in_features, out_features, bias)
 
-    def convolution(self, axes: int, *sizes: Any, bias: bool, **geometry: Any) -> nn.Module:
-        return self.over_images(f"Conv{axes}d", *sizes, bias=bias, **geometry)
+    @property
+    def ours(self) -> ModuleType:
+        from .. import snntorch
 
-    def delayed_class(self, axes: int) -> Callable[..., nn.Module]:
-        from .. import snntorch as ours
-
-        return (ours.DelayedLinear, ours.DelayedConv1d, ours.DelayedConv2d)[axes]
-
-    def recurrent_class(self) -> Callable[..., nn.Module]:
-        from .. import snntorch as ours
-
-        return ours.DelayedRecurrent
+        return snntorch
 
     def neuron_class(self, model: NeuronModel) -> type[nn.Module]:
-        from .. import snntorch as ours
-
-        found = getattr(ours, f"State{model.name}" if self.sequences else model.name, None)
-        return found or ours.from_model(model)[1 if self.sequences else 0]
+        found = getattr(self.ours, f"State{model.name}" if self.sequences else model.name, None)
+        return found or self.ours.from_model(model)[1 if self.sequences else 0]
 
     def firing(self, said: SaidNeuron, potential: bool) -> dict[str, Any]:
         equal = np.unique(said.threshold)
@@ -233,23 +222,14 @@ class _SpikingJelly(Target):
 
         return layer.Linear(in_features, out_features, bias)
 
-    def convolution(self, axes: int, *sizes: Any, bias: bool, **geometry: Any) -> nn.Module:
-        return self.over_images(f"Conv{axes}d", *sizes, bias=bias, **geometry)
+    @property
+    def ours(self) -> ModuleType:
+        from .. import spikingjelly
 
-    def delayed_class(self, axes: int) -> Callable[..., nn.Module]:
-        from .. import spikingjelly as ours
-
-        return (ours.DelayedLinear, ours.DelayedConv1d, ours.DelayedConv2d)[axes]
-
-    def recurrent_class(self) -> Callable[..., nn.Module]:
-        from .. import spikingjelly as ours
-
-        return ours.DelayedRecurrent
+        return spikingjelly
 
     def neuron_class(self, model: NeuronModel) -> type[nn.Module]:
-        from .. import spikingjelly as ours
-
-        return getattr(ours, f"{model.name}Node", None) or ours.from_model(model)
+        return getattr(self.ours, f"{model.name}Node", None) or self.ours.from_model(model)
 
     def firing(self, said: SaidNeuron, potential: bool) -> dict[str, Any]:
         equal = np.unique(said.threshold)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 from snntorch import SpikingNeuron
 from torch import Tensor, nn
@@ -85,18 +85,11 @@ class DelayedRecurrent(RecurrentDelays, CarriedStates):
         restarted_alone(self, None)
         return self.neuron.reset_mem()
 
-    reset = reset_mem  # what SpikingJelly's functional.reset_net calls, should the layer be in a network of its
     reset_delay = reset_mem  # as of DelayedLinear
 
-    def discretize(self, weight_bits: int | None = None) -> Self:
-        """A frozen copy with whole delays, neuron included, for deployment: what this layer computes in evaluation, if its
-        delays are learned through a Gaussian, a triangle or ``kernel="round"``.
-
-        :param weight_bits: as of :meth:`DelayedLinear.discretize`.
-        """
-        frozen = self.with_whole_delays(weight_bits)
-        frozen.reset_mem()
-        return frozen
+    def reset(self):
+        """:meth:`reset_mem`, as SpikingJelly's ``functional.reset_net`` calls it: the layer may be in a network of its."""
+        return self.reset_mem()
 
     @classmethod
     def detach_hidden(cls) -> None:

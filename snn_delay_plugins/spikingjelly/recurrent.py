@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 import torch
 from spikingjelly.activation_based.base import MemoryModule, StepModule
@@ -97,16 +97,6 @@ class DelayedRecurrent(RecurrentDelays, DetachableMemories):
             spikes = self.neuron(current)
             emitted.append(spikes)
         return emitted
-
-    def discretize(self, weight_bits: int | None = None) -> Self:
-        """A frozen copy with whole delays, neuron included, for deployment: what this layer computes in evaluation, if its
-        delays are learned through a Gaussian, a triangle or ``interpolation="round"``.
-
-        :param weight_bits: as of :meth:`DelayedLinear.discretize`.
-        """
-        frozen = self.with_whole_delays(weight_bits)
-        frozen.reset()
-        return frozen
 
     def reset(self) -> None:
         """Forget the spikes on their way and the neuron's states."""

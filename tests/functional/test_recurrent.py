@@ -13,7 +13,7 @@ from snn_delay_plugins.functional.surrogate import Boxcar
 from snn_delay_plugins.kernels import dispatch
 
 METHODS = ["torch", pytest.param("numba", marks=pytest.mark.skipif(not dispatch._HAS_NUMBA, reason="numba is missing"))]
-STEPS, BATCH, NEURONS, LONGEST = 40, 2, 3, 5
+STEPS, BATCH, NEURONS, LONGEST = 30, 4, 2, 9  # several windows of the compiled form
 BOXCAR = Boxcar()
 
 

@@ -9,7 +9,7 @@ numba = pytest.importorskip("numba")
 
 from snn_delay_plugins.kernels import compiled  # noqa: E402
 from snn_delay_plugins.kernels.eventprop.linear import powers  # noqa: E402
-from snn_delay_plugins.kernels.eventprop.numba import crossing, lanes, quiet, tables  # noqa: E402
+from snn_delay_plugins.kernels.eventprop.numba import crossing, lanes, quiet, sorting, tables  # noqa: E402
 
 
 @pytest.fixture
@@ -110,6 +110,36 @@ def test_the_moments_of_an_arrival_are_its_weight_times_powers():
     np.testing.assert_allclose(bucket[8:16], 1 + 3 * (-0.7) ** np.arange(8), rtol=1e-14)
     assert (bucket[:8] == 1).all()
     assert (bucket[16:] == 1).all()
+
+
+def test_sums_over_moments_and_over_states_equal_those_one_by_one():
+    r = np.random.default_rng(3)
+    c, bucket, row, (p0, p1, p2) = r.normal(size=(3, 8)), r.normal(size=24), np.zeros(24), r.normal(size=3)
+
+    @numba.njit
+    def run(c, bucket, row):
+        powers.moments_by_states(c, p0, p1, p2, row, np.uint64(8))
+        return powers.states_by_moments(c, bucket, np.uint64(8))
+
+    np.testing.assert_allclose(run(c, bucket, row), c @ bucket[8:16], rtol=1e-13)
+    np.testing.assert_allclose(powers._states_by_moments_plain(c, bucket, np.uint64(8)), c @ bucket[8:16], rtol=1e-13)
+    expected = np.zeros(24)
+    powers._moments_by_states_plain(c, p0, p1, p2, expected, np.uint64(8))
+    np.testing.assert_allclose(row, expected, rtol=1e-13)
+    np.testing.assert_allclose(row[8:16], p0 * c[0] + p1 * c[1] + p2 * c[2], rtol=1e-13)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 8, 9, 30, 70])
+def test_arrivals_are_sorted_stably(count):
+    r = np.random.default_rng(count)
+    for room in (count, count + 1, 100):
+        s, w = np.full(room, 7.0), np.full(room, 7.0)
+        s[:count], w[:count] = r.integers(0, 5, count), np.arange(count)
+        order = np.argsort(s[:count], kind="stable")
+        expected = s[order], w[order]
+        sorting.sort_pairs(s, w, count)
+        np.testing.assert_array_equal((s[:count], w[:count]), expected)
+        assert s.size < 9 or (s[8:] == 7).all() or count > 8
 
 
 def test_a_loop_with_vector_instructions_is_described_by_the_pieces_that_they_are_built_of():

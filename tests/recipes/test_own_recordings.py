@@ -102,6 +102,12 @@ def test_the_rest_of_a_long_recording_is_cut_off_and_said_once_or_used(tmp_path,
         assert after[:, :100].sum() < after.sum() == 40
 
 
+def test_a_file_without_samples_is_refused(tmp_path):
+    write(tmp_path / "no_train.h5", samples=0)
+    with pytest.raises(DataError, match=r"no_train\.h5: too few samples of every class to hold some out"):
+        asked(SOURCES["SHD"], "--split", "random").load(tmp_path, "clean")
+
+
 def test_times_in_ms_are_refused(tmp_path):
     write(tmp_path / "ms_train.h5", scale=1000.0)
     with pytest.raises(DataError, match=r"ms_train\.h5: spikes up to .* divide those in ms by 1000"):
@@ -113,12 +119,13 @@ def test_times_in_ms_are_refused(tmp_path):
     [
         (("--units", "64"), r"--units 64: not a multiple of the 5 .*--units 65"),
         (("--units", "0"), "--units 0: between 1 and 32767"),
+        (("--units", "3"), "--units 3: fewer than the 5 neighbouring units.*give a --group, between 1 and 3"),
         (("--group", "3"), "--units 700: not a multiple of the 3"),
         (("--duration", "0.0005"), "--duration 0.0005: between 0.01 and"),
         (("--duration", "1.004"), "not a whole number of steps of 10 ms"),
         (("--duration", "nan"), "--duration nan"),
         (("--held-out", "0.9"), "--held-out 0.9: a share between"),
-        (("--split-seed", "-1"), "--split-seed -1"),
+        (("--split-seed", "-1"), "--split-seed -1: a whole number between 0 and 4294967295"),
     ],
 )
 def test_lengths_and_numbers_that_cannot_be_are_refused(arguments, said):

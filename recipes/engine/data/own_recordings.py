@@ -57,7 +57,7 @@ class Split:
             ends = [count * (part + 1) for part in range(parts)]
             for part, chosen in zip(drawn, np.split(of_class, ends), strict=True):
                 part.append(chosen)
-        return [np.sort(np.concatenate(part)) for part in drawn]
+        return [np.sort(np.concatenate([np.empty(0, np.int64), *part])) for part in drawn]
 
 
 AS_EVER = Split()
@@ -94,7 +94,7 @@ def split_of(given: argparse.Namespace, before: Split) -> Split:
     if not 0.01 <= share <= 0.5:
         raise OptionError(f"--held-out {share:g}: a share between 0.01 and 0.5")
     if not 0 <= seed < 2**32:
-        raise OptionError(f"--split-seed {seed}: a whole number of 0 and up")
+        raise OptionError(f"--split-seed {seed}: a whole number between 0 and {2**32 - 1}")
     return Split(how or before.how, share, seed)
 
 
@@ -125,6 +125,11 @@ def units_of(given: argparse.Namespace, before: int, group: int | None) -> tuple
         raise OptionError(f"--units {units}: between 1 and {_MOST_UNITS}")
     if group is None:
         return units, 1
+    if together is None and group > units:
+        raise OptionError(
+            f"--units {units}: fewer than the {group} neighbouring units that become one channel; give a --group, "
+            f"between 1 and {units}"
+        )
     group = group if together is None else together
     if not 1 <= group <= units:
         raise OptionError(f"--group {group}: between 1 and the number of units, {units}")
@@ -146,7 +151,8 @@ def binning_of(given: argparse.Namespace, before: "Binning") -> "Binning":
 
 
 def is_binning(given: argparse.Namespace, binning: "Binning", settings: dict) -> bool:
-    """Likewise of the length and the units."""
+    """Whether a run with these settings has the length and the units that the options ask for, if they ask for any;
+    ``binning`` is the recipe's."""
     return not lengths_are_asked(given) or settings["binning"] == dataclasses.asdict(binning_of(given, binning))
 
 

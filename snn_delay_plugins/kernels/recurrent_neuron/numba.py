@@ -1,147 +1,116 @@
 r"""Linear neurons with delayed recurrent synapses on the CPU, forward and backward.
 
-Between two steps this is :mod:`..linear_neuron.numba`, whose functions of one step these loops run. What the neurons say
-to each other is on its way in a line of pending currents, one row a step: a spike of time t adds its taps to the rows
-t + 1 + lag, and the row of a step is read when its time has come. Rows lie block of receivers by block, so that what
-a spike reaches of a block stays in the cache however long the delays are.
+Between two steps this is :mod:`..linear_neuron.numba`, whose functions of one step these loops run, over samples side by
+side. What the neurons say to each other takes one of two ways (lists: :mod:`.wiring`). A spike adds its taps to the rows
+t + 1 + lag of a line of pending currents, if the lag is short or spikes are few. What is said otherwise is collected at
+least a window of steps later, as a window begins, for all of its steps at once,
 
-Backward, the line holds the gradients of the currents, filled from its end. A neuron collects what its spike would have
+.. math:: I_i[t + q] \mathrel{+}= \sum_j \sum_m K_{ij}[m]\, s_j[t + q - 1 - \ell_{ij} - m],
+
+in registers, block of senders by block: what is read of a block stays in the cache too, however long the delays are.
+
+Backward, a line holds the gradients of the currents, filled from its end. A neuron collects what its spike would have
 met,
 
 .. math:: \bar s_j[t] \mathrel{+}= \sum_i \sum_m K_{ij}[m]\, \bar I_i[t + 1 + \ell_{ij} + m],
 
-where its surrogate is not zero, since the sum has an effect there alone. The gradients of the taps are what spikes meet,
-summed over samples in double precision, block of receivers by block.
+a window at once or, where the lag is short or such neurons are few, step by step where its surrogate is not zero: the sum
+has an effect there alone. The gradients of the taps follow (:mod:`.tap_gradients_numba`).
 
-A sample never sees another one, and blocks share no synapse: results do not depend on the number of threads. Of the
-states, one step of so many is kept; those between two of them are computed anew from the currents.
+A sample never sees another one: results do not depend on the number of threads. Of the states, one step of so many is
+kept; those between two of them are computed anew from the currents.
 """
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
-from typing import NamedTuple
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..compiled import njit
-from ..delayed_linear.numba import events_of
-from ..lanes_numba import LANES, add_pairs, spread_pair
+from ..lanes_numba import LANES, WINDOW, add_pairs, add_windows, spread_pair
 from ..linear_neuron.numba import _ROW, _W, _adjoint_of, _advance_of, _arrays, _fires_of, _Rows, _scalar
 from ..linear_neuron.structure import Structure
 from ..threads import over_ranges
+from .tap_gradients_numba import tap_gradients
+from .wiring import FOUR, pairs_of
 
-_BLOCK = 32  # receivers whose line stays in the cache while spikes pass by
-_MANY = 64  # synapses per sender from which there are several blocks
+_FEW = 5  # a window costs as much as spikes in one of so many of its steps
 _PART = 32  # steps that backward takes at once where all states were kept
-_FOUR = 4  # synapses that are visited as one; those of a sender to a block are filled up to a multiple
-
-
-class _Wiring(NamedTuple):
-    """Who reaches whom, by block of receivers, then by sender, filled up to multiples of :data:`_FOUR`."""
-
-    starts: np.ndarray
-    """``[blocks, F + 1]``: the synapses of sender j in block b are ``starts[b, j] ... starts[b, j + 1]``."""
-    order: np.ndarray
-    """Which of the given synapses each is; -1: none."""
-    receivers: np.ndarray
-    block: int
-
-
-class _Synapses(NamedTuple):
-    """A wiring with its delays and taps."""
-
-    wiring: _Wiring
-    place: np.ndarray
-    """Of each, the entry of the line of its receiver in which its first tap lands, counted from the spike's row."""
-    taps: np.ndarray
-    """``[pairs, synapses, 2]``."""
-    room: int
-    """Rows of the line: of the past and of the sequence, and what the last spike reaches."""
-
-
-@lru_cache(maxsize=8)
-def _all_to_all(features: int) -> _Wiring:
-    receivers, senders = np.divmod(np.arange(features * features), features)
-    return _wired(features, receivers, senders)
-
-
-def _wired(features: int, receivers: np.ndarray, senders: np.ndarray) -> _Wiring:
-    block = _BLOCK if receivers.size >= _MANY * features else features
-    blocks = -(-features // block)
-    key = receivers // block * features + senders
-    given = np.argsort(key, kind="stable")
-    counts = np.bincount(key, minlength=blocks * features)
-    padded = -(-counts // _FOUR) * _FOUR
-    ends = np.cumsum(padded)
-    begins = ends - padded
-    order = np.full(ends[-1], -1)
-    order[np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(key.size)] = given
-    starts = np.concatenate([begins.reshape(blocks, features), ends.reshape(blocks, features)[:, -1:]], axis=1)
-    filling = np.repeat(np.arange(blocks).repeat(features) * block, padded)  # the first receiver of the block
-    return _Wiring(starts, order, np.where(order < 0, filling, np.append(receivers, 0)[order]), block)
-
-
-def _synapses(taps: Tensor, lags: Tensor, ends: Tensor | None, features: int, rows: int) -> _Synapses:
-    """:param rows: the steps of the past and of the sequence, after which nothing arrives any more."""
-    wiring = _all_to_all(features) if ends is None else _wired(features, *ends.numpy())
-    lag = np.minimum(np.append(lags.detach().numpy(), 0)[wiring.order], rows)
-    width = taps.shape[0]
-    room = rows + (int(lag.max()) if lag.size else 0) + width + 2
-    place = wiring.receivers * room + lag
-    if not place.size or (place.max() + room) * LANES < 1 << 31:
-        place = place.astype(np.int32)
-    pairs = np.zeros((-(-width // 2), place.size, 2), taps.detach().numpy().dtype)
-    exists = wiring.order >= 0
-    for m in range(width):
-        pairs[m // 2, exists, m % 2] = taps[m].detach().numpy()[wiring.order[exists]]
-    return _Synapses(wiring, place, pairs, room)
 
 
 @njit(nogil=True)
-def _arrive(line, row, count, senders, values, starts, place, taps):
-    """Spikes of the first ``count`` of the senders, whose first taps land in ``row`` or later.
+def _arrive(line, row, near, spikes, count, senders, room, at):
+    """Spikes of the first ``count`` of the senders reach the rows ``row`` + 1 and later of their receivers.
 
-    :param line: ``[F * room * LANES]``. :param values: of the spikes, ``[F * LANES]``.
+    :param line: ``[F * rows * LANES]``. :param spikes: ``[F * room * LANES]``, these are of the row ``at``.
     """
-    flat = taps.reshape(-1)
-    synapses = place.size
-    for b in range(starts.shape[0]):
+    flat = near.taps.reshape(-1)
+    for b in range(near.starts.shape[0]):
         for a in range(count):
             j = senders[a]
-            for pair in range(taps.shape[0]):
-                for e in range(starts[b, j], starts[b, j + 1]):
-                    p = (np.int64(place[e]) + row + 2 * pair) * LANES
-                    spread_pair(line, p, flat, (pair * synapses + e) * 2, values, j * LANES)
+            for e in range(near.starts[b, j], near.starts[b, j + 1]):
+                p = (np.int64(near.places[e]) + row) * LANES
+                spread_pair(line, p, flat, 2 * e, spikes, (j * room + at) * LANES)
 
 
 @njit(nogil=True)
-def _meet(line, row, count, senders, values, starts, place, taps):
-    """Add to ``values`` what spikes of these senders would meet."""
-    flat = taps.reshape(-1)
-    synapses = place.size
-    for b in range(starts.shape[0]):
-        for a in range(count):
-            j = senders[a]
-            total = values[j * LANES : (j + 1) * LANES]
-            for pair in range(taps.shape[0]):
-                first = row + 2 * pair
-                for e in range(starts[b, j], starts[b, j + 1], _FOUR):
-                    p0, p1 = (np.int64(place[e]) + first) * LANES, (np.int64(place[e + 1]) + first) * LANES
-                    p2, p3 = (np.int64(place[e + 2]) + first) * LANES, (np.int64(place[e + 3]) + first) * LANES
-                    add_pairs(total, flat, (pair * synapses + e) * 2, line, p0, p1, p2, p3)
+def _send(line, row, near, far, spikes, count, senders, room, at):
+    """Spikes reach all of their receivers: nothing of them is left to be collected. See :func:`_arrive`."""
+    _arrive(line, row, near, spikes, count, senders, room, at)
+    _arrive(line, row, far, spikes, count, senders, room, at)
+    for a in range(count):
+        p = (senders[a] * room + at) * LANES
+        spikes[p : p + LANES] = 0
 
 
 @njit(nogil=True)
-def _gather_spikes(spikes, n0, side, values, senders):
-    """The senders of samples n0, n0 + 1, ... that have a spike in any of them, and their spikes side by side."""
+def _meet(met, q, line, row, near, count, senders):
+    """Add what spikes of ``row`` would meet in a line to row ``q`` of the first ``count`` of the senders.
+
+    :param met: ``[F * WINDOW * LANES]``.
+    """
+    flat = near.taps.reshape(-1)
+    for b in range(near.starts.shape[0]):
+        for a in range(count):
+            j = senders[a]
+            at = (j * WINDOW + q) * LANES
+            total = met[at : at + LANES]
+            for e in range(near.starts[b, j], near.starts[b, j + 1], FOUR):
+                p0, p1 = (np.int64(near.places[e]) + row) * LANES, (np.int64(near.places[e + 1]) + row) * LANES
+                p2, p3 = (np.int64(near.places[e + 2]) + row) * LANES, (np.int64(near.places[e + 3]) + row) * LANES
+                add_pairs(total, flat, 2 * e, line, p0, p1, p2, p3)
+
+
+@njit(nogil=True)
+def _collect(sums, length, first_row, entries, line, row, longest, wanted):
+    """A window of all units that are ``wanted`` at once: add what their entries find in the line of the others.
+
+    :param sums: ``[F * length * LANES]``, of which WINDOW rows of a unit, from the ``first_row`` on, are meant.
+    :param row: added to the places. :param longest: the last lag at which there is anything to find.
+    """
+    flat = entries.taps.reshape(-1)
+    for b in range(entries.starts.shape[0]):
+        for u in range(wanted.size):
+            first, last = entries.starts[b, u], entries.starts[b, u + 1]
+            if not wanted[u]:
+                continue
+            while last > first and entries.lags[last - 1] > longest:
+                last -= 1
+            if last > first:
+                add_windows(sums, u * length + first_row, flat, line, entries.places, first, last, row)
+
+
+@njit(nogil=True)
+def _gather_spikes(spikes, n0, side, side_by_side, room, at, senders):
+    """The senders of samples n0, n0 + 1, ... that have a spike in any of them; their spikes go to row ``at``."""
     count = 0
     for j in range(spikes.shape[1]):
         found = False
         for k in range(side):
-            values[j * LANES + k] = spikes[n0 + k, j]
+            side_by_side[(j * room + at) * LANES + k] = spikes[n0 + k, j]
             found |= spikes[n0 + k, j] != 0
         if found:
             senders[count] = j
@@ -160,8 +129,8 @@ def _forward_kernel(code: int):
 
     @njit(cache=True, nogil=True)
     def kernel(
-        begin, end, current, x0_0, x1_0, s_0, coefficients, past, starts, place, taps, room, spikes, total, x0_seq, x1_seq,
-        x0_T, x1_T, s_T, every,
+        begin, end, current, x0_0, x1_0, s_0, coefficients, past, near, far, length, windows, room, spikes, total, x0_seq,
+        x1_seq, x0_T, x1_T, s_T, every,
     ):  # fmt: skip
         steps, samples, features = current.shape
         before = past.shape[0]
@@ -175,21 +144,33 @@ def _forward_kernel(code: int):
             for k in range(K):
                 for m in range(min(_W, features - o)):
                     r[(FIRST + k) * _ROW + m] = coefficients[k, o + m]
-        line = np.empty(features * room * LANES, current.dtype)
-        values = np.zeros(features * LANES, current.dtype)
-        senders = np.empty(features, np.int64)
+        line = np.empty(features * length * LANES, current.dtype)
+        emitted = np.empty(features * room * LANES, current.dtype)
+        front = room - before - steps
+        few = features * WINDOW // _FEW
+        senders, everybody = np.empty(features, np.int64), np.ones(features, np.bool_)
         for group in range(begin, end):
             n0 = group * LANES
             side = min(LANES, samples - n0)
             line[:] = 0
-            values[:] = 0
-            for h in range(before):
-                count = _gather_spikes(past[h], n0, side, values, senders)
-                _arrive(line, h + 1, count, senders, values, starts, place, taps)
+            emitted[:] = 0
+            said, at_once, left = 0, True, -room  # spikes of a window, whether they are sent, the last row to be collected
+            for row in range(before):
+                if row % WINDOW == 0:
+                    at_once, said = said < few, 0
+                count = _gather_spikes(past[row], n0, side, emitted, room, front + row, senders)
+                said += count
+                if at_once:
+                    _send(line, row, near, far, emitted, count, senders, room, front + row)
+                else:
+                    _arrive(line, row, near, emitted, count, senders, room, front + row)
+                    left = row
             for t in range(steps):
                 row = before + t
+                if t % WINDOW == 0 and left + front >= row:
+                    _collect(line, length, row, windows, emitted, front + row, row + WINDOW - 2, everybody)
                 for i in range(features):
-                    at = (i * room + row) * LANES
+                    at = (i * length + row) * LANES
                     for k in range(side):
                         total[t, n0 + k, i] = current[t, n0 + k, i] + line[at + k]
                 for k in range(side):
@@ -223,8 +204,15 @@ def _forward_kernel(code: int):
                                 if two:
                                     x1_T[n, o + m] = r[X1 + m]
                 if t + 1 < steps:
-                    count = _gather_spikes(spikes[t], n0, side, values, senders)
-                    _arrive(line, row + 1, count, senders, values, starts, place, taps)
+                    if row % WINDOW == 0:
+                        at_once, said = said < few, 0
+                    count = _gather_spikes(spikes[t], n0, side, emitted, room, front + row, senders)
+                    said += count
+                    if at_once:
+                        _send(line, row, near, far, emitted, count, senders, room, front + row)
+                    else:
+                        _arrive(line, row, near, emitted, count, senders, room, front + row)
+                        left = row
 
     return kernel
 
@@ -243,8 +231,8 @@ def _backward_kernel(code: int, boxcar: bool):
     @njit(cache=True, nogil=True)
     def kernel(
         begin, end, width, height, through_j, through_r0, through_r1, traced, every, wants_past, g_s, g_x0, g_x1, g_x0T,
-        g_x1T, g_sT, phi, total, x0_seq, x1_seq, x0_0, x1_0, s_0, coefficients, before, starts, place, taps, room,
-        g_current, g_x0_0, g_x1_0, g_s_0, g_coefficients, g_past,
+        g_x1T, g_sT, phi, total, x0_seq, x1_seq, x0_0, x1_0, s_0, coefficients, before, near, far, room, g_current,
+        g_x0_0, g_x1_0, g_s_0, g_coefficients, g_past,
     ):  # fmt: skip
         steps, samples, features = total.shape
         one = total.dtype.type(1)
@@ -252,9 +240,10 @@ def _backward_kernel(code: int, boxcar: bool):
         chunks = -(-features // _W)
         buffer = np.empty(LANES * chunks * ROWS, total.dtype)
         line = np.empty(features * room * LANES, total.dtype)
-        met = np.empty(features * LANES, total.dtype)
-        senders = np.empty(features, np.int64)
-        wanted = np.empty(features, np.bool_)
+        met = np.empty(features * WINDOW * LANES, total.dtype)
+        senders, wanted = np.empty(features, np.int64), np.empty((WINDOW, features), np.bool_)
+        anybody, everybody = np.empty(features, np.bool_), np.ones(features, np.bool_)
+        few = features * WINDOW // _FEW
         anew = every > 1
         part_length = every if anew else _PART
         # before and behind every step of a part
@@ -303,26 +292,39 @@ def _backward_kernel(code: int, boxcar: bool):
                                 y0[m], y1[m], r[S + m] = advance(r, m, x0[m], x1[m], r[S + m], i_t[m], one, zero)
                 for t in range(stop - 1, start - 1, -1):
                     row = before + t
-                    met[:] = 0
-                    if t + 1 < steps:
+                    if (stop - 1 - t) % WINDOW == 0:
+                        low = max(start, t + 1 - WINDOW)
                         wanted[:] = False
                         for k in range(side):
                             for c in range(chunks):
                                 o, w = c * _W, min(_W, features - c * _W)
                                 r = buffer[(k * chunks + c) * ROWS : (k * chunks + c + 1) * ROWS]
-                                y0, y1 = x0s[k, t - start + 1, o : o + w], x1s[k, t - start + 1, o : o + w]
-                                here = wanted[o : o + w]
-                                for m in range(w):
-                                    if boxcar:
-                                        here[m] |= abs(above(r, m, y0[m], y1[m])) <= width
-                                    else:
-                                        here[m] |= phi[t, n0 + k, o + m] != 0
-                        count = 0
-                        for j in range(features):
-                            if wanted[j]:
-                                senders[count] = j
-                                count += 1
-                        _meet(line, row + 1, count, senders, met, starts, place, taps)
+                                for v in range(low, t + 1):
+                                    y0, y1 = x0s[k, v - start + 1, o : o + w], x1s[k, v - start + 1, o : o + w]
+                                    here = wanted[v - low, o : o + w]
+                                    for m in range(w):
+                                        if boxcar:
+                                            here[m] |= abs(above(r, m, y0[m], y1[m])) <= width
+                                        else:
+                                            here[m] |= phi[v, n0 + k, o + m] != 0
+                        anybody[:] = False
+                        asking = 0
+                        for v in range(WINDOW):
+                            anybody |= wanted[v]
+                            for j in range(features):
+                                asking += wanted[v, j]
+                        met[:] = 0
+                        if asking >= few:
+                            _collect(met, WINDOW, 0, far, line, before + low, steps - 2 - low, anybody)
+                    q = t - low
+                    count = 0
+                    for j in range(features if t + 1 < steps else 0):
+                        if wanted[q, j]:
+                            senders[count] = j
+                            count += 1
+                    _meet(met, q, line, row, near, count, senders)
+                    if asking < few:
+                        _meet(met, q, line, row, far, count, senders)
                     for k in range(side):
                         n = n0 + k
                         for c in range(chunks):
@@ -332,7 +334,7 @@ def _backward_kernel(code: int, boxcar: bool):
                             y0, y1 = x0s[k, t - start + 1, o : o + w], x1s[k, t - start + 1, o : o + w]
                             g_t = g_s[t, n, o : o + w]
                             for m in range(w):
-                                r[G + m] = g_t[m] + met[(o + m) * LANES + k]
+                                r[G + m] = g_t[m] + met[((o + m) * WINDOW + q) * LANES + k]
                             if traced:
                                 for m in range(w):
                                     r[D0 + m] += g_x0[t, n, o + m]
@@ -361,14 +363,14 @@ def _backward_kernel(code: int, boxcar: bool):
                         for k in range(side):
                             line[at + k] = g_current[t, n0 + k, i]
             if wants_past:
-                for j in range(features):
-                    senders[j] = j
-                for h in range(before):
+                for low in range(0, before, WINDOW):
                     met[:] = 0
-                    _meet(line, h + 1, features, senders, met, starts, place, taps)
-                    for j in range(features):
-                        for k in range(side):
-                            g_past[h, n0 + k, j] = met[j * LANES + k]
+                    _collect(met, WINDOW, 0, far, line, low, before + steps - 2 - low, everybody)
+                    _collect(met, WINDOW, 0, near, line, low, before + steps - 2 - low, everybody)
+                    for h in range(low, min(low + WINDOW, before)):
+                        for j in range(features):
+                            for k in range(side):
+                                g_past[h, n0 + k, j] = met[(j * WINDOW + h - low) * LANES + k]
             for k in range(side):
                 n = n0 + k
                 for c in range(chunks):
@@ -382,30 +384,6 @@ def _backward_kernel(code: int, boxcar: bool):
                             g_coefficients[q, n, o + m] = r[(GRADIENTS + q) * _ROW + m]
 
     return kernel
-
-
-@njit(cache=True, nogil=True)
-def _synapses_met(begin, end, rows, units, values, offsets, starts, place, room, block, before, g_current, met):
-    """What spikes met at every tap, [pair, synapse, 2], of the blocks ``begin ... end``."""
-    steps, samples, features = g_current.shape
-    line = np.zeros(room * block, g_current.dtype)
-    for b in range(begin, end):
-        width = min(block, features - b * block)
-        for n in range(samples):
-            if offsets[n] == offsets[n + 1]:
-                continue
-            for t in range(steps):
-                row = g_current[t, n, b * block : b * block + width]
-                for m in range(width):
-                    line[m * room + before + t] = row[m]
-            for k in range(offsets[n], offsets[n + 1]):
-                j, value = units[k], values[k]
-                for pair in range(met.shape[0]):
-                    at = np.int64(rows[k]) + 1 + 2 * pair - b * block * room
-                    for e in range(starts[b, j], starts[b, j + 1]):
-                        p = np.uint64(at + place[e])
-                        met[pair, e, 0] += value * line[p]
-                        met[pair, e, 1] += value * line[p + np.uint64(1)]
 
 
 def forward(
@@ -428,9 +406,13 @@ def forward(
     final = [spikes.new_empty(samples, features) for _ in range(3)]
     if not two:
         final[1] = spikes.new_empty(0, 0)
-    synapses = _synapses(taps, lags, ends, features, len(past) + steps)
+    pairs, rows = pairs_of(taps, lags, ends, features), len(past) + steps
+    longest = int(pairs.lags.max(initial=0, where=pairs.lags < rows))
+    length, front = rows + longest + WINDOW, longest + 2  # silence
     arguments = [
-        *_arrays(current, *state, coefficients, past), synapses.wiring.starts, *synapses[1:],
+        *_arrays(current, *state, coefficients, past), pairs.near_by_sender(rows, features, length),
+        pairs.far_by_sender(rows, features, length), length,
+        pairs.far_by_receiver(rows, features, front + rows), front + rows,
         *_arrays(spikes, total, x0_seq, x1_seq, *final), every,
     ]  # fmt: skip
     kernel = _forward_kernel(Structure.of(code).of_forward.code)
@@ -469,21 +451,13 @@ def backward(
     options = [_scalar(total, boxcar[0]), _scalar(total, boxcar[1]), *through, traced, every, wants_past]
     incoming = _arrays(zeros if g_s is None else g_s, g_x0, g_x1, *g_final, nothing if phi is None else phi)
     before = len(past)
-    synapses = _synapses(taps, lags, ends, features, before + steps)
-    wiring = synapses.wiring
-    inputs = [*_arrays(total, *traces, *state, coefficients), before, wiring.starts, *synapses[1:]]
+    pairs, rows = pairs_of(taps, lags, ends, features), before + steps
+    room = rows + int(pairs.lags.max(initial=0, where=pairs.lags < rows)) + 2 * WINDOW
+    near, far = pairs.near_by_sender(rows, features, room), pairs.far_by_sender(rows, features, room)
+    inputs = [*_arrays(total, *traces, *state, coefficients), before, near, far, room]
     kernel = _backward_kernel(structure._replace(detached=()).code, phi is None)
     outputs = _arrays(*out)
     over_ranges(lambda begin, end: kernel(begin, end, *options, *incoming, *inputs, *outputs), -(-samples // LANES))
-    events = events_of(torch.cat([past, spikes]).detach().numpy())
-    met = np.zeros(synapses.taps.shape)
-    arguments = (
-        events.times, events.units, events.values, events.offsets, wiring.starts, synapses.place, synapses.room,
-        wiring.block, before, outputs[0], met,
-    )  # fmt: skip
-    over_ranges(lambda begin, end: _synapses_met(begin, end, *arguments), len(wiring.starts))
-    g_taps, exists = torch.zeros(taps.shape, dtype=taps.dtype), wiring.order >= 0
-    for m, row in enumerate(g_taps.numpy()):
-        row[wiring.order[exists]] = met[m // 2, exists, m % 2]
+    g_taps = tap_gradients(pairs, (near, far), room, past, spikes, outputs[0])
     *g_inputs, g_past = out
     return *g_inputs, g_taps, g_past

@@ -10,20 +10,21 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
+from ..numba.lanes import lowest_bit
 from .arrivals import ahead, block_synapses, list_arrivals, longest_sample, place, rows_of_moments, scatter, to_end
 from .flow import INLINED, LANES, MOMENTS, OPTIONS, STATES, TERMS, moved_back
+from .powers import moments_by_states
 from .rows import evaluate_rows
 
 NOW, EXTRA, THETA, REST = 0, 1, 2, 3  # of a neuron's scalars: time; owed to its next spike; sums of derivatives
 SPIKE, HELD, BOTTOM, BROKEN = 0, 1, 2, 3  # of its place
+_TOGETHER = 256  # events of which those are put aside that meet a step with jumps
 
 
 @njit(**OPTIONS)
 def _polynomial(c, p, q, r):
-    """Row r of q: C_k . p."""
-    first = np.uint64(MOMENTS * r)
-    for k in range(MOMENTS):
-        q[first + np.uint64(k)] = c[k, 0] * p[0] + c[k, 1] * p[1] + c[k, 2] * p[2]
+    """Row r of q: the coefficients C_k . p."""
+    moments_by_states(c, p[0], p[1], p[2], q, np.uint64(MOMENTS * r))  # pyright: ignore[reportCallIssue]
 
 
 @njit(**INLINED)
@@ -255,43 +256,42 @@ def _of_part(q, r, s, f, segments):
     return _evaluate(poly[a], np.uint64(0), f)
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _gather(times, units, w, d, inverse, steps, rows, q, segments, sum_w, sum_d, grad_t):
     """Sum q and q' over the arrivals of every synapse of a block, and w q' over those of every event. The few arrivals in
     steps with jumps are put aside and taken in a loop of their own."""
     fractions, places = np.empty(LANES), np.empty(LANES, np.uint32)
     values, slopes = np.empty(LANES), np.empty(LANES)
-    aside, m = np.empty((1024, 2), np.int64), 0
-    for e in range(units.size):
-        t, i = times[e], units[e]
-        here, into_w, into_d = d[i], sum_w[i], sum_d[i]
-        for lane in range(LANES):  # a loop of its own, which vectorises
-            n, fractions[lane] = place(t + here[lane], inverse, steps)
-            places[lane] = np.uint32(lane * rows + n)
-        missing = evaluate_rows(q, places, fractions, values, slopes, into_w, into_d)  # pyright: ignore[reportCallIssue]
-        if missing != 0:
-            for lane in range(LANES):
-                if missing >> lane & 1:
-                    aside[m, 0], aside[m, 1] = e, lane
-                    m += 1
-                    slopes[lane] = 0.0
-        if grad_t.size > 0:
-            of, total = w[i], 0.0
-            for lane in range(LANES):
-                total += of[lane] * slopes[lane]
-            grad_t[e] += 2 * inverse * total
-        if m > aside.shape[0] - LANES or e == units.size - 1:
-            for k in range(m):
-                x, lane = aside[k, 0], aside[k, 1]
-                i = units[x]
-                s = times[x] + d[i, lane]
+    aside, missing_of = np.empty(_TOGETHER, np.int64), np.empty(_TOGETHER, np.int64)
+    for start in range(0, units.size, _TOGETHER):
+        m = 0
+        for e in range(start, min(start + _TOGETHER, units.size)):
+            t, i = times[e], units[e]
+            here, into_w, into_d = d[i], sum_w[i], sum_d[i]
+            for lane in range(LANES):  # a loop of its own, which vectorises
+                n, fractions[lane] = place(t + here[lane], inverse, steps)
+                places[lane] = np.uint32(lane * rows + n)
+            missing = evaluate_rows(q, places, fractions, values, slopes, into_w, into_d)  # pyright: ignore[reportCallIssue]
+            aside[m], missing_of[m] = e, missing
+            m += np.int64(missing != 0)  # no branch: which events these are hangs on chance
+            if grad_t.size > 0:
+                of, total = w[i], 0.0
+                for lane in range(LANES):
+                    total += 0.0 if missing >> lane & 1 else of[lane] * slopes[lane]
+                grad_t[e] += 2 * inverse * total
+        for k in range(m):
+            e, missing = aside[k], missing_of[k]
+            i = units[e]
+            while missing != 0:
+                lane = lowest_bit(missing)
+                missing &= missing - 1
+                s = times[e] + d[i, lane]
                 n, f = place(s, inverse, steps)
                 v, slope = _of_part(q, lane * rows + n, s, f, segments)
                 sum_w[i, lane] += v
                 sum_d[i, lane] += slope
                 if grad_t.size > 0:
-                    grad_t[x] += 2 * inverse * w[i, lane] * slope
-            m = 0
+                    grad_t[e] += 2 * inverse * w[i, lane] * slope
 
 
 @njit(**OPTIONS)

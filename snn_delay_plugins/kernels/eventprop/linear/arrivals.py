@@ -6,7 +6,7 @@ import numpy as np
 
 from ...compiled import njit
 from .flow import INLINED, LANES, MOMENTS, OPTIONS, moved
-from .powers import add_powers
+from .powers import add_powers, states_by_moments
 
 
 @njit(**OPTIONS)
@@ -91,13 +91,8 @@ def scatter_negative(times, order, start, w, d, inverse, steps, rows, base, inhi
 @njit(**INLINED)
 def ahead(p, c, bucket, r, x):
     """State at a step's end: P x + sum_k m_k C_k, m the moments of row r."""
-    first = np.uint64(r) * np.uint64(MOMENTS)
-    y0, y1, y2 = 0.0, 0.0, 0.0  # of the arrivals first: they need not wait for x
-    for k in range(MOMENTS):
-        m = bucket[first + np.uint64(k)]
-        y0 += m * c[k, 0]
-        y1 += m * c[k, 1]
-        y2 += m * c[k, 2]
+    # of the arrivals first: they need not wait for x
+    y0, y1, y2 = states_by_moments(c, bucket, np.uint64(r) * np.uint64(MOMENTS))  # pyright: ignore[reportCallIssue]
     y0 += p[0, 0] * x[0] + p[0, 1] * x[1] + p[0, 2] * x[2]
     y1 += p[1, 0] * x[0] + p[1, 1] * x[1] + p[1, 2] * x[2]
     y2 += p[2, 0] * x[0] + p[2, 1] * x[1] + p[2, 2] * x[2]

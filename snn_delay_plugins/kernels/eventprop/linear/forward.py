@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
-from ..numba.crossing import grown, sort_pairs
+from ..numba.crossing import grown
+from ..numba.sorting import sort_pairs
 from ..numba.tables import all_by_unit, by_unit
 from .arrivals import (
     add_moments,

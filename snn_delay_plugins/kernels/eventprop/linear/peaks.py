@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from ...compiled import njit
-from ..numba.crossing import sort_pairs
+from ..numba.sorting import sort_pairs
 from ..numba.tables import all_by_unit
 from .arrivals import ahead, block_synapses, list_inputs, longest_sample, room_for_block, scatter, scatter_negative
 from .cpu import NO_SOURCE, Events, Gradients, _pieces, _ranges, _run, swept_back

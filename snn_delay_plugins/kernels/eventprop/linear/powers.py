@@ -1,4 +1,4 @@
-"""The eight moments of an arrival, added as one vector of the processor: the compiler takes them one by one."""
+"""The eight moments of a step's arrivals as one vector of the processor: the compiler takes them one by one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numba.core import config
 from numba.extending import intrinsic
 
 from ... import vectors
-from .flow import MOMENTS
+from .flow import MOMENTS, STATES
 
-__all__ = ["add_powers"]
+__all__ = ["add_powers", "moments_by_states", "states_by_moments"]
 
 _VECTOR = vectors.vector(ir.DoubleType(), MOMENTS)
 _FLAGS = ("contract",)
@@ -52,4 +52,62 @@ def _add_powers_plain(array, first, w, f):
     array[first : first + np.uint64(MOMENTS)] += w * f ** np.arange(MOMENTS)
 
 
+def _states_of(builder, first):
+    """The eight numbers of every state, of an array [3, 8]."""
+    return [vectors.load(builder, vectors.pointer(builder, first, MOMENTS * k, _VECTOR)) for k in range(STATES)]
+
+
+def _sum(builder, x):
+    """Of the eight numbers of a vector, by halves."""
+    size = MOMENTS
+    while size > 1:
+        size //= 2
+        low, high = (vectors.shuffle(builder, x, x, [k + start for k in range(size)]) for start in (0, size))
+        x = builder.fadd(low, high)
+    return builder.extract_element(x, ir.Constant(vectors.NARROW, 0))
+
+
+@intrinsic
+def _states_by_moments(_context, c, bucket, first):
+    kind = types.UniTuple(types.float64, STATES)
+
+    def codegen(context, builder, signature, arguments):
+        states, moments = (
+            vectors.data(context, builder, k, x) for k, x in zip(signature.args[:2], arguments[:2], strict=True)
+        )
+        row = vectors.load(builder, vectors.pointer(builder, moments, arguments[2], _VECTOR))
+        sums = [_sum(builder, builder.fmul(of, row)) for of in _states_of(builder, states)]
+        return context.make_tuple(builder, kind, sums)
+
+    return kind(c, bucket, types.uint64), codegen
+
+
+@intrinsic
+def _moments_by_states(_context, c, p0, p1, p2, row, first):
+    def codegen(context, builder, signature, arguments):
+        states = _states_of(builder, vectors.data(context, builder, signature.args[0], arguments[0]))
+        p = [vectors.spread(builder, x, MOMENTS) for x in arguments[1:4]]
+        total = builder.fmul(states[0], p[0])
+        for of, x in zip(states[1:], p[1:], strict=True):
+            total = vectors.fused(builder, of, x, total)
+        array = vectors.data(context, builder, signature.args[4], arguments[4])
+        vectors.store(builder, total, vectors.pointer(builder, array, arguments[5], _VECTOR))
+        return context.get_dummy_value()
+
+    number = types.float64
+    return types.void(c, number, number, number, row, types.uint64), codegen
+
+
+def _states_by_moments_plain(c, bucket, first):
+    return tuple(c @ bucket[first : first + np.uint64(MOMENTS)])
+
+
+def _moments_by_states_plain(c, p0, p1, p2, row, first):
+    row[first : first + np.uint64(MOMENTS)] = p0 * c[0] + p1 * c[1] + p2 * c[2]
+
+
+# states_by_moments(c, bucket, first): the three sums over k of c[:, k] bucket[first + k].
+# moments_by_states(c, p0, p1, p2, row, first): row[first + k] = c[:, k] . p for k < 8.
+states_by_moments = _states_by_moments_plain if config.DISABLE_JIT else _states_by_moments  # pyright: ignore
+moments_by_states = _moments_by_states_plain if config.DISABLE_JIT else _moments_by_states  # pyright: ignore
 add_powers = _add_powers_plain if config.DISABLE_JIT else _add_powers  # pyright: ignore[reportAttributeAccessIssue]

@@ -71,7 +71,9 @@ class Layer:
     steps: int
     h: float
     duration: float
-    tables: tuple[np.ndarray, ...]
+    tables: tuple[
+        np.ndarray, ...
+    ]  # P and C: what x and the moments of a step's arrivals become by its end, C [2, out, 3, 8]
     series: np.ndarray  # M^k / k!, [out, TERMS, 3, 3]
 
     @cached_property
@@ -107,7 +109,7 @@ class Layer:
         size = np.abs(k.M)
         curvature = np.einsum("ji,jik->jk", np.abs(np.einsum("ji,jik->jk", slope, k.M)), _exp(size * h)) * (1 + 1e-9)
         C = _polynomials(_arrived(flows, k.B, h))
-        C = np.broadcast_to(C, (2, *C.shape[1:]))
+        C = np.broadcast_to(C, (2, *C.shape[1:])).swapaxes(-1, -2)
         tables = M, P, C, k.B, k.c, k.J, k.r, k.theta, k.refractory, taylor, curvature, slope
         return Layer(k, steps, h, duration, tuple(np.ascontiguousarray(x, dtype=np.float64) for x in tables), series)
 

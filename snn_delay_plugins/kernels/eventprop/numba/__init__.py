@@ -30,7 +30,6 @@ the neuron's own spikes only, and is read at every arrival by the same factorisa
 """
 
 from .adjoint import exact_backward, feedforward_jumps, recurrent_jumps
-from .crossing import in_order
 from .fit import events_fit
 from .flow import ENDLESS, LANES, TOO_MANY_SPIKES
 from .grid import (
@@ -45,6 +44,7 @@ from .grid import (
 )
 from .lif import lif_exact_forward, lif_exact_recurrent_forward
 from .readout import discounted_arrivals, discounted_arrivals_backward, li_exact_forward
+from .sorting import in_order
 from .tables import column_rows, event_factors, event_tables, synapse_tables
 from .tau import exact_tau_gradient
 

@@ -99,7 +99,7 @@ def adjoint(
     return total
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _spikes_of_step(after, n, dt, x, y, t, mu, slope, g_time, g_jump, first, spike, given, theta, tm, flow):
     """Back through step n of a neuron whose last spike in it is ``spike``, from p = (x, y) at its end. Returns the last
     spike before the step, p at its start and the sum of p_V before its spikes."""
@@ -158,7 +158,7 @@ def _seen(row, first, s, t, after, constants):
     return (1.0 + even * (bm - 1.0)) * v, even * bk * v + (1.0 + even * (bs - 1.0)) * q
 
 
-@njit(**OPTIONS)
+@njit(**INLINED)
 def _gather(units, position, em, k, es, where, rows_p, sums, et, delay, neuron, t, after, constants):
     """Sum p over the arrivals of every synapse of a block: sums[i, 2j:2j + 2] = (sum em_e p_V, sum K_e p_V + es_e p_I), to
     be finished by the synapse's own factors. Events in order of time keep to the same few rows for a while. The few

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...compiled import njit
 from .flow import INLINED, LANES, OPTIONS, propagate
-from .tables import by_unit
+from .sorting import sort_pairs
 
 
 @njit(**INLINED)
@@ -46,73 +46,6 @@ def grown(out):
         for column in range(out.shape[1]):
             new[row, column] = out[row, column]
     return new
-
-
-@njit(**OPTIONS)
-def _order_of(t, lo, hi):
-    """The stable order of t[lo:hi], by merging (NumPy's own sort takes ten times as long to compile)."""
-    n = hi - lo
-    order, spare = np.arange(n), np.empty(n, np.int64)
-    width = 1
-    while width < n:
-        for start in range(0, n, 2 * width):
-            a, middle, stop = start, min(start + width, n), min(start + 2 * width, n)
-            b = middle
-            for c in range(start, stop):
-                if b >= stop or (a < middle and t[lo + order[a]] <= t[lo + order[b]]):
-                    spare[c] = order[a]
-                    a += 1
-                else:
-                    spare[c] = order[b]
-                    b += 1
-        order, spare = spare, order
-        width *= 2
-    return order
-
-
-@njit(**OPTIONS)
-def sort_by_time(out, lo, hi):
-    """Sort columns lo..hi-1 by their first row, stably."""
-    order = _order_of(out[0], lo, hi)
-    column = np.empty(hi - lo)
-    for row in range(out.shape[0]):
-        for c in range(hi - lo):
-            column[c] = out[row, lo + order[c]]
-        for c in range(hi - lo):
-            out[row, lo + c] = column[c]
-
-
-@njit(**OPTIONS)
-def in_order(found, samples):
-    """Columns (time, unit, slope, sample) by sample and time: offsets [N + 1], rows (time, unit, slope)."""
-    order, offsets = by_unit(found[3].astype(np.int64), 0, found.shape[1], samples)
-    out = np.empty((3, found.shape[1]))
-    for row in range(3):
-        for c in range(found.shape[1]):
-            out[row, c] = found[row, order[c]]
-    for b in range(samples):
-        sort_by_time(out, offsets[b], offsets[b + 1])
-    return offsets, out
-
-
-@njit(**OPTIONS)
-def sort_pairs(s, w, m):
-    """Sort the first m arrivals by time."""
-    if m <= 48:
-        for a in range(1, m):
-            x, y = s[a], w[a]
-            c = a - 1
-            while c >= 0 and s[c] > x:
-                s[c + 1], w[c + 1] = s[c], w[c]
-                c -= 1
-            s[c + 1], w[c + 1] = x, y
-        return
-    order = _order_of(s, 0, m)
-    x, y = np.empty(m), np.empty(m)
-    for a in range(m):
-        x[a], y[a] = s[order[a]], w[order[a]]
-    for a in range(m):
-        s[a], w[a] = x[a], y[a]
 
 
 @njit(**INLINED)

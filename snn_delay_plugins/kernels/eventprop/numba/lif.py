@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...compiled import njit
-from .crossing import arrivals_of_step, grown, next_crossing, reach, sort_by_time, sort_pairs
+from .crossing import arrivals_of_step, grown, next_crossing, reach
 from .flow import ENDLESS, LANES, OK, OPTIONS, TOO_MANY_SPIKES, flow_table, propagate
 from .lanes import lowest_bit
 from .quiet import advance_lanes, step_constants
+from .sorting import sort_by_time, sort_pairs
 from .tables import (
     all_by_unit,
     block_kicks,

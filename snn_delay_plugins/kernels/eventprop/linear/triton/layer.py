@@ -37,7 +37,7 @@ class Neurons:
         M, P, C, _b, _c, J, r, theta, rest, taylor, curvature, _slope = (torch.tensor(x) for x in layer.tables)
         n_out = theta.shape[0]
         tables = (
-            *(x.movedim(1, -1) for x in (M, P, C)),
+            *(x.movedim(1, -1) for x in (M, P, C.transpose(-1, -2))),
             *(x.movedim(0, -1) for x in (J, r, theta, rest, curvature, taylor)),
         )
         rows = torch.cat([x.reshape(-1, n_out) for x in tables])
