@@ -57,7 +57,7 @@ class Split:
             ends = [count * (part + 1) for part in range(parts)]
             for part, chosen in zip(drawn, np.split(of_class, ends), strict=True):
                 part.append(chosen)
-        return [np.sort(np.concatenate([np.empty(0, np.int64), *part])) for part in drawn]
+        return [np.sort(np.concatenate(part)) for part in drawn]
 
 
 AS_EVER = Split()
