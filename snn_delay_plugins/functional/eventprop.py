@@ -408,14 +408,14 @@ def eventprop_lif_reference(
     wr = dr = None
     if syn.recurrent_weight is not None and syn.recurrent_delay is not None:
         wr, dr = syn.recurrent_weight.double(), syn.recurrent_delay.double().expand_as(syn.recurrent_weight)
-    numbers = [float(x.detach()) for x in (syn.tau_mem, syn.tau_syn, syn.threshold)]
+    tau_mem, tau_syn, threshold = (float(x.detach()) for x in (syn.tau_mem, syn.tau_syn, syn.threshold))
     times, units, offsets = [], [], [0]
     for sample in range(events.batch_size):
         e = events[sample]
         t_in = e.times.double()
         found = spikes_in_order(
             t_in.tolist(), e.units.tolist(), (w, d, wr, dr), [(0.0, 0.0, 0.0)] * weight.shape[0],  # time, V, I
-            lambda j, state, ahead, until=e.duration: _crossing(state, ahead, *numbers, until),
+            lambda j, state, ahead, until=e.duration: _crossing(state, ahead, tau_mem, tau_syn, threshold, until),
             lambda j, t, current: (t, 0.0, current), e.duration, max_spikes,
         )  # fmt: skip
         done: list[Tensor] = []
@@ -456,7 +456,8 @@ def spikes_in_order(
     next_spike(j, state, arrivals ahead): time (inf if there is none), what ``after`` wants, number of arrivals taken.
     after(j, time, that): the state after the spike.
     """
-    w, d, wr, dr = (None if x is None else x.detach().tolist() for x in weights)
+    w, d = (x.detach().tolist() for x in weights[:2])
+    wr, dr = (None if x is None else x.detach().tolist() for x in weights[2:])
     state, everyone = list(initial), range(len(initial))
     pending = [sorted((t + d[j][u], w[j][u]) for t, u in zip(times, units, strict=True)) for j in everyone]
     upcoming = [next_spike(j, state[j], pending[j]) for j in everyone]

@@ -283,7 +283,7 @@ def _gather(times, units, w, d, inverse, steps, rows, q, segments, sum_w, sum_d,
             e, missing = aside[k], missing_of[k]
             i = units[e]
             while missing != 0:
-                lane = lowest_bit(missing)
+                lane = lowest_bit(missing)  # pyright: ignore[reportCallIssue]
                 missing &= missing - 1
                 s = times[e] + d[i, lane]
                 n, f = place(s, inverse, steps)
