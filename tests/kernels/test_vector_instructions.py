@@ -56,7 +56,7 @@ def test_pairs_of_eight_lanes_are_read_but_for_those_that_begin_with_nan(arrival
 @pytest.mark.parametrize("bits", [1, 6, 1 << 7, (1 << 62) + (1 << 40)])
 def test_the_lowest_bit_that_is_set_is_found(bits):
     run = numba.njit(lambda bits: lanes.lowest_bit(bits))
-    assert run(bits) == lanes._lowest_bit_plain(bits)
+    assert run(bits) == lanes._lowest_bit_plain(bits) == lanes._lowest_bit_plain(np.int64(bits))
     assert bits % 2 ** run(bits) == 0 != bits >> run(bits) & 1
 
 

@@ -137,6 +137,7 @@ def _gather_pairs_plain(pairs, x, where, k, m, across, total):
 
 
 def _lowest_bit_plain(bits):
+    bits = int(bits)
     return (bits & -bits).bit_length() - 1
 
 
