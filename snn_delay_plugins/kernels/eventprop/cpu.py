@@ -101,10 +101,9 @@ class Synapses:
         """What stands for recurrent synapses in a layer that has none."""
         return Synapses(*(np.empty((0, 0), self.weight.dtype) for _ in range(2)))
 
-    def tables(self, neuron: Neuron, rows: int | None) -> tuple[np.ndarray, ...]:
-        """Of all neurons at once, for the grid scheme if there are no rows; most loops make those of a block of neurons
-        where they need them."""
-        if rows is None:
+    def tables(self, neuron: Neuron, grid: bool) -> tuple[np.ndarray, ...]:
+        """Of all neurons at once; most loops make those of a block of neurons where they need them."""
+        if grid:
             return loops.grid_tables(self.weight, self.delay, neuron.dt, neuron.steps)
         return loops.synapse_tables(self.weight, self.delay, neuron.dt, neuron.tau_mem, neuron.tau_syn, neuron.steps)
 
@@ -176,8 +175,8 @@ def _feedforward(spikes, synapses, _recurrent, neuron, grid, max_spikes, threads
 def _recurrent_forward(spikes, synapses, recurrent, neuron, grid, max_spikes, threads) -> tuple[np.ndarray, np.ndarray]:
     events = (spikes.times, spikes.units, spikes.offsets)
     rows = None if grid else _rows(neuron, synapses, recurrent)
-    tables_r = recurrent.tables(neuron, rows)
-    tables = tables_r if grid else synapses.tables(neuron, rows)  # the grid scheme reads none of the inputs
+    tables_r = recurrent.tables(neuron, grid)
+    tables = tables_r if grid else synapses.tables(neuron, grid)  # the grid scheme reads none of the inputs
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
 
     def task(lo, hi):
@@ -330,7 +329,7 @@ def _recurrent_jumps(fired, recurrent, neuron, grid, slope, g_time, g_jump, thre
         return mu
     constants = (neuron.theta, neuron.tau_mem, neuron.tau_syn, neuron.dt, neuron.steps)
     rows = None if grid else _rows(neuron, recurrent)
-    tables, samples = recurrent.tables(neuron, rows), fired[2].size - 1
+    tables, samples = recurrent.tables(neuron, grid), fired[2].size - 1
 
     def task(lo, hi):
         if grid:
@@ -367,7 +366,7 @@ def _tau_gradient(
         )
     layers = []
     for layer in (synapses, recurrent or synapses.none()):
-        layers.append((layer.weight, layer.delay, *layer.tables(neuron, rows)))
+        layers.append((layer.weight, layer.delay, *layer.tables(neuron, grid=False)))
 
     def task(b):
         return loops.exact_tau_gradient(
