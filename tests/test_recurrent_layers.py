@@ -19,6 +19,7 @@ from spikingjelly.activation_based import functional, neuron
 
 from snn_delay_plugins import snntorch, spikingjelly
 from snn_delay_plugins.delays import RULES
+from snn_delay_plugins.functional import adlif
 
 F = 10
 OPTIONS = {"max_delay": 6, "delay": "uniform"}
@@ -256,3 +257,23 @@ def test_what_makes_no_layer_is_refused():
     functional.set_step_mode(layer, "m")
     with pytest.raises(ValueError, match="NaN or infinite"):
         layer(broken)
+
+
+def test_where_many_fire_kernel_and_plain_form_and_a_sequence_in_two_parts_agree():
+    # so many that what arrives late is collected a window at a time, also from the spikes of the part before
+    torch.manual_seed(0)
+    layer = spikingjelly.DelayedRecurrent(spikingjelly.AdLIFPlusNode(features=40), max_delay=30, delay="uniform").double()
+    layer.step_mode = "m"
+    x = (6 * torch.randn(70, 3, 40, dtype=torch.float64)).requires_grad_()
+    leaks = {name: getattr(layer.neuron, name) for name in ("alpha", "beta", "a", "b")}
+    leaves, found = [x, *layer.parameters()], []
+    for method in ("torch", "numba"):
+        spikes, _ = adlif(x, **leaks, recurrence=layer.recurrence(None), method=method)
+        found.append([spikes, *torch.autograd.grad((spikes * x.detach().cos()).sum(), leaves)])
+    assert found[0][0].mean() > 0.08
+    for plain, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-10, atol=1e-10)
+    layer.reset()
+    whole = layer(x)
+    layer.reset()
+    assert torch.equal(torch.cat([layer(x[:37]), layer(x[37:])]), whole)

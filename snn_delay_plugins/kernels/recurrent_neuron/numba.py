@@ -67,6 +67,20 @@ def _send(line, row, near, far, spikes, count, senders, room, at):
 
 
 @njit(nogil=True)
+def _say(line, row, near, far, spikes, count, senders, room, at, few, said, at_once, left):
+    """Spikes of ``row`` reach all of their receivers, or, where there were many in the window before, the near ones alone.
+    Returns the spikes of the window until now, whether they are sent at once, the last row to be collected."""
+    if row % WINDOW == 0:
+        at_once, said = said < few, 0
+    if at_once:
+        _send(line, row, near, far, spikes, count, senders, room, at)
+    else:
+        _arrive(line, row, near, spikes, count, senders, room, at)
+        left = row
+    return said + count, at_once, left
+
+
+@njit(nogil=True)
 def _meet(met, q, line, row, near, count, senders):
     """Add what spikes of ``row`` would meet in a line to row ``q`` of the first ``count`` of the senders.
 
@@ -156,15 +170,10 @@ def _forward_kernel(code: int):
             emitted[:] = 0
             said, at_once, left = 0, True, -room  # spikes of a window, whether they are sent, the last row to be collected
             for row in range(before):
-                if row % WINDOW == 0:
-                    at_once, said = said < few, 0
                 count = _gather_spikes(past[row], n0, side, emitted, room, front + row, senders)
-                said += count
-                if at_once:
-                    _send(line, row, near, far, emitted, count, senders, room, front + row)
-                else:
-                    _arrive(line, row, near, emitted, count, senders, room, front + row)
-                    left = row
+                said, at_once, left = _say(
+                    line, row, near, far, emitted, count, senders, room, front + row, few, said, at_once, left
+                )
             for t in range(steps):
                 row = before + t
                 if t % WINDOW == 0 and left + front >= row:
@@ -204,15 +213,10 @@ def _forward_kernel(code: int):
                                 if two:
                                     x1_T[n, o + m] = r[X1 + m]
                 if t + 1 < steps:
-                    if row % WINDOW == 0:
-                        at_once, said = said < few, 0
                     count = _gather_spikes(spikes[t], n0, side, emitted, room, front + row, senders)
-                    said += count
-                    if at_once:
-                        _send(line, row, near, far, emitted, count, senders, room, front + row)
-                    else:
-                        _arrive(line, row, near, emitted, count, senders, room, front + row)
-                        left = row
+                    said, at_once, left = _say(
+                        line, row, near, far, emitted, count, senders, room, front + row, few, said, at_once, left
+                    )
 
     return kernel
 
