@@ -461,7 +461,7 @@ def _results(case: Case, device: str) -> Results:
 
 
 def _difference(what: str, found: Tensor, expected: Tensor) -> float:
-    """The largest one, of the largest entry where that is above one; infinite for another shape or dtype, and for NaN."""
+    """The largest one, as a share of the largest entry; infinite for another shape or dtype, and for NaN."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return float("inf")
     if not expected.numel():
@@ -469,4 +469,4 @@ def _difference(what: str, found: Tensor, expected: Tensor) -> float:
     if not expected.is_floating_point():
         return 0.0 if torch.equal(found, expected) else float("inf")
     gap = float((found.double() - expected.double()).abs().max())
-    return gap / max(1.0, float(expected.abs().max())) if gap == gap else float("inf")
+    return gap / (float(expected.abs().max()) or 1.0) if gap == gap else float("inf")
