@@ -136,7 +136,7 @@ def test_lengths_and_numbers_that_cannot_be_are_refused(arguments, said):
 
 def test_what_augmentations_do_to_units_is_scaled_with_their_number():
     flagship = asked(FLAGSHIP.source_of_data, "--units", "70", "--augment", "channel_warp=3")
-    assert flagship.settings["augmentation"]["channel_shift"] == 3.0
+    assert flagship.settings["augmentation"]["channel_shift"] == FLAGSHIP.source_of_data.strengths["channel_shift"] / 10
     assert flagship.settings["augmentation"]["channel_warp"] == 3.0
     assert flagship.settings["augmentation"]["time_stretch"] == FLAGSHIP.source_of_data.strengths["time_stretch"]
     digits = asked(DIGITS.source_of_data, "--units", "64", "--group", "2")

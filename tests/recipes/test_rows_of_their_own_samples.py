@@ -85,7 +85,7 @@ def test_finished_rows_of_other_samples_are_found_by_their_own_settings(tmp_path
     assert main([*table, "--augment", "time_shift=20"]) == 0 and main(table) == 0
     rows = json.loads((tmp_path / "flagship_ablation.json").read_text())["rows"]
     assert [row["key"] for row in rows if row["runs"]] == ["reference", "steps-of-20-ms"]
-    assert "time_shift 20 (50)" in capsys.readouterr().out
+    assert f"time_shift 20 ({RECIPE.source_of_data.strengths['time_shift']:g})" in capsys.readouterr().out
     assert main([*table, "--augment", "time_shift=10"]) == 2
     assert "no finished runs with these options" in capsys.readouterr().err
 
